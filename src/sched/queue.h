@@ -22,7 +22,8 @@
  *
  * No starvation: every QUEUE_AGE_TURN-th pick goes to the most overdue job of any class (wait / target, P4 has no
  * target). An overdue job that does not fit becomes the `hold`: later candidates are offered together with it and the
- * caller's `fits` lets only those pass that do not delay it, so that space gathers for it.
+ * caller's `fits` lets only those pass that do not delay it, so that space gathers for it. P1 candidates are never held
+ * back, and P4 is filler: it gets what the others leave, without a promise.
  *
  * All operations are O(log n) beside the bounded scan of queue_pop. Deterministic. One thread.
  */
@@ -37,7 +38,7 @@ enum queue_resource {
 enum {
 	QUEUE_JOBS_MAX = 4 * 1024 * 1024,
 	QUEUE_CUSTOMERS_MAX = 1024 * 1024,
-	QUEUE_SCAN_MAX = 64,  /* candidates that one queue_pop offers */
+	QUEUE_SCAN_MAX = 64,  /* candidates of one class that one queue_pop offers */
 	QUEUE_DEPTH_MAX = 8,  /* of which from one customer and class */
 	QUEUE_AGE_TURN = 4,
 };
