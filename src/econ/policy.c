@@ -177,7 +177,7 @@ int policy_decide(struct policy *p, const struct policy_input *in, struct policy
 		for (int u = 0; u < POLICY_USE_END; u++)
 			must(t[u] == 0 || in->c[i].can[u]);
 	}
-	(void)str_copy(out.explain.policy, sizeof(out.explain.policy), str_of(p->vt->name));
+	must(str_copy(out.explain.policy, sizeof(out.explain.policy), str_of(p->vt->name)) == 0);
 	sum_up(in, &out);
 	p->decisions++;
 	*ret = out;

@@ -50,6 +50,7 @@ struct queue {
 	struct map jobs, customers; /* own their values */
 	struct queue_class cls[WORKLOAD_CLASS_END];
 	uint64_t seq, turns;
+	struct job *hold; /* overdue and did not fit; space gathers for it until it runs or is cancelled */
 	int64_t last_pop_ns;
 	double pace_ns; /* smoothed time between picks; 0: unknown */
 };
@@ -333,6 +334,8 @@ static struct customer *job_forget(struct queue *q, struct job *n)
 {
 	struct lane *lane = n->lane;
 	struct queue_class *cls = &q->cls[n->j.cls];
+	if (q->hold == n)
+		q->hold = NULL;
 	heap_remove(&cls->ages, n->age_at);
 	if (n->at != HEAP_OUT)
 		heap_remove(&lane->jobs, n->at);
@@ -352,23 +355,20 @@ int queue_cancel(struct queue *q, const struct id *id)
 	return 0;
 }
 
-/* The job that has waited longest against its class's target, if beyond it. */
-static struct job *most_overdue(const struct queue *q, int64_t now_ns)
+/*
+ * The oldest job of a class that is beyond its wait target. The classes take turns, so that an overload of one does not
+ * hide the others.
+ */
+static struct job *overdue(const struct queue *q, int64_t now_ns)
 {
-	struct job *worst = NULL;
-	double worst_ratio = 1;
-	for (int c = WORKLOAD_P1; c <= WORKLOAD_P3; c++) {
+	enum { CLASSES = WORKLOAD_P3 - WORKLOAD_P1 + 1 };
+	for (uint64_t i = 0; i < CLASSES; i++) {
+		enum workload_class c = (enum workload_class)(WORKLOAD_P1 + (q->turns / QUEUE_AGE_TURN + i) % CLASSES);
 		struct job *n = heap_top(&q->cls[c].ages);
-		if (!n)
-			continue;
-		double ratio = (double)(now_ns - n->j.enqueued_ns) /
-			(double)workload_wait_target_ns((enum workload_class)c);
-		if (ratio > worst_ratio) {
-			worst = n;
-			worst_ratio = ratio;
-		}
+		if (n && now_ns - n->j.enqueued_ns > workload_wait_target_ns(c))
+			return n;
 	}
-	return worst;
+	return NULL;
 }
 
 struct scan {
@@ -417,13 +417,12 @@ static struct job *scan_class(struct queue_class *cls, struct scan *s)
 static struct job *find_next(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg)
 {
 	struct scan s = { .fits = fits, .arg = arg };
-	struct job *worst = most_overdue(q, now_ns);
-	if (worst) {
-		bool ok = !fits || fits(arg, &worst->j, NULL);
-		if (ok && (q->turns + 1) % QUEUE_AGE_TURN == 0)
-			return worst;
-		if (!ok)
-			s.hold = worst;
+	bool age_turn = (q->turns + 1) % QUEUE_AGE_TURN == 0;
+	struct job *first = q->hold ? q->hold : age_turn ? overdue(q, now_ns) : NULL;
+	if (first) {
+		if (!fits || fits(arg, &first->j, NULL))
+			return first;
+		s.hold = q->hold = first;
 	}
 	for (int c = WORKLOAD_P1; c < WORKLOAD_CLASS_END; c++) {
 		s.left = QUEUE_SCAN_MAX; /* of its own: a class full of what does not fit must not hide the next */

@@ -20,8 +20,8 @@
  *   due = min(deadline - duration, enqueued + wait target of the class * priority)
  * so that waiting is ageing and nothing needs re-sorting.
  *
- * No starvation: every QUEUE_AGE_TURN-th pick goes to the most overdue job of any class (wait / target, P4 has no
- * target). An overdue job that does not fit becomes the `hold`: later candidates are offered together with it and the
+ * No starvation: every QUEUE_AGE_TURN-th pick goes to the oldest overdue job of P1, P2 and P3 in turn (P4 has no
+ * target). If it does not fit it becomes the `hold`: later candidates are offered together with it and the
  * caller's `fits` lets only those pass that do not delay it, so that space gathers for it. P1 candidates are never held
  * back, and P4 is filler: it gets what the others leave, without a promise.
  *
@@ -94,7 +94,7 @@ typedef bool queue_fits_fn(void *arg, const struct queue_job *job, const struct 
 
 /*
  * Takes the next job that fits, charging its need to its customer. fits NULL: everything does. HCP_EAGAIN: nothing
- * (that fits) within the scan limit; the queue is as before.
+ * (that fits) within the scan limit; nothing left the queue.
  */
 int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret) MUST_CHECK;
 /* The job ended (or its placement failed): takes its need off the customer's usage. Exactly once per popped job. */
