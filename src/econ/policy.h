@@ -1,0 +1,154 @@
+#ifndef HCP_ECON_POLICY_H
+#define HCP_ECON_POLICY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "model/device_class.h"
+
+/*
+ * A policy decides how many devices of each class mine, serve or idle (curtail). It is pure: the same state and input
+ * give the same output, so a decision can be replayed and explained. Learned and LP policies join behind this vtable.
+ */
+enum policy_use {
+	POLICY_MINE = 0,
+	POLICY_SERVE = 1,
+	POLICY_IDLE = 2, /* curtailed */
+	POLICY_USE_END = 3,
+};
+
+enum {
+	POLICY_CLASSES_MAX = 32,
+	POLICY_STATE_MAX = 4096, /* bytes of a saved state */
+	POLICY_NAME_MAX = 32,
+};
+
+#define POLICY_HYSTERESIS 0.10
+
+struct policy_class {
+	const struct device_class *cls;          /* borrowed */
+	uint32_t count;                          /* healthy devices under control */
+	uint32_t must_serve;                     /* contracted P1 demand, <= count unless short of devices */
+	uint32_t want_serve;                     /* sellable demand on top, spot */
+	uint32_t now[POLICY_USE_END];            /* present regime; sums to count */
+	bool can[POLICY_USE_END];                /* IDLE is always possible */
+	double net_usd_h[POLICY_USE_END];        /* per device, from profit_calc / profit_idle */
+	double switch_cost_usd[POLICY_USE_END];  /* per device, to get into the use (lost work, wear, energy) */
+};
+
+struct policy_input {
+	int64_t now_ns;
+	int64_t horizon_ns;            /* how long the present rows are expected to hold; > 0 */
+	double electricity_usd_mwh;
+	double btc_usd, difficulty;    /* for the record */
+	size_t n;
+	struct policy_class c[POLICY_CLASSES_MAX];
+};
+
+enum policy_reason {
+	POLICY_R_KEEP = 0,            /* present use is the best */
+	POLICY_R_BEST = 1,            /* another use earns more, beyond margin and cost: switched */
+	POLICY_R_WITHIN_MARGIN = 2,   /* another use earns more, but less than the hysteresis: kept */
+	POLICY_R_SWITCH_COST = 3,     /* another use earns more, but not its switching cost within the horizon: kept */
+	POLICY_R_CONTRACT = 4,        /* must serve */
+	POLICY_R_SHORT = 5,           /* fewer devices than the contract asks for */
+	POLICY_R_STRIKE = 6,          /* price above the strike: curtailed */
+	POLICY_R_BELOW_STRIKE = 7,    /* price at or below the strike: runs */
+	POLICY_R_FIXED = 8,           /* the policy always does this */
+	POLICY_R_IMPOSSIBLE = 9,      /* the class cannot do it */
+	POLICY_R_WORSE = 10,          /* earns less than the chosen use */
+	POLICY_R_NO_DEMAND = 11,      /* nothing (more) to serve */
+	POLICY_REASON_END = 12,
+};
+
+/* One class of a decision. */
+struct policy_target {
+	uint32_t target[POLICY_USE_END]; /* sums to count */
+	enum policy_use chosen;          /* of the devices beyond the contract */
+	enum policy_reason reason;
+};
+
+/* Why: everything that went in, and every alternative with what it would have earned. */
+struct policy_option {
+	enum policy_use use;
+	bool chosen;
+	enum policy_reason reason;
+	double net_usd_h;        /* per device */
+	double switch_usd;       /* per device, from the present use */
+	double gain_usd;         /* over the horizon against the present use, before switching cost */
+	double needed_usd;       /* what the gain had to exceed: hysteresis + switching cost */
+};
+
+struct decision_class {
+	uint32_t count, must_serve, want_serve;
+	struct policy_option option[POLICY_USE_END];
+	double net_usd_h;        /* of the whole class after the decision */
+	double before_usd_h;     /* of the whole class if nothing were changed */
+};
+
+struct decision_explain {
+	char policy[POLICY_NAME_MAX];
+	int64_t now_ns, horizon_ns;
+	double electricity_usd_mwh, btc_usd, difficulty;
+	double net_usd_h, before_usd_h, switch_usd;
+	uint32_t switched;       /* devices whose use changes */
+	size_t n;
+	struct decision_class c[POLICY_CLASSES_MAX];
+};
+
+struct policy_output {
+	size_t n;
+	struct policy_target c[POLICY_CLASSES_MAX];
+	struct decision_explain explain;
+};
+
+/* Settings that the built-in policies read; policy_conf_default fills them. */
+struct policy_conf {
+	double strike_usd_mwh;  /* strike: curtail above; 0 < strike; default 60 */
+	double hysteresis;      /* threshold: 0.10 */
+};
+
+struct policy_vt;
+
+/* Embedded by the owner. State of built-in policies is in `mem`; a learned policy may own more behind `priv`. */
+struct policy {
+	const struct policy_vt *vt; /* static */
+	struct policy_conf conf;
+	uint64_t decisions;
+	void *priv; /* owned by the policy; NULL for the built-in ones */
+};
+
+struct policy_vt {
+	const char *name;
+	const char *about;
+	int (*init)(struct policy *p, const struct policy_conf *conf, struct err *err);
+	void (*release)(struct policy *p);
+	int (*decide)(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err);
+	/* Whole state as bytes, appended; load checks and swaps in, HCP_ECORRUPT leaves p as it was. */
+	int (*save)(const struct policy *p, struct buf *out, struct err *err);
+	int (*load)(struct policy *p, struct str bytes, struct err *err);
+};
+
+void policy_conf_default(struct policy_conf *c);
+/* "always_mine", "always_serve", "strike", "threshold"; NULL if unknown. */
+const struct policy_vt *policy_find(struct str name);
+const struct policy_vt *policy_at(size_t i); /* NULL at the end */
+
+/* conf NULL takes the defaults. */
+int policy_init(struct policy *p, const struct policy_vt *vt, const struct policy_conf *conf, struct err *err) MUST_CHECK;
+void policy_release(struct policy *p);
+/* Validates the input (exact field), decides, checks the output. On failure *ret is untouched. */
+int policy_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err) MUST_CHECK;
+int policy_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;
+int policy_load(struct policy *p, struct str bytes, struct err *err) MUST_CHECK;
+int policy_input_validate(const struct policy_input *in, struct err *err) MUST_CHECK;
+
+const char *policy_use_name(enum policy_use u);
+const char *policy_reason_name(enum policy_reason r);
+/* One sentence for people. */
+const char *policy_reason_text(enum policy_reason r);
+
+#endif

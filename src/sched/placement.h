@@ -1,0 +1,188 @@
+#ifndef HCP_SCHED_PLACEMENT_H
+#define HCP_SCHED_PLACEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/id.h"
+#include "model/device_class.h"
+#include "model/workload.h"
+
+/*
+ * Which devices run a job (SCHED-3, SCHED-4). Devices are indexed so that the best is found without a scan:
+ *
+ *   pool (class, facility) -> idle: buckets of device score 0..1023, bitmap of the non-empty ones
+ *                          -> fill: the same for devices that mine; they count as free for P1-P3
+ *                          -> nodes by number of free devices (gangs take the tightest node that fits)
+ *   cluster                -> its nodes, number of free devices
+ *
+ * A placement has three steps: reserve (devices get this owner, nobody else can), commit, release. A reservation that
+ * is not committed by its time is released by placement_expire. One thread. Deterministic.
+ */
+enum {
+	PLACEMENT_DEVICES_MAX = 1 << 20,
+	PLACEMENT_FACILITIES_MAX = 64,
+	PLACEMENT_GANG_MAX = WORKLOAD_GPU_COUNT_MAX,
+	PLACEMENT_BUCKETS = 1024,
+	PLACEMENT_NODE_DEVICES_MAX = 512, /* an ASIC node is a container */
+	PLACEMENT_REGION_MAX = 32,
+	PLACEMENT_POOLS_MAX = 4096,
+	PLACEMENT_NODES_MAX = 1 << 20,
+	PLACEMENT_CLUSTERS_MAX = 1 << 16,
+};
+
+typedef uint32_t placement_dev; /* dense device number, given by placement_add_device */
+#define PLACEMENT_NONE UINT32_MAX
+
+enum placement_strategy {
+	PLACEMENT_BEST = 0,            /* highest total score */
+	PLACEMENT_LEAST_LATENCY = 1,   /* nearest by measured latency, score breaks ties */
+	PLACEMENT_WEIGHTED_RR = 2,     /* facilities in turn by weight (smooth), best device there */
+	PLACEMENT_CONSISTENT_HASH = 3, /* same key, same facility and node while they are free */
+	PLACEMENT_GEOGRAPHIC = 4,      /* nearest by great-circle distance */
+	PLACEMENT_STRATEGY_END = 5,
+};
+
+struct placement_facility {
+	char region[PLACEMENT_REGION_MAX]; /* data residency name, "us-tx"; NUL-terminated */
+	double latitude_deg, longitude_deg;
+	double latency_ms;      /* from the front that asks */
+	double price_usd_mwh;   /* electricity now */
+	double carbon_g_kwh;
+	double weight;          /* of weighted round robin, > 0 */
+};
+
+/* Figures of one device that move its score; 0..1 unless named otherwise. */
+struct placement_quality {
+	double health;           /* 0 worst, 1 best; below 0.5 the device is not offered */
+	double thermal_headroom; /* share of the range between normal and throttling that is left */
+	double efficiency;       /* work per watt against the best device of its class */
+};
+
+struct placement_device {
+	uint16_t cls;       /* index of the device catalogue */
+	uint16_t facility;  /* from placement_add_facility */
+	uint32_t cluster;   /* the caller's numbers, unique over all facilities, < PLACEMENT_CLUSTERS_MAX */
+	uint32_t node;      /* the caller's numbers, unique, < PLACEMENT_NODES_MAX; all devices of a node are of one class */
+	struct placement_quality quality;
+};
+
+enum placement_dev_state {
+	PLACEMENT_OUT = 0,      /* unhealthy, in maintenance, failed */
+	PLACEMENT_IDLE = 1,     /* free */
+	PLACEMENT_FILL = 2,     /* mining: free for P1-P3, yields */
+	PLACEMENT_RESERVED = 3,
+	PLACEMENT_BUSY = 4,
+};
+
+struct placement_request {
+	struct id owner;         /* the workload; not nil */
+	enum workload_class cls; /* P4 gets idle devices only */
+	int device_class;        /* catalogue index, or -1: any class of `kind` with enough memory */
+	enum device_kind kind;
+	uint32_t count;          /* 1: single; more: gang, all or nothing */
+	double memory_gib;       /* needed per device; 0: any */
+	const char *region;      /* residency; NULL or "": anywhere */
+	double latency_max_ms;   /* 0: any */
+	double latitude_deg, longitude_deg; /* of the client; geographic only */
+	uint64_t hash_key;       /* consistent hash only (model, session) */
+	enum placement_strategy strategy;
+	bool split_clusters;     /* a gang may span clusters of one facility */
+};
+
+/* Parts of a score, each 0..1 times its weight; total 0..100. */
+struct placement_score {
+	double health, thermal, efficiency;  /* of the device: 20 + 10 + 10 */
+	double latency, price, carbon;       /* of the facility: 25 + 20 + 5 */
+	double idle;                         /* nothing has to yield: 10 */
+	double total;
+};
+
+enum placement_refusal_code {
+	PLACEMENT_R_NONE = 0,
+	PLACEMENT_R_NO_CLASS = 1,    /* no such device in the inventory */
+	PLACEMENT_R_MEMORY = 2,      /* devices exist, none with that much memory */
+	PLACEMENT_R_REGION = 3,      /* residency excludes every facility that has them */
+	PLACEMENT_R_LATENCY = 4,     /* every facility is too far */
+	PLACEMENT_R_BUSY = 5,        /* fewer free than wanted */
+	PLACEMENT_R_FRAGMENTED = 6,  /* enough free, but not in one cluster (or facility) */
+	PLACEMENT_R_OUT = 7,         /* all that would fit are unhealthy or in maintenance */
+	PLACEMENT_R_END = 8,
+};
+
+struct placement_refusal {
+	enum placement_refusal_code code;
+	uint32_t wanted, total, free, busy, out; /* devices that pass every constraint but availability */
+	uint32_t largest_node, largest_cluster, largest_facility; /* free devices together */
+	double memory_largest_gib;               /* for PLACEMENT_R_MEMORY */
+	double latency_least_ms;                 /* for PLACEMENT_R_LATENCY */
+	char text[200];                          /* what is wrong and what would make it fit */
+};
+
+/* Names a reservation or allocation; 0 is never given. Stale handles are refused, not reused. */
+typedef uint64_t placement_handle;
+
+struct placement_result {
+	placement_handle handle;
+	uint32_t count;
+	uint32_t yields;               /* of them mine now and have to yield first */
+	placement_dev first;           /* the single device, or the gang's first; walk with placement_devices */
+	uint16_t facility;
+	struct placement_score score;  /* of the first device */
+};
+
+struct placement;
+
+struct placement *placement_new(struct err *err);
+void placement_free(struct placement *p);
+
+/* Build-up. HCP_ELIMIT, HCP_EINVAL. */
+int placement_add_facility(struct placement *p, const struct placement_facility *f, uint16_t *ret, struct err *err)
+	MUST_CHECK;
+int placement_set_facility(struct placement *p, uint16_t facility, const struct placement_facility *f,
+	struct err *err) MUST_CHECK; /* new latency, price, carbon, weight; region too */
+/* The device starts idle (or out, by its health). */
+int placement_add_device(struct placement *p, const struct placement_device *d, placement_dev *ret, struct err *err)
+	MUST_CHECK;
+
+/* O(1). Health below 0.5 takes a free device out; a busy one stays with its owner and goes out on release. */
+int placement_set_quality(struct placement *p, placement_dev d, const struct placement_quality *q, struct err *err)
+	MUST_CHECK;
+/* In or out of service by people or failure; a busy device goes out when released. */
+int placement_set_in_service(struct placement *p, placement_dev d, bool in, struct err *err) MUST_CHECK;
+/* An idle device mines now, or a mining one stopped. HCP_ESTATE unless free. */
+int placement_set_fill(struct placement *p, placement_dev d, bool fill, struct err *err) MUST_CHECK;
+
+/*
+ * Finds and holds devices until expires_ns. HCP_EAGAIN with *why filled (may be NULL) when it does not fit now or ever
+ * (why->code tells); HCP_EINVAL for a bad request.
+ */
+int placement_reserve(struct placement *p, const struct placement_request *r, int64_t expires_ns,
+	struct placement_result *ret, struct placement_refusal *why, struct err *err) MUST_CHECK;
+/* HCP_ENOTFOUND: unknown, released or expired. HCP_ESTATE: committed already. */
+int placement_commit(struct placement *p, placement_handle h, struct err *err) MUST_CHECK;
+/* Gives all its devices back (idle). Reserved or committed. HCP_ENOTFOUND. */
+int placement_release(struct placement *p, placement_handle h, struct err *err) MUST_CHECK;
+/* Releases up to max reservations whose time has passed; writes their handles; returns how many. */
+size_t placement_expire(struct placement *p, int64_t now_ns, placement_handle *ret, size_t max);
+
+/* Copies up to max device numbers of a handle; returns the whole count, 0 if unknown. */
+uint32_t placement_devices(const struct placement *p, placement_handle h, placement_dev *ret, uint32_t max);
+enum placement_dev_state placement_state(const struct placement *p, placement_dev d);
+/* Owner of a reserved or busy device; nil otherwise. */
+struct id placement_owner(const struct placement *p, placement_dev d);
+/* The score that a request would give this device now. */
+struct placement_score placement_score_of(const struct placement *p, const struct placement_request *r,
+	placement_dev d);
+uint32_t placement_count(const struct placement *p);
+/* Free devices (idle + fill) of a class over all facilities. */
+uint32_t placement_free_count(const struct placement *p, size_t device_class);
+const char *placement_refusal_name(enum placement_refusal_code c);
+const char *placement_strategy_name(enum placement_strategy s);
+
+/* Walks every index and panics on disagreement; for tests and the admin socket. */
+void placement_check(const struct placement *p);
+
+#endif

@@ -1,0 +1,110 @@
+#ifndef HCP_SCHED_QUEUE_H
+#define HCP_SCHED_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/id.h"
+#include "base/str.h"
+#include "model/workload.h"
+
+/*
+ * The waiting room of one cell (SCHED-2).
+ *
+ *   class P1..P4 -> heap of customers by weighted dominant share -> heap of that customer's jobs by due time
+ *
+ * Order: P1 before P2 before P3 before P4; inside a class the customer with the smallest dominant share / weight
+ * (ties: who was served longest ago); inside a customer the earliest due time, where
+ *   due = min(deadline - duration, enqueued + wait target of the class * priority)
+ * so that waiting is ageing and nothing needs re-sorting.
+ *
+ * No starvation: every QUEUE_AGE_TURN-th pick goes to the most overdue job of any class (wait / target, P4 has no
+ * target). An overdue job that does not fit becomes the `hold`: later candidates are offered together with it and the
+ * caller's `fits` lets only those pass that do not delay it, so that space gathers for it.
+ *
+ * All operations are O(log n) beside the bounded scan of queue_pop. Deterministic. One thread.
+ */
+enum queue_resource {
+	QUEUE_GPU = 0,    /* devices, GPUs or miners */
+	QUEUE_CPU = 1,    /* cores */
+	QUEUE_MEMORY = 2, /* GiB */
+	QUEUE_POWER = 3,  /* W */
+	QUEUE_RESOURCE_END = 4,
+};
+
+enum {
+	QUEUE_JOBS_MAX = 4 * 1024 * 1024,
+	QUEUE_CUSTOMERS_MAX = 1024 * 1024,
+	QUEUE_SCAN_MAX = 64,  /* candidates that one queue_pop offers */
+	QUEUE_DEPTH_MAX = 8,  /* of which from one customer and class */
+	QUEUE_AGE_TURN = 4,
+};
+
+struct queue_job {
+	struct id id;
+	uint64_t customer;
+	enum workload_class cls;
+	int priority;                        /* 1..10 */
+	int64_t enqueued_ns;
+	int64_t deadline_ns;                 /* 0: none */
+	int64_t duration_ns;                 /* expected; 0: unknown */
+	double need[QUEUE_RESOURCE_END];     /* what it will hold while it runs */
+	uint64_t tag;                        /* the caller's own, e.g. an index; not read */
+};
+
+struct queue;
+
+struct queue_conf {
+	double capacity[QUEUE_RESOURCE_END]; /* of the cell, > 0; divides usage into shares */
+	size_t jobs_max;                     /* 0: QUEUE_JOBS_MAX */
+};
+
+struct queue_explain {
+	size_t position;        /* estimated jobs served before it, 0: next */
+	size_t ahead_own;       /* of the same customer and class, exact */
+	size_t ahead_classes;   /* in better classes, exact */
+	int64_t waited_ns, target_ns, due_ns;
+	int64_t eta_ns;         /* from now; -1 unknown (nothing was served yet) */
+	double dominant_share;  /* of the customer, by weight */
+	enum queue_resource dominant;
+	bool overdue;
+};
+
+/* Frees nothing of the caller's. NULL on HCP_ENOMEM or HCP_EINVAL (capacity). */
+struct queue *queue_new(const struct queue_conf *conf, struct err *err);
+void queue_free(struct queue *q);
+
+/* weight > 0, default 1 for a customer never named. Takes effect at once. */
+int queue_set_weight(struct queue *q, uint64_t customer, double weight, struct err *err) MUST_CHECK;
+int queue_set_capacity(struct queue *q, const double capacity[QUEUE_RESOURCE_END], struct err *err) MUST_CHECK;
+
+/* Copies the job. HCP_EEXIST: the id waits already. HCP_ELIMIT: full. HCP_EINVAL/HCP_ERANGE: a field. */
+int queue_enqueue(struct queue *q, const struct queue_job *job, struct err *err) MUST_CHECK;
+/* HCP_ENOTFOUND. */
+int queue_cancel(struct queue *q, const struct id *id) MUST_CHECK;
+
+/*
+ * Does `job` fit now? hold (may be NULL) is an overdue job that waits for space: answer true only if running `job`
+ * does not delay it. Must not call back into the queue.
+ */
+typedef bool queue_fits_fn(void *arg, const struct queue_job *job, const struct queue_job *hold);
+
+/*
+ * Takes the next job that fits, charging its need to its customer. fits NULL: everything does. HCP_EAGAIN: nothing
+ * (that fits) within the scan limit; the queue is as before.
+ */
+int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret) MUST_CHECK;
+/* The job ended (or its placement failed): takes its need off the customer's usage. Exactly once per popped job. */
+void queue_uncharge(struct queue *q, const struct queue_job *job);
+
+size_t queue_len(const struct queue *q);
+size_t queue_len_class(const struct queue *q, enum workload_class c);
+const struct queue_job *queue_find(const struct queue *q, const struct id *id); /* NULL; valid until the next change */
+/* max over resources of usage/capacity, by weight; 0 for an unknown customer. */
+double queue_share(const struct queue *q, uint64_t customer, enum queue_resource *ret_dominant);
+/* O(customers + own jobs): for people, not for the loop. HCP_ENOTFOUND. */
+int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, struct queue_explain *ret) MUST_CHECK;
+
+#endif
