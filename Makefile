@@ -22,13 +22,9 @@ help: ## this list
 setup: ## install what building, running and testing need
 	@scripts/setup --check
 
-$(BUILD)/build.ninja:
-	@meson setup $(BUILD) >/dev/null || meson setup $(BUILD)
-
 build: ## compile everything, portal included
 	@scripts/setup --run
-	@$(MAKE) $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@scripts/build $(BUILD)
 	@scripts/build-web
 
 web: ## compile the portal only
@@ -50,8 +46,7 @@ bench: ## measure the promised numbers into build/bench.json (BENCH=PERF-4 for o
 # One build folder per sanitizer, the whole Meson suite in each.
 define sanitized
 	@scripts/setup --run
-	@test -f $(1)/build.ninja || meson setup $(1) -Db_sanitize=$(2) >/dev/null || meson setup $(1) -Db_sanitize=$(2)
-	@ninja -C $(1) --quiet
+	@scripts/build $(1) -Db_sanitize=$(2)
 	@tools/check --build $(1) --only meson --slow 6 $(TEST_FLAGS)
 endef
 
@@ -79,13 +74,12 @@ tidy: ## the rules of the code that a machine can check
 
 lint: ## clang-tidy on changed files (ALL=1: on all), shellcheck, portal linters
 	@scripts/setup --lint
-	@$(MAKE) $(BUILD)/build.ninja
+	@scripts/build $(BUILD)
 	@tools/lint --build $(BUILD) $(if $(ALL),--all)
 
 cover: ## line and branch coverage of the Meson suite into build-cover/report
 	@scripts/setup --check
-	@test -f build-cover/build.ninja || meson setup build-cover -Db_coverage=true >/dev/null
-	@ninja -C build-cover --quiet
+	@scripts/build build-cover -Db_coverage=true
 	@tools/check --build build-cover --only meson $(TEST_FLAGS)
 	@mkdir -p build-cover/report
 	@gcovr --root . --object-directory build-cover --filter src/ --exclude '.*\.gen\.c' --exclude-unreachable-branches \
