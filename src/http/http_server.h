@@ -13,7 +13,7 @@ struct loop;
 struct stream;
 struct http_server;
 
-enum http_method {
+enum http_verb {
 	HTTP_M_GET, HTTP_M_HEAD, HTTP_M_POST, HTTP_M_PUT, HTTP_M_PATCH, HTTP_M_DELETE, HTTP_M_OPTIONS, HTTP_M_OTHER,
 };
 
@@ -34,7 +34,7 @@ enum {
  * release the request. All strings are borrowed from it.
  */
 struct http_req {
-	enum http_method method;
+	enum http_verb method;
 	struct str method_name;
 	struct str path;  /* as sent, percent-encoded, without the query */
 	struct str query; /* after '?', or empty */
@@ -52,6 +52,11 @@ struct http_req {
 	const struct http_header *headers;
 	/* Called at most once if the client goes before the answer is complete; the request must still be answered. */
 	void (*on_gone)(struct http_req *req);
+	/*
+	 * HTTP/1.1: the client has ended its sending side. Most that do so are gone, a few still read; the answer will be
+	 * sent. A handler whose work is dear ends it with http_reply_abort.
+	 */
+	void (*on_half_close)(struct http_req *req);
 	/* Streaming answers: the send queue has fallen below half its limit. */
 	void (*on_drain)(struct http_req *req);
 };

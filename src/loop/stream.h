@@ -55,7 +55,10 @@ struct stream_conf {
 int stream_connect(struct loop *loop, const char *host, uint16_t port, const struct stream_conf *conf,
 	struct stream **ret_s, struct err *err) MUST_CHECK;
 
-/* Copies. HCP_ECLOSED after close, HCP_ELIMIT beyond max_queue (nothing of it is queued then), HCP_ENOMEM. */
+/*
+ * Copies. HCP_ECLOSED after close; HCP_ELIMIT when something is queued and n more would pass max_queue (nothing of it
+ * is taken then; one write into an empty queue is always taken); HCP_ENOMEM.
+ */
 int stream_write(struct stream *s, const void *p, size_t n) MUST_CHECK;
 /* Room for n bytes at the end of the queue, to be filled in place and then committed; NULL as stream_write fails. */
 char *stream_reserve(struct stream *s, size_t n);
