@@ -23,6 +23,7 @@ typedef __m256i vec;
 #define v_maj(a, b, c) v_xor(b, _mm256_and_si256(v_xor(a, b), v_xor(b, c)))
 #define v_bswap(x) _mm256_shuffle_epi8(x, _mm256_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3, \
 	12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3))
+#define v_launder(p) __asm__("" : "+r"(p))
 #define v_zero_mask(x, mask) ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps( \
 	_mm256_cmpeq_epi32(_mm256_and_si256(x, mask), _mm256_setzero_si256()))))
 

@@ -20,6 +20,7 @@ typedef __m512i vec;
 #define v_maj(a, b, c) _mm512_ternarylogic_epi32(a, b, c, 0xe8)
 /* AVX-512F alone has no byte shuffle: two rotations, and a bitwise choice between them */
 #define v_bswap(x) _mm512_ternarylogic_epi32(v_set1(0xff00ff00), _mm512_ror_epi32(x, 8), _mm512_rol_epi32(x, 8), 0xca)
+#define v_launder(p) __asm__("" : "+r"(p))
 #define v_zero_mask(x, mask) ((uint32_t)_mm512_testn_epi32_mask(x, mask))
 
 #include "hash/lanes_priv.h"

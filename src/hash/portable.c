@@ -16,6 +16,7 @@ typedef uint32_t vec;
 #define v_ch(e, f, g) ((g) ^ ((e) & ((f) ^ (g))))
 #define v_maj(a, b, c) ((b) ^ (((a) ^ (b)) & ((b) ^ (c))))
 #define v_bswap(x) __builtin_bswap32(x)
+#define v_launder(p) (void)(p)
 #define v_zero_mask(x, mask) ((uint32_t)(((x) & (mask)) == 0))
 
 #include "hash/lanes_priv.h"

@@ -1,7 +1,8 @@
 /*
- * SHA-NI: two rounds an instruction. sha256rnds2 takes two cycles to issue and four to answer, so LANES independent
- * nonces are interleaved. A state is two registers, named by their words from high to low: abef and cdgh; a message is
- * quads of words, lowest first. Leaves out the same work as lanes_priv.h does, as far as whole quads allow.
+ * SHA-NI: two rounds an instruction. sha256rnds2 answers later than the next could start, so LANES independent nonces
+ * are interleaved: three, the most for which 16 registers still do. A state is two registers, named by their words from
+ * high to low: abef and cdgh; a message is quads of words, lowest first. Leaves out the same work as lanes_priv.h does,
+ * as far as whole quads allow.
  */
 #include "hash/engine_priv.h"
 
@@ -9,7 +10,7 @@
 
 #include "hash/round_priv.h"
 
-#define LANES 2
+#define LANES 3
 #define INLINE static inline __attribute__((always_inline))
 #define EACH for (int j = 0; j < LANES; j++)
 

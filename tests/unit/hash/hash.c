@@ -17,7 +17,7 @@
 
 enum { HITS_MAX = 4096 };
 
-/* Headers of Bitcoin's main chain: eras, versions 1 to 4, version bits and rolled versions. Hashes as explorers print. */
+/* Headers of Bitcoin's main chain: versions 1 to 4, version bits and rolled versions. Hashes as explorers print. */
 static const struct block {
 	const char *name;
 	uint32_t version;
@@ -548,7 +548,37 @@ test_gate_stops(void **state)
 	assert_int_equal(mem_live(), live);
 }
 
-/* What is left out of the compression is bounded: one lane group after the gate closes. A hit tells where it was. */
+/*
+ * How soon it stops, told exactly: the flag lies where the scan writes its first hit, so the gate closes in the middle
+ * of the first lane group. That group is finished and no other begun.
+ */
+static void
+test_gate_stops_within_a_group(void **state)
+{
+	static union {
+		struct hash_hit hits[256];
+		_Atomic uint32_t stop; /* over hits[0].nonce */
+	} u;
+	uint8_t header[80] = { 4 }, target[32];
+	uint32_t versions[HASH_VERSIONS_MAX] = { 1, 2, 3, 4 };
+	struct hash_work w;
+
+	memset(target, 0xff, 32);
+	for (uint32_t nversions = 1; nversions <= HASH_VERSIONS_MAX; nversions++)
+		for (size_t i = 0; i < hash_engine_count; i++) {
+			const struct hash_engine *e = &hash_engines[i];
+			uint64_t scanned;
+
+			if (!e->is_supported())
+				continue;
+			assert_int_equal(hash_work_init_rolled(&w, header, target, versions, nversions, NULL), 0);
+			memset(&u, 0, sizeof(u));
+			assert_int_equal(e->scan(&w, 77, 1 << 20, &u.stop, u.hits, 256, &scanned), e->lanes * nversions);
+			assert_int_equal(scanned, e->lanes);
+		}
+}
+
+/* Every hash is a hit: the scan ends when hits[] is full, and says where to go on. */
 static void
 test_full_hits_stop_early(void **state)
 {
@@ -589,6 +619,7 @@ main(void)
 		cmocka_unit_test(test_engines_agree),
 		cmocka_unit_test(test_nothing_to_scan),
 		cmocka_unit_test(test_gate_stops),
+		cmocka_unit_test(test_gate_stops_within_a_group),
 		cmocka_unit_test(test_full_hits_stop_early),
 	};
 
