@@ -154,7 +154,7 @@ static void impl_add_norm(float *x, const float *y, size_t m, size_t h, const fl
 	}
 }
 
-#define QB 4 /* queries that share one pass over the keys */
+#define QB 8 /* queries that share one pass over the keys */
 
 /* kt[d][tp] | v[t][dp] | p[QB][tp], where tp and dp are t and head_dim rounded up to whole vectors. */
 static size_t impl_attend_scratch(size_t t, size_t head_dim)
@@ -191,13 +191,16 @@ static inline void scores(float *p, const float *const q[QB], const float *kt, s
 {
 	for (size_t j = 0; j < tp; j += VW) {
 		vf acc[QB];
+#pragma GCC unroll 8
 		for (int i = 0; i < QB; i++)
 			acc[i] = splat(0);
 		for (size_t d = 0; d < head_dim; d++) {
 			vf k = ld(kt + d * tp + j);
-			for (int i = 0; i < QB; i++)
+	#pragma GCC unroll 8
+		for (int i = 0; i < QB; i++)
 				acc[i] = acc[i] + k * q[i][d];
 		}
+#pragma GCC unroll 8
 		for (int i = 0; i < QB; i++)
 			st(p + (size_t)i * tp + j, acc[i] * scale);
 	}
@@ -209,14 +212,17 @@ static inline void mix(float *const out[QB], const float *p, const float *v, siz
 {
 	for (size_t c = 0; c < dp; c += VW) {
 		vf acc[QB];
+#pragma GCC unroll 8
 		for (int i = 0; i < QB; i++)
 			acc[i] = splat(0);
 		for (size_t j = 0; j < t; j++) {
 			vf x = ld(v + j * dp + c);
-			for (int i = 0; i < QB; i++)
+	#pragma GCC unroll 8
+		for (int i = 0; i < QB; i++)
 				acc[i] = acc[i] + x * p[(size_t)i * tp + j];
 		}
 		size_t left = head_dim - c < VW ? head_dim - c : VW;
+#pragma GCC unroll 8
 		for (int i = 0; i < QB; i++)
 			memcpy(out[i] + c, &acc[i], left * sizeof(float));
 	}
