@@ -1,0 +1,487 @@
+#include "bus/bus.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "base/hex.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "os/file.h"
+
+enum { BUS_MAX_SEGMENTS = 1024, BUS_MAX_WATCHERS = 64, BUS_INDEX_EVERY = 64, BUS_PATH_MAX = 4096 };
+
+struct segment {
+	uint64_t first;  /* offset of its first record */
+	uint64_t bytes;
+	int fd;          /* owned */
+	uint64_t *index; /* owned: file position of every BUS_INDEX_EVERYth record; NULL until read */
+	size_t index_n;
+};
+
+struct watcher {
+	uint64_t mask;
+	void (*fn)(void *arg);
+	void *arg;
+};
+
+struct shared_rec {
+	struct bus_rec rec; /* first: bus_rec pointers are shared_rec pointers */
+	atomic_uint refs;
+	char data[];
+};
+
+struct bus {
+	pthread_mutex_t lock;
+	char *dir; /* owned; NULL: memory only */
+	uint64_t segment_bytes, keep_bytes;
+	struct segment seg[BUS_MAX_SEGMENTS];
+	int n_seg;
+	uint64_t next, synced;
+	struct shared_rec *tail[BUS_TAIL]; /* slot offset % BUS_TAIL */
+	struct buf out;                    /* scratch of an append */
+	struct watcher watcher[BUS_MAX_WATCHERS];
+	int n_watchers;
+};
+
+struct bus_rec *bus_rec_ref(struct bus_rec *rec)
+{
+	atomic_fetch_add_explicit(&((struct shared_rec *)rec)->refs, 1, memory_order_relaxed);
+	return rec;
+}
+
+void bus_rec_unref(struct bus_rec *rec)
+{
+	struct shared_rec *s = (struct shared_rec *)rec;
+	if (s && atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+		mem_free(s);
+}
+
+static struct shared_rec *rec_new(uint64_t offset, const struct bus_entry *e)
+{
+	struct shared_rec *s = mem_alloc(sizeof(*s) + e->payload.n);
+	if (!s)
+		return NULL;
+	s->rec = (struct bus_rec){ offset, e->seq, e->topic, e->sender, { s->data, e->payload.n } };
+	atomic_init(&s->refs, 1);
+	if (e->payload.n)
+		memcpy(s->data, e->payload.p, e->payload.n);
+	return s;
+}
+
+static void put_le(unsigned char *p, uint64_t v, int n)
+{
+	for (int i = 0; i < n; i++)
+		p[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint64_t get_le(const unsigned char *p, int n)
+{
+	uint64_t v = 0;
+	for (int i = 0; i < n; i++)
+		v |= (uint64_t)p[i] << 8 * i;
+	return v;
+}
+
+static void encode(struct buf *b, uint64_t offset, const struct bus_entry *e)
+{
+	unsigned char h[BUS_HEADER] = { 0 };
+	put_le(h, e->payload.n, 4);
+	put_le(h + 8, offset, 8);
+	put_le(h + 16, e->seq, 8);
+	put_le(h + 24, e->topic, 2);
+	put_le(h + 26, e->sender, 2);
+	uint32_t crc = crc32c(crc32c(0, h + 8, BUS_HEADER - 8), e->payload.p, e->payload.n);
+	put_le(h + 4, crc, 4);
+	buf_add(b, h, sizeof(h));
+	buf_adds(b, e->payload);
+}
+
+/* One record at pos: HCP_EAGAIN at the clean end, HCP_ECORRUPT where it is torn. */
+static int decode_at(const struct segment *seg, uint64_t pos, struct shared_rec **ret, uint64_t *ret_next, struct err *err)
+{
+	unsigned char h[BUS_HEADER];
+	size_t got;
+	int rc = file_read_at(seg->fd, pos, h, sizeof(h), &got, err);
+	if (rc < 0)
+		return rc;
+	if (got == 0)
+		return HCP_EAGAIN;
+	uint64_t n = get_le(h, 4);
+	if (got < sizeof(h) || n > BUS_MAX_PAYLOAD)
+		return HCP_ECORRUPT;
+	struct shared_rec *s = mem_alloc(sizeof(*s) + n);
+	if (!s)
+		return HCP_ENOMEM;
+	s->rec = (struct bus_rec){ get_le(h + 8, 8), get_le(h + 16, 8), (uint16_t)get_le(h + 24, 2),
+				   (uint16_t)get_le(h + 26, 2), { s->data, n } };
+	atomic_init(&s->refs, 1);
+	rc = file_read_at(seg->fd, pos + BUS_HEADER, s->data, n, &got, err);
+	if (rc == 0 && (got < n || crc32c(crc32c(0, h + 8, BUS_HEADER - 8), s->data, n) != get_le(h + 4, 4)))
+		rc = HCP_ECORRUPT;
+	if (rc < 0) {
+		mem_free(s);
+		return rc;
+	}
+	*ret = s;
+	*ret_next = pos + BUS_HEADER + n;
+	return 0;
+}
+
+static int index_add(struct segment *seg, uint64_t nth, uint64_t pos)
+{
+	if (nth % BUS_INDEX_EVERY)
+		return 0;
+	if (seg->index_n % 256 == 0) {
+		uint64_t *more = mem_realloc(seg->index, (seg->index_n + 256) * sizeof(*more));
+		if (!more)
+			return HCP_ENOMEM;
+		seg->index = more;
+	}
+	seg->index[seg->index_n++] = pos;
+	return 0;
+}
+
+/* Reads a segment through, builds its index, keeps the newest records; sets *ret_end to the offset after its last. */
+static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, uint64_t *ret_end, struct err *err)
+{
+	uint64_t pos = 0, want = seg->first;
+	for (;;) {
+		struct shared_rec *s;
+		uint64_t next;
+		int rc = decode_at(seg, pos, &s, &next, err);
+		if (rc == HCP_EAGAIN || rc == HCP_ECORRUPT || (rc == 0 && s->rec.offset != want)) {
+			if (rc == 0)
+				mem_free(s);
+			seg->bytes = pos;
+			*ret_end = want;
+			return rc == HCP_EAGAIN ? 0 : file_truncate(seg->fd, pos, bus->dir, err);
+		}
+		if (rc < 0)
+			return rc;
+		if (index_add(seg, want - seg->first, pos) < 0) {
+			mem_free(s);
+			return HCP_ENOMEM;
+		}
+		if (into_tail) {
+			struct shared_rec **slot = &bus->tail[want % BUS_TAIL];
+			if (*slot)
+				bus_rec_unref(&(*slot)->rec);
+			*slot = s;
+		} else {
+			mem_free(s);
+		}
+		pos = next;
+		want++;
+	}
+}
+
+static int open_segment(struct bus *bus, uint64_t first, struct err *err)
+{
+	char path[BUS_PATH_MAX];
+	if (bus->n_seg == BUS_MAX_SEGMENTS)
+		return err_set(err, HCP_ELIMIT, bus->dir, "more than %d log segments", BUS_MAX_SEGMENTS);
+	if (snprintf(path, sizeof(path), "%s/%020" PRIu64 ".log", bus->dir, first) >= (int)sizeof(path))
+		return err_set(err, HCP_ERANGE, bus->dir, "path too long");
+	struct segment *seg = &bus->seg[bus->n_seg];
+	*seg = (struct segment){ .first = first };
+	int rc = file_open_append(path, &seg->fd, &seg->bytes, err);
+	if (rc == 0)
+		bus->n_seg++;
+	return rc;
+}
+
+static int found_segment(void *arg, const char *name)
+{
+	struct bus *bus = arg;
+	uint64_t first;
+	if (num_parse_u64((struct str){ name, strlen(name) - 4 }, &first) < 0 || first == 0)
+		return 0;
+	return open_segment(bus, first, NULL);
+}
+
+static int open_dir(struct bus *bus, struct err *err)
+{
+	int rc = file_mkdirs(bus->dir, err);
+	if (rc < 0)
+		return rc;
+	rc = file_list(bus->dir, ".log", found_segment, bus, err);
+	if (rc < 0)
+		return err && err->code ? rc : err_set(err, rc, bus->dir, "cannot open the log's segments");
+	if (bus->n_seg == 0)
+		return open_segment(bus, 1, err);
+	rc = scan_segment(bus, &bus->seg[bus->n_seg - 1], true, &bus->next, err);
+	bus->synced = bus->next;
+	return rc;
+}
+
+int bus_open(const struct bus_conf *conf, struct bus **ret, struct err *err)
+{
+	struct bus *bus = mem_calloc(1, sizeof(*bus));
+	if (!bus)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	pthread_mutex_init(&bus->lock, NULL);
+	buf_init(&bus->out, 0);
+	bus->next = bus->synced = 1;
+	bus->segment_bytes = conf->segment_bytes ? conf->segment_bytes : UINT64_C(64) << 20;
+	bus->keep_bytes = conf->keep_bytes ? conf->keep_bytes : UINT64_C(512) << 20;
+	int rc = 0;
+	if (conf->dir) {
+		bus->dir = mem_strdup(conf->dir);
+		rc = bus->dir ? open_dir(bus, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	if (rc < 0) {
+		bus_close(bus);
+		return rc;
+	}
+	*ret = bus;
+	return 0;
+}
+
+void bus_close(struct bus *bus)
+{
+	if (!bus)
+		return;
+	if (bus->dir && bus->n_seg)
+		(void)!bus_sync(bus, NULL, NULL);
+	for (int i = 0; i < bus->n_seg; i++) {
+		file_close(bus->seg[i].fd);
+		mem_free(bus->seg[i].index);
+	}
+	for (int i = 0; i < BUS_TAIL; i++)
+		if (bus->tail[i])
+			bus_rec_unref(&bus->tail[i]->rec);
+	buf_release(&bus->out);
+	mem_free(bus->dir);
+	pthread_mutex_destroy(&bus->lock);
+	mem_free(bus);
+}
+
+static void drop_oldest(struct bus *bus)
+{
+	uint64_t total = 0;
+	for (int i = 0; i < bus->n_seg; i++)
+		total += bus->seg[i].bytes;
+	while (bus->n_seg > 1 && (total > bus->keep_bytes || bus->n_seg > BUS_MAX_SEGMENTS - 2)) {
+		char path[BUS_PATH_MAX];
+		total -= bus->seg[0].bytes;
+		file_close(bus->seg[0].fd);
+		mem_free(bus->seg[0].index);
+		snprintf(path, sizeof(path), "%s/%020" PRIu64 ".log", bus->dir, bus->seg[0].first);
+		(void)file_remove(path, NULL);
+		bus->n_seg--;
+		memmove(&bus->seg[0], &bus->seg[1], (size_t)bus->n_seg * sizeof(bus->seg[0]));
+	}
+}
+
+static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struct err *err)
+{
+	struct segment *seg = &bus->seg[bus->n_seg - 1];
+	if (seg->bytes >= bus->segment_bytes) {
+		int rc = file_sync(seg->fd, bus->dir, err);
+		if (rc == 0)
+			rc = open_segment(bus, bus->next, err);
+		if (rc < 0)
+			return rc;
+		drop_oldest(bus);
+		seg = &bus->seg[bus->n_seg - 1];
+	}
+	buf_clear(&bus->out);
+	for (size_t i = 0; i < n; i++)
+		encode(&bus->out, bus->next + i, &e[i]);
+	if (buf_failed(&bus->out))
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = file_append(seg->fd, buf_str(&bus->out), bus->dir, err);
+	if (rc < 0) {
+		(void)!file_truncate(seg->fd, seg->bytes, bus->dir, NULL);
+		return rc;
+	}
+	uint64_t pos = seg->bytes;
+	for (size_t i = 0; i < n; i++) {
+		if (index_add(seg, bus->next + i - seg->first, pos) < 0)
+			return err_set(err, HCP_ENOMEM, "", "out of memory");
+		pos += BUS_HEADER + e[i].payload.n;
+	}
+	seg->bytes = pos;
+	return 0;
+}
+
+static int append_locked(struct bus *bus, const struct bus_entry *e, size_t n, uint64_t *ret_mask, struct err *err)
+{
+	struct shared_rec **fresh = mem_alloc(n * sizeof(struct shared_rec *));
+	if (!fresh)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	size_t made = 0;
+	int rc = 0;
+	for (; made < n && rc == 0; made++) {
+		if (e[made].payload.n > BUS_MAX_PAYLOAD)
+			rc = err_set(err, HCP_ELIMIT, "payload", "event of %zu bytes", e[made].payload.n);
+		fresh[made] = rc == 0 ? rec_new(bus->next + made, &e[made]) : NULL;
+		if (rc == 0 && !fresh[made])
+			rc = err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	if (rc == 0 && bus->dir)
+		rc = write_out(bus, e, n, err);
+	for (size_t i = 0; i < made; i++) {
+		if (rc < 0) {
+			if (fresh[i])
+				bus_rec_unref(&fresh[i]->rec);
+			continue;
+		}
+		struct shared_rec **slot = &bus->tail[(bus->next + i) % BUS_TAIL];
+		if (*slot)
+			bus_rec_unref(&(*slot)->rec);
+		*slot = fresh[i];
+		*ret_mask |= UINT64_C(1) << e[i].topic;
+	}
+	mem_free(fresh);
+	if (rc == 0)
+		bus->next += n;
+	return rc;
+}
+
+int bus_append(struct bus *bus, const struct bus_entry *e, size_t n, struct err *err)
+{
+	struct watcher wake[BUS_MAX_WATCHERS];
+	int n_wake = 0;
+	uint64_t mask = 0;
+	if (n == 0)
+		return 0;
+	pthread_mutex_lock(&bus->lock);
+	int rc = append_locked(bus, e, n, &mask, err);
+	for (int i = 0; rc == 0 && i < bus->n_watchers; i++)
+		if (bus->watcher[i].mask & mask)
+			wake[n_wake++] = bus->watcher[i];
+	pthread_mutex_unlock(&bus->lock);
+	for (int i = 0; i < n_wake; i++)
+		wake[i].fn(wake[i].arg);
+	return rc;
+}
+
+int bus_sync(struct bus *bus, uint64_t *ret, struct err *err)
+{
+	pthread_mutex_lock(&bus->lock);
+	uint64_t upto = bus->next;
+	int fd = bus->dir ? bus->seg[bus->n_seg - 1].fd : -1;
+	bool dirty = bus->synced < upto;
+	pthread_mutex_unlock(&bus->lock);
+	/* Outside the lock: appenders go on. A segment that was closed meanwhile was synced when it was. */
+	int rc = fd >= 0 && dirty ? file_sync(fd, bus->dir, err) : 0;
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&bus->lock);
+	if (upto > bus->synced)
+		bus->synced = upto;
+	pthread_mutex_unlock(&bus->lock);
+	if (ret)
+		*ret = upto - 1;
+	return 0;
+}
+
+uint64_t bus_end(struct bus *bus)
+{
+	pthread_mutex_lock(&bus->lock);
+	uint64_t end = bus->next;
+	pthread_mutex_unlock(&bus->lock);
+	return end;
+}
+
+static uint64_t begin_locked(const struct bus *bus)
+{
+	if (bus->dir)
+		return bus->seg[0].first;
+	return bus->next > BUS_TAIL ? bus->next - BUS_TAIL : 1;
+}
+
+uint64_t bus_begin(struct bus *bus)
+{
+	pthread_mutex_lock(&bus->lock);
+	uint64_t begin = begin_locked(bus);
+	pthread_mutex_unlock(&bus->lock);
+	return begin;
+}
+
+/* The record at offset from its segment file; from < bus->next. */
+static int read_file(struct bus *bus, uint64_t offset, struct shared_rec **ret, struct err *err)
+{
+	int i = bus->n_seg - 1;
+	while (i > 0 && bus->seg[i].first > offset)
+		i--;
+	struct segment *seg = &bus->seg[i];
+	uint64_t end;
+	if (!seg->index) {
+		int rc = scan_segment(bus, seg, false, &end, err);
+		if (rc < 0)
+			return rc;
+	}
+	uint64_t nth = offset - seg->first;
+	if (nth / BUS_INDEX_EVERY >= seg->index_n)
+		return err_set(err, HCP_ECORRUPT, bus->dir, "event %" PRIu64 " is missing", offset);
+	uint64_t pos = seg->index[nth / BUS_INDEX_EVERY];
+	for (uint64_t at = nth - nth % BUS_INDEX_EVERY;; at++) {
+		struct shared_rec *s;
+		int rc = decode_at(seg, pos, &s, &pos, err);
+		if (rc < 0)
+			return err_set(err, HCP_ECORRUPT, bus->dir, "event %" PRIu64 " cannot be read", offset);
+		if (at == nth) {
+			*ret = s;
+			return 0;
+		}
+		mem_free(s);
+	}
+}
+
+static int read_locked(struct bus *bus, uint64_t *at, uint64_t mask, size_t max, struct bus_rec **out, struct err *err)
+{
+	int n = 0;
+	for (; *at < bus->next && (size_t)n < max; (*at)++) {
+		struct shared_rec *s = bus->tail[*at % BUS_TAIL];
+		bool in_tail = s && s->rec.offset == *at;
+		if (!in_tail) {
+			int rc = read_file(bus, *at, &s, err);
+			if (rc < 0)
+				return n ? n : rc;
+		}
+		if (mask >> s->rec.topic & 1)
+			out[n++] = in_tail ? bus_rec_ref(&s->rec) : &s->rec;
+		else if (!in_tail)
+			bus_rec_unref(&s->rec);
+	}
+	return n;
+}
+
+int bus_read(struct bus *bus, uint64_t from, uint64_t mask, size_t max, struct bus_rec **out, uint64_t *ret_next,
+	     struct err *err)
+{
+	pthread_mutex_lock(&bus->lock);
+	uint64_t at = from, begin = begin_locked(bus);
+	if (at < begin)
+		at = begin;
+	int n = read_locked(bus, &at, mask, max, out, err);
+	pthread_mutex_unlock(&bus->lock);
+	if (n >= 0)
+		*ret_next = at;
+	return n;
+}
+
+int bus_watch(struct bus *bus, uint64_t mask, void (*fn)(void *arg), void *arg)
+{
+	int rc = HCP_ELIMIT;
+	pthread_mutex_lock(&bus->lock);
+	if (bus->n_watchers < BUS_MAX_WATCHERS) {
+		bus->watcher[bus->n_watchers++] = (struct watcher){ mask, fn, arg };
+		rc = 0;
+	}
+	pthread_mutex_unlock(&bus->lock);
+	return rc;
+}
+
+void bus_unwatch(struct bus *bus, void *arg)
+{
+	pthread_mutex_lock(&bus->lock);
+	for (int i = 0; i < bus->n_watchers; i++)
+		if (bus->watcher[i].arg == arg)
+			bus->watcher[i--] = bus->watcher[--bus->n_watchers];
+	pthread_mutex_unlock(&bus->lock);
+}

@@ -1,0 +1,27 @@
+#ifndef HCP_LOOP_TLS_H
+#define HCP_LOOP_TLS_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/* Certificates and settings of one side; reference-counted, immutable after creation, usable from any thread. */
+struct tls_ctx;
+
+struct tls_conf {
+	const char *cert_file; /* PEM chain; NULL: none (clients only) */
+	const char *key_file;  /* PEM; NULL with cert_file NULL */
+	const char *ca_file;   /* whom we trust. Server: asks for and verifies client certificates (mTLS) when set.
+	                          Client: NULL means the system's store */
+	bool no_verify;        /* client only, for tests: accept any certificate */
+	bool allow_tls12;      /* default is TLS 1.3 only */
+	const char *alpn;      /* comma-separated, in order of preference, e.g. "h2,http/1.1"; NULL: none */
+};
+
+/* HCP_EINVAL names the file or field that is wrong. */
+int tls_server_new(const struct tls_conf *conf, struct tls_ctx **ret_ctx, struct err *err) MUST_CHECK;
+int tls_client_new(const struct tls_conf *conf, struct tls_ctx **ret_ctx, struct err *err) MUST_CHECK;
+struct tls_ctx *tls_ref(struct tls_ctx *ctx);
+void tls_unref(struct tls_ctx *ctx);
+
+#endif

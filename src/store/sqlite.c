@@ -1,0 +1,346 @@
+#include "store/store.h"
+
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/panic.h"
+
+enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 2048, DB_MAX_ARGS = 40 };
+
+struct db_row {
+	struct db *db; /* borrowed */
+	sqlite3_stmt *stmt;
+	bool running;
+};
+
+struct db {
+	sqlite3 *handle;
+	struct map stmts; /* address of the SQL text → struct db_row, owned */
+	int (*before_commit)(void *arg);
+	void *arg;
+	bool in_tx;
+};
+
+static int code_of(int sqlite_rc)
+{
+	switch (sqlite_rc & 0xff) {
+	case SQLITE_NOMEM:
+		return HCP_ENOMEM;
+	case SQLITE_FULL:
+	case SQLITE_READONLY:
+		return HCP_ENOSPC;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		return HCP_ECORRUPT;
+	case SQLITE_CONSTRAINT:
+		return HCP_EEXIST;
+	case SQLITE_CANTOPEN:
+	case SQLITE_PERM:
+	case SQLITE_IOERR:
+	case SQLITE_BUSY:
+		return HCP_EIO;
+	default:
+		return HCP_EINTERNAL;
+	}
+}
+
+static int fail(struct db *db, struct err *err, const char *doing)
+{
+	return err_set(err, code_of(sqlite3_extended_errcode(db->handle)), "database", "cannot %s: %s", doing,
+		       sqlite3_errmsg(db->handle));
+}
+
+static int configure(struct db *db, const struct db_conf *conf, struct err *err)
+{
+	char sql[256];
+	snprintf(sql, sizeof(sql),
+		 "PRAGMA busy_timeout=%d; PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=-%d;"
+		 "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=1000;",
+		 DB_BUSY_MS, conf->path ? (conf->durable ? "FULL" : "NORMAL") : "OFF",
+		 conf->cache_kib ? conf->cache_kib : DB_CACHE_KIB);
+	return db_script(db, sql, err);
+}
+
+int db_open(const struct db_conf *conf, struct db **ret, struct err *err)
+{
+	struct db *db = mem_calloc(1, sizeof(*db));
+	if (!db)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	map_init(&db->stmts);
+	db->before_commit = conf->before_commit;
+	db->arg = conf->arg;
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+	int rc = sqlite3_open_v2(conf->path ? conf->path : ":memory:", &db->handle, flags, NULL);
+	if (rc != SQLITE_OK)
+		rc = err_set(err, code_of(rc), conf->path, "cannot open database: %s", sqlite3_errstr(rc));
+	else
+		rc = configure(db, conf, err);
+	if (rc < 0) {
+		db_close(db);
+		return rc;
+	}
+	*ret = db;
+	return 0;
+}
+
+void db_close(struct db *db)
+{
+	if (!db)
+		return;
+	size_t pos = 0;
+	void *value;
+	while (map_next(&db->stmts, &pos, NULL, &value)) {
+		struct db_row *row = value;
+		sqlite3_finalize(row->stmt);
+		mem_free(row);
+	}
+	map_release(&db->stmts);
+	sqlite3_close(db->handle);
+	mem_free(db);
+}
+
+int db_script(struct db *db, const char *sql, struct err *err)
+{
+	return sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(db, err, "run script");
+}
+
+static int prepare(struct db *db, const char *sql, struct db_row **ret, struct err *err)
+{
+	struct str key = { (const char *)&sql, sizeof(sql) };
+	struct db_row *row = map_get(&db->stmts, key);
+	if (row) {
+		*ret = row;
+		return 0;
+	}
+	row = mem_calloc(1, sizeof(*row));
+	if (!row)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	row->db = db;
+	int rc = 0;
+	if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &row->stmt, NULL) != SQLITE_OK)
+		rc = fail(db, err, "prepare statement");
+	else if (map_put(&db->stmts, key, row, NULL) < 0)
+		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (rc < 0) {
+		sqlite3_finalize(row->stmt);
+		mem_free(row);
+		return rc;
+	}
+	*ret = row;
+	return 0;
+}
+
+static int bind_one(sqlite3_stmt *stmt, int at, char type, va_list *ap)
+{
+	struct str s;
+	const char *z;
+	switch (type) {
+	case 'i':
+		return sqlite3_bind_int64(stmt, at, va_arg(*ap, int64_t));
+	case 'd':
+		return sqlite3_bind_double(stmt, at, va_arg(*ap, double));
+	case 'z':
+		z = va_arg(*ap, const char *);
+		return sqlite3_bind_text(stmt, at, z, -1, SQLITE_TRANSIENT);
+	case 's':
+		s = va_arg(*ap, struct str);
+		return sqlite3_bind_text(stmt, at, s.p ? s.p : "", (int)s.n, SQLITE_TRANSIENT);
+	case 'b':
+		s = va_arg(*ap, struct str);
+		return sqlite3_bind_blob(stmt, at, s.p ? s.p : "", (int)s.n, SQLITE_TRANSIENT);
+	case 'n':
+		return sqlite3_bind_null(stmt, at);
+	}
+	must_not_reach("unknown argument letter");
+}
+
+static int start(struct db *db, struct db_row **ret, struct err *err, const char *sql, const char *types, va_list *ap)
+{
+	struct db_row *row = NULL;
+	int rc = prepare(db, sql, &row, err);
+	if (rc < 0)
+		return rc;
+	must(!row->running);
+	for (int i = 0; types[i]; i++) {
+		/* $1 is a named parameter in SQLite; its position is that of its first use. */
+		char name[8];
+		snprintf(name, sizeof(name), "$%d", i + 1);
+		int at = sqlite3_bind_parameter_index(row->stmt, name);
+		must(at > 0 && i < DB_MAX_ARGS);
+		if (bind_one(row->stmt, at, types[i], ap) != SQLITE_OK)
+			return fail(db, err, "bind");
+	}
+	*ret = row;
+	return 0;
+}
+
+static int step(struct db_row *row, struct err *err)
+{
+	int rc = sqlite3_step(row->stmt);
+	if (rc == SQLITE_ROW) {
+		row->running = true;
+		return 1;
+	}
+	int code = rc == SQLITE_DONE ? 0 : fail(row->db, err, "run statement");
+	db_done(row);
+	return code;
+}
+
+int db_run(struct db *db, struct err *err, const char *sql, const char *types, ...)
+{
+	struct db_row *row = NULL;
+	va_list ap;
+	va_start(ap, types);
+	int rc = start(db, &row, err, sql, types, &ap);
+	va_end(ap);
+	if (rc < 0)
+		return rc;
+	rc = step(row, err);
+	if (rc == 1)
+		db_done(row);
+	return rc < 0 ? rc : 0;
+}
+
+int db_query(struct db *db, struct db_row **ret, struct err *err, const char *sql, const char *types, ...)
+{
+	va_list ap;
+	va_start(ap, types);
+	int rc = start(db, ret, err, sql, types, &ap);
+	va_end(ap);
+	return rc < 0 ? rc : step(*ret, err);
+}
+
+int db_next(struct db_row *row, struct err *err)
+{
+	return step(row, err);
+}
+
+void db_done(struct db_row *row)
+{
+	row->running = false;
+	sqlite3_reset(row->stmt);
+}
+
+int64_t db_changes(const struct db *db)
+{
+	return sqlite3_changes64(db->handle);
+}
+
+int64_t db_i64(const struct db_row *row, int col)
+{
+	return sqlite3_column_int64(row->stmt, col);
+}
+
+double db_double(const struct db_row *row, int col)
+{
+	return sqlite3_column_double(row->stmt, col);
+}
+
+struct str db_text(const struct db_row *row, int col)
+{
+	const unsigned char *p = sqlite3_column_text(row->stmt, col);
+	return (struct str){ p ? (const char *)p : "", (size_t)sqlite3_column_bytes(row->stmt, col) };
+}
+
+struct str db_blob(const struct db_row *row, int col)
+{
+	const void *p = sqlite3_column_blob(row->stmt, col);
+	return (struct str){ p ? p : "", (size_t)sqlite3_column_bytes(row->stmt, col) };
+}
+
+bool db_is_null(const struct db_row *row, int col)
+{
+	return sqlite3_column_type(row->stmt, col) == SQLITE_NULL;
+}
+
+int db_begin(struct db *db, struct err *err)
+{
+	must(!db->in_tx);
+	int rc = db_run(db, err, "BEGIN IMMEDIATE", "");
+	db->in_tx = rc == 0;
+	return rc;
+}
+
+int db_commit(struct db *db, struct err *err)
+{
+	must(db->in_tx);
+	int rc = db->before_commit ? db->before_commit(db->arg) : 0;
+	if (rc < 0)
+		err_set(err, rc, "database", "commit was made to fail");
+	else
+		rc = db_run(db, err, "COMMIT", "");
+	if (rc < 0)
+		db_rollback(db);
+	db->in_tx = false;
+	return rc;
+}
+
+void db_rollback(struct db *db)
+{
+	size_t pos = 0;
+	void *value;
+	while (map_next(&db->stmts, &pos, NULL, &value))
+		db_done(value);
+	if (!sqlite3_get_autocommit(db->handle))
+		(void)sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+	db->in_tx = false;
+}
+
+static int apply_step(struct db *db, const char *sql, int version, struct err *err)
+{
+	char set[64];
+	snprintf(set, sizeof(set), "PRAGMA user_version=%d", version);
+	int rc = db_begin(db, err);
+	if (rc < 0)
+		return rc;
+	rc = db_script(db, sql, err);
+	if (rc == 0)
+		rc = db_script(db, set, err);
+	if (rc < 0) {
+		db_rollback(db);
+		return rc;
+	}
+	return db_commit(db, err);
+}
+
+int db_migrate(struct db *db, const char *const *steps, int n, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(db, &row, err, "PRAGMA user_version", "");
+	if (rc < 0)
+		return rc;
+	int64_t at = rc == 1 ? db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	if (at > n)
+		return err_set(err, HCP_EUNSUPPORTED, "database", "schema %d is newer than this program (%d)", (int)at, n);
+	for (int i = (int)at; i < n; i++) {
+		rc = apply_step(db, steps[i], i + 1, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int db_backup(struct db *db, const char *path, struct err *err)
+{
+	return db_run(db, err, "VACUUM INTO $1", "z", path);
+}
+
+int db_check(struct db *db, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(db, &row, err, "PRAGMA quick_check(1)", "");
+	if (rc != 1)
+		return rc;
+	struct str text = db_text(row, 0);
+	if (!str_eqz(text, "ok"))
+		rc = err_set(err, HCP_ECORRUPT, "database", "%.*s", (int)text.n, text.p);
+	else
+		rc = 0;
+	db_done(row);
+	return rc;
+}

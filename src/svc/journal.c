@@ -1,0 +1,226 @@
+/*
+ * The journal of a service: one row a batch with its inputs and its events. It is the transactional outbox (events
+ * that the bus may have lost are published again at open) and what `hcp replay` feeds back.
+ */
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "svc/svc_priv.h"
+
+const char *const journal_schema =
+	"CREATE TABLE hcp_batch(no INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, inputs BLOB NOT NULL,"
+	"                       events BLOB NOT NULL, last_seq INTEGER NOT NULL);"
+	"CREATE TABLE hcp_inbox(sender INTEGER PRIMARY KEY, seq INTEGER NOT NULL);"
+	"CREATE TABLE hcp_meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;";
+
+static int meta_set(struct svc *svc, const char *k, int64_t v, struct err *err)
+{
+	return db_run(svc->db, err, "INSERT INTO hcp_meta(k,v) VALUES($1,$2) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
+		      "zi", k, v);
+}
+
+static int load_meta(struct svc *svc, struct err *err)
+{
+	struct db_row *row;
+	int rc;
+	bool known = false;
+	svc->seq = 0;
+	svc->batch_no = 0;
+	svc->bus_next = 1;
+	for (rc = db_query(svc->db, &row, err, "SELECT k,v FROM hcp_meta", ""); rc == 1; rc = db_next(row, err)) {
+		struct str k = db_text(row, 0);
+		int64_t v = db_i64(row, 1);
+		if (str_eqz(k, "instance")) {
+			svc->instance = (uint64_t)v;
+			known = true;
+		} else if (str_eqz(k, "bus_next")) {
+			svc->bus_next = (uint64_t)v;
+		} else if (str_eqz(k, "seq")) {
+			svc->seq = (uint64_t)v;
+		} else if (str_eqz(k, "batch")) {
+			svc->batch_no = v;
+		} else if (str_eqz(k, "published")) {
+			svc->published_batch = v;
+		}
+	}
+	if (rc < 0 || known)
+		return rc;
+	svc->instance = svc->conf.seed;
+	return meta_set(svc, "instance", (int64_t)svc->instance, err);
+}
+
+int journal_load(struct svc *svc, struct err *err)
+{
+	struct db_row *row;
+	memset(svc->inbox, 0, sizeof(svc->inbox));
+	int rc = load_meta(svc, err);
+	if (rc < 0)
+		return rc;
+	for (rc = db_query(svc->db, &row, err, "SELECT sender,seq FROM hcp_inbox", ""); rc == 1; rc = db_next(row, err))
+		if (db_i64(row, 0) >= 0 && db_i64(row, 0) < SVC_COUNT)
+			svc->inbox[db_i64(row, 0)] = (uint64_t)db_i64(row, 1);
+	if (rc < 0)
+		return rc;
+	memcpy(svc->inbox_stored, svc->inbox, sizeof(svc->inbox));
+	/* A log that lost its tail has fewer events than we read: go on at its end, senders publish the rest again. */
+	if (svc->conf.bus && svc->bus_next > bus_end(svc->conf.bus))
+		svc->bus_next = bus_end(svc->conf.bus);
+	svc->bus_read_next = svc->bus_next;
+	return 0;
+}
+
+int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err)
+{
+	struct buf b, one;
+	int rc = 0;
+	if (svc->def->no_journal)
+		return 0;
+	buf_init(&b, 0);
+	buf_init(&one, 0);
+	for (size_t i = 0; i < ctx->n_in && rc == 0; i++) {
+		/* A Batch by hand: field 1, length-delimited, each a packed Envelope. */
+		buf_clear(&one);
+		rc = msg_pack(ctx->in[i], &one);
+		buf_addc(&b, 0x0a);
+		uint64_t n = one.n;
+		for (; n >= 0x80; n >>= 7)
+			buf_addc(&b, (char)(n | 0x80));
+		buf_addc(&b, (char)n);
+		buf_adds(&b, buf_str(&one));
+	}
+	char *copy = rc == 0 && !buf_failed(&b) ? arena_dup(&ctx->arena, b.data, b.n) : NULL;
+	ctx->packed_inputs = (struct str){ copy, b.n };
+	buf_release(&one);
+	buf_release(&b);
+	return copy ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
+}
+
+static int pack_events(const struct svc_ctx *ctx, struct buf *b)
+{
+	for (size_t i = 0; i < ctx->n_events; i++) {
+		buf_addc(b, 0x0a);
+		uint64_t n = ctx->events[i].bytes.n;
+		for (; n >= 0x80; n >>= 7)
+			buf_addc(b, (char)(n | 0x80));
+		buf_addc(b, (char)n);
+		buf_adds(b, ctx->events[i].bytes);
+	}
+	return buf_failed(b) ? HCP_ENOMEM : 0;
+}
+
+static int write_marks(struct svc *svc, int64_t no, struct err *err)
+{
+	int rc = meta_set(svc, "batch", no, err);
+	if (rc == 0 && svc->ctx.n_events)
+		rc = meta_set(svc, "seq", (int64_t)svc->seq, err);
+	if (rc == 0 && svc->bus_read_next != svc->bus_next)
+		rc = meta_set(svc, "bus_next", (int64_t)svc->bus_read_next, err);
+	for (int i = 0; i < SVC_COUNT && rc == 0; i++) {
+		if (svc->inbox[i] == svc->inbox_stored[i])
+			continue;
+		rc = db_run(svc->db, err, "INSERT INTO hcp_inbox(sender,seq) VALUES($1,$2)"
+			    " ON CONFLICT(sender) DO UPDATE SET seq=excluded.seq", "ii", (int64_t)i, (int64_t)svc->inbox[i]);
+		svc->inbox_stored[i] = svc->inbox[i];
+	}
+	return rc;
+}
+
+/* Rows whose events the bus has on the disk are only history; old history goes, in steps. */
+static int prune(struct svc *svc, int64_t no, struct err *err)
+{
+	uint64_t synced = atomic_load_explicit(&svc->bus_synced, memory_order_acquire);
+	if (svc->sent_offset && synced >= svc->sent_offset && svc->sent_batch > svc->published_batch) {
+		svc->published_batch = svc->sent_batch;
+		svc->sent_offset = 0;
+		int rc = meta_set(svc, "published", svc->published_batch, err);
+		if (rc < 0)
+			return rc;
+	}
+	int64_t keep = svc->def->no_journal ? svc->published_batch : no - SVC_JOURNAL_KEEP;
+	if (no % SVC_PRUNE_EVERY || keep <= 0)
+		return 0;
+	return db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1 AND no <= $2", "ii", keep, svc->published_batch);
+}
+
+int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
+{
+	int64_t no = svc->batch_no + 1;
+	struct buf events;
+	int rc = 0;
+	buf_init(&events, 0);
+	if (!svc->def->no_journal || ctx->n_events) {
+		rc = pack_events(ctx, &events);
+		if (rc == 0)
+			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq) VALUES($1,$2,$3,$4,$5)",
+				    "iibbi", no, ctx->now_ns, ctx->packed_inputs, buf_str(&events), (int64_t)svc->seq);
+	}
+	buf_release(&events);
+	if (rc == 0)
+		rc = write_marks(svc, no, err);
+	if (rc == 0)
+		rc = prune(svc, no, err);
+	return rc < 0 ? err_set(err, rc, "journal", "%s", err && err->text[0] ? err->text : err_name(rc)) : 0;
+}
+
+int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
+{
+	if (!svc->conf.bus)
+		return 0;
+	struct bus_entry *e = mem_alloc(ctx->n_events * sizeof(*e));
+	if (!e)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	for (size_t i = 0; i < ctx->n_events; i++)
+		e[i] = (struct bus_entry){ ctx->events[i].seq, ctx->events[i].topic, (uint16_t)svc->def->id, ctx->events[i].bytes };
+	int rc = bus_append(svc->conf.bus, e, ctx->n_events, err);
+	mem_free(e);
+	/* One mark at a time: the next is taken when the bus has synced this one. */
+	if (rc == 0 && !svc->sent_offset) {
+		svc->sent_offset = bus_end(svc->conf.bus) - 1;
+		svc->sent_batch = svc->batch_no;
+	}
+	return rc;
+}
+
+static int republish_row(struct svc *svc, struct str events, struct err *err)
+{
+	struct arena a;
+	int rc = 0;
+	arena_init(&a, 4096, 0);
+	Hcp__BatchEvents *b = (void *)pb_unpack_arena(&hcp__batch_events__descriptor, events, &a);
+	if (!b)
+		rc = err_set(err, HCP_ECORRUPT, "journal", "the events of a batch cannot be read");
+	for (size_t i = 0; b && i < b->n_events && rc == 0; i++) {
+		const struct msg_info *info = msg_info(b->events[i]->type);
+		struct buf bytes;
+		buf_init(&bytes, 0);
+		rc = pb_append(&b->events[i]->base, &bytes);
+		struct bus_entry e = { b->events[i]->seq, info ? (uint16_t)info->topic : 0, (uint16_t)svc->def->id,
+				       buf_str(&bytes) };
+		if (rc == 0 && info)
+			rc = bus_append(svc->conf.bus, &e, 1, err);
+		buf_release(&bytes);
+	}
+	arena_release(&a);
+	return rc;
+}
+
+int journal_republish(struct svc *svc, struct err *err)
+{
+	struct db_row *row;
+	int rc;
+	if (!svc->conf.bus)
+		return 0;
+	for (rc = db_query(svc->db, &row, err, "SELECT events FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no",
+			   "i", svc->published_batch); rc == 1; rc = db_next(row, err)) {
+		int bad = republish_row(svc, db_blob(row, 0), err);
+		if (bad < 0) {
+			db_done(row);
+			return bad;
+		}
+	}
+	if (rc == 0) {
+		svc->sent_offset = bus_end(svc->conf.bus) - 1;
+		svc->sent_batch = svc->batch_no;
+	}
+	return rc;
+}

@@ -1,0 +1,221 @@
+#include "svc/msg.h"
+
+#include "base/mem.h"
+#include "base/panic.h"
+
+enum { MSG_ARENA = 1024, MSG_ARENA_MAX = 64 << 20 };
+
+static void *arena_hook_alloc(void *arg, size_t n)
+{
+	return arena_alloc(arg, n);
+}
+
+static void arena_hook_free(void *arg, void *p)
+{
+}
+
+ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a)
+{
+	ProtobufCAllocator alloc = { arena_hook_alloc, arena_hook_free, a };
+	return protobuf_c_message_unpack(d, &alloc, bytes.n, (const uint8_t *)bytes.p);
+}
+
+int pb_append(const ProtobufCMessage *m, struct buf *out)
+{
+	size_t n = protobuf_c_message_get_packed_size(m);
+	int rc = buf_reserve(out, n);
+	if (rc < 0)
+		return rc;
+	protobuf_c_message_pack(m, (uint8_t *)out->data + out->n);
+	out->n += n;
+	out->data[out->n] = '\0';
+	return 0;
+}
+
+int pb_push_(struct arena *a, size_t *n, void ***items, void *item)
+{
+	if (!item)
+		return HCP_ENOMEM;
+	/* Capacity is the next power of two, so it need not be stored. */
+	if ((*n & (*n - 1)) == 0) {
+		size_t cap = *n ? *n * 2 : 1;
+		void **more = arena_alloc(a, cap * sizeof(*more));
+		if (!more)
+			return HCP_ENOMEM;
+		if (*n)
+			memcpy(more, *items, *n * sizeof(*more));
+		*items = more;
+	}
+	(*items)[(*n)++] = item;
+	return 0;
+}
+
+static struct msg *msg_alloc(unsigned type)
+{
+	struct msg *m = mem_calloc(1, sizeof(*m));
+	if (!m)
+		return NULL;
+	m->type = (uint16_t)type;
+	m->sender = SVC_NONE;
+	m->idempotency_key = m->key = "";
+	arena_init(&m->arena, MSG_ARENA, MSG_ARENA_MAX);
+	return m;
+}
+
+struct msg *msg_new(unsigned type)
+{
+	const struct msg_info *info = msg_info(type);
+	struct msg *m = msg_alloc(type);
+	if (!m || !info)
+		return m;
+	m->body = arena_alloc(&m->arena, info->desc->sizeof_message);
+	if (!m->body) {
+		msg_free(m);
+		return NULL;
+	}
+	protobuf_c_message_init(info->desc, m->body);
+	return m;
+}
+
+void msg_free(struct msg *m)
+{
+	if (!m)
+		return;
+	arena_release(&m->arena);
+	mem_free(m);
+}
+
+int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err *err)
+{
+	const struct msg_info *info = msg_info(type);
+	if (!info)
+		return err_set(err, HCP_EPROTO, "type", "no message has number %u", type);
+	struct msg *m = msg_alloc(type);
+	if (!m)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	m->body = pb_unpack_arena(info->desc, bytes, &m->arena);
+	if (!m->body) {
+		msg_free(m);
+		return err_set(err, HCP_EPARSE, "body", "not a %s message", info->name);
+	}
+	*ret = m;
+	return 0;
+}
+
+int msg_pack(const struct msg *m, struct buf *out)
+{
+	Hcp__Envelope e = HCP__ENVELOPE__INIT;
+	size_t n = m->body ? protobuf_c_message_get_packed_size(m->body) : 0;
+	uint8_t *body = mem_alloc(n);
+	if (!body)
+		return HCP_ENOMEM;
+	if (m->body)
+		protobuf_c_message_pack(m->body, body);
+	e.type = m->type;
+	e.body = (ProtobufCBinaryData){ n, body };
+	e.sender = m->sender == SVC_NONE ? e.sender : (char *)svc_table[m->sender].name;
+	e.seq = m->seq;
+	e.bus_offset = m->bus_offset;
+	e.at_ns = m->at_ns;
+	e.deadline_ns = m->deadline_ns;
+	e.idempotency_key = (char *)m->idempotency_key;
+	e.key = (char *)m->key;
+	e.principal = (Hcp__Principal *)m->principal;
+	e.trace_hi = m->trace_hi;
+	e.trace_lo = m->trace_lo;
+	e.span = m->span;
+	int rc = pb_append(&e.base, out);
+	mem_free(body);
+	return rc;
+}
+
+int msg_from_envelope(const Hcp__Envelope *e, struct msg **ret, struct err *err)
+{
+	struct msg *m;
+	if (e->type == MSG_NONE) {
+		m = msg_alloc(MSG_NONE);
+		if (!m)
+			return err_set(err, HCP_ENOMEM, "", "out of memory");
+	} else {
+		int rc = msg_from_bytes(e->type, (struct str){ (const char *)e->body.data, e->body.len }, &m, err);
+		if (rc < 0)
+			return rc;
+	}
+	m->sender = svc_by_name(e->sender, strlen(e->sender));
+	m->seq = e->seq;
+	m->bus_offset = e->bus_offset;
+	m->at_ns = e->at_ns;
+	m->deadline_ns = e->deadline_ns;
+	m->trace_hi = e->trace_hi;
+	m->trace_lo = e->trace_lo;
+	m->span = e->span;
+	m->idempotency_key = arena_strdup(&m->arena, e->idempotency_key);
+	m->key = arena_strdup(&m->arena, e->key);
+	if (e->principal) {
+		struct buf b;
+		buf_init(&b, 0);
+		if (pb_append(&e->principal->base, &b) == 0)
+			m->principal = (void *)pb_unpack_arena(&hcp__principal__descriptor, buf_str(&b), &m->arena);
+		buf_release(&b);
+	}
+	if (!m->idempotency_key || !m->key || (e->principal && !m->principal)) {
+		msg_free(m);
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	*ret = m;
+	return 0;
+}
+
+int msg_unpack(struct str bytes, struct msg **ret, struct err *err)
+{
+	struct arena a;
+	arena_init(&a, 4096, MSG_ARENA_MAX);
+	Hcp__Envelope *e = (void *)pb_unpack_arena(&hcp__envelope__descriptor, bytes, &a);
+	int rc = e ? msg_from_envelope(e, ret, err) : err_set(err, HCP_EPARSE, "envelope", "not an envelope");
+	arena_release(&a);
+	return rc;
+}
+
+struct msg *msg_problem(int code, const struct err *err)
+{
+	struct msg *m = msg_new(MSG_PROBLEM);
+	if (!m)
+		return NULL;
+	Hcp__Problem *p = (Hcp__Problem *)m->body;
+	p->code = (char *)err_name(code);
+	if (err && err->field[0])
+		p->field = arena_strdup(&m->arena, err->field);
+	p->detail = err && err->text[0] ? arena_strdup(&m->arena, err->text) : p->code;
+	if (!p->field || !p->detail)
+		p->field = p->detail = p->code;
+	return m;
+}
+
+void msg_answer(struct msg *m, struct msg *reply)
+{
+	void (*fn)(void *arg, struct msg *reply) = m->reply_fn;
+	m->reply_fn = NULL;
+	if (fn)
+		fn(m->reply_arg, reply);
+	else
+		msg_free(reply);
+}
+
+void msg_answer_problem(struct msg *m, int code, const struct err *err)
+{
+	if (m->reply_fn)
+		msg_answer(m, msg_problem(code, err));
+}
+
+int msg_error(const struct msg *m, struct err *err)
+{
+	if (!m)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (m->type != MSG_PROBLEM)
+		return 0;
+	const Hcp__Problem *p = (const Hcp__Problem *)m->body;
+	for (int code = -1; code >= HCP_EINTERNAL; code--)
+		if (strcmp(err_name(code), p->code) == 0)
+			return err_set(err, code, p->field, "%s", p->detail);
+	return err_set(err, HCP_EINTERNAL, p->field, "%s", p->detail);
+}

@@ -1,0 +1,441 @@
+#include "svc/svc.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/money.h"
+#include "base/panic.h"
+#include "svc/svc_priv.h"
+
+bool svc_is_fatal(int code)
+{
+	return code == HCP_ENOMEM || code == HCP_EIO || code == HCP_ENOSPC || code == HCP_ECORRUPT || code == HCP_EINTERNAL;
+}
+
+static const char *name_of(const struct svc *svc)
+{
+	return svc_table[svc->def->id].name;
+}
+
+static void set_health(struct svc *svc, int state, const char *detail)
+{
+	pthread_mutex_lock(&svc->stats_lock);
+	svc->stats.state = state;
+	snprintf(svc->stats.detail, sizeof(svc->stats.detail), "%s", detail);
+	pthread_mutex_unlock(&svc->stats_lock);
+}
+
+/* ---- one batch ---- */
+
+static void ctx_begin(struct svc *svc, struct msg **in, size_t n, int64_t now_ns)
+{
+	struct svc_ctx *ctx = &svc->ctx;
+	struct arena arena = ctx->arena;
+	arena_clear(&arena);
+	*ctx = (struct svc_ctx){ .svc = svc, .now_ns = now_ns, .arena = arena, .in = in, .n_in = n };
+	rng_init(&ctx->rng, svc->instance ^ (uint64_t)(svc->batch_no + 1) * 0x9e3779b97f4a7c15ULL);
+}
+
+static int run_timer(struct svc *svc, struct svc_ctx *ctx, struct err *err)
+{
+	svc->wake_ns = INT64_MAX;
+	if (svc->def->timer_ms)
+		svc->periodic_ns = ctx->now_ns + svc->def->timer_ms * NS_PER_MS;
+	return svc->def->timer ? svc->def->timer(svc->state, ctx, err) : 0;
+}
+
+/* Queues the answer for after the commit; a message nobody waits for needs none. */
+static int finish_message(struct svc_ctx *ctx, struct msg *m, int rc, const struct err *err)
+{
+	struct msg *reply = ctx->current_reply;
+	ctx->current_reply = NULL;
+	if (rc < 0) {
+		msg_free(reply);
+		reply = m->reply_fn ? msg_problem(rc, err) : NULL;
+	} else if (!reply && m->reply_fn) {
+		reply = msg_new(MSG_EMPTY);
+	}
+	if (!m->reply_fn) {
+		msg_free(reply);
+		return 0;
+	}
+	if (svc_add_reply(ctx, m, reply, false) < 0) {
+		msg_free(reply);
+		return HCP_ENOMEM;
+	}
+	return 0;
+}
+
+static void note_refusal(struct svc *svc, const struct msg *m, const struct err *err)
+{
+	svc->stats.refused++;
+	if (m->seq && !svc->replaying)
+		log_warn(name_of(svc), "event %s refused: %s %s", msg_info(m->type)->name, err->field, err->text);
+}
+
+static int call_handler(struct svc *svc, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	const struct svc_handler *h = svc->by_type[m->type];
+	if (m->deadline_ns && m->deadline_ns < ctx->now_ns && !m->seq)
+		return err_set(err, HCP_ETIMEOUT, "", "the deadline passed before %s looked at it", name_of(svc));
+	if (!h)
+		return m->seq ? 0 : err_set(err, HCP_EUNSUPPORTED, "type", "%s does not take message %u", name_of(svc),
+					    m->type);
+	return h->fn(svc->state, ctx, m, err);
+}
+
+static int handle_one(struct svc *svc, struct svc_ctx *ctx, struct msg *m, struct err *err)
+{
+	if (m->type == MSG_NONE)
+		return run_timer(svc, ctx, err);
+	struct err refusal = { 0 };
+	ctx->current = m;
+	ctx->kept = false;
+	log_trace(m->trace_hi, m->trace_lo);
+	int rc = call_handler(svc, ctx, m, &refusal);
+	if (svc_is_fatal(rc)) {
+		msg_free(ctx->current_reply);
+		ctx->current_reply = NULL;
+		err_set(err, rc, refusal.field, "%s: %s", msg_info(m->type)->name, refusal.text);
+	} else if (!ctx->kept) {
+		if (rc < 0)
+			note_refusal(svc, m, &refusal);
+		rc = finish_message(ctx, m, rc, &refusal);
+	}
+	ctx->current = NULL;
+	log_trace(0, 0);
+	if (m->seq && m->sender >= 0)
+		svc->inbox[m->sender] = m->seq;
+	return rc;
+}
+
+static bool needs_commit(const struct svc *svc, struct msg *const *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct svc_handler *h = svc->by_type[in[i]->type];
+		if (in[i]->type == MSG_NONE ? svc->def->timer != NULL : in[i]->seq || (h && !h->query))
+			return true;
+	}
+	return false;
+}
+
+/* Runs the handlers and commits; on failure everything is rolled back and the caller reloads the state. */
+int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, struct err *err)
+{
+	struct svc_ctx *ctx = &svc->ctx;
+	bool write = needs_commit(svc, in, n);
+	uint64_t seq_before = svc->seq;
+	ctx_begin(svc, in, n, now_ns);
+	int rc = write ? db_begin(svc->db, err) : 0;
+	if (rc < 0)
+		return rc;
+	/* The journal keeps inputs as they came, so it packs them before a handler may take one away. */
+	if (write)
+		rc = journal_pack_inputs(svc, ctx, err);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		rc = handle_one(svc, ctx, in[i], err);
+		if (ctx->kept)
+			in[i] = NULL;
+		ctx->kept = false;
+	}
+	must(write || svc->seq == seq_before); /* a query publishes nothing */
+	if (rc == 0 && write)
+		rc = journal_write(svc, ctx, err);
+	if (rc == 0 && write)
+		rc = db_commit(svc->db, err);
+	else if (rc < 0 && write)
+		db_rollback(svc->db);
+	if (rc == 0 && write)
+		svc->batch_no++;
+	return rc;
+}
+
+static void release_batch(struct svc *svc)
+{
+	struct svc_ctx *ctx = &svc->ctx;
+	struct err err = { 0 };
+	if (ctx->n_events && journal_publish(svc, ctx, &err) < 0)
+		set_health(svc, 1, err.text);
+	for (size_t i = 0; i < ctx->n_replies; i++) {
+		msg_answer(ctx->replies[i].to, ctx->replies[i].reply);
+		if (ctx->replies[i].held)
+			msg_free(ctx->replies[i].to);
+	}
+	for (size_t i = 0; svc->conf.send_agent && i < ctx->n_agents; i++)
+		svc->conf.send_agent(svc->conf.send_arg, ctx->agents[i].node_id, ctx->agents[i].bytes);
+	for (size_t i = 0; i < ctx->n_in; i++)
+		msg_free(ctx->in[i]);
+}
+
+/* The batch did not happen: tell who waits, and forget it. */
+static void abort_batch(struct svc *svc, const struct err *why)
+{
+	struct svc_ctx *ctx = &svc->ctx;
+	struct err err = { 0 };
+	err_set(&err, HCP_EUNAVAIL, "", "%s cannot store changes now (%s); nothing was changed, try again", name_of(svc),
+		why->text);
+	for (size_t i = 0; i < ctx->n_replies; i++) {
+		msg_free(ctx->replies[i].reply);
+		if (ctx->replies[i].held) {
+			msg_answer_problem(ctx->replies[i].to, HCP_EUNAVAIL, &err);
+			msg_free(ctx->replies[i].to);
+		}
+	}
+	for (size_t i = 0; i < ctx->n_in; i++) {
+		if (!ctx->in[i])
+			continue;
+		msg_answer_problem(ctx->in[i], HCP_EUNAVAIL, &err);
+		msg_free(ctx->in[i]);
+	}
+}
+
+/* ---- open, reload, close ---- */
+
+static int load_state(struct svc *svc, struct err *err)
+{
+	int rc = journal_load(svc, err);
+	if (rc == 0)
+		rc = svc->def->open(svc, svc->db, svc->conf.conf, &svc->state, err);
+	return rc;
+}
+
+static void drop_state(struct svc *svc)
+{
+	if (svc->state)
+		svc->def->close(svc->state);
+	svc->state = NULL;
+}
+
+static int open_db(struct svc *svc, struct err *err)
+{
+	struct db_conf conf = { .path = svc->db_path, .durable = svc->conf.durable,
+				.before_commit = svc->conf.before_commit, .arg = svc->conf.commit_arg };
+	const char *steps[64] = { journal_schema };
+	int n = 1;
+	while (svc->def->schema[n - 1]) {
+		steps[n] = svc->def->schema[n - 1];
+		must(++n < 64);
+	}
+	int rc = db_open(&conf, &svc->db, err);
+	return rc < 0 ? rc : db_migrate(svc->db, steps, n, err);
+}
+
+int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc **ret, struct err *err)
+{
+	struct svc *svc = mem_calloc(1, sizeof(*svc));
+	if (!svc)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	svc->def = def;
+	svc->conf = *conf;
+	svc->wake_ns = INT64_MAX;
+	svc->periodic_ns = def->timer_ms ? conf->now_ns : INT64_MAX;
+	pthread_mutex_init(&svc->stats_lock, NULL);
+	arena_init(&svc->ctx.arena, 64 << 10, 0);
+	for (int i = 0; i < TOPIC_COUNT; i++)
+		if (topic_table[i].to_mask >> def->id & 1)
+			svc->mask |= UINT64_C(1) << i;
+	for (const struct svc_handler *h = def->handlers; h->type; h++)
+		svc->by_type[h->type] = h;
+	svc->db_path = conf->db_path ? mem_strdup(conf->db_path) : NULL;
+	int rc = mailbox_new(SVC_MAILBOX, &svc->mailbox);
+	if (rc == 0)
+		rc = open_db(svc, err);
+	if (rc == 0)
+		rc = load_state(svc, err);
+	if (rc == 0)
+		rc = journal_republish(svc, err);
+	if (rc < 0) {
+		svc_close(svc);
+		return rc;
+	}
+	*ret = svc;
+	return 0;
+}
+
+void svc_close(struct svc *svc)
+{
+	if (!svc)
+		return;
+	drop_state(svc);
+	mailbox_free(svc->mailbox);
+	db_close(svc->db);
+	arena_release(&svc->ctx.arena);
+	pthread_mutex_destroy(&svc->stats_lock);
+	mem_free(svc->db_path);
+	mem_free(svc);
+}
+
+/* ---- the step ---- */
+
+/* Requests first (they wait), then events. Returns how many inputs were gathered. */
+static size_t gather(struct svc *svc, struct msg **in, size_t max, int64_t now_ns, struct err *err)
+{
+	size_t n = 0;
+	bool due = now_ns >= svc->wake_ns || now_ns >= svc->periodic_ns;
+	for (struct msg *m = mailbox_take(svc->mailbox, max - 1), *next; m; m = next) {
+		next = m->next;
+		m->next = NULL;
+		in[n++] = m;
+	}
+	struct bus_rec *rec[64];
+	uint64_t seen[SVC_COUNT];
+	memcpy(seen, svc->inbox, sizeof(seen));
+	size_t room = max - 1 - n;
+	int got = svc->conf.bus && room ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec,
+						   &svc->bus_read_next, err) : 0;
+	for (int i = 0; i < got; i++) {
+		struct msg *m;
+		if (rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender] &&
+		    msg_unpack(rec[i]->payload, &m, err) == 0) {
+			seen[rec[i]->sender] = rec[i]->seq;
+			m->sender = rec[i]->sender;
+			m->seq = rec[i]->seq;
+			m->bus_offset = rec[i]->offset;
+			in[n++] = m;
+		}
+		bus_rec_unref(rec[i]);
+	}
+	if (got < 0)
+		svc->bus_read_next = svc->bus_next;
+	if (due) {
+		struct msg *timer = msg_new(MSG_NONE);
+		if (timer)
+			in[n++] = timer;
+	}
+	return n;
+}
+
+static int recover(struct svc *svc, int64_t now_ns, const struct err *why)
+{
+	struct err err = { 0 };
+	log_error(name_of(svc), "batch aborted: %s %s", why->field, why->text);
+	svc->stats.aborts++;
+	svc->aborts_in_row++;
+	svc->retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
+	drop_state(svc);
+	if (load_state(svc, &err) < 0) {
+		drop_state(svc);
+		set_health(svc, 2, err.text);
+		return err.code;
+	}
+	set_health(svc, 1, why->text);
+	return why->code;
+}
+
+/* After repeated aborts a single event that our code cannot take is passed over, and said so. */
+static bool skip_poison(struct svc *svc, const struct msg *m, const struct err *why)
+{
+	if (svc->aborts_in_row < SVC_POISON_TRIES || !m->seq || why->code != HCP_EINTERNAL)
+		return false;
+	log_error(name_of(svc), "event %s number %llu is passed over: %s", msg_info(m->type)->name,
+		  (unsigned long long)m->seq, why->text);
+	return true;
+}
+
+static int step_failed(struct svc *svc, size_t n, int64_t now_ns, const struct err *why)
+{
+	uint64_t poison_sender = SVC_COUNT, poison_seq = 0;
+	struct msg *first = svc->ctx.in[0];
+	if (n == 1 && first && skip_poison(svc, first, why)) {
+		poison_sender = (uint64_t)first->sender;
+		poison_seq = first->seq;
+	}
+	abort_batch(svc, why);
+	int rc = recover(svc, now_ns, why);
+	if (poison_sender < SVC_COUNT)
+		svc->inbox[poison_sender] = poison_seq;
+	return rc;
+}
+
+int svc_step(struct svc *svc, int64_t now_ns)
+{
+	struct msg *in[SVC_MAX_BATCH];
+	struct err err = { 0 };
+	if (now_ns < svc->retry_ns)
+		return 0;
+	if (!svc->state && load_state(svc, &err) < 0) {
+		svc->retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
+		return err.code;
+	}
+	size_t max = svc->aborts_in_row >= SVC_POISON_TRIES ? 2 : SVC_MAX_BATCH;
+	size_t n = gather(svc, in, max, now_ns, &err);
+	if (n == 0) {
+		svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
+		return 0;
+	}
+	uint64_t seq_before = svc->seq;
+	int rc = svc_run_batch(svc, in, n, now_ns, &err);
+	if (rc < 0) {
+		svc->seq = seq_before;
+		return step_failed(svc, n, now_ns, &err);
+	}
+	svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
+	release_batch(svc);
+	if (svc->aborts_in_row) {
+		svc->aborts_in_row = 0;
+		set_health(svc, 0, "");
+	}
+	pthread_mutex_lock(&svc->stats_lock);
+	svc->stats.batches++;
+	svc->stats.messages += n;
+	svc->stats.events += svc->ctx.n_events;
+	svc->stats.last_step_ns = now_ns;
+	pthread_mutex_unlock(&svc->stats_lock);
+	return (int)n;
+}
+
+int64_t svc_next_wake(const struct svc *svc)
+{
+	int64_t at = svc->wake_ns < svc->periodic_ns ? svc->wake_ns : svc->periodic_ns;
+	return at < svc->retry_ns ? svc->retry_ns : at;
+}
+
+bool svc_has_input(struct svc *svc)
+{
+	return mailbox_size(svc->mailbox) || (svc->conf.bus && bus_end(svc->conf.bus) > svc->bus_next);
+}
+
+void svc_post(struct svc *svc, struct msg *m)
+{
+	int rc = mailbox_push(svc->mailbox, m);
+	if (rc == 0)
+		return;
+	struct err err = { 0 };
+	err_set(&err, rc, "", rc == HCP_ELIMIT ? "%s has %d requests waiting; try again shortly" : "%s is stopping",
+		name_of(svc), SVC_MAILBOX);
+	msg_answer_problem(m, rc, &err);
+	msg_free(m);
+}
+
+struct mailbox *svc_mailbox(struct svc *svc)
+{
+	return svc->mailbox;
+}
+
+const struct svc_def *svc_def_of(const struct svc *svc)
+{
+	return svc->def;
+}
+
+void *svc_state(struct svc *svc)
+{
+	return svc->state;
+}
+
+struct db *svc_database(struct svc *svc)
+{
+	return svc->db;
+}
+
+void svc_bus_synced(struct svc *svc, uint64_t offset)
+{
+	atomic_store_explicit(&svc->bus_synced, offset, memory_order_release);
+}
+
+void svc_stats(struct svc *svc, struct svc_stats *ret)
+{
+	pthread_mutex_lock(&svc->stats_lock);
+	*ret = svc->stats;
+	pthread_mutex_unlock(&svc->stats_lock);
+}

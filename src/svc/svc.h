@@ -1,0 +1,140 @@
+#ifndef HCP_SVC_SVC_H
+#define HCP_SVC_SVC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/id.h"
+#include "base/rng.h"
+#include "bus/bus.h"
+#include "store/store.h"
+#include "svc/mailbox.h"
+#include "svc/msg.h"
+
+/*
+ * A service is one struct svc_def: its tables and its handlers. One thread owns all its state, and its loop is
+ *
+ *   drain mailbox and bus → handle each message (pure but for its database) → commit one transaction
+ *                         → release: answers, events to the bus, commands to agents
+ *
+ *   mailbox ──▶ ┌─────────┐   one transaction a batch:        ┌──▶ replies
+ *   bus     ──▶ │ svc_step│ ─▶ tables + inbox marks + journal │──▶ bus (events, numbered by seq)
+ *   timer   ──▶ └─────────┘   row (inputs and events)         └──▶ agents
+ *
+ * The journal row of a batch is also the outbox: after a crash the events of batches that the bus may have lost
+ * are published again, and consumers drop what they have by (sender, seq). Handlers take time, randomness and
+ * ids from the context only, so `hcp replay` and the simulator run the same code to the same result.
+ */
+struct svc;
+struct svc_ctx;
+
+enum {
+	SVC_MAX_BATCH = 512,    /* messages a transaction */
+	SVC_MAILBOX = 8192,     /* requests waiting; more are refused with limit_reached */
+	SVC_RETRY_MS = 1000,    /* after a failed commit */
+	SVC_MAX_HANDLERS = 40,
+};
+
+/*
+ * A handler. 0: done. A negative code with err filled: the request was refused and nothing was changed; its
+ * sender gets a Problem. HCP_ENOMEM, HCP_EIO, HCP_ENOSPC, HCP_ECORRUPT and HCP_EINTERNAL abort the whole batch:
+ * the transaction is rolled back and the state is loaded again from the tables.
+ */
+typedef int svc_handler_fn(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+struct svc_handler {
+	uint16_t type; /* enum msg_type */
+	svc_handler_fn *fn;
+	bool query; /* changes nothing: needs no transaction and no journal */
+};
+
+struct svc_def {
+	int id;                    /* enum svc_id */
+	const char *const *schema; /* migration steps, ending in NULL */
+	const struct svc_handler *handlers; /* ending in type 0 */
+	/* Builds the state from the tables; conf is the host's. */
+	int (*open)(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err);
+	void (*close)(void *state);
+	/* Called when due (svc_wake_at) and every timer_ms; NULL: none. */
+	int (*timer)(void *state, struct svc_ctx *ctx, struct err *err);
+	int timer_ms;
+	bool no_journal; /* inputs are not kept (bulk telemetry); its events still are */
+};
+
+struct svc_conf {
+	const char *db_path;  /* NULL: in memory */
+	bool durable;
+	struct bus *bus;      /* borrowed */
+	uint64_t seed;        /* of ids and randomness, used at the first start of this database; 0 is fine in tests */
+	const void *conf;     /* handed to def->open; borrowed */
+	/* Takes packed AgentDown bytes for a node, after the commit. NULL: dropped. */
+	void (*send_agent)(void *arg, const char *node_id, struct str bytes);
+	void *send_arg;
+	int (*before_commit)(void *arg); /* fault injection, see db_conf */
+	void *commit_arg;
+	int64_t now_ns; /* at open */
+};
+
+/* ---- for handlers ---- */
+int64_t svc_now_ns(const struct svc_ctx *ctx);
+struct db *svc_db(struct svc_ctx *ctx);
+struct rng *svc_rng(struct svc_ctx *ctx);
+/* Scratch that lives until the batch is released. */
+struct arena *svc_arena(struct svc_ctx *ctx);
+char *svc_new_id(struct svc_ctx *ctx, char dst[ID_TEXT_MAX], const char *type);
+/*
+ * The answer to the message in hand: an initialised body of that type to fill in; strings and children go into
+ * svc_reply_arena. NULL when out of memory. Sent after the commit. Without a call the answer is Empty.
+ */
+void *svc_reply(struct svc_ctx *ctx, unsigned type);
+struct arena *svc_reply_arena(struct svc_ctx *ctx);
+/* Keeps the message in hand unanswered; the state owns it and answers later with svc_answer, at close too. */
+struct msg *svc_hold(struct svc_ctx *ctx);
+/* Like svc_reply for a held message, which it frees after the commit. */
+void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct arena **ret_arena);
+void svc_answer_problem(struct svc_ctx *ctx, struct msg *held, int code, const struct err *err);
+/* Publishes an event (packed now). key: what it is about, for ordering and filters; "" if nothing. */
+int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *body) MUST_CHECK;
+/* A command for a node's agent, sent after the commit; may be lost, so a timer must repeat it. */
+int svc_send_agent(struct svc_ctx *ctx, const char *node_id, const Hcp__AgentDown *body) MUST_CHECK;
+/* Asks for def->timer at that time (or sooner, if one is pending). */
+void svc_wake_at(struct svc_ctx *ctx, int64_t at_ns);
+
+/* ---- for hosts ---- */
+int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc **ret, struct err *err) MUST_CHECK;
+void svc_close(struct svc *svc);
+/*
+ * One batch at now_ns. Returns the number of inputs consumed, 0 if there was nothing to do, or a negative code
+ * when the batch was aborted (state reloaded, requests answered "unavailable"; call again after SVC_RETRY_MS).
+ */
+int svc_step(struct svc *svc, int64_t now_ns);
+/* When svc_step has work without new input (timer), INT64_MAX if never. */
+int64_t svc_next_wake(const struct svc *svc);
+bool svc_has_input(struct svc *svc);
+/* Takes m in any case: a full or closed mailbox is answered with a Problem. Any thread. */
+void svc_post(struct svc *svc, struct msg *m);
+struct mailbox *svc_mailbox(struct svc *svc);
+const struct svc_def *svc_def_of(const struct svc *svc);
+/* Its state, for simulators and tests that check invariants in the same thread. */
+void *svc_state(struct svc *svc);
+struct db *svc_database(struct svc *svc);
+/* The bus has everything up to this offset on the disk; outbox rows it covers may go. Any thread. */
+void svc_bus_synced(struct svc *svc, uint64_t offset);
+
+struct svc_stats {
+	uint64_t batches, messages, events, refused, aborts, commits;
+	int64_t last_step_ns;
+	int state; /* 0 ok, 1 degraded, 2 down */
+	char detail[256];
+};
+/* Any thread. */
+void svc_stats(struct svc *svc, struct svc_stats *ret);
+
+/*
+ * Feeds the recorded inputs of batches (from, to] to a fresh service over db_copy (a copy of the database as it was
+ * before `from`, or an empty one) and compares the events bit for bit. journal_db: the recorded database.
+ */
+int svc_replay(const struct svc_def *def, const void *conf, struct db *journal_db, int64_t from, int64_t to,
+	       Hcp__ReplayReport *report, struct arena *a, struct err *err) MUST_CHECK;
+
+#endif

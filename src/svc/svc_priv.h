@@ -1,0 +1,90 @@
+#ifndef HCP_SVC_SVC_PRIV_H
+#define HCP_SVC_SVC_PRIV_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "svc/svc.h"
+
+struct out_event {
+	uint64_t seq;
+	uint16_t topic;
+	struct str bytes; /* packed Envelope, in the batch's arena */
+};
+
+struct out_reply {
+	struct msg *to;    /* borrowed input, or a held message (owned then) */
+	struct msg *reply; /* owned */
+	bool held;
+};
+
+struct out_agent {
+	char *node_id;
+	struct str bytes;
+};
+
+/* One batch in the making. */
+struct svc_ctx {
+	struct svc *svc;
+	int64_t now_ns;
+	struct rng rng;
+	struct arena arena;
+	struct msg **in;          /* inputs; an entry that the state took becomes NULL */
+	size_t n_in;
+	struct str packed_inputs; /* for the journal */
+	struct msg *current;      /* message in hand; NULL in a timer */
+	struct msg *current_reply;
+	bool kept;                /* current was taken by svc_hold */
+	struct out_event *events;
+	size_t n_events, cap_events;
+	struct out_reply *replies;
+	size_t n_replies, cap_replies;
+	struct out_agent *agents;
+	size_t n_agents, cap_agents;
+};
+
+struct svc {
+	const struct svc_def *def;
+	struct svc_conf conf;
+	char *db_path;
+	struct db *db;
+	struct mailbox *mailbox;
+	void *state;             /* NULL while down */
+	uint64_t mask;           /* topics it reads */
+	const struct svc_handler *by_type[MSG_TYPE_MAX + 1];
+	uint64_t instance;       /* seed of this database */
+	int64_t batch_no;        /* of the last committed batch */
+	uint64_t seq;            /* of the last event */
+	uint64_t bus_next;       /* where to read on, once the batch in hand is committed */
+	uint64_t bus_read_next;  /* behind what the batch in hand has read */
+	uint64_t inbox[SVC_COUNT];  /* last seq consumed, by sender */
+	uint64_t inbox_stored[SVC_COUNT];
+	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
+	int64_t sent_batch;
+	int64_t published_batch; /* the bus has all events up to it on the disk */
+	atomic_uint_fast64_t bus_synced;
+	int64_t wake_ns, periodic_ns;
+	int64_t retry_ns;        /* not before, after an abort */
+	int aborts_in_row;
+	struct svc_ctx ctx;
+	bool replaying;
+	pthread_mutex_t stats_lock;
+	struct svc_stats stats;
+};
+
+enum { SVC_POISON_TRIES = 3, SVC_JOURNAL_KEEP = 2000000, SVC_PRUNE_EVERY = 1000 };
+
+/* journal.c: the journal and outbox of a service, in its own database. */
+extern const char *const journal_schema;
+int journal_load(struct svc *svc, struct err *err) MUST_CHECK;
+int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int journal_republish(struct svc *svc, struct err *err) MUST_CHECK;
+int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+/* svc.c and svc_ctx.c */
+int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, struct err *err) MUST_CHECK;
+bool svc_is_fatal(int code);
+int svc_add_reply(struct svc_ctx *ctx, struct msg *to, struct msg *reply, bool held) MUST_CHECK;
+
+#endif

@@ -1,0 +1,146 @@
+#include "wire/pb.h"
+
+/* protobuf-c does not say why it failed; whether an allocation did is ours to remember. */
+struct unpack_mem {
+	struct arena *arena;
+	bool failed;
+};
+
+static void *arena_hook_alloc(void *arg, size_t size)
+{
+	struct unpack_mem *mem = arg;
+	void *p = arena_alloc(mem->arena, size);
+	if (!p)
+		mem->failed = true;
+	return p;
+}
+
+static void arena_hook_free(void *arg, void *p)
+{
+	(void)arg;
+	(void)p;
+}
+
+struct reader {
+	const uint8_t *p, *end;
+};
+
+static bool read_varint(struct reader *r, uint64_t *ret)
+{
+	uint64_t v = 0;
+	for (unsigned shift = 0; shift < 70 && r->p < r->end; shift += 7) {
+		uint8_t b = *r->p++;
+		if (shift < 64)
+			v |= (uint64_t)(b & 127) << shift;
+		if (!(b & 128)) {
+			*ret = v;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool skip_fixed(struct reader *r, size_t n)
+{
+	if ((size_t)(r->end - r->p) < n)
+		return false;
+	r->p += n;
+	return true;
+}
+
+static bool has_messages(const ProtobufCMessageDescriptor *d)
+{
+	for (unsigned i = 0; i < d->n_fields; i++)
+		if (d->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
+			return true;
+	return false;
+}
+
+/*
+ * True unless submessages nest deeper than `depth` more levels. Malformed bytes end the walk: protobuf-c meets the
+ * same bytes in the same order and refuses them itself.
+ */
+static bool depth_fits(const ProtobufCMessageDescriptor *d, struct reader r, int depth)
+{
+	uint64_t tag, len;
+	if (depth < 0)
+		return false;
+	if (!has_messages(d))
+		return true;
+	while (r.p < r.end && read_varint(&r, &tag)) {
+		switch (tag & 7) {
+		case 0:
+			if (!read_varint(&r, &len))
+				return true;
+			break;
+		case 1:
+		case 5:
+			if (!skip_fixed(&r, (tag & 7) == 1 ? 8 : 4))
+				return true;
+			break;
+		case 2: {
+			if (!read_varint(&r, &len) || len > (size_t)(r.end - r.p))
+				return true;
+			const ProtobufCFieldDescriptor *f =
+				protobuf_c_message_descriptor_get_field(d, (unsigned)(tag >> 3));
+			if (f && f->type == PROTOBUF_C_TYPE_MESSAGE &&
+			    !depth_fits(f->descriptor, (struct reader){ r.p, r.p + len }, depth - 1))
+				return false;
+			r.p += len;
+			break;
+		}
+		default:
+			return true;
+		}
+	}
+	return true;
+}
+
+int pb_unpack(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a, ProtobufCMessage **ret,
+	struct err *err)
+{
+	const uint8_t *p = (const uint8_t *)(bytes.p ? bytes.p : "");
+	if (!depth_fits(d, (struct reader){ p, p + bytes.n }, PB_DEPTH_MAX))
+		return err_set(err, HCP_ELIMIT, "", "%s is nested deeper than %d messages", d->short_name, PB_DEPTH_MAX);
+	struct unpack_mem mem = { .arena = a };
+	ProtobufCAllocator alloc = { arena_hook_alloc, arena_hook_free, &mem };
+	ProtobufCMessage *m = protobuf_c_message_unpack(d, &alloc, bytes.n, p);
+	if (!m && mem.failed)
+		return err_set(err, HCP_ENOMEM, "", "no memory for a %s of %zu bytes", d->short_name, bytes.n);
+	if (!m)
+		return err_set(err, HCP_EPARSE, "", "%zu bytes are no valid %s", bytes.n, d->short_name);
+	*ret = m;
+	return 0;
+}
+
+int pb_pack(const ProtobufCMessage *m, struct buf *out)
+{
+	size_t n = protobuf_c_message_get_packed_size(m);
+	int rc = buf_reserve(out, n);
+	if (rc < 0)
+		return rc;
+	out->n += protobuf_c_message_pack(m, (uint8_t *)out->data + out->n);
+	out->data[out->n] = '\0';
+	return 0;
+}
+
+int pb_clone(const ProtobufCMessage *m, struct arena *a, ProtobufCMessage **ret, struct err *err)
+{
+	struct buf packed;
+	buf_init(&packed, 0);
+	int rc = pb_pack(m, &packed);
+	if (rc < 0)
+		err_set(err, rc, "", "no memory to copy a %s", m->descriptor->short_name);
+	else
+		rc = pb_unpack(m->descriptor, buf_str(&packed), a, ret, err);
+	buf_release(&packed);
+	return rc;
+}
+
+ProtobufCMessage *pb_new(const ProtobufCMessageDescriptor *d, struct arena *a)
+{
+	ProtobufCMessage *m = arena_alloc(a, d->sizeof_message);
+	if (m)
+		protobuf_c_message_init(d, m);
+	return m;
+}

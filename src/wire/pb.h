@@ -1,0 +1,31 @@
+#ifndef HCP_WIRE_PB_H
+#define HCP_WIRE_PB_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/str.h"
+
+/*
+ * protobuf-c messages that live in an arena. Nothing of them is freed singly: the message, its strings and its
+ * submessages die with the arena, so protobuf_c_message_free_unpacked must not be called on them.
+ */
+
+/* Deepest nesting of submessages; protobuf-c itself recurses without bound. */
+#define PB_DEPTH_MAX 32
+
+/* HCP_EPARSE malformed bytes, HCP_ELIMIT nesting, HCP_ENOMEM memory or the arena's limit. */
+int pb_unpack(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a, ProtobufCMessage **ret,
+	struct err *err) MUST_CHECK;
+
+/* Appends the packed message to out. HCP_ENOMEM or HCP_ELIMIT from the buffer. */
+int pb_pack(const ProtobufCMessage *m, struct buf *out) MUST_CHECK;
+
+/* A deep copy in arena a. */
+int pb_clone(const ProtobufCMessage *m, struct arena *a, ProtobufCMessage **ret, struct err *err) MUST_CHECK;
+
+/* A fresh message with the defaults of its descriptor; NULL when memory is exhausted. */
+ProtobufCMessage *pb_new(const ProtobufCMessageDescriptor *d, struct arena *a) __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,150 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "bus/bus.h"
+#include "os/file.h"
+
+static char dir[64];
+
+static int fresh_dir(void **state)
+{
+	snprintf(dir, sizeof(dir), "/tmp/hcp-bus-XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int drop(void *arg, const char *name)
+{
+	char path[400];
+	snprintf(path, sizeof(path), "%s/%s", (const char *)arg, name);
+	return unlink(path);
+}
+
+static int remove_dir(void **state)
+{
+	file_list(dir, "", drop, dir, NULL);
+	return rmdir(dir);
+}
+
+static void append(struct bus *bus, int first, int n)
+{
+	struct err err = { 0 };
+	for (int i = first; i < first + n; i++) {
+		char text[32];
+		snprintf(text, sizeof(text), "event %d", i);
+		struct bus_entry e = { .seq = (uint64_t)i, .topic = (uint16_t)(i % 3), .sender = 1, .payload = str_of(text) };
+		assert_int_equal(bus_append(bus, &e, 1, &err), 0);
+	}
+}
+
+/* Reads everything of mask from `from` on; returns the count and checks order. */
+static int read_all(struct bus *bus, uint64_t from, uint64_t mask)
+{
+	struct bus_rec *rec[100];
+	struct err err = { 0 };
+	int total = 0, n;
+	uint64_t last = 0;
+	while ((n = bus_read(bus, from, mask, 100, rec, &from, &err)) > 0) {
+		for (int i = 0; i < n; i++) {
+			char text[32];
+			snprintf(text, sizeof(text), "event %d", (int)rec[i]->seq);
+			assert_true(rec[i]->seq > last);
+			assert_true(str_eqz(rec[i]->payload, text));
+			last = rec[i]->seq;
+			bus_rec_unref(rec[i]);
+		}
+		total += n;
+	}
+	assert_int_equal(n, 0);
+	return total;
+}
+
+static void survives_reopening_and_filters(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	struct bus_conf conf = { .dir = dir, .segment_bytes = 4000 };
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	append(bus, 1, 900);
+	assert_int_equal(read_all(bus, 1, 7), 900);
+	bus_close(bus);
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	assert_int_equal(bus_end(bus), 901);
+	assert_int_equal(read_all(bus, 1, 7), 900);
+	assert_int_equal(read_all(bus, 1, 1), 300);
+	append(bus, 901, 10);
+	assert_int_equal(read_all(bus, 895, 7), 16);
+	bus_close(bus);
+}
+
+static void torn_tail_is_cut(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	struct bus_conf conf = { .dir = dir };
+	char path[128];
+	int fd;
+	uint64_t size;
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	append(bus, 1, 10);
+	bus_close(bus);
+	snprintf(path, sizeof(path), "%s/%020d.log", dir, 1);
+	assert_int_equal(file_open_append(path, &fd, &size, &err), 0);
+	assert_int_equal(file_truncate(fd, size - 3, path, &err), 0);
+	file_close(fd);
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	assert_int_equal(bus_end(bus), 10);
+	assert_int_equal(read_all(bus, 1, 7), 9);
+	append(bus, 10, 1);
+	assert_int_equal(read_all(bus, 1, 7), 10);
+	bus_close(bus);
+}
+
+static void old_segments_go(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	assert_int_equal(bus_open(&(struct bus_conf){ .dir = dir, .segment_bytes = 2000, .keep_bytes = 6000 }, &bus, &err), 0);
+	append(bus, 1, 1000);
+	assert_true(bus_begin(bus) > 800);
+	assert_int_equal(read_all(bus, 1, 7), (int)(1001 - bus_begin(bus)));
+	bus_close(bus);
+}
+
+static void wake(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void watchers_hear_their_topics_only(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	int woken = 0;
+	assert_int_equal(bus_open(&(struct bus_conf){ .dir = NULL }, &bus, &err), 0);
+	assert_int_equal(bus_watch(bus, 2, wake, &woken), 0);
+	append(bus, 1, 9);
+	assert_int_equal(woken, 3);
+	bus_unwatch(bus, &woken);
+	append(bus, 10, 3);
+	assert_int_equal(woken, 3);
+	bus_close(bus);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(survives_reopening_and_filters, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(torn_tail_is_cut, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(old_segments_go, fresh_dir, remove_dir),
+		cmocka_unit_test(watchers_hear_their_topics_only),
+	};
+	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
+}

@@ -1,0 +1,129 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "store/store.h"
+
+static const char *const schema[] = {
+	"CREATE TABLE t(k TEXT PRIMARY KEY, v INTEGER NOT NULL, x REAL, raw BLOB)",
+	"CREATE INDEX t_v ON t(v)",
+};
+
+static struct db *open_memory(void)
+{
+	struct db *db;
+	struct err err = { 0 };
+	assert_int_equal(db_open(&(struct db_conf){ .path = NULL }, &db, &err), 0);
+	assert_int_equal(db_migrate(db, schema, 2, &err), 0);
+	return db;
+}
+
+static void rows_round_trip(void **state)
+{
+	struct db *db = open_memory();
+	struct db_row *row;
+	struct err err = { 0 };
+	int n = 0, rc;
+	assert_int_equal(db_run(db, &err, "INSERT INTO t VALUES($1,$2,$3,$4)", "sidb", STR("a"), (int64_t)INT64_MIN, 0.1,
+				STR("\0\1")), 0);
+	assert_int_equal(db_run(db, &err, "INSERT INTO t VALUES($1,$2,$3,$4)", "zinn", "b", (int64_t)7), 0);
+	for (rc = db_query(db, &row, &err, "SELECT k,v,x,raw FROM t ORDER BY k", ""); rc == 1; rc = db_next(row, &err)) {
+		if (n++ == 0) {
+			assert_true(str_eqz(db_text(row, 0), "a"));
+			assert_true(db_i64(row, 1) == INT64_MIN && db_double(row, 2) == 0.1);
+			assert_int_equal(db_blob(row, 3).n, 2);
+		} else {
+			assert_true(db_is_null(row, 2));
+		}
+	}
+	assert_int_equal(rc, 0);
+	assert_int_equal(n, 2);
+	assert_int_equal(db_run(db, &err, "INSERT INTO t VALUES($1,$2,$3,$4)", "zinn", "b", (int64_t)8), HCP_EEXIST);
+	db_close(db);
+}
+
+static int refuse(void *arg)
+{
+	return *(int *)arg ? HCP_EIO : 0;
+}
+
+static void failed_commit_keeps_nothing(void **state)
+{
+	int bad = 0;
+	struct db *db;
+	struct db_row *row;
+	struct err err = { 0 };
+	assert_int_equal(db_open(&(struct db_conf){ .before_commit = refuse, .arg = &bad }, &db, &err), 0);
+	assert_int_equal(db_migrate(db, schema, 2, &err), 0);
+	bad = 1;
+	assert_int_equal(db_begin(db, &err), 0);
+	assert_int_equal(db_run(db, &err, "INSERT INTO t(k,v) VALUES($1,$2)", "zi", "x", (int64_t)1), 0);
+	assert_int_equal(db_commit(db, &err), HCP_EIO);
+	bad = 0;
+	assert_int_equal(db_query(db, &row, &err, "SELECT 1 FROM t", ""), 0);
+	db_close(db);
+}
+
+static void newer_schema_is_refused(void **state)
+{
+	struct db *db = open_memory();
+	struct err err = { 0 };
+	assert_int_equal(db_migrate(db, schema, 1, &err), HCP_EUNSUPPORTED);
+	db_close(db);
+}
+
+/* A file-size limit stands for a full disk: the write fails, what was committed stays readable. */
+static void full_disk_is_named_and_harmless(void **state)
+{
+	char path[] = "/tmp/hcp-store-XXXXXX";
+	struct err err = { 0 };
+	struct db *db;
+	struct db_row *row;
+	int fd = mkstemp(path), rc = 0;
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(db_open(&(struct db_conf){ .path = path, .durable = true }, &db, &err), 0);
+	assert_int_equal(db_migrate(db, schema, 2, &err), 0);
+	assert_int_equal(db_run(db, &err, "INSERT INTO t(k,v) VALUES('kept',1)", ""), 0);
+	signal(SIGXFSZ, SIG_IGN);
+	struct rlimit old, small = { 200000, 200000 };
+	getrlimit(RLIMIT_FSIZE, &old);
+	small.rlim_max = old.rlim_max;
+	setrlimit(RLIMIT_FSIZE, &small);
+	static char big[300000];
+	rc = db_run(db, &err, "INSERT INTO t(k,v,raw) VALUES('big',1,$1)", "b", (struct str){ big, sizeof(big) });
+	setrlimit(RLIMIT_FSIZE, &old);
+	assert_true(rc == HCP_ENOSPC || rc == HCP_EIO);
+	assert_int_equal(db_check(db, &err), 0);
+	assert_int_equal(db_query(db, &row, &err, "SELECT count(*) FROM t", ""), 1);
+	assert_int_equal(db_i64(row, 0), 1);
+	db_done(row);
+	db_close(db);
+	unlink(path);
+}
+
+static void unopenable_path_is_an_error(void **state)
+{
+	struct db *db;
+	struct err err = { 0 };
+	assert_int_equal(db_open(&(struct db_conf){ .path = "/nonexistent/x.db" }, &db, &err), HCP_EIO);
+	assert_string_equal(err.field, "/nonexistent/x.db");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rows_round_trip), cmocka_unit_test(failed_commit_keeps_nothing),
+		cmocka_unit_test(newer_schema_is_refused), cmocka_unit_test(full_disk_is_named_and_harmless),
+		cmocka_unit_test(unopenable_path_is_an_error),
+	};
+	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}

@@ -1,0 +1,310 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "svc/svc.h"
+
+/* A submitting and a counting service, enough to see every promise of the loop. */
+
+static const char *const submit_schema[] = { "CREATE TABLE job(id TEXT PRIMARY KEY, n INTEGER)", NULL };
+static const char *const count_schema[] = { "CREATE TABLE seen(id TEXT PRIMARY KEY, times INTEGER)", NULL };
+
+static int plain_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
+{
+	*ret_state = mem_calloc(1, 8);
+	return *ret_state ? 0 : HCP_ENOMEM;
+}
+
+static int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	const Hcp__WorkloadSubmit *s = (const Hcp__WorkloadSubmit *)m->body;
+	char id[ID_TEXT_MAX];
+	if (s->priority > 10)
+		return err_set(err, HCP_EINVAL, "priority", "must be 1 to 10, was %d", s->priority);
+	svc_new_id(ctx, id, ID_WORKLOAD);
+	int rc = db_run(svc_db(ctx), err, "INSERT INTO job(id,n) VALUES($1,$2)", "zi", id, (int64_t)s->priority);
+	if (rc < 0)
+		return rc;
+	Hcp__Workload w = HCP__WORKLOAD__INIT;
+	Hcp__WorkloadChanged ev = HCP__WORKLOAD_CHANGED__INIT;
+	w.id = id;
+	ev.workload = &w;
+	rc = svc_publish(ctx, id, &ev.base);
+	Hcp__Workload *reply = rc == 0 ? svc_reply(ctx, MSG_WORKLOAD) : NULL;
+	if (!reply)
+		return HCP_ENOMEM;
+	reply->id = arena_strdup(svc_reply_arena(ctx), id);
+	return reply->id ? 0 : HCP_ENOMEM;
+}
+
+static int on_changed(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	const Hcp__WorkloadChanged *ev = (const Hcp__WorkloadChanged *)m->body;
+	return db_run(svc_db(ctx), err, "INSERT INTO seen(id,times) VALUES($1,1) ON CONFLICT(id) DO UPDATE SET times=times+1",
+		      "z", ev->workload->id);
+}
+
+static const struct svc_handler submit_handlers[] = { { MSG_WORKLOAD_SUBMIT, on_submit, false }, { 0 } };
+static const struct svc_handler count_handlers[] = { { MSG_WORKLOAD_CHANGED, on_changed, false }, { 0 } };
+static const struct svc_def submit_def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, NULL, 0, false };
+static const struct svc_def count_def = { SVC_BILLING, count_schema, count_handlers, plain_open, mem_free, NULL, 0, false };
+
+struct answers {
+	int ok, problems;
+	char code[32], field[32];
+};
+
+static void on_reply(void *arg, struct msg *reply)
+{
+	struct answers *a = arg;
+	if (reply->type == MSG_PROBLEM) {
+		a->problems++;
+		snprintf(a->code, sizeof(a->code), "%s", ((Hcp__Problem *)reply->body)->code);
+		snprintf(a->field, sizeof(a->field), "%s", ((Hcp__Problem *)reply->body)->field);
+	} else {
+		a->ok++;
+	}
+	msg_free(reply);
+}
+
+static void submit(struct svc *svc, int priority, struct answers *a)
+{
+	struct msg *m = msg_new(MSG_WORKLOAD_SUBMIT);
+	((Hcp__WorkloadSubmit *)m->body)->priority = priority;
+	m->reply_fn = on_reply;
+	m->reply_arg = a;
+	svc_post(svc, m);
+}
+
+static int64_t scalar(struct svc *svc, const char *sql)
+{
+	struct db_row *row;
+	struct err err = { 0 };
+	assert_int_equal(db_query(svc_database(svc), &row, &err, sql, ""), 1);
+	int64_t v = db_i64(row, 0);
+	db_done(row);
+	return v;
+}
+
+static void batch_commits_then_answers_and_publishes(void **state)
+{
+	struct bus *bus;
+	struct svc *a, *b;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	struct svc_conf conf = { .bus = bus, .seed = 1 };
+	assert_int_equal(svc_open(&submit_def, &conf, &a, &err), 0);
+	assert_int_equal(svc_open(&count_def, &conf, &b, &err), 0);
+	submit(a, 5, &got);
+	submit(a, 11, &got);
+	submit(a, 6, &got);
+	assert_int_equal(svc_step(a, 1000), 3);
+	assert_int_equal(got.ok, 2);
+	assert_int_equal(got.problems, 1);
+	assert_string_equal(got.field, "priority");
+	assert_string_equal(got.code, "invalid");
+	assert_int_equal(scalar(a, "SELECT count(*) FROM job"), 2);
+	assert_int_equal(svc_step(b, 1001), 2);
+	assert_int_equal(svc_step(b, 1002), 0);
+	assert_int_equal(scalar(b, "SELECT count(*) FROM seen WHERE times=1"), 2);
+	svc_close(a);
+	svc_close(b);
+	bus_close(bus);
+}
+
+static int flaky(void *arg)
+{
+	struct rng *r = arg;
+	return rng_below(r, 3) == 0 ? HCP_EIO : 0;
+}
+
+/*
+ * Services are thrown away at random and opened again, and the bus forgets everything each time: what was
+ * acknowledged is there, once, and every event arrives exactly once.
+ */
+static void crashes_lose_and_repeat_nothing(void **state)
+{
+	char pa[] = "/tmp/hcp-svc-a-XXXXXX", pb[] = "/tmp/hcp-svc-b-XXXXXX";
+	close(mkstemp(pa));
+	close(mkstemp(pb));
+	struct rng r;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	int64_t now = 1;
+	rng_init(&r, 42);
+	for (int life = 0; life < 30; life++) {
+		struct bus *bus;
+		struct svc *a, *b;
+		assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+		struct svc_conf ca = { .db_path = pa, .bus = bus, .seed = 1, .now_ns = now }, cb = ca;
+		cb.db_path = pb;
+		assert_int_equal(svc_open(&submit_def, &ca, &a, &err), 0);
+		assert_int_equal(svc_open(&count_def, &cb, &b, &err), 0);
+		int rounds = (int)rng_below(&r, 6);
+		for (int i = 0; i < rounds; i++) {
+			submit(a, 1 + (int)rng_below(&r, 10), &got);
+			assert_true(svc_step(a, now++) >= 0);
+			if (rng_below(&r, 2))
+				assert_true(svc_step(b, now++) >= 0);
+		}
+		svc_close(a);
+		svc_close(b);
+		bus_close(bus);
+	}
+	struct bus *bus;
+	struct svc *a, *b;
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	struct svc_conf ca = { .db_path = pa, .bus = bus, .seed = 1, .now_ns = now }, cb = ca;
+	cb.db_path = pb;
+	assert_int_equal(svc_open(&submit_def, &ca, &a, &err), 0);
+	assert_int_equal(svc_open(&count_def, &cb, &b, &err), 0);
+	while (svc_step(b, now++) > 0)
+		;
+	assert_true(got.ok > 30);
+	assert_int_equal(scalar(a, "SELECT count(*) FROM job"), got.ok);
+	assert_int_equal(scalar(b, "SELECT count(*) FROM seen"), got.ok);
+	assert_int_equal(scalar(b, "SELECT coalesce(max(times),0) FROM seen"), 1);
+	svc_close(a);
+	svc_close(b);
+	bus_close(bus);
+	char wal[64];
+	for (int i = 0; i < 2; i++) {
+		const char *p = i ? pb : pa;
+		unlink(p);
+		snprintf(wal, sizeof(wal), "%s-wal", p);
+		unlink(wal);
+		snprintf(wal, sizeof(wal), "%s-shm", p);
+		unlink(wal);
+	}
+}
+
+static void failed_commit_answers_unavailable_and_recovers(void **state)
+{
+	struct bus *bus;
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	struct rng faults;
+	rng_init(&faults, 7);
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	struct svc_conf conf = { .bus = bus, .seed = 1 };
+	assert_int_equal(svc_open(&submit_def, &conf, &a, &err), 0);
+	svc_close(a);
+	conf.before_commit = flaky;
+	conf.commit_arg = &faults;
+	while (svc_open(&submit_def, &conf, &a, &err) < 0)
+		;
+	int64_t now = 1;
+	for (int i = 0; i < 200; i++) {
+		submit(a, 3, &got);
+		svc_step(a, now);
+		now += (SVC_RETRY_MS + 1) * INT64_C(1000000);
+	}
+	while (svc_step(a, now) != 0)
+		now += (SVC_RETRY_MS + 1) * INT64_C(1000000);
+	assert_int_equal(got.ok + got.problems, 200);
+	assert_true(got.problems > 20 && got.ok > 20);
+	assert_string_equal(got.code, "unavailable");
+	assert_int_equal(scalar(a, "SELECT count(*) FROM job"), got.ok);
+	assert_int_equal(bus_end(bus) - 1, got.ok);
+	svc_close(a);
+	bus_close(bus);
+}
+
+static void replay_is_bit_for_bit(void **state)
+{
+	struct bus *bus;
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	struct arena arena;
+	arena_init(&arena, 1024, 0);
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	struct svc_conf conf = { .bus = bus, .seed = 99 };
+	assert_int_equal(svc_open(&submit_def, &conf, &a, &err), 0);
+	for (int i = 0; i < 50; i++) {
+		submit(a, i % 12, &got);
+		if (i % 3 == 0)
+			svc_step(a, 1000 + i);
+	}
+	svc_step(a, 5000);
+	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
+	assert_int_equal(svc_replay(&submit_def, NULL, svc_database(a), 0, 1000, &report, &arena, &err), 0);
+	assert_true(report.identical);
+	assert_int_equal(report.messages, 50);
+	assert_int_equal(report.events, got.ok);
+	/* A journal that was tampered with is found out. */
+	assert_int_equal(db_run(svc_database(a), &err, "UPDATE hcp_batch SET at_ns=at_ns+1000000 WHERE no=3", ""), 0);
+	report = (Hcp__ReplayReport)HCP__REPLAY_REPORT__INIT;
+	assert_int_equal(svc_replay(&submit_def, NULL, svc_database(a), 0, 1000, &report, &arena, &err), 0);
+	assert_false(report.identical);
+	assert_int_equal(report.first_difference, 3);
+	arena_release(&arena);
+	svc_close(a);
+	bus_close(bus);
+}
+
+static void full_mailbox_refuses(void **state)
+{
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	struct svc_conf conf = { .seed = 1 };
+	assert_int_equal(svc_open(&submit_def, &conf, &a, &err), 0);
+	for (int i = 0; i < SVC_MAILBOX + 3; i++)
+		submit(a, 1, &got);
+	assert_int_equal(got.problems, 3);
+	assert_string_equal(got.code, "limit_reached");
+	svc_close(a);
+	assert_int_equal(got.problems, SVC_MAILBOX + 3);
+	assert_string_equal(got.code, "closed");
+}
+
+static void envelopes_round_trip(void **state)
+{
+	struct err err = { 0 };
+	struct buf b;
+	Hcp__Principal p = HCP__PRINCIPAL__INIT;
+	struct msg *m = msg_new(MSG_WORKLOAD_SUBMIT), *back;
+	p.email = "a@b";
+	m->principal = &p;
+	m->idempotency_key = "k1";
+	m->sender = SVC_ROUTER;
+	m->seq = 7;
+	((Hcp__WorkloadSubmit *)m->body)->name = "job";
+	buf_init(&b, 0);
+	assert_int_equal(msg_pack(m, &b), 0);
+	assert_int_equal(msg_unpack(buf_str(&b), &back, &err), 0);
+	assert_string_equal(back->principal->email, "a@b");
+	assert_string_equal(back->idempotency_key, "k1");
+	assert_int_equal(back->sender, SVC_ROUTER);
+	assert_string_equal(((Hcp__WorkloadSubmit *)back->body)->name, "job");
+	msg_free(back);
+	b.data[0] = (char)0xff;
+	assert_int_equal(msg_unpack(buf_str(&b), &back, &err), HCP_EPARSE);
+	msg_free(m);
+	buf_release(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(batch_commits_then_answers_and_publishes),
+		cmocka_unit_test(crashes_lose_and_repeat_nothing),
+		cmocka_unit_test(failed_commit_answers_unavailable_and_recovers),
+		cmocka_unit_test(replay_is_bit_for_bit),
+		cmocka_unit_test(full_mailbox_refuses),
+		cmocka_unit_test(envelopes_round_trip),
+	};
+	return cmocka_run_group_tests_name("svc", tests, NULL, NULL);
+}
