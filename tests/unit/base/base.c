@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/breaker.h"
 #include "base/err.h"
 #include "base/hex.h"
 #include "base/hist.h"
@@ -212,6 +213,26 @@ static void lists_move(void **state)
 	assert_true(list_empty(&head));
 }
 
+static void breaker_opens_and_tries_once(void **state)
+{
+	struct breaker b;
+	breaker_init(&b, BREAKER_DEFAULT);
+	for (int i = 0; i < 4; i++)
+		breaker_failure(&b, i * NS_PER_S);
+	assert_true(breaker_allow(&b, 4 * NS_PER_S));
+	breaker_failure(&b, 11 * NS_PER_S); /* the first is out of the window by now */
+	assert_true(breaker_allow(&b, 11 * NS_PER_S));
+	breaker_failure(&b, 11 * NS_PER_S);
+	assert_false(breaker_allow(&b, 12 * NS_PER_S));
+	assert_true(breaker_allow(&b, 41 * NS_PER_S));
+	assert_false(breaker_allow(&b, 41 * NS_PER_S));
+	breaker_failure(&b, 42 * NS_PER_S);
+	assert_false(breaker_allow(&b, 71 * NS_PER_S));
+	assert_true(breaker_allow(&b, 72 * NS_PER_S));
+	breaker_success(&b);
+	assert_true(breaker_allow(&b, 72 * NS_PER_S));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,7 +242,7 @@ int main(void)
 		cmocka_unit_test(times_parse_and_format), cmocka_unit_test(central_time_changes_on_the_right_hours),
 		cmocka_unit_test(ids_round_trip_and_sort), cmocka_unit_test(codes_and_checksums),
 		cmocka_unit_test(quantiles_stay_within_a_sixteenth), cmocka_unit_test(errors_name_field_and_origin),
-		cmocka_unit_test(lists_move),
+		cmocka_unit_test(lists_move), cmocka_unit_test(breaker_opens_and_tries_once),
 	};
 	return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

@@ -1,0 +1,104 @@
+#include "services/orchestrator/orchestrator.h"
+
+#include "base/mem.h"
+#include "base/money.h"
+#include "services/orchestrator/orchestrator_priv.h"
+
+static const char *const schema[] = {
+	"CREATE TABLE workload(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, state INTEGER NOT NULL, type INTEGER NOT NULL,"
+	"  ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX workload_customer ON workload(customer_id, id);"
+	"CREATE INDEX workload_active ON workload(state, id) WHERE state < 5;"
+	"CREATE INDEX workload_ends ON workload(ends_ns) WHERE ends_ns > 0;"
+	"CREATE TABLE transition(workload_id TEXT NOT NULL, n INTEGER NOT NULL, at_ns INTEGER NOT NULL,"
+	"  from_state INTEGER NOT NULL, to_state INTEGER NOT NULL, reason TEXT NOT NULL,"
+	"  PRIMARY KEY(workload_id, n)) WITHOUT ROWID;"
+	"CREATE TABLE idempotency(customer_id TEXT NOT NULL, k TEXT NOT NULL, digest INTEGER NOT NULL,"
+	"  workload_id TEXT NOT NULL, PRIMARY KEY(customer_id, k)) WITHOUT ROWID;"
+	"CREATE TABLE quota(customer_id TEXT PRIMARY KEY, active INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE economy(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	NULL,
+};
+
+static void orchestrator_close(void *state)
+{
+	struct orchestrator *o = state;
+	if (!o)
+		return;
+	held_release(o);
+	buf_release(&o->directive);
+	mem_free(o->held);
+	mem_free(o);
+}
+
+static int load_next_end(struct orchestrator *o, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(db, &row, err, "SELECT min(ends_ns) FROM workload WHERE ends_ns > 0", "");
+	if (rc < 0)
+		return rc;
+	o->next_end_ns = rc == 1 && !db_is_null(row, 0) ? db_i64(row, 0) : INT64_MAX;
+	if (rc == 1)
+		db_done(row);
+	return 0;
+}
+
+static int orchestrator_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
+{
+	struct orchestrator *o = mem_calloc(1, sizeof(*o));
+	if (!o)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	o->svc = svc;
+	if (conf)
+		o->conf = *(const struct orchestrator_conf *)conf;
+	if (!o->conf.max_active)
+		o->conf.max_active = ORCHESTRATOR_MAX_ACTIVE;
+	if (!o->conf.horizon_ns)
+		o->conf.horizon_ns = 900 * NS_PER_S;
+	buf_init(&o->directive, 1 << 20);
+	o->held = mem_calloc(ORCHESTRATOR_MAX_HELD, sizeof(*o->held));
+	int rc = o->held ? economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (rc == 0)
+		rc = load_next_end(o, db, err);
+	if (rc < 0) {
+		orchestrator_close(o);
+		return rc;
+	}
+	*ret_state = o;
+	return 0;
+}
+
+static int orchestrator_timer(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	struct orchestrator *o = state;
+	if (!o->started_at_ns)
+		o->started_at_ns = svc_now_ns(ctx);
+	int rc = held_expire(o, ctx, err);
+	return rc < 0 ? rc : lifecycle_timer(o, ctx, err);
+}
+
+static const struct svc_handler handlers[] = {
+	{ MSG_WORKLOAD_SUBMIT, on_submit, false },
+	{ MSG_WORKLOAD_SUBMIT_BATCH, on_submit_batch, false },
+	{ MSG_WORKLOAD_GET, on_get, true },
+	{ MSG_WORKLOAD_LIST, on_list, true },
+	{ MSG_WORKLOAD_HISTORY_GET, on_history, true },
+	{ MSG_WORKLOAD_CANCEL, on_cancel, false },
+	{ MSG_STATUS_GET, on_status, true },
+	{ MSG_EMERGENCY_STOP, on_emergency_stop, false },
+	{ MSG_EMERGENCY_CLEAR, on_emergency_clear, false },
+	{ MSG_DECISION_MADE, on_decision, false },
+	{ MSG_JOB_STATE, on_job_state, false },
+	{ MSG_ALLOCATION_CHANGED, on_allocation, false },
+	{ 0 },
+};
+
+const struct svc_def orchestrator_def = {
+	.id = SVC_ORCHESTRATOR,
+	.schema = schema,
+	.handlers = handlers,
+	.open = orchestrator_open,
+	.close = orchestrator_close,
+	.timer = orchestrator_timer,
+	.timer_ms = 1000,
+};

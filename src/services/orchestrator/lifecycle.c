@@ -1,0 +1,251 @@
+/* What happens to a workload after it was accepted: placed, running, ended, tried again. */
+#include <stdio.h>
+
+#include "base/money.h"
+#include "services/orchestrator/orchestrator_priv.h"
+
+enum { END_BATCH = 256 };
+
+static int send_cancel(struct svc_ctx *ctx, const char *id, const char *reason)
+{
+	Hcp__JobCancel ev = HCP__JOB_CANCEL__INIT;
+	ev.workload_id = id;
+	ev.reason = reason;
+	return svc_publish(ctx, id, &ev.base);
+}
+
+static int send_enqueue(struct svc_ctx *ctx, Hcp__Workload *w)
+{
+	Hcp__JobEnqueue ev = HCP__JOB_ENQUEUE__INIT;
+	ev.workload = w;
+	return svc_publish(ctx, w->id, &ev.base);
+}
+
+int on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadCancel *c = (const Hcp__WorkloadCancel *)m->body;
+	struct row r;
+	int rc = workload_load(ctx, c->id, &r, err);
+	if (rc == 0 && !workload_visible(m, r.w))
+		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", c->id);
+	if (rc < 0)
+		return rc;
+	/* Cancelling twice is no error: the caller wanted it gone, and it is. */
+	if (r.w->state != HCP__WORKLOAD_STATE__CANCELLED) {
+		rc = workload_move(o, ctx, &r, WORKLOAD_EV_CANCEL, "cancelled by its owner", err);
+		if (rc == 0)
+			rc = send_cancel(ctx, c->id, "cancelled");
+	}
+	if (rc < 0)
+		return rc;
+	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
+	return reply ? workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
+}
+
+static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *allocation_id, size_t n, const char **ids)
+{
+	struct arena *a = svc_arena(ctx);
+	w->allocation_id = arena_strdup(a, allocation_id);
+	w->device_ids = arena_alloc(a, (n + 1) * sizeof(*w->device_ids));
+	w->n_device_ids = 0;
+	if (!w->allocation_id || !w->device_ids)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		w->device_ids[i] = arena_strdup(a, ids[i]);
+		if (!w->device_ids[i])
+			return HCP_ENOMEM;
+	}
+	w->n_device_ids = n;
+	return 0;
+}
+
+/* Router: it has reserved devices, or tells why it waits. */
+int on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__JobState *j = (const Hcp__JobState *)m->body;
+	struct row r;
+	int rc = workload_load(ctx, j->workload_id, &r, err);
+	if (rc < 0)
+		return rc;
+	if (workload_is_final(r.w))
+		return 0;
+	if (!strcmp(j->state, "placing") && r.w->state == HCP__WORKLOAD_STATE__QUEUED) {
+		rc = set_devices(ctx, r.w, j->allocation_id, j->n_device_ids, j->device_ids);
+		return rc < 0 ? rc : workload_move(o, ctx, &r, WORKLOAD_EV_SCHEDULE, "devices reserved", err);
+	}
+	if (!strcmp(j->state, "waiting") && r.w->state == HCP__WORKLOAD_STATE__QUEUED && strcmp(r.w->reason, j->reason)) {
+		r.w->reason = j->reason;
+		r.w->version++;
+		rc = workload_store(ctx, &r, err);
+		return rc < 0 ? rc : workload_announce(o, ctx, r.w, r.w->state, err);
+	}
+	if (!strcmp(j->state, "gone"))
+		return workload_move(o, ctx, &r, WORKLOAD_EV_FAIL, j->reason[0] ? j->reason : "it cannot be placed", err);
+	return 0;
+}
+
+static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, struct err *err)
+{
+	if (r->w->state != HCP__WORKLOAD_STATE__SCHEDULED)
+		return 0;
+	if (r->w->duration_s) {
+		r->ends_ns = svc_now_ns(ctx) + r->w->duration_s * NS_PER_S;
+		if (r->ends_ns < o->next_end_ns)
+			o->next_end_ns = r->ends_ns;
+		svc_wake_at(ctx, o->next_end_ns);
+	}
+	r->tries = 0;
+	return workload_move(o, ctx, r, WORKLOAD_EV_START, "verified on its devices", err);
+}
+
+/* Devices were refused or lost under it: once more from the queue, or enough. */
+static int lost(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *why, struct err *err)
+{
+	char reason[ORCHESTRATOR_REASON_MAX];
+	if (r->w->state == HCP__WORKLOAD_STATE__QUEUED)
+		return 0;
+	r->tries++;
+	r->ends_ns = 0;
+	int rc = set_devices(ctx, r->w, "", 0, NULL);
+	if (rc < 0)
+		return rc;
+	if (r->tries >= ORCHESTRATOR_MAX_TRIES) {
+		snprintf(reason, sizeof(reason), "gave up after %d placements: %.120s", ORCHESTRATOR_MAX_TRIES, why);
+		return workload_move(o, ctx, r, WORKLOAD_EV_FAIL, reason, err);
+	}
+	snprintf(reason, sizeof(reason), "waiting again: %.150s", why);
+	rc = workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
+	return rc < 0 || o->stopped ? rc : send_enqueue(ctx, r->w);
+}
+
+int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__AllocationChanged *a = (const Hcp__AllocationChanged *)m->body;
+	struct row r;
+	int rc = workload_load(ctx, a->workload_id, &r, err);
+	if (rc < 0)
+		return rc;
+	/* News of an allocation that is no longer this workload's, or of one that is over. */
+	if (workload_is_final(r.w) || strcmp(r.w->allocation_id, a->allocation_id))
+		return 0;
+	switch (a->state) {
+	case HCP__ALLOCATION_STATE__HELD:
+		return started(o, ctx, &r, err);
+	case HCP__ALLOCATION_STATE__REFUSED:
+	case HCP__ALLOCATION_STATE__RELEASED:
+		return lost(o, ctx, &r, a->reason, err);
+	default:
+		return 0;
+	}
+}
+
+/* Ids of workloads by a query, so that their rows may be changed afterwards. */
+static int collect(struct svc_ctx *ctx, struct db_row *row, int rc, const char **ids, size_t max, size_t *ret_n,
+		   struct err *err)
+{
+	size_t n = 0;
+	for (; rc == 1; rc = db_next(row, err)) {
+		ids[n] = arena_strndup(svc_arena(ctx), db_text(row, 0).p, db_text(row, 0).n);
+		if (!ids[n++] || n == max) {
+			db_done(row);
+			rc = ids[n - 1] ? 0 : HCP_ENOMEM;
+			break;
+		}
+	}
+	*ret_n = n;
+	return rc;
+}
+
+static int end_due(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+{
+	const char *ids[END_BATCH];
+	struct db_row *row = NULL;
+	size_t n = 0;
+	int rc = db_query(svc_db(ctx), &row, err,
+			  "SELECT id FROM workload WHERE ends_ns > 0 AND ends_ns <= $1 ORDER BY ends_ns LIMIT $2", "ii",
+			  svc_now_ns(ctx), (int64_t)END_BATCH);
+	rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		struct row r;
+		rc = workload_load(ctx, ids[i], &r, err);
+		if (rc == 0)
+			rc = workload_move(o, ctx, &r, WORKLOAD_EV_COMPLETE, "its duration has passed", err);
+		if (rc == 0)
+			rc = send_cancel(ctx, ids[i], "completed");
+	}
+	return rc;
+}
+
+int lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+{
+	struct db_row *row;
+	if (svc_now_ns(ctx) < o->next_end_ns) {
+		if (o->next_end_ns != INT64_MAX)
+			svc_wake_at(ctx, o->next_end_ns);
+		return 0;
+	}
+	int rc = end_due(o, ctx, err);
+	if (rc < 0)
+		return rc;
+	rc = db_query(svc_db(ctx), &row, err, "SELECT min(ends_ns) FROM workload WHERE ends_ns > $1", "i", (int64_t)0);
+	if (rc < 0)
+		return rc;
+	o->next_end_ns = rc == 1 && !db_is_null(row, 0) ? db_i64(row, 0) : INT64_MAX;
+	if (rc == 1)
+		db_done(row);
+	if (o->next_end_ns != INT64_MAX)
+		svc_wake_at(ctx, o->next_end_ns);
+	return 0;
+}
+
+int lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
+{
+	const char *ids[END_BATCH];
+	const char *after = "";
+	size_t n = END_BATCH;
+	int rc = 0;
+	while (n == END_BATCH && rc == 0) {
+		struct db_row *row = NULL;
+		rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2",
+			      "zi", after, (int64_t)END_BATCH);
+		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
+		for (size_t i = 0; i < n && rc == 0; i++) {
+			struct row r;
+			rc = workload_load(ctx, ids[i], &r, err);
+			if (rc == 0)
+				rc = set_devices(ctx, r.w, "", 0, NULL);
+			r.ends_ns = 0;
+			if (rc == 0 && r.w->state != HCP__WORKLOAD_STATE__QUEUED)
+				rc = workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);
+			if (rc == 0)
+				rc = send_cancel(ctx, ids[i], reason);
+		}
+		after = n ? ids[n - 1] : after;
+	}
+	return rc;
+}
+
+int lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+{
+	const char *ids[END_BATCH];
+	const char *after = "";
+	size_t n = END_BATCH;
+	int rc = 0;
+	while (n == END_BATCH && rc == 0) {
+		struct db_row *row = NULL;
+		rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
+			      "zi", after, (int64_t)END_BATCH);
+		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
+		for (size_t i = 0; i < n && rc == 0; i++) {
+			struct row r;
+			rc = workload_load(ctx, ids[i], &r, err);
+			if (rc == 0)
+				rc = send_enqueue(ctx, r.w);
+		}
+		after = n ? ids[n - 1] : after;
+	}
+	return rc;
+}

@@ -1,0 +1,237 @@
+/* Submission: validate, remember the idempotency key, store, queue. */
+#include <stdio.h>
+
+#include "base/map.h"
+#include "base/money.h"
+#include "model/device_class.h"
+#include "services/orchestrator/orchestrator_priv.h"
+
+enum { IDEMPOTENCY_KEY_MAX = 255 };
+
+static int validate(const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
+{
+	struct workload_spec spec = {
+		.name = str_of(s->name), .model_id = str_of(s->model), .gpu_type = str_of(s->device_class),
+		.region = str_of(s->region), .callback_url = str_of(s->callback_url), .type = (enum workload_type)s->type,
+		.priority = s->priority, .max_latency_ms = s->max_latency_ms, .duration_s = s->duration_s,
+		.deadline_ns = s->deadline_ns, .memory_gib = s->memory_gib,
+	};
+	if (s->type == HCP__WORKLOAD_TYPE__WORKLOAD_TYPE_UNSPECIFIED)
+		return err_set(err, HCP_EINVAL, "type", "missing: one of ai_inference_realtime, ai_inference_batch, "
+						       "model_training, bitcoin_mining");
+	if (s->device_count < 0 || s->device_count > WORKLOAD_GPU_COUNT_MAX)
+		return err_set(err, HCP_ERANGE, "device_count", "must be 1 to %d, was %d", WORKLOAD_GPU_COUNT_MAX,
+			       s->device_count);
+	const struct device_class *c = s->device_class[0] ? device_class_find(str_of(s->device_class)) : NULL;
+	if (s->device_class[0] && !c)
+		return err_set(err, HCP_ENOTFOUND, "device_class", "there is no device class %.32s", s->device_class);
+	if (c && c->kind == DEVICE_ASIC && s->type != HCP__WORKLOAD_TYPE__BITCOIN_MINING)
+		return err_set(err, HCP_EINVAL, "device_class", "%s can only mine; choose a GPU or CPU class", c->name);
+	/* The model's specification speaks of GPUs; a CPU class is counted in cores there. */
+	if (c && c->kind != DEVICE_GPU)
+		spec.gpu_type = STR("");
+	if (!c || c->kind == DEVICE_GPU)
+		spec.gpu_count = s->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING ? 0 : s->device_count ? s->device_count : 1;
+	else
+		spec.cpu_cores = 1;
+	int rc = workload_validate(&spec, now_ns, err);
+	if (rc < 0 && err && !strcmp(err->field, "gpu_type"))
+		(void)!str_copy(err->field, sizeof(err->field), STR("device_class"));
+	if (rc < 0 && err && !strcmp(err->field, "gpu_count"))
+		(void)!str_copy(err->field, sizeof(err->field), STR("device_count"));
+	if (rc < 0 && err && !strcmp(err->field, "model_id"))
+		(void)!str_copy(err->field, sizeof(err->field), STR("model"));
+	return rc;
+}
+
+static int choose_customer(const struct msg *m, const Hcp__WorkloadSubmit *s, const char **ret, struct err *err)
+{
+	bool is_customer = m->principal && m->principal->role == HCP__ROLE__CUSTOMER;
+	const char *own = m->principal ? m->principal->customer_id : "";
+	if (is_customer && s->customer_id[0] && strcmp(s->customer_id, own))
+		return err_set(err, HCP_EPERM, "customer_id", "you may submit for your own organisation only");
+	*ret = !is_customer && s->customer_id[0] ? s->customer_id : own;
+	return 0;
+}
+
+static int check_quota(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t more, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(svc_db(ctx), &row, err,
+			  "SELECT active FROM quota WHERE customer_id=$1", "z", customer);
+	if (rc < 0)
+		return rc;
+	int64_t active = rc == 1 ? db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	if (active + more > o->conf.max_active)
+		return err_set(err, HCP_ELIMIT, "customer_id", "%lld workloads are active, the limit is %d", (long long)active,
+			       o->conf.max_active);
+	return 0;
+}
+
+static uint64_t digest_of(const Hcp__WorkloadSubmit *s, struct arena *a)
+{
+	size_t n = hcp__workload_submit__get_packed_size(s);
+	uint8_t *p = arena_alloc(a, n);
+	if (!p)
+		return 0;
+	hcp__workload_submit__pack(s, p);
+	return hash_bytes(p, n, 0x68637031) >> 1;
+}
+
+/* 1: the key was used for the same body, *ret is what it made; 0: new; <0: conflict or failure. */
+static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *customer, uint64_t digest, struct row *ret,
+		       struct err *err)
+{
+	struct db_row *row;
+	if (!m->idempotency_key[0])
+		return 0;
+	if (strlen(m->idempotency_key) > IDEMPOTENCY_KEY_MAX)
+		return err_set(err, HCP_EINVAL, "Idempotency-Key", "longer than %d characters", IDEMPOTENCY_KEY_MAX);
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT digest,workload_id FROM idempotency WHERE customer_id=$1 AND k=$2",
+			  "zz", customer, m->idempotency_key);
+	if (rc <= 0)
+		return rc;
+	bool same = (uint64_t)db_i64(row, 0) == digest;
+	struct str text = db_text(row, 1);
+	char id[ID_TEXT_MAX];
+	rc = str_copy(id, sizeof(id), text);
+	db_done(row);
+	if (rc < 0)
+		return err_set(err, HCP_ECORRUPT, "Idempotency-Key", "stored id cannot be read");
+	if (!same)
+		return err_set(err, HCP_ECONFLICT, "Idempotency-Key", "this key was used for another request (%s)", id);
+	rc = workload_load(ctx, id, ret, err);
+	return rc < 0 ? rc : 1;
+}
+
+static int64_t estimate_micros(const Hcp__WorkloadSubmit *s, int32_t count)
+{
+	const struct device_class *c = device_class_find(str_of(s->device_class[0] ? s->device_class : "H100"));
+	int64_t rate, cost;
+	if (!c || !s->duration_s || money_from_usd(c->list_usd_h, &rate) < 0)
+		return 0;
+	if (money_hours_cost(s->duration_s * NS_PER_S, rate * count, &cost) < 0)
+		return 0;
+	return cost;
+}
+
+static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m, const Hcp__WorkloadSubmit *s,
+		const char *customer, Hcp__Workload *w, char id[ID_TEXT_MAX], struct err *err)
+{
+	static const char *const no_reason = "waiting for placement";
+	hcp__workload__init(w);
+	w->id = svc_new_id(ctx, id, ID_WORKLOAD);
+	w->customer_id = customer;
+	w->type = s->type;
+	w->state = HCP__WORKLOAD_STATE__QUEUED;
+	w->name = s->name;
+	w->model = s->model;
+	w->priority = s->priority ? s->priority : 5;
+	w->priority_class = workload_class_name(workload_class_of((enum workload_type)s->type));
+	w->device_class = s->device_class;
+	w->device_count = s->device_count ? s->device_count : 1;
+	w->memory_gib = s->memory_gib;
+	w->max_latency_ms = s->max_latency_ms;
+	w->duration_s = s->duration_s;
+	w->deadline_ns = s->deadline_ns;
+	w->region = s->region;
+	w->callback_url = s->callback_url;
+	w->created_at_ns = svc_now_ns(ctx);
+	w->version = 1;
+	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
+	w->estimated_cost_micros = estimate_micros(s, w->device_count);
+	w->submitted_by = m->principal ? m->principal->email : "";
+	int rc = workload_insert(ctx, w, err);
+	if (rc == 0)
+		rc = db_run(svc_db(ctx), err, "INSERT INTO quota(customer_id,active) VALUES($1,1)"
+			    " ON CONFLICT(customer_id) DO UPDATE SET active=active+1", "z", customer);
+	if (rc == 0)
+		rc = workload_announce(o, ctx, w, HCP__WORKLOAD_STATE__WORKLOAD_STATE_UNSPECIFIED, err);
+	if (rc < 0 || o->stopped)
+		return rc;
+	Hcp__JobEnqueue job = HCP__JOB_ENQUEUE__INIT;
+	job.workload = w;
+	return svc_publish(ctx, w->id, &job.base);
+}
+
+int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadSubmit *s = (const Hcp__WorkloadSubmit *)m->body;
+	const char *customer;
+	struct row before;
+	Hcp__Workload made, *result = &made;
+	char id[ID_TEXT_MAX];
+	int rc = validate(s, svc_now_ns(ctx), err);
+	if (rc == 0)
+		rc = choose_customer(m, s, &customer, err);
+	if (rc < 0)
+		return rc;
+	uint64_t digest = digest_of(s, svc_arena(ctx));
+	rc = find_repeat(ctx, m, customer, digest, &before, err);
+	if (rc == 1)
+		result = before.w;
+	if (rc == 0)
+		rc = check_quota(o, ctx, customer, 1, err);
+	if (rc == 0 && result == &made) {
+		rc = make(o, ctx, m, s, customer, &made, id, err);
+		if (rc == 0 && m->idempotency_key[0])
+			rc = db_run(svc_db(ctx), err,
+				    "INSERT INTO idempotency(customer_id,k,digest,workload_id) VALUES($1,$2,$3,$4)", "zziz",
+				    customer, m->idempotency_key, (int64_t)digest, id);
+	}
+	if (rc < 0)
+		return rc;
+	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
+	return reply ? workload_copy(ctx, svc_reply_arena(ctx), result, reply) : HCP_ENOMEM;
+}
+
+static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m,
+		       const Hcp__WorkloadSubmitBatch *b, struct err *err)
+{
+	if (b->n_workloads == 0 || b->n_workloads > ORCHESTRATOR_BATCH_MAX)
+		return err_set(err, HCP_ERANGE, "workloads", "must hold 1 to %d workloads, holds %zu", ORCHESTRATOR_BATCH_MAX,
+			       b->n_workloads);
+	for (size_t i = 0; i < b->n_workloads; i++) {
+		const char *customer;
+		char at[32];
+		int rc = validate(b->workloads[i], svc_now_ns(ctx), err);
+		if (rc == 0)
+			rc = choose_customer(m, b->workloads[i], &customer, err);
+		if (rc == 0)
+			rc = check_quota(o, ctx, customer, (int64_t)b->n_workloads, err);
+		if (rc < 0) {
+			snprintf(at, sizeof(at), "workloads[%zu]", i);
+			err_prefix(err, at);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* All are valid before the first is stored: all or none. */
+int on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadSubmitBatch *b = (const Hcp__WorkloadSubmitBatch *)m->body;
+	int rc = check_batch(o, ctx, m, b, err);
+	Hcp__Workloads *reply = rc == 0 ? svc_reply(ctx, MSG_WORKLOADS) : NULL;
+	if (!reply)
+		return rc < 0 ? rc : HCP_ENOMEM;
+	struct arena *a = svc_reply_arena(ctx);
+	for (size_t i = 0; i < b->n_workloads && rc == 0; i++) {
+		Hcp__Workload w, *copy = arena_alloc(a, sizeof(*copy));
+		const char *customer = "";
+		char id[ID_TEXT_MAX];
+		rc = choose_customer(m, b->workloads[i], &customer, err);
+		if (rc == 0)
+			rc = make(o, ctx, m, b->workloads[i], customer, &w, id, err);
+		if (rc == 0)
+			rc = copy ? workload_copy(ctx, a, &w, copy) : HCP_ENOMEM;
+		if (rc == 0)
+			rc = pb_push(a, &reply->n_workloads, &reply->workloads, copy);
+	}
+	return rc;
+}
