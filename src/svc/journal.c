@@ -9,7 +9,7 @@
 
 const char *const journal_schema =
 	"CREATE TABLE hcp_batch(no INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, inputs BLOB NOT NULL,"
-	"                       events BLOB NOT NULL, last_seq INTEGER NOT NULL);"
+	"                       events BLOB NOT NULL, last_seq INTEGER NOT NULL, reloaded INTEGER NOT NULL);"
 	"CREATE TABLE hcp_inbox(sender INTEGER PRIMARY KEY, seq INTEGER NOT NULL);"
 	"CREATE TABLE hcp_meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;";
 
@@ -151,8 +151,9 @@ int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 	if (!svc->def->no_journal || ctx->n_events) {
 		rc = pack_events(ctx, &events);
 		if (rc == 0)
-			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq) VALUES($1,$2,$3,$4,$5)",
-				    "iibbi", no, ctx->now_ns, ctx->packed_inputs, buf_str(&events), (int64_t)svc->seq);
+			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq,reloaded)"
+				    " VALUES($1,$2,$3,$4,$5,$6)", "iibbii", no, ctx->now_ns, ctx->packed_inputs, buf_str(&events),
+				    (int64_t)svc->seq, (int64_t)svc->reloaded);
 	}
 	buf_release(&events);
 	if (rc == 0)

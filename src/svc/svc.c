@@ -146,8 +146,10 @@ int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, st
 		rc = db_commit(svc->db, err);
 	else if (rc < 0 && write)
 		db_rollback(svc->db);
-	if (rc == 0 && write)
+	if (rc == 0 && write) {
 		svc->batch_no++;
+		svc->reloaded = false;
+	}
 	return rc;
 }
 
@@ -197,6 +199,7 @@ static int load_state(struct svc *svc, struct err *err)
 	int rc = journal_load(svc, err);
 	if (rc == 0)
 		rc = svc->def->open(svc, svc->db, svc->conf.conf, &svc->state, err);
+	svc->reloaded = true;
 	return rc;
 }
 
@@ -205,6 +208,12 @@ static void drop_state(struct svc *svc)
 	if (svc->state)
 		svc->def->close(svc->state);
 	svc->state = NULL;
+}
+
+int svc_reload(struct svc *svc, struct err *err)
+{
+	drop_state(svc);
+	return load_state(svc, err);
 }
 
 static int open_db(struct svc *svc, struct err *err)

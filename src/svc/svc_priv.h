@@ -68,6 +68,7 @@ struct svc {
 	int aborts_in_row;
 	struct svc_ctx ctx;
 	bool replaying;
+	bool reloaded;           /* state came from the tables since the last batch: replay must do the same */
 	pthread_mutex_t stats_lock;
 	struct svc_stats stats;
 };
@@ -85,6 +86,7 @@ int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
 /* svc.c and svc_ctx.c */
 int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, struct err *err) MUST_CHECK;
 bool svc_is_fatal(int code);
+int svc_reload(struct svc *svc, struct err *err) MUST_CHECK;
 int svc_add_reply(struct svc_ctx *ctx, struct msg *to, struct msg *reply, bool held) MUST_CHECK;
 
 #endif
