@@ -12,6 +12,10 @@ void jsonv_setup(void)
 int jsonv_parse(struct str text, json_t **ret, struct err *err)
 {
 	json_error_t e;
+	/* jansson takes a NUL for the end and would pass over whatever follows. */
+	const char *nul = text.n ? memchr(text.p, 0, text.n) : NULL;
+	if (nul)
+		return err_set(err, HCP_EPARSE, "", "JSON: a NUL byte at offset %zu", (size_t)(nul - text.p));
 	json_t *doc = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
 	if (doc) {
 		*ret = doc;

@@ -61,6 +61,8 @@ static void parse_errors(void **state)
 	assert_int_equal(jsonv_parse(STR("{\"a\":NaN}"), &doc, &err), HCP_EPARSE);
 	assert_int_equal(jsonv_parse(STR("{\"a\":\"\\u0000\"}"), &doc, &err), HCP_EPARSE);
 	assert_int_equal(jsonv_parse(STR("{} x"), &doc, &err), HCP_EPARSE);
+	assert_int_equal(jsonv_parse((struct str){ "{}\0x", 4 }, &doc, &err), HCP_EPARSE);
+	assert_string_equal(err.text, "JSON: a NUL byte at offset 2");
 	int64_t before = mem_live();
 	uint64_t n = 1, hits = 1;
 	for (; hits; n++) {
