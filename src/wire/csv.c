@@ -25,8 +25,8 @@ static int bad_row(struct csv *c, size_t column, struct err *err, const char *wh
 }
 
 /*
- * First separator, quote, CR or LF at or after p. Sixteen bytes at a time where the machine can: fields of market data are
- * short, so one load usually finds it.
+ * First separator, quote, CR or LF at or after p. Sixteen bytes at a time where the machine can: fields of market
+ * data are short, so one load usually finds it.
  */
 static const char *find_special(const char *p, const char *end, char separator)
 {

@@ -10,8 +10,8 @@
  * Reading whole JSON documents (configuration, replies of foreign servers) through jansson, with errors that name the
  * field. A field is given by its path of names, "limits.rate_per_s"; err->field is that path.
  *
- * Getters write *ret only when the field is there and right. A missing or null field is 0 and leaves *ret as it was (set
- * the default first), unless JSONV_REQUIRED. Strings and objects borrow from the document.
+ * Getters write *ret only when the field is there and right. A missing or null field is 0 and leaves *ret as it was
+ * (set the default first), unless JSONV_REQUIRED. Strings and objects borrow from the document.
  * Errors: HCP_EINVAL missing or of the wrong type, HCP_ERANGE outside [min, max].
  */
 enum jsonv_need {

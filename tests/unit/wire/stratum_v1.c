@@ -167,7 +167,7 @@ static void responses(void **state)
 	struct stratum_extranonce e;
 	struct stratum_configure c;
 	bool ok;
-	struct stratum_msg m = parse("{\"id\":1,\"result\":[[[\"mining.set_difficulty\",\"b4b6693b72a50c7116db18d6497cac52\"],"
+	struct stratum_msg m = parse("{\"id\":1,\"result\":[[[\"mining.set_difficulty\",\"b4b6693b72a50c71\"],"
 		"[\"mining.notify\",\"ae6812eb4cd7735a302a8a9dd95cf71f\"]],\"08000002\",4],\"error\":null}");
 	assert_int_equal(m.kind, STRATUM_RESPONSE);
 	assert_false(m.response.failed);
@@ -219,8 +219,8 @@ static void refusals(void **state)
 	refused("{\"id\":1,\"method\":\"mining.submit\",\"params\":{}}", HCP_EPROTO, "params",
 		"must be an array, not an object");
 	refused("{\"id\":1,\"method\":\"mining.submit\",\"params\":[\"w\",\"j\"]}", HCP_EINVAL, "params[2]", "is missing");
-	refused("{\"id\":1,\"method\":\"mining.submit\",\"params\":[\"w\",\"j\",\"0\",\"1\",\"2\"]}", HCP_EINVAL, "params[2]",
-		"must be an even number of hex digits");
+	refused("{\"id\":1,\"method\":\"mining.submit\",\"params\":[\"w\",\"j\",\"0\",\"1\",\"2\"]}", HCP_EINVAL,
+		"params[2]", "must be an even number of hex digits");
 	refused("{\"id\":1,\"method\":\"mining.submit\",\"params\":[\"w\",\"j\",\"00\",\"1\",\"123456789\"]}", HCP_EINVAL,
 		"params[4]", "must be 1 to 8 hex digits");
 	refused("{\"method\":\"mining.set_difficulty\",\"params\":[0]}", HCP_EINVAL, "params[0]",
@@ -271,11 +271,13 @@ static void writers(void **state)
 	struct stratum_configure c = { .version_rolling = true, .mask = STRATUM_VERSION_MASK, .min_bit_count = 2,
 		.subscribe_extranonce = true };
 	stratum_write_configure(&b, 1, &c);
-	assert_line(&b, "{\"id\":1,\"method\":\"mining.configure\",\"params\":[[\"version-rolling\",\"subscribe-extranonce\"],"
+	assert_line(&b, "{\"id\":1,\"method\":\"mining.configure\",\"params\":[[\"version-rolling\","
+		"\"subscribe-extranonce\"],"
 		"{\"version-rolling.mask\":\"1fffe000\",\"version-rolling.min-bit-count\":2}]}\n");
 	struct stratum_configure none = { 0 };
 	stratum_write_configure_result(&b, STR("1"), &c, &none);
-	assert_line(&b, "{\"id\":1,\"result\":{\"version-rolling\":false,\"subscribe-extranonce\":false},\"error\":null}\n");
+	assert_line(&b, "{\"id\":1,\"result\":{\"version-rolling\":false,\"subscribe-extranonce\":false},"
+		"\"error\":null}\n");
 	stratum_write_configure_result(&b, STR("1"), &c, &c);
 	assert_line(&b, "{\"id\":1,\"result\":{\"version-rolling\":true,\"version-rolling.mask\":\"1fffe000\","
 		"\"subscribe-extranonce\":true},\"error\":null}\n");
