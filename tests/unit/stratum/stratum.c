@@ -425,6 +425,35 @@ static void survives_faults(void **state)
 	assert_int_equal(mem_live(), before);
 }
 
+/* A session with the nth allocation failing: it says so and closes, and nothing leaks. */
+static void session_survives_lack_of_memory(void **state)
+{
+	static const char talk[] = "{\"id\":3,\"method\":\"mining.subscribe\",\"params\":[]}\n"
+		"{\"id\":6,\"method\":\"mining.authorize\",\"params\":[\"acc.rig\",\"x\"]}\n";
+	int64_t before = mem_live();
+	struct stratum_pool_conf conf = { .sha256d = sha256d, .extranonce2_size = 4, .difficulty = EASY, .agent = "p" };
+	uint64_t n = 1, hits = 1;
+	for (; hits; n++) {
+		struct stratum_pool pool;
+		struct stratum_session s;
+		mem_fail_after(n, 0);
+		int rc = stratum_pool_init(&pool, &conf);
+		if (rc == 0) {
+			stratum_pool_set_job(&pool, make_job(0, true));
+			rc = stratum_session_init(&s, &pool, &err);
+			assert_int_equal(rc, 0);
+			rc = stratum_session_input(&s, STR(talk), START_S, &err);
+			stratum_session_release(&s);
+		}
+		stratum_pool_release(&pool);
+		hits = mem_fail_hits();
+		mem_fail_after(0, 0);
+		assert_true(hits ? rc == HCP_ENOMEM || rc == HCP_ELIMIT : rc == 0);
+	}
+	assert_true(n > 3);
+	assert_int_equal(mem_live(), before);
+}
+
 static void targets(void **state)
 {
 	uint8_t t[32], u[32];
@@ -455,7 +484,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(targets), cmocka_unit_test(shares_are_checked), cmocka_unit_test(refuses_by_the_book),
 		cmocka_unit_test(difficulty_and_jobs), cmocka_unit_test(fails_over_with_backoff),
-		cmocka_unit_test(survives_faults),
+		cmocka_unit_test(survives_faults), cmocka_unit_test(session_survives_lack_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
