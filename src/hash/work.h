@@ -55,7 +55,7 @@ struct hash_work {
 void hash_work_init(struct hash_work *w, const uint8_t header[HASH_HEADER_SIZE], const uint8_t target[SHA256_SIZE]);
 /*
  * The same header under several versions at once (version rolling, BIP 310/320): the second block's message schedule
- * is the same for all, so that each further version costs about 14 % fewer operations. versions[0..n), 1 <= n <=
+ * is the same for all, so that each further version costs about 16 % fewer operations. versions[0..n), 1 <= n <=
  * HASH_VERSIONS_MAX; the header's own version field is replaced. HCP_EINVAL when n is outside.
  */
 int hash_work_init_rolled(struct hash_work *w, const uint8_t header[HASH_HEADER_SIZE],
