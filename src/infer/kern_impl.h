@@ -325,7 +325,8 @@ TILE(1) TILE(2) TILE(3) TILE(4) TILE(5) TILE(6)
 TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12)
 #endif
 
-typedef void tile_fn(float *y, size_t ldy, const float *xp, const uint16_t *w, const float *bias, size_t k, size_t cols);
+typedef void tile_fn(float *y, size_t ldy, const float *xp, const uint16_t *w, const float *bias, size_t k,
+		     size_t cols);
 
 static tile_fn *const tiles[MR + 1] = { NULL, tile_1, tile_2, tile_3, tile_4, tile_5, tile_6,
 #if MR > 6
