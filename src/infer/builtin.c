@@ -10,7 +10,7 @@ struct builtin {
 	char *model; /* owned; NULL: the folder's name */
 	struct encoder_opts opts;
 	struct encoder_model *weights; /* owned; NULL when stopped or deep asleep */
-	struct encoder *encoder;       /* owned; NULL when asleep */
+	struct encoder *encoder;       /* owned; lives with weights */
 	float *rows;                   /* owned; ENCODER_INPUTS_MAX embeddings; lives with encoder */
 	uint32_t tokens[ENCODER_INPUTS_MAX];
 	struct str texts[ENCODER_INPUTS_MAX];
@@ -84,9 +84,10 @@ static int builtin_warm(struct runtime *r, struct err *err)
 static int builtin_sleep(struct runtime *r, enum runtime_sleep how, struct err *err)
 {
 	struct builtin *b = (struct builtin *)r;
-	drop_scratch(b);
 	if (how == RUNTIME_SLEEP_DEEP)
 		drop_weights(b);
+	else
+		encoder_idle(b->encoder);
 	runtime_finish(r, RUNTIME_SLEEP, 0, NULL);
 	return 0;
 }
@@ -114,9 +115,8 @@ static void builtin_health(const struct runtime *r, struct runtime_health *h)
 	const struct builtin *b = (const struct builtin *)r;
 	if (b->weights)
 		h->resident_bytes += encoder_model_info(b->weights)->resident_bytes;
-	if (b->encoder)
-		h->resident_bytes += encoder_scratch_bytes(b->encoder) +
-				     (uint64_t)ENCODER_INPUTS_MAX * encoder_model_info(b->weights)->hidden * sizeof(float);
+	if (b->encoder && r->state != RUNTIME_ASLEEP)
+		h->resident_bytes += encoder_scratch_bytes(b->encoder);
 }
 
 static int run(struct builtin *b, const struct openai_embeddings *req, struct err *err)

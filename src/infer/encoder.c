@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/panic.h"
@@ -73,6 +75,15 @@ void encoder_free(struct encoder *e)
 		return;
 	mem_free(e->block);
 	mem_free(e);
+}
+
+void encoder_idle(struct encoder *e)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = (uintptr_t)e->block, to = from + e->block_bytes;
+	from = (from + page - 1) / page * page;
+	to = to / page * page;
+	if (from < to)
+		(void)madvise((void *)from, to - from, MADV_FREE); /* advice: an older system may decline */
 }
 
 size_t encoder_scratch_bytes(const struct encoder *e)

@@ -58,6 +58,11 @@ int encoder_new(const struct encoder_model *m, struct encoder **ret, struct err 
 void encoder_free(struct encoder *e);
 /* Bytes of scratch. */
 size_t encoder_scratch_bytes(const struct encoder *e);
+/*
+ * Lets the system take the scratch back when it is short of memory, and only then; the next call faults in what was
+ * taken. So idling and coming back cost microseconds on a machine with room.
+ */
+void encoder_idle(struct encoder *e);
 
 /* Writes the ids of a text, [CLS] and [SEP] included; at most info->max_tokens of them. Returns how many. */
 size_t encoder_tokenize(const struct encoder_model *m, struct str text, uint32_t ids[ENCODER_TOKENS_MAX]);

@@ -9,7 +9,7 @@
 
 #define VW 16
 #define KERN_OWN_GEMM 0
-#include "infer/kern_impl.h"
+#include "infer/kern_impl.inc"
 
 /*
  * The product on AMX tiles. Weights are rounded to bfloat16; rows of x are split into two bfloat16 (value and

@@ -7,7 +7,7 @@
 #define MR 6
 #define KERN_OWN_GEMM 1
 #define load_half(p) ((vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)(p))))
-#include "infer/kern_impl.h"
+#include "infer/kern_impl.inc"
 
 static const struct kern avx2 = {
 	.name = "avx2",

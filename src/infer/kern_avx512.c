@@ -7,7 +7,7 @@
 #define MR 12
 #define KERN_OWN_GEMM 1
 #define load_half(p) ((vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i_u *)(p))))
-#include "infer/kern_impl.h"
+#include "infer/kern_impl.inc"
 
 static const struct kern avx512 = {
 	.name = "avx512",

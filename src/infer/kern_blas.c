@@ -2,7 +2,7 @@
 
 #define VW 4
 #define KERN_OWN_GEMM 0
-#include "infer/kern_impl.h"
+#include "infer/kern_impl.inc"
 
 static size_t blas_packed_size(size_t n, size_t k)
 {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /*
- * The arithmetic of the encoder, once per instruction set. kern_impl.h is compiled with 16, 8 and 4 floats a
+ * The arithmetic of the encoder, once per instruction set. kern_impl.inc is compiled with 16, 8 and 4 floats a
  * vector; a row of this table is what a compilation gives. All matrices are row-major floats, all functions pure,
  * re-entrant and without allocation. Scratch comes from the caller, 64-byte aligned.
  */

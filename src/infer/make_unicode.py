@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes unicode_table.h: what BERT's uncased normalizer does to each code point.
+"""Writes unicode_table.inc: what BERT's uncased normalizer does to each code point.
 
 The rule is: drop control, format and private-use characters; white space becomes a blank; decompose (NFD), drop
 marks (category Mn), lower-case. Which characters are marks or punctuation depends on the version of Unicode, so the
 rule is read off the library the published model is used with (`pip install tokenizers`), code point by code point.
 
-usage: make_unicode.py > unicode_table.h
+usage: make_unicode.py > unicode_table.inc
 """
 from tokenizers import normalizers, pre_tokenizers
 
@@ -44,7 +44,7 @@ def runs(single):
 
 
 def emit(name, ctype, rows):
-    print(f"static const {ctype} {name}[] = {{")
+    print(f"\nstatic const {ctype} {name}[] = {{")
     line = "\t"
     for row in rows:
         if len(line) + len(row) > 116:
@@ -52,7 +52,7 @@ def emit(name, ctype, rows):
             line = "\t"
         line += row + ", "
     print(line.rstrip())
-    print("};\n")
+    print("};")
 
 
 def main():
@@ -73,7 +73,7 @@ def main():
                 multi[cp] = [ord(x) for x in to]
         if [x[0] for x in SPLITTER.pre_tokenize_str("a" + c + "b")] == ["a", c, "b"]:
             punct.append(cp)
-    print("/* Written by make_unicode.py; not for editing. */\n")
+    print("/* Written by make_unicode.py; not for editing. */")
     emit("drop_ranges", "struct cp_range", [f"{{0x{a:x}, 0x{b:x}}}" for a, b in ranges(drop)])
     emit("blank_ranges", "struct cp_range", [f"{{0x{a:x}, 0x{b:x}}}" for a, b in ranges(blank)])
     emit("punct_ranges", "struct cp_range", [f"{{0x{a:x}, 0x{b:x}}}" for a, b in ranges(punct)])

@@ -50,7 +50,7 @@ enum runtime_verb {
 };
 
 enum runtime_sleep {
-	RUNTIME_SLEEP_LIGHT, /* scratch goes, weights stay: waking costs microseconds */
+	RUNTIME_SLEEP_LIGHT, /* weights stay, scratch is up for the taking: waking costs one answer */
 	RUNTIME_SLEEP_DEEP,  /* weights go too: waking reads them again */
 };
 
@@ -66,7 +66,7 @@ struct runtime_health {
 	uint32_t inflight;
 	uint64_t requests, failures; /* ended, and those of them that failed */
 	uint64_t tokens;             /* prompt tokens of the others */
-	uint64_t resident_bytes;     /* weights and scratch held now; 0 if not known */
+	uint64_t resident_bytes;     /* weights and scratch that cannot be taken away now; 0 if not known */
 };
 
 /*

@@ -22,7 +22,7 @@ struct cp_multi {
 	uint32_t to[WORDPIECE_NORM_MAX];
 };
 
-#include "infer/unicode_table.h"
+#include "infer/unicode_table.inc"
 
 /* The blocks that BERT takes for "Chinese characters": each is a word of its own. */
 static const struct cp_range cjk_ranges[] = {

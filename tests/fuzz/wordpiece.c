@@ -7,7 +7,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-static const char fixed[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nb\n##b\nab\n##ab\n,\ncafe\n\xe4\xb8\xad\n##\xe4\xb8\xad\n";
+static const char fixed[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n##a\nb\n##b\nab\n##ab\n,\n"
+			    "cafe\n\xe4\xb8\xad\n##\xe4\xb8\xad\n";
 
 static void encode(const struct wordpiece *w, struct str text)
 {

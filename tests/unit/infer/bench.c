@@ -1,13 +1,15 @@
 /*
  * Milliseconds to embed one text of 8, 16, 64 and 256 tokens, per kernel set.
- * usage: bench_infer [MODEL_DIR]      (HCP_MODEL, or var/models/all-MiniLM-L6-v2 of the source tree)
+ * and what it takes the built-in runtime to wake.
+ * usage: bench_infer [MODEL_DIR [KERNEL]]      (HCP_MODEL, or var/models/all-MiniLM-L6-v2 of the source tree)
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/mem.h"
-#include "infer/encoder.h"
+#include "infer/builtin.h"
 
 static double now_ms(void)
 {
@@ -65,6 +67,40 @@ static int bench(const char *dir, const char *kernel)
 	return rc;
 }
 
+static void failed(void *arg, int rc, const struct err *err)
+{
+	int *worst = arg;
+	*worst = rc < 0 ? rc : *worst;
+}
+
+/* Wake is proved by one embedding of 18 tokens, so that is in the time. */
+static int bench_wake(const char *dir, const char *kernel)
+{
+	enum { RUNS = 9 };
+	struct builtin_opts opts = { .dir = dir, .encoder.kernel = kernel };
+	struct runtime *r = NULL;
+	int worst = 0, rc = builtin_new(&opts, &r, NULL);
+	if (rc == 0)
+		rc = runtime_start(r, failed, &worst, NULL);
+	if (rc == 0 && worst == 0)
+		rc = runtime_warm(r, failed, &worst, NULL);
+	for (int how = RUNTIME_SLEEP_LIGHT; how <= RUNTIME_SLEEP_DEEP && rc == 0 && worst == 0; how++) {
+		double ms[RUNS];
+		for (int i = 0; i < RUNS && rc == 0; i++) {
+			rc = runtime_sleep(r, (enum runtime_sleep)how, failed, &worst, NULL);
+			double t = now_ms();
+			if (rc == 0)
+				rc = runtime_wake(r, failed, &worst, NULL);
+			ms[i] = now_ms() - t;
+		}
+		qsort(ms, RUNS, sizeof(ms[0]), by_value);
+		printf("{\"wake\":\"%s\",\"min_ms\":%.3f,\"p50_ms\":%.3f,\"max_ms\":%.3f}\n",
+		       how == RUNTIME_SLEEP_LIGHT ? "light" : "deep", ms[0], ms[RUNS / 2], ms[RUNS - 1]);
+	}
+	runtime_free(r);
+	return rc < 0 ? rc : worst;
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const kernels[] = { "amx", "avx512", "avx2", "blas" };
@@ -72,6 +108,9 @@ int main(int argc, char **argv)
 	const char *dir = argc > 1 ? argv[1] : env ? env : HCP_MODEL_DEFAULT;
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]) && rc == 0; i++)
-		rc = bench(dir, kernels[i]);
+		if (argc < 3 || strcmp(argv[2], kernels[i]) == 0)
+			rc = bench(dir, kernels[i]);
+	if (rc == 0)
+		rc = bench_wake(dir, argc > 2 ? argv[2] : "auto");
 	return rc < 0;
 }

@@ -72,7 +72,7 @@ full width LETTERS １２３
 ½-inch pipe, 90° bend, ±5 µm
 x ≤ y ≥ z ≠ w ∞ ∑ ∫ √
 → arrows ← ↑ ↓ ⇒
-   leading and trailing blanks   
+   leading and trailing blanks\u0020\u0020\u0020
 tabs\tand\nnew lines\r\nmixed
 non\u00a0breaking\u2003em\u3000ideographic spaces
 zero\u200bwidth\u200djoiners\ufeffand BOM
