@@ -65,7 +65,7 @@ char *stream_reserve(struct stream *s, size_t n);
 void stream_commit(struct stream *s, size_t n);
 /* Bytes written but not yet taken by the socket. */
 size_t stream_queued(const struct stream *s);
-/* Backpressure: no on_data until resumed. */
+/* Backpressure: no on_data until resumed. A paused stream does not notice that its peer has gone. */
 void stream_pause(struct stream *s);
 void stream_resume(struct stream *s);
 /* Flushes what is queued, sends FIN, closes: on_close comes later. Further writes fail, further data is dropped. */
