@@ -1,5 +1,5 @@
 /*
- * PERF-4 and the econ half of PERF-7: placements over 350,000 devices, profitability in batches. Prints one JSON line.
+ * PERF-4: placements over 350,000 devices, gangs of eight, and the queue in front. Prints one JSON line.
  *
  *     bench_sched [placements]
  */
@@ -11,7 +11,6 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/rng.h"
-#include "econ/profit.h"
 #include "sched/placement.h"
 #include "sched/queue.h"
 
@@ -136,25 +135,6 @@ static int bench_queue(double *ret_per_s)
 	return n == JOBS ? 0 : HCP_EINTERNAL;
 }
 
-static double bench_profit(void)
-{
-	enum { N = 4096, ROUNDS = 2000 };
-	static double in[7][N], net[N], score[N];
-	struct profit_batch b = { N, in[0], in[1], in[2], in[3], in[4], in[5], in[6], net, score };
-	struct rng rng;
-	rng_init(&rng, 3);
-	for (int c = 0; c < 7; c++) {
-		for (int i = 0; i < N; i++)
-			in[c][i] = 1 + rng_double(&rng);
-	}
-	int64_t t0 = now_ns();
-	for (int k = 0; k < ROUNDS; k++) {
-		in[5][k % N] = k;
-		profit_batch_calc(&b);
-	}
-	return (double)N * ROUNDS * 1e9 / (double)(now_ns() - t0);
-}
-
 int main(int argc, char **argv)
 {
 	uint64_t n = 1000000;
@@ -165,8 +145,8 @@ int main(int argc, char **argv)
 	double mean, p99, gang_mean, gang_p99, per_s;
 	if (bench_place(n, 1, &mean, &p99) < 0 || bench_place(n / 10, 8, &gang_mean, &gang_p99) < 0 || bench_queue(&per_s) < 0)
 		return 1;
-	printf("{\"bench\":\"sched\",\"devices\":%d,\"placements\":%llu,\"mean_ns\":%.0f,\"p99_ns\":%.0f,\"per_second\":%.0f,"
-		"\"gang8_mean_ns\":%.0f,\"gang8_p99_ns\":%.0f,\"queue_jobs_per_second\":%.0f,\"profit_per_second\":%.0f}\n",
-		GPUS + ASICS, (unsigned long long)n, mean, p99, 1e9 / mean, gang_mean, gang_p99, per_s, bench_profit());
+	printf("{\"id\":\"PERF-4\",\"devices\":%d,\"placements\":%llu,\"mean_ns\":%.0f,\"p99_ns\":%.0f,\"per_second\":%.0f,"
+		"\"gang8_mean_ns\":%.0f,\"gang8_p99_ns\":%.0f,\"queue_jobs_per_second\":%.0f}\n",
+		GPUS + ASICS, (unsigned long long)n, mean, p99, 1e9 / mean, gang_mean, gang_p99, per_s);
 	return 0;
 }
