@@ -37,6 +37,8 @@ int price_series_append(struct price_series *s, int64_t start_ns, int64_t price_
 	int64_t since_ns = 0;
 	if (price_micros_mwh == PRICE_SERIES_GAP)
 		return err_set(err, HCP_ERANGE, "price", "this value marks a gap");
+	if (start_ns < 0 || start_ns > INT64_MAX - s->step_ns)
+		return err_set(err, HCP_ERANGE, "start", "lies before 1970 or its end is beyond the range of time");
 	if (s->n > 0) {
 		if (start_ns < price_series_end_ns(s))
 			return err_set(err, HCP_EEXIST, "start", "the series already reaches beyond this interval");

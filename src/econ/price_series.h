@@ -35,7 +35,8 @@ void price_series_init(struct price_series *s, int64_t step_ns);
 void price_series_release(struct price_series *s);
 /*
  * Appends in time order; missing intervals between become gaps. HCP_EINVAL: not on the grid of the first start.
- * HCP_EEXIST: not after the last. HCP_ELIMIT: more than PRICE_SERIES_SLOTS_MAX slots. The series is unchanged then.
+ * HCP_EEXIST: not after the last. HCP_ERANGE: a time before 1970, or the gap marker as price. HCP_ELIMIT: more than
+ * PRICE_SERIES_SLOTS_MAX slots. The series is unchanged then.
  */
 int price_series_append(struct price_series *s, int64_t start_ns, int64_t price_micros_mwh, struct err *err) MUST_CHECK;
 /* The interval that covers t. HCP_ENOTFOUND: outside the series or in a gap. */
