@@ -569,6 +569,31 @@ int placement_reserve(struct placement *p, const struct placement_request *r, in
 	return 0;
 }
 
+int placement_claim(struct placement *p, const struct id *owner, const placement_dev *devs, uint32_t n,
+	placement_handle *ret, struct err *err)
+{
+	struct placement_result res = { 0 };
+	struct hold *h = hold_new(p);
+	if (!h)
+		return err_set(err, HCP_ENOMEM, "", "no memory");
+	h->owner = *owner;
+	h->first = NONE;
+	h->count = 0;
+	h->state = HOLD_COMMITTED;
+	for (uint32_t k = 0; k < n; k++) {
+		if (devs[k] >= p->n_dev || !dev_is_free(&p->dev[devs[k]]))
+			continue;
+		take(p, h, devs[k], &res);
+		set_state(p, devs[k], PLACEMENT_BUSY);
+	}
+	if (h->count == 0) {
+		hold_drop(p, h);
+		return err_set(err, HCP_ENOTFOUND, "devices", "none of the %u devices is free", n);
+	}
+	*ret = hold_handle(h);
+	return 0;
+}
+
 int placement_commit(struct placement *p, placement_handle handle, struct err *err)
 {
 	struct hold *h = hold_find(p, handle);

@@ -161,6 +161,12 @@ int placement_set_fill(struct placement *p, placement_dev d, bool fill, struct e
  */
 int placement_reserve(struct placement *p, const struct placement_request *r, int64_t expires_ns,
 	struct placement_result *ret, struct placement_refusal *why, struct err *err) MUST_CHECK;
+/*
+ * Holds these very devices for owner, committed, as after a restart; those that are not free are left out. HCP_ENOTFOUND
+ * if none is free.
+ */
+int placement_claim(struct placement *p, const struct id *owner, const placement_dev *devs, uint32_t n,
+	placement_handle *ret, struct err *err) MUST_CHECK;
 /* HCP_ENOTFOUND: unknown, released or expired. HCP_ESTATE: committed already. */
 int placement_commit(struct placement *p, placement_handle h, struct err *err) MUST_CHECK;
 /* Gives all its devices back (idle). Reserved or committed. HCP_ENOTFOUND. */

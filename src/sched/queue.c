@@ -454,6 +454,18 @@ int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, s
 	return 0;
 }
 
+int queue_charge(struct queue *q, const struct queue_job *job, struct err *err)
+{
+	struct customer *cu = customer_get(q, job->customer, err);
+	if (!cu)
+		return HCP_ENOMEM;
+	for (int i = 0; i < QUEUE_RESOURCE_END; i++)
+		cu->usage[i] += job->need[i];
+	cu->charged++;
+	customer_rekey(q, cu);
+	return 0;
+}
+
 void queue_uncharge(struct queue *q, const struct queue_job *job)
 {
 	uint64_t id = job->customer;

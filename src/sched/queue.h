@@ -97,6 +97,8 @@ typedef bool queue_fits_fn(void *arg, const struct queue_job *job, const struct 
  * (that fits) within the scan limit; nothing left the queue.
  */
 int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret) MUST_CHECK;
+/* Charges a job that was popped before a restart, as queue_pop did. */
+int queue_charge(struct queue *q, const struct queue_job *job, struct err *err) MUST_CHECK;
 /* The job ended (or its placement failed): takes its need off the customer's usage. Exactly once per popped job. */
 void queue_uncharge(struct queue *q, const struct queue_job *job);
 

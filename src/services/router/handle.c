@@ -1,0 +1,204 @@
+#include "services/router/router.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "services/router/router_priv.h"
+
+static const char *const schema[] = {
+	"CREATE TABLE device(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body BLOB NOT NULL);"
+	"CREATE TABLE job(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, again INTEGER NOT NULL,"
+	"  committed INTEGER NOT NULL, enqueued_ns INTEGER NOT NULL, body BLOB NOT NULL, place BLOB NOT NULL);",
+	NULL,
+};
+
+static void router_close(void *state)
+{
+	struct router *r = state;
+	if (!r)
+		return;
+	while (!list_empty(&r->order))
+		job_free(r, list_entry(r->order.next, struct job, node));
+	map_release(&r->jobs);
+	map_release(&r->by_allocation);
+	inventory_release(r);
+	queue_free(r->queue);
+	placement_free(r->place);
+	mem_free(r);
+}
+
+static int router_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
+{
+	/* Shares of the whole: what the largest site may have, so that the dominant resource is comparable. */
+	const struct queue_conf qc = { .capacity = { 350000, 1e6, 1e7, 1e9 }, .jobs_max = ROUTER_JOBS_MAX };
+	struct router *r = mem_calloc(1, sizeof(*r));
+	if (!r)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	r->svc = svc;
+	list_init(&r->order);
+	map_init(&r->devices);
+	map_init(&r->jobs);
+	map_init(&r->by_allocation);
+	map_init(&r->facilities);
+	map_init(&r->nodes);
+	map_init(&r->clusters);
+	r->place = placement_new(err);
+	r->queue = r->place ? queue_new(&qc, err) : NULL;
+	int rc = r->queue ? 0 : HCP_ENOMEM;
+	if (rc == 0)
+		rc = inventory_load(r, db, err);
+	if (rc == 0)
+		rc = jobs_load(r, db, err);
+	if (rc < 0) {
+		router_close(r);
+		return rc;
+	}
+	r->demand_dirty = true;
+	*ret_state = r;
+	return 0;
+}
+
+int on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct router *r = state;
+	const Hcp__Workload *w = ((const Hcp__JobEnqueue *)m->body)->workload;
+	struct job *j;
+	if (!w)
+		return err_set(err, HCP_EINVAL, "workload", "missing");
+	j = job_find(r, w->id);
+	if (j && j->state == JOB_RELEASING) {
+		j->again = true;
+		return job_save(ctx, j, NULL, err);
+	}
+	if (j)
+		return 0; /* waits or runs already */
+	int rc = job_new(r, w, svc_now_ns(ctx), &j, err);
+	if (rc == 0)
+		rc = queue_enqueue(r->queue, &j->q, err);
+	if (rc == 0)
+		rc = job_save(ctx, j, NULL, err);
+	demand_changed(r, ctx);
+	return rc < 0 ? rc : place_waiting(r, ctx, err);
+}
+
+static int send_release(struct svc_ctx *ctx, const struct job *j, const char *reason)
+{
+	Hcp__Release ev = HCP__RELEASE__INIT;
+	ev.allocation_id = j->allocation_id;
+	ev.workload_id = j->id;
+	ev.reason = reason;
+	return svc_publish(ctx, j->allocation_id, &ev.base);
+}
+
+int on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct router *r = state;
+	const Hcp__JobCancel *c = (const Hcp__JobCancel *)m->body;
+	struct job *j = job_find(r, c->workload_id);
+	if (!j)
+		return 0;
+	demand_changed(r, ctx);
+	if (j->state == JOB_WAITING) {
+		int rc = queue_cancel(r->queue, &j->uuid);
+		return rc < 0 && rc != HCP_ENOTFOUND ? rc : job_drop(r, ctx, j, err);
+	}
+	j->again = false;
+	if (j->state == JOB_RELEASING)
+		return job_save(ctx, j, NULL, err);
+	j->state = JOB_RELEASING;
+	int rc = send_release(ctx, j, c->reason);
+	return rc < 0 ? rc : job_save(ctx, j, NULL, err);
+}
+
+static void free_devices(struct router *r, struct job *j)
+{
+	placement_dev devs[64];
+	uint32_t n = j->hold ? placement_devices(r->place, j->hold, devs, 64) : 0;
+	if (n > 64) {
+		size_t pos = 0;
+		void *v;
+		while (map_next(&r->devices, &pos, NULL, &v))
+			if (!strcmp(((struct rdev *)v)->owner, j->id))
+				((struct rdev *)v)->owner[0] = '\0';
+	}
+	for (uint32_t i = 0; i < n && n <= 64; i++)
+		r->by_dev[devs[i]]->owner[0] = '\0';
+	if (j->hold)
+		(void)!placement_release(r->place, j->hold, NULL);
+	j->hold = 0;
+	queue_uncharge(r->queue, &j->q);
+}
+
+/* Resources gave the devices back (or never gave them). */
+static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+{
+	bool again = j->again;
+	free_devices(r, j);
+	demand_changed(r, ctx);
+	map_del(&r->by_allocation, str_of(j->allocation_id));
+	j->allocation_id[0] = '\0';
+	int rc = 0;
+	if (again) {
+		j->state = JOB_WAITING;
+		j->again = false;
+		rc = queue_enqueue(r->queue, &j->q, err);
+		if (rc == 0)
+			rc = job_save(ctx, j, NULL, err);
+	} else {
+		rc = job_drop(r, ctx, j, err);
+	}
+	return rc < 0 ? rc : place_waiting(r, ctx, err);
+}
+
+int on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct router *r = state;
+	const Hcp__AllocationChanged *a = (const Hcp__AllocationChanged *)m->body;
+	struct job *j = map_get(&r->by_allocation, str_of(a->allocation_id));
+	if (!j)
+		return 0;
+	switch (a->state) {
+	case HCP__ALLOCATION_STATE__HELD:
+		if (j->hold && !j->committed) {
+			j->committed = true;
+			int rc = placement_commit(r->place, j->hold, err);
+			return rc < 0 ? err_set(err, HCP_EINTERNAL, "", "a held allocation had no reservation")
+				      : job_save(ctx, j, NULL, err);
+		}
+		return 0;
+	case HCP__ALLOCATION_STATE__REFUSED:
+	case HCP__ALLOCATION_STATE__RELEASED:
+		return over(r, ctx, j, err);
+	default:
+		return 0;
+	}
+}
+
+static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	struct router *r = state;
+	int rc = place_expire(r, ctx, err);
+	if (rc == 0)
+		rc = place_waiting(r, ctx, err);
+	return rc < 0 ? rc : demand_tick(r, ctx, err);
+}
+
+static const struct svc_handler handlers[] = {
+	{ MSG_JOB_ENQUEUE, on_enqueue, false },
+	{ MSG_JOB_CANCEL, on_cancel_job, false },
+	{ MSG_DEVICES_CHANGED, on_devices, false },
+	{ MSG_ALLOCATION_CHANGED, on_allocation_news, false },
+	{ MSG_QUEUE_GET, on_queue, true },
+	{ MSG_CLASSIFY, on_classify, true },
+	{ 0 },
+};
+
+const struct svc_def router_def = {
+	.id = SVC_ROUTER,
+	.schema = schema,
+	.handlers = handlers,
+	.open = router_open,
+	.close = router_close,
+	.timer = router_timer,
+	.timer_ms = 1000,
+};

@@ -1,0 +1,189 @@
+/* Devices as resources tells of them, kept in the placement index. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "model/device_class.h"
+#include "services/router/router_priv.h"
+
+/* Figures of a facility until telemetry brings measured ones; equal for all, so they decide nothing. */
+static const struct placement_facility unknown_facility = {
+	.latency_ms = 5, .price_usd_mwh = 40, .carbon_g_kwh = 400, .weight = 1,
+};
+
+struct rdev *inventory_find(const struct router *r, const char *id)
+{
+	return map_get(&r->devices, str_of(id));
+}
+
+/* A dense number per key, in order of appearance. */
+static int number_of(struct map *m, const char *key, uint32_t *ret)
+{
+	void *v = map_get(m, str_of(key));
+	if (!v) {
+		v = (void *)(uintptr_t)(m->n + 1);
+		int rc = map_put(m, str_of(key), v, NULL);
+		if (rc < 0)
+			return rc;
+	}
+	*ret = (uint32_t)((uintptr_t)v - 1);
+	return 0;
+}
+
+static int facility_of(struct router *r, const Hcp__Device *d, uint16_t *ret, struct err *err)
+{
+	void *v = map_get(&r->facilities, str_of(d->facility));
+	if (v) {
+		*ret = (uint16_t)((uintptr_t)v - 1);
+		return 0;
+	}
+	struct placement_facility f = unknown_facility;
+	if (str_copy(f.region, sizeof(f.region), str_of(d->region)) < 0)
+		return err_set(err, HCP_EINVAL, "region", "longer than %zu characters", sizeof(f.region) - 1);
+	int rc = placement_add_facility(r->place, &f, ret, err);
+	return rc < 0 ? rc : map_put(&r->facilities, str_of(d->facility), (void *)((uintptr_t)*ret + 1), NULL);
+}
+
+static struct placement_quality quality_of(const Hcp__Device *d)
+{
+	double head = (90.0 - d->temperature_c) / 60.0;
+	return (struct placement_quality){
+		.health = d->health >= 0 && d->health <= 1 ? d->health : 1,
+		.thermal_headroom = d->temperature_c <= 0 || head > 1 ? 1 : head < 0 ? 0 : head,
+		.efficiency = 1,
+	};
+}
+
+static int remember(struct router *r, struct rdev *rd)
+{
+	if (rd->dev >= r->cap_dev) {
+		size_t cap = r->cap_dev ? r->cap_dev * 2 : 1024;
+		struct rdev **more = mem_realloc(r->by_dev, cap * sizeof(struct rdev *));
+		if (!more)
+			return HCP_ENOMEM;
+		memset(more + r->cap_dev, 0, (cap - r->cap_dev) * sizeof(*more));
+		r->by_dev = more;
+		r->cap_dev = cap;
+	}
+	int rc = map_put(&r->devices, str_of(rd->id), rd, NULL);
+	if (rc == 0)
+		r->by_dev[rd->dev] = rd;
+	return rc;
+}
+
+static int add(struct router *r, const Hcp__Device *d, const struct device_class *c, struct err *err)
+{
+	char key[160];
+	struct placement_device pd = { .cls = (uint16_t)device_class_index(c), .quality = quality_of(d) };
+	struct rdev *rd = mem_calloc(1, sizeof(*rd));
+	if (!rd)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	/* The index wants nodes of one class: a mixed node counts as one per class. */
+	snprintf(key, sizeof(key), "%.96s/%.32s", d->node_id, c->name);
+	rd->cls = pd.cls;
+	int rc = str_copy(rd->id, sizeof(rd->id), str_of(d->id));
+	if (rc < 0)
+		err_set(err, HCP_EINVAL, "id", "longer than %zu characters", sizeof(rd->id) - 1);
+	if (rc == 0)
+		rc = facility_of(r, d, &pd.facility, err);
+	if (rc == 0)
+		rc = number_of(&r->nodes, key, &pd.node);
+	if (rc == 0)
+		rc = number_of(&r->clusters, d->facility, &pd.cluster);
+	if (rc == 0)
+		rc = placement_add_device(r->place, &pd, &rd->dev, err);
+	if (rc == 0)
+		rc = remember(r, rd);
+	if (rc < 0) {
+		mem_free(rd);
+		return rc == HCP_ERANGE ? HCP_EINVAL : rc;
+	}
+	r->kinds[c->kind]++;
+	return 0;
+}
+
+static bool is_usable(const Hcp__Device *d)
+{
+	return d->state != HCP__DEVICE_STATE__DEVICE_FAILED && d->state != HCP__DEVICE_STATE__MAINTENANCE;
+}
+
+int inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)
+{
+	const struct device_class *c = device_class_find(str_of(d->device_class));
+	if (!c)
+		return err_set(err, HCP_EINVAL, "device_class", "%.32s is not in the catalogue", d->device_class);
+	struct rdev *rd = inventory_find(r, d->id);
+	int rc = 0;
+	if (!rd) {
+		rc = add(r, d, c, err);
+		if (rc < 0)
+			return rc;
+		rd = inventory_find(r, d->id);
+	}
+	struct placement_quality q = quality_of(d);
+	rc = placement_set_quality(r->place, rd->dev, &q, err);
+	if (rc == 0)
+		rc = placement_set_in_service(r->place, rd->dev, is_usable(d), err);
+	bool fill = d->desired == HCP__MODE__FILL;
+	enum placement_dev_state s = placement_state(r->place, rd->dev);
+	if (rc == 0 && (s == PLACEMENT_IDLE || s == PLACEMENT_FILL) && fill != (s == PLACEMENT_FILL))
+		rc = placement_set_fill(r->place, rd->dev, fill, err);
+	return rc;
+}
+
+int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct router *r = state;
+	const Hcp__DevicesChanged *ev = (const Hcp__DevicesChanged *)m->body;
+	for (size_t i = 0; i < ev->n_devices; i++) {
+		Hcp__Device *d = ev->devices[i];
+		struct err one = { 0 };
+		int rc = inventory_apply(r, d, &one);
+		if (rc == HCP_ENOMEM)
+			return err_set(err, rc, "", "out of memory");
+		if (rc < 0)
+			continue; /* a device this version does not know is not offered */
+		size_t n = hcp__device__get_packed_size(d);
+		uint8_t *body = arena_alloc(svc_arena(ctx), n);
+		if (!body)
+			return HCP_ENOMEM;
+		hcp__device__pack(d, body);
+		rc = db_run(svc_db(ctx), err, "INSERT INTO device(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body",
+			    "zb", d->id, (struct str){ (char *)body, n });
+		if (rc < 0)
+			return rc;
+	}
+	return place_waiting(r, ctx, err);
+}
+
+int inventory_load(struct router *r, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	struct arena a;
+	int rc;
+	arena_init(&a, 4096, 0);
+	for (rc = db_query(db, &row, err, "SELECT body FROM device ORDER BY n", ""); rc == 1; rc = db_next(row, err)) {
+		arena_clear(&a);
+		Hcp__Device *d = (void *)pb_unpack_arena(&hcp__device__descriptor, db_blob(row, 0), &a);
+		int bad = d ? inventory_apply(r, d, err) : err_set(err, HCP_ECORRUPT, "device", "a row cannot be read");
+		if (bad < 0) {
+			db_done(row);
+			arena_release(&a);
+			return bad;
+		}
+	}
+	arena_release(&a);
+	return rc;
+}
+
+void inventory_release(struct router *r)
+{
+	size_t pos = 0;
+	void *v;
+	while (map_next(&r->devices, &pos, NULL, &v))
+		mem_free(v);
+	map_release(&r->devices);
+	map_release(&r->facilities);
+	map_release(&r->nodes);
+	map_release(&r->clusters);
+	mem_free(r->by_dev);
+}

@@ -1,0 +1,171 @@
+/* The router's jobs: in memory, and their rows. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/money.h"
+#include "services/router/router_priv.h"
+
+struct job *job_find(const struct router *r, const char *id)
+{
+	return map_get(&r->jobs, str_of(id));
+}
+
+static Hcp__Workload *clone(const Hcp__Workload *w)
+{
+	static ProtobufCAllocator alloc = { mem_hook_alloc, mem_hook_free, NULL };
+	size_t n = hcp__workload__get_packed_size(w);
+	uint8_t *p = mem_alloc(n);
+	if (!p)
+		return NULL;
+	hcp__workload__pack(w, p);
+	Hcp__Workload *copy = hcp__workload__unpack(&alloc, n, p);
+	mem_free(p);
+	return copy;
+}
+
+static void free_workload(Hcp__Workload *w)
+{
+	static ProtobufCAllocator alloc = { mem_hook_alloc, mem_hook_free, NULL };
+	if (w)
+		hcp__workload__free_unpacked(w, &alloc);
+}
+
+static void fill_queue_job(struct job *j, int64_t now_ns)
+{
+	const Hcp__Workload *w = j->w;
+	j->q = (struct queue_job){
+		.id = j->uuid, .customer = hash_bytes(w->customer_id, strlen(w->customer_id), 1),
+		.cls = workload_class_of((enum workload_type)w->type), .priority = w->priority ? w->priority : 5,
+		.enqueued_ns = now_ns, .deadline_ns = w->deadline_ns, .duration_ns = w->duration_s * NS_PER_S,
+		.tag = (uint64_t)(uintptr_t)j,
+	};
+	j->q.need[QUEUE_GPU] = w->device_count ? w->device_count : 1;
+	j->q.need[QUEUE_MEMORY] = w->memory_gib;
+}
+
+int job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err)
+{
+	struct id uuid;
+	if (id_parse(str_of(w->id), ID_WORKLOAD, &uuid) < 0)
+		return err_set(err, HCP_EINVAL, "workload.id", "%.40s is not a workload id", w->id);
+	if (w->type < 1 || (int)w->type >= (int)WORKLOAD_TYPE_END)
+		return err_set(err, HCP_EINVAL, "workload.type", "unknown type %d", (int)w->type);
+	if (r->jobs.n >= ROUTER_JOBS_MAX)
+		return err_set(err, HCP_ELIMIT, "", "%d jobs are known already", ROUTER_JOBS_MAX);
+	struct job *j = mem_calloc(1, sizeof(*j));
+	if (!j)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	j->uuid = uuid;
+	j->w = clone(w);
+	snprintf(j->id, sizeof(j->id), "%s", w->id);
+	snprintf(j->customer_id, sizeof(j->customer_id), "%.63s", w->customer_id);
+	if (!j->w || map_put(&r->jobs, str_of(j->id), j, NULL) < 0) {
+		free_workload(j->w);
+		mem_free(j);
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	fill_queue_job(j, now_ns);
+	list_add_tail(&r->order, &j->node);
+	*ret = j;
+	return 0;
+}
+
+void job_free(struct router *r, struct job *j)
+{
+	map_del(&r->jobs, str_of(j->id));
+	if (j->allocation_id[0])
+		map_del(&r->by_allocation, str_of(j->allocation_id));
+	list_del(&j->node);
+	free_workload(j->w);
+	mem_free(j);
+}
+
+int job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err)
+{
+	size_t n = hcp__workload__get_packed_size(j->w), k = place ? hcp__place__get_packed_size(place) : 0;
+	uint8_t *body = arena_alloc(svc_arena(ctx), n), *devices = arena_alloc(svc_arena(ctx), k);
+	if (!body || !devices)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	hcp__workload__pack(j->w, body);
+	if (place)
+		hcp__place__pack(place, devices);
+	return db_run(svc_db(ctx), err,
+		      "INSERT INTO job(id,state,again,committed,enqueued_ns,body,place) VALUES($1,$2,$3,$4,$5,$6,$7)"
+		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
+		      " enqueued_ns=excluded.enqueued_ns, body=excluded.body,"
+		      " place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END", "ziiiibb",
+		      j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
+		      (struct str){ (char *)body, n }, (struct str){ (char *)devices, k });
+}
+
+int job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+{
+	int rc = db_run(svc_db(ctx), err, "DELETE FROM job WHERE id=$1", "z", j->id);
+	if (rc == 0)
+		job_free(r, j);
+	return rc;
+}
+
+/* Takes again the very devices that a job held before the restart. */
+static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct err *err)
+{
+	placement_dev *devs = mem_alloc((p->n_device_ids + 1) * sizeof(*devs));
+	uint32_t n = 0;
+	if (!devs)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < p->n_device_ids; i++) {
+		struct rdev *rd = inventory_find(r, p->device_ids[i]);
+		if (!rd)
+			continue;
+		devs[n++] = rd->dev;
+		snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
+	}
+	int rc = n ? placement_claim(r->place, &j->uuid, devs, n, &j->hold, err) : 0;
+	mem_free(devs);
+	if (rc < 0 && rc != HCP_ENOTFOUND) /* devices that failed meanwhile are resources' news to tell */
+		return rc;
+	rc = queue_charge(r->queue, &j->q, err);
+	if (rc < 0)
+		return rc;
+	j->committed = true;
+	rc = str_copy(j->allocation_id, sizeof(j->allocation_id), str_of(p->allocation_id));
+	return rc < 0 ? rc : map_put(&r->by_allocation, str_of(j->allocation_id), j, NULL);
+}
+
+static int load_row(struct router *r, struct db_row *row, struct arena *a, struct err *err)
+{
+	struct job *j;
+	Hcp__Workload *w = (void *)pb_unpack_arena(&hcp__workload__descriptor, db_blob(row, 3), a);
+	if (!w)
+		return err_set(err, HCP_ECORRUPT, "job", "a row cannot be read");
+	int rc = job_new(r, w, db_i64(row, 2), &j, err);
+	if (rc < 0)
+		return rc;
+	j->state = (enum job_state)db_i64(row, 0);
+	j->again = db_i64(row, 1) != 0;
+	j->committed = db_i64(row, 5) != 0;
+	if (j->state == JOB_WAITING)
+		return queue_enqueue(r->queue, &j->q, err);
+	Hcp__Place *p = (void *)pb_unpack_arena(&hcp__place__descriptor, db_blob(row, 4), a);
+	return p ? reclaim(r, j, p, err) : err_set(err, HCP_ECORRUPT, "job", "the placement of %s cannot be read", j->id);
+}
+
+int jobs_load(struct router *r, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	struct arena a;
+	int rc;
+	arena_init(&a, 4096, 0);
+	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed FROM job ORDER BY n", ""); rc == 1;
+	     rc = db_next(row, err)) {
+		arena_clear(&a);
+		int bad = load_row(r, row, &a, err);
+		if (bad < 0) {
+			db_done(row);
+			rc = bad;
+			break;
+		}
+	}
+	arena_release(&a);
+	return rc;
+}

@@ -1,0 +1,239 @@
+/* From the queue to devices, and what is told about it. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/money.h"
+#include "base/panic.h"
+#include "model/device_class.h"
+#include "services/router/router_priv.h"
+
+struct attempt {
+	struct router *r;
+	struct svc_ctx *ctx;
+	struct placement_result got;
+	struct placement_refusal why;
+	bool reserved;
+	int rc;
+};
+
+static struct placement_request request_of(const struct router *r, const struct job *j)
+{
+	const Hcp__Workload *w = j->w;
+	const struct device_class *c = w->device_class[0] ? device_class_find(str_of(w->device_class)) : NULL;
+	uint32_t count = w->device_count > 0 ? (uint32_t)w->device_count : 1;
+	struct placement_request req = {
+		.owner = j->uuid, .cls = j->q.cls, .device_class = c ? (int)device_class_index(c) : -1, .count = count,
+		.memory_gib = w->memory_gib / (double)count, .region = w->region, .strategy = PLACEMENT_BEST,
+		.latency_max_ms = w->max_latency_ms, .split_clusters = true,
+	};
+	if (w->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING)
+		req.kind = DEVICE_ASIC;
+	else
+		req.kind = r->kinds[DEVICE_GPU] ? DEVICE_GPU : DEVICE_CPU;
+	return req;
+}
+
+/* Does it fit now? If so its devices are reserved already when the queue hands it out. */
+static bool fits(void *arg, const struct queue_job *job, const struct queue_job *hold)
+{
+	struct attempt *t = arg;
+	struct job *j = (struct job *)(uintptr_t)job->tag;
+	if (hold && hold->tag != job->tag) {
+		const struct job *h = (const struct job *)(uintptr_t)hold->tag;
+		/* Space gathers for the overdue job: others of the same class of devices wait with it. */
+		if (!strcmp(h->w->device_class, j->w->device_class))
+			return false;
+	}
+	struct placement_request req = request_of(t->r, j);
+	int64_t until = svc_now_ns(t->ctx) + ROUTER_HOLD_S * NS_PER_S;
+	struct placement_refusal why = { 0 };
+	struct err err = { 0 };
+	int rc = placement_reserve(t->r->place, &req, until, &t->got, &why, &err);
+	if (rc == 0) {
+		t->reserved = true;
+		return true;
+	}
+	if (rc == HCP_ENOMEM)
+		t->rc = rc;
+	snprintf(j->wait_reason, sizeof(j->wait_reason), "%.190s", rc == HCP_EAGAIN ? why.text : err.text);
+	return false;
+}
+
+static int build_place(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, Hcp__Place *p)
+{
+	struct arena *a = svc_arena(ctx);
+	placement_dev *devs = arena_alloc(a, t->got.count * sizeof(*devs));
+	p->device_ids = arena_alloc(a, t->got.count * sizeof(*p->device_ids));
+	if (!devs || !p->device_ids)
+		return HCP_ENOMEM;
+	placement_devices(r->place, t->got.handle, devs, t->got.count);
+	for (uint32_t i = 0; i < t->got.count; i++) {
+		struct rdev *rd = r->by_dev[devs[i]];
+		snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
+		p->device_ids[i] = rd->id;
+	}
+	p->n_device_ids = t->got.count;
+	p->allocation_id = j->allocation_id;
+	p->workload = j->w;
+	p->score = t->got.score.total;
+	p->explain = arena_printf(a, "score %.1f: health %.1f, thermal %.1f, efficiency %.1f, latency %.1f, price %.1f, "
+				     "carbon %.1f, idle %.1f; %u of %u yield filler work", t->got.score.total,
+				  t->got.score.health, t->got.score.thermal, t->got.score.efficiency, t->got.score.latency,
+				  t->got.score.price, t->got.score.carbon, t->got.score.idle, t->got.yields, t->got.count);
+	return p->explain ? 0 : HCP_ENOMEM;
+}
+
+static int tell(struct svc_ctx *ctx, const struct job *j, const char *state, const char *reason, const Hcp__Place *p)
+{
+	Hcp__JobState ev = HCP__JOB_STATE__INIT;
+	ev.workload_id = j->id;
+	ev.state = state;
+	ev.reason = reason;
+	ev.allocation_id = j->allocation_id;
+	if (p) {
+		ev.n_device_ids = p->n_device_ids;
+		ev.device_ids = p->device_ids;
+	}
+	return svc_publish(ctx, j->id, &ev.base);
+}
+
+static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, struct err *err)
+{
+	Hcp__Place p = HCP__PLACE__INIT;
+	j->state = JOB_PLACED;
+	j->committed = false;
+	j->hold = t->got.handle;
+	svc_new_id(ctx, j->allocation_id, ID_ALLOCATION);
+	int rc = map_put(&r->by_allocation, str_of(j->allocation_id), j, NULL);
+	if (rc == 0)
+		rc = build_place(r, ctx, j, t, &p);
+	if (rc == 0)
+		rc = job_save(ctx, j, &p, err);
+	/* The orchestrator first: it must know the allocation before resources has news of it. */
+	if (rc == 0)
+		rc = tell(ctx, j, "placing", "", &p);
+	if (rc == 0)
+		rc = svc_publish(ctx, j->allocation_id, &p.base);
+	demand_changed(r, ctx);
+	return rc;
+}
+
+/* Those that have just come and could not be placed hear why, once. */
+static int tell_waiting(struct router *r, struct svc_ctx *ctx)
+{
+	for (struct list *it = r->order.prev; it != &r->order; it = it->prev) {
+		struct job *j = list_entry(it, struct job, node);
+		if (j->told_ns)
+			break;
+		if (j->state != JOB_WAITING || !j->wait_reason[0])
+			continue;
+		j->told_ns = svc_now_ns(ctx);
+		int rc = tell(ctx, j, "waiting", j->wait_reason, NULL);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+int place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
+{
+	struct attempt t = { .r = r, .ctx = ctx };
+	struct queue_job q;
+	int rc = 0, n = 0;
+	for (; n < ROUTER_PLACE_BATCH && rc == 0; n++) {
+		t.reserved = false;
+		rc = queue_pop(r->queue, svc_now_ns(ctx), fits, &t, &q);
+		must(rc < 0 || t.reserved);
+		if (rc == 0)
+			rc = placed(r, ctx, (struct job *)(uintptr_t)q.tag, &t, err);
+	}
+	if (n == ROUTER_PLACE_BATCH)
+		svc_wake_at(ctx, svc_now_ns(ctx));
+	if (t.rc < 0)
+		return err_set(err, t.rc, "", "out of memory");
+	return rc < 0 && rc != HCP_EAGAIN ? rc : tell_waiting(r, ctx);
+}
+
+/* Resources never said a word: give the devices back and try again. */
+int place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
+{
+	placement_handle gone[64];
+	size_t n = placement_expire(r->place, svc_now_ns(ctx), gone, 64);
+	for (size_t i = 0; i < n; i++) {
+		list_each(it, &r->order) {
+			struct job *j = list_entry(it, struct job, node);
+			if (j->hold != gone[i] || j->state != JOB_PLACED)
+				continue;
+			j->hold = 0;
+			j->state = JOB_RELEASING;
+			j->again = true;
+			Hcp__Release ev = HCP__RELEASE__INIT;
+			ev.allocation_id = j->allocation_id;
+			ev.workload_id = j->id;
+			ev.reason = "not confirmed in time";
+			int rc = svc_publish(ctx, j->allocation_id, &ev.base);
+			if (rc == 0)
+				rc = job_save(ctx, j, NULL, err);
+			if (rc < 0)
+				return rc;
+			break;
+		}
+	}
+	return 0;
+}
+
+void demand_changed(struct router *r, struct svc_ctx *ctx)
+{
+	if (!r->demand_dirty)
+		svc_wake_at(ctx, r->demand_at_ns > svc_now_ns(ctx) ? r->demand_at_ns : svc_now_ns(ctx));
+	r->demand_dirty = true;
+}
+
+static size_t class_of(const struct router *r, const struct job *j)
+{
+	struct placement_request req = request_of(r, j);
+	if (req.device_class >= 0)
+		return (size_t)req.device_class;
+	placement_dev first;
+	if (j->hold && placement_devices(r->place, j->hold, &first, 1))
+		return r->by_dev[first]->cls;
+	for (size_t i = 0; i < device_class_count(); i++)
+		if (device_class_at(i)->kind == req.kind)
+			return i;
+	return 0;
+}
+
+int demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
+{
+	struct arena *a = svc_arena(ctx);
+	if (!r->demand_dirty || svc_now_ns(ctx) < r->demand_at_ns)
+		return 0;
+	Hcp__DemandChanged ev = HCP__DEMAND_CHANGED__INIT;
+	Hcp__Demand *by_class = arena_calloc(a, device_class_count() * sizeof(*by_class));
+	if (!by_class)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	list_each(it, &r->order) {
+		const struct job *j = list_entry(it, struct job, node);
+		Hcp__Demand *d = &by_class[class_of(r, j)];
+		int32_t n = (int32_t)j->q.need[QUEUE_GPU];
+		if (j->state == JOB_WAITING)
+			d->waiting += n;
+		else if (j->q.cls == WORKLOAD_P1)
+			d->realtime += n;
+		else
+			d->batch += n;
+	}
+	for (size_t i = 0; i < device_class_count(); i++) {
+		Hcp__Demand d = HCP__DEMAND__INIT;
+		d.device_class = device_class_at(i)->name;
+		d.realtime = by_class[i].realtime;
+		d.batch = by_class[i].batch;
+		d.waiting = by_class[i].waiting;
+		by_class[i] = d;
+		if (pb_push(a, &ev.n_demands, &ev.demands, &by_class[i]) < 0)
+			return HCP_ENOMEM;
+	}
+	r->demand_dirty = false;
+	r->demand_at_ns = svc_now_ns(ctx) + ROUTER_DEMAND_MS * NS_PER_MS;
+	return svc_publish(ctx, "", &ev.base);
+}

@@ -1,0 +1,16 @@
+#ifndef HCP_SERVICES_ROUTER_H
+#define HCP_SERVICES_ROUTER_H
+
+#include "svc/svc.h"
+
+enum {
+	ROUTER_JOBS_MAX = 1000000,      /* waiting and placed */
+	ROUTER_PLACE_BATCH = 128,       /* placements a handler makes before it lets others in */
+	ROUTER_HOLD_S = 600,            /* a reservation that resources never confirms ends then */
+	ROUTER_DEMAND_MS = 200,         /* demand is published at most so often */
+	ROUTER_QUEUE_SHOWN = 200,
+};
+
+extern const struct svc_def router_def;
+
+#endif

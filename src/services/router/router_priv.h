@@ -1,0 +1,83 @@
+#ifndef HCP_SERVICES_ROUTER_PRIV_H
+#define HCP_SERVICES_ROUTER_PRIV_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "sched/placement.h"
+#include "sched/queue.h"
+#include "services/router/router.h"
+
+enum job_state { JOB_WAITING = 0, JOB_PLACED = 1, JOB_RELEASING = 2 };
+
+struct job {
+	struct list node;          /* router.jobs, in order of arrival */
+	char id[ID_TEXT_MAX];
+	struct id uuid;
+	char allocation_id[ID_TEXT_MAX];
+	char customer_id[64];
+	enum job_state state;
+	bool again;                /* enqueued anew while its old devices are being released */
+	bool committed;
+	struct queue_job q;
+	placement_handle hold;     /* while placed or releasing; 0 if it never got devices */
+	Hcp__Workload *w;          /* owned, unpacked with the default allocator */
+	char wait_reason[256];
+	int64_t told_ns;           /* when the reason was last published */
+};
+
+struct rdev {
+	placement_dev dev;
+	uint16_t cls;
+	bool fill;
+	char id[96];
+	char owner[ID_TEXT_MAX];   /* workload that holds it, "" if free */
+};
+
+struct router {
+	struct svc *svc;           /* borrowed */
+	struct placement *place;   /* owned */
+	struct queue *queue;       /* owned */
+	struct map devices;        /* id -> struct rdev, owned */
+	struct rdev **by_dev;      /* by placement_dev; borrowed */
+	size_t cap_dev;
+	struct map jobs;           /* workload id -> struct job, owned */
+	struct map by_allocation;  /* allocation id -> struct job */
+	struct list order;
+	struct map facilities;     /* name -> index + 1 */
+	struct map nodes;          /* node id / class -> number + 1 */
+	struct map clusters;       /* node id -> number + 1 */
+	size_t kinds[DEVICE_KIND_END];
+	bool demand_dirty;
+	int64_t demand_at_ns;
+};
+
+/* inventory.c */
+int inventory_apply(struct router *r, const Hcp__Device *d, struct err *err) MUST_CHECK;
+int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int inventory_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
+void inventory_release(struct router *r);
+struct rdev *inventory_find(const struct router *r, const char *id);
+
+/* jobs.c */
+struct job *job_find(const struct router *r, const char *id);
+int job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err) MUST_CHECK;
+void job_free(struct router *r, struct job *j);
+int job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err) MUST_CHECK;
+int job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
+int jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
+
+/* place.c: from the queue to devices */
+int place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+void demand_changed(struct router *r, struct svc_ctx *ctx);
+
+/* handle.c */
+int on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* query.c */
+int on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+#endif
