@@ -170,26 +170,33 @@ static void release_batch(struct svc *svc)
 		msg_free(ctx->in[i]);
 }
 
-/* The batch did not happen: tell who waits, and forget it. */
-static void abort_batch(struct svc *svc, const struct err *why)
+/* The batch did not happen (or nobody will know that it did): tell who waits, and forget it. */
+static void drop_batch(struct svc *svc, int code, const char *text)
 {
 	struct svc_ctx *ctx = &svc->ctx;
 	struct err err = { 0 };
-	err_set(&err, HCP_EUNAVAIL, "", "%s cannot store changes now (%s); nothing was changed, try again", name_of(svc),
-		why->text);
+	err_set(&err, code, "", "%s", text);
 	for (size_t i = 0; i < ctx->n_replies; i++) {
 		msg_free(ctx->replies[i].reply);
 		if (ctx->replies[i].held) {
-			msg_answer_problem(ctx->replies[i].to, HCP_EUNAVAIL, &err);
+			msg_answer_problem(ctx->replies[i].to, code, &err);
 			msg_free(ctx->replies[i].to);
 		}
 	}
 	for (size_t i = 0; i < ctx->n_in; i++) {
 		if (!ctx->in[i])
 			continue;
-		msg_answer_problem(ctx->in[i], HCP_EUNAVAIL, &err);
+		msg_answer_problem(ctx->in[i], code, &err);
 		msg_free(ctx->in[i]);
 	}
+}
+
+static void abort_batch(struct svc *svc, const struct err *why)
+{
+	char text[320];
+	snprintf(text, sizeof(text), "%s cannot store changes now (%s); nothing was changed, try again", name_of(svc),
+		 why->text);
+	drop_batch(svc, HCP_EUNAVAIL, text);
 }
 
 /* ---- open, reload, close ---- */
@@ -378,6 +385,10 @@ int svc_step(struct svc *svc, int64_t now_ns)
 	if (rc < 0) {
 		svc->seq = seq_before;
 		return step_failed(svc, n, now_ns, &err);
+	}
+	if (svc->conf.after_commit && svc->conf.after_commit(svc->conf.commit_arg) != 0) {
+		drop_batch(svc, HCP_ECLOSED, "the service stopped before it could answer");
+		return HCP_ECLOSED;
 	}
 	svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
 	release_batch(svc);

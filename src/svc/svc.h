@@ -71,6 +71,8 @@ struct svc_conf {
 	void (*send_agent)(void *arg, const char *node_id, struct str bytes);
 	void *send_arg;
 	int (*before_commit)(void *arg); /* fault injection, see db_conf */
+	/* Fault injection: != 0 stops the service between commit and release, as a crash would. */
+	int (*after_commit)(void *arg);
 	void *commit_arg;
 	int64_t now_ns; /* at open */
 };
@@ -106,6 +108,7 @@ void svc_close(struct svc *svc);
 /*
  * One batch at now_ns. Returns the number of inputs consumed, 0 if there was nothing to do, or a negative code
  * when the batch was aborted (state reloaded, requests answered "unavailable"; call again after SVC_RETRY_MS).
+ * HCP_ECLOSED: after_commit made it crash; only svc_close is left.
  */
 int svc_step(struct svc *svc, int64_t now_ns);
 /* When svc_step has work without new input (timer), INT64_MAX if never. */

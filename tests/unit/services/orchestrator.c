@@ -1,0 +1,405 @@
+#include "rig.h"
+
+#include "services/orchestrator/orchestrator.h"
+
+static const Hcp__Principal acme = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-acme", "john@acme.com",
+				     HCP__ROLE__CUSTOMER, 0 };
+static const Hcp__Principal globex = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-2", "cus-globex",
+				       "jane@globex.com", HCP__ROLE__CUSTOMER, 0 };
+static const Hcp__Principal admin = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-3", "", "admin@mara.com",
+				      HCP__ROLE__ADMIN, 0 };
+
+static struct msg *submission(const Hcp__Principal *who, const char *key)
+{
+	struct msg *m = msg_new(MSG_WORKLOAD_SUBMIT);
+	Hcp__WorkloadSubmit *s = (Hcp__WorkloadSubmit *)m->body;
+	s->type = HCP__WORKLOAD_TYPE__AI_INFERENCE_BATCH;
+	s->name = "nightly";
+	s->model = "llama-3-70b";
+	s->device_class = "H100";
+	s->device_count = 2;
+	m->principal = who;
+	m->idempotency_key = key;
+	return m;
+}
+
+static const char *submit(struct rig *r, const Hcp__Principal *who, char id[ID_TEXT_MAX])
+{
+	rig_post(r, submission(who, ""));
+	assert_int_equal(r->reply->type, MSG_WORKLOAD);
+	snprintf(id, ID_TEXT_MAX, "%s", ((Hcp__Workload *)r->reply->body)->id);
+	return id;
+}
+
+static Hcp__Workload *get(struct rig *r, const Hcp__Principal *who, const char *id)
+{
+	struct msg *m = msg_new(MSG_WORKLOAD_GET);
+	((Hcp__WorkloadGet *)m->body)->id = id;
+	m->principal = who;
+	rig_post(r, m);
+	return r->reply->type == MSG_WORKLOAD ? (Hcp__Workload *)r->reply->body : NULL;
+}
+
+static void place(struct rig *r, const char *id, const char *allocation)
+{
+	const char *devices[] = { "n1/gpu0", "n1/gpu1" };
+	Hcp__JobState ev = HCP__JOB_STATE__INIT;
+	ev.workload_id = id;
+	ev.state = "placing";
+	ev.allocation_id = allocation;
+	ev.n_device_ids = 2;
+	ev.device_ids = devices;
+	rig_event(r, SVC_ROUTER, &ev.base);
+}
+
+static void allocation(struct rig *r, const char *id, const char *alloc, Hcp__AllocationState s, const char *reason)
+{
+	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+	ev.workload_id = id;
+	ev.allocation_id = alloc;
+	ev.state = s;
+	ev.reason = reason;
+	rig_event(r, SVC_RESOURCES, &ev.base);
+}
+
+static void a_workload_lives_its_life(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	struct msg *m = submission(&acme, "");
+	((Hcp__WorkloadSubmit *)m->body)->duration_s = 3600;
+	rig_post(&r, m);
+	snprintf(id, sizeof(id), "%s", ((Hcp__Workload *)r.reply->body)->id);
+	Hcp__Workload *w = get(&r, &acme, id);
+	assert_int_equal(w->state, HCP__WORKLOAD_STATE__QUEUED);
+	assert_string_equal(w->priority_class, "P2");
+	assert_string_equal(w->customer_id, "cus-acme");
+	assert_true(w->estimated_cost_micros > 0);
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, 1);
+	place(&r, id, "al-1");
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__SCHEDULED);
+	allocation(&r, id, "al-other", HCP__ALLOCATION_STATE__HELD, "");
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__SCHEDULED);
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	w = get(&r, &acme, id);
+	assert_int_equal(w->state, HCP__WORKLOAD_STATE__RUNNING);
+	assert_int_equal(w->n_device_ids, 2);
+	rig_pass(&r, 3599 * NS_PER_S);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__RUNNING);
+	rig_forget(&r);
+	rig_pass(&r, 3 * NS_PER_S);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__COMPLETED);
+	msg_free(rig_published(&r, MSG_JOB_CANCEL, &n));
+	assert_int_equal(n, 1);
+	m = msg_new(MSG_WORKLOAD_HISTORY_GET);
+	((Hcp__WorkloadHistoryGet *)m->body)->id = id;
+	rig_post(&r, m);
+	assert_int_equal(((Hcp__WorkloadHistory *)r.reply->body)->n_transitions, 4);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void bad_submissions_name_their_field(void **state)
+{
+	struct rig r;
+	struct msg *m;
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+#define REFUSED(set, code, field)                                            \
+	do {                                                                 \
+		m = submission(&acme, "");                                   \
+		Hcp__WorkloadSubmit *s = (Hcp__WorkloadSubmit *)m->body;     \
+		set;                                                         \
+		rig_post(&r, m);                                             \
+		rig_expect_problem(&r, code, field);                         \
+	} while (0)
+	REFUSED(s->type = 0, "invalid", "type");
+	REFUSED(s->priority = 11, "out_of_range", "priority");
+	REFUSED(s->device_count = 5000, "out_of_range", "device_count");
+	REFUSED(s->device_count = -1, "out_of_range", "device_count");
+	REFUSED(s->device_class = "H900", "not_found", "device_class");
+	REFUSED(s->device_class = "S21", "invalid", "device_class");
+	REFUSED(s->model = "", "invalid", "model");
+	REFUSED(s->callback_url = "ftp://x", "invalid", "callback_url");
+	REFUSED(s->duration_s = -5, "out_of_range", "duration_s");
+	REFUSED(s->customer_id = "cus-globex", "forbidden", "customer_id");
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, 0);
+	rig_release(&r);
+}
+
+static void repeats_are_harmless_and_conflicts_are_told(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	rig_post(&r, submission(&acme, "k-1"));
+	snprintf(id, sizeof(id), "%s", ((Hcp__Workload *)r.reply->body)->id);
+	rig_restart(&r);
+	rig_post(&r, submission(&acme, "k-1"));
+	assert_string_equal(((Hcp__Workload *)r.reply->body)->id, id);
+	struct msg *m = submission(&acme, "k-1");
+	((Hcp__WorkloadSubmit *)m->body)->device_count = 3;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "conflict", "Idempotency-Key");
+	rig_post(&r, submission(&globex, "k-1"));
+	assert_string_not_equal(((Hcp__Workload *)r.reply->body)->id, id);
+	struct msg *last = rig_published(&r, MSG_JOB_ENQUEUE, &n);
+	msg_free(last);
+	/* The restart publishes the first one again; consumers know it by its number. */
+	assert_in_range(n, 2, 3);
+	rig_release(&r);
+}
+
+static void others_do_not_exist(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	assert_null(get(&r, &globex, id));
+	rig_expect_problem(&r, "not_found", "id");
+	struct msg *m = msg_new(MSG_WORKLOAD_CANCEL);
+	((Hcp__WorkloadCancel *)m->body)->id = id;
+	m->principal = &globex;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "not_found", "id");
+	assert_non_null(get(&r, &admin, id));
+	m = msg_new(MSG_WORKLOAD_LIST);
+	m->principal = &globex;
+	((Hcp__WorkloadList *)m->body)->customer_id = "cus-acme";
+	rig_post(&r, m);
+	assert_int_equal(((Hcp__Workloads *)r.reply->body)->n_workloads, 0);
+	rig_release(&r);
+}
+
+static void refused_places_are_tried_again_then_fail(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	rig_forget(&r);
+	for (int i = 0; i < ORCHESTRATOR_MAX_TRIES; i++) {
+		char alloc[16];
+		snprintf(alloc, sizeof(alloc), "al-%d", i);
+		place(&r, id, alloc);
+		allocation(&r, id, alloc, HCP__ALLOCATION_STATE__REFUSED, "device is gone");
+	}
+	Hcp__Workload *w = get(&r, &acme, id);
+	assert_int_equal(w->state, HCP__WORKLOAD_STATE__FAILED);
+	assert_non_null(strstr(w->reason, "device is gone"));
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, ORCHESTRATOR_MAX_TRIES - 1);
+	rig_release(&r);
+}
+
+static void decide(struct rig *r, const char *id, bool changed, double gain, double cost)
+{
+	Hcp__ClassTarget t = HCP__CLASS_TARGET__INIT, *ts = &t;
+	Hcp__Decision d = HCP__DECISION__INIT;
+	Hcp__DecisionMade ev = HCP__DECISION_MADE__INIT;
+	t.device_class = "S21";
+	t.facility = "texas-north";
+	t.total = t.mine = 10;
+	d.id = id;
+	d.trigger = "price";
+	d.changed = changed;
+	d.gain_usd_h = gain;
+	d.switching_cost_usd = cost;
+	d.n_targets = 1;
+	d.targets = &ts;
+	ev.decision = &d;
+	rig_event(r, SVC_OPTIMIZER, &ev.base);
+}
+
+static void only_decisions_that_pay_become_directives(void **state)
+{
+	struct rig r;
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	decide(&r, "dec-1", true, 0, 0);   /* the first sets the fleet up */
+	decide(&r, "dec-2", true, 100, 26); /* 25 USD in the horizon of 15 minutes */
+	decide(&r, "dec-3", true, 100, 24);
+	decide(&r, "dec-4", false, 100, 0);
+	struct msg *m = rig_published(&r, MSG_DIRECTIVE, &n);
+	assert_int_equal(n, 2);
+	assert_string_equal(((Hcp__Directive *)m->body)->decision_id, "dec-3");
+	msg_free(m);
+	rig_restart(&r);
+	rig_post(&r, msg_new(MSG_STATUS_GET));
+	Hcp__Status *st = (Hcp__Status *)r.reply->body;
+	assert_int_equal(st->decisions_applied, 2);
+	assert_int_equal(st->decisions_skipped, 2);
+	assert_int_equal(st->n_targets, 1);
+	assert_string_equal(st->last_decision_id, "dec-4");
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void emergency_stop_holds_until_cleared(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	decide(&r, "dec-1", true, 10, 0);
+	submit(&r, &acme, a);
+	place(&r, a, "al-1");
+	allocation(&r, a, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	rig_forget(&r);
+	rig_post(&r, msg_new(MSG_EMERGENCY_STOP));
+	rig_expect_problem(&r, "invalid", "reason");
+	struct msg *m = msg_new(MSG_EMERGENCY_STOP);
+	((Hcp__EmergencyStop *)m->body)->reason = "fire in hall 2";
+	rig_post(&r, m);
+	assert_string_equal(((Hcp__Status *)r.reply->body)->mode, "emergency_stop");
+	assert_int_equal(get(&r, &acme, a)->state, HCP__WORKLOAD_STATE__QUEUED);
+	m = rig_published(&r, MSG_DIRECTIVE, &n);
+	assert_true(((Hcp__Directive *)m->body)->emergency_stop);
+	msg_free(m);
+	rig_restart(&r);
+	submit(&r, &acme, b);
+	decide(&r, "dec-2", true, 1000, 0);
+	rig_forget(&r);
+	rig_post(&r, msg_new(MSG_STATUS_GET));
+	assert_string_equal(((Hcp__Status *)r.reply->body)->emergency_reason, "fire in hall 2");
+	rig_post(&r, msg_new(MSG_EMERGENCY_CLEAR));
+	assert_string_equal(((Hcp__Status *)r.reply->body)->mode, "normal");
+	m = rig_published(&r, MSG_DIRECTIVE, &n);
+	assert_int_equal(n, 1);
+	assert_string_equal(((Hcp__Directive *)m->body)->decision_id, "dec-1");
+	msg_free(m);
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, 2);
+	rig_post(&r, msg_new(MSG_EMERGENCY_CLEAR));
+	rig_expect_problem(&r, "wrong_state", "");
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void long_polls_wait_for_a_change(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	int before = r.answers;
+	struct msg *m = msg_new(MSG_WORKLOAD_GET);
+	Hcp__WorkloadGet *g = (Hcp__WorkloadGet *)m->body;
+	g->id = id;
+	g->index = 1;
+	g->wait_ms = 30000;
+	m->principal = &acme;
+	m->reply_fn = rig_reply;
+	m->reply_arg = &r;
+	svc_post(r.svc, m);
+	rig_run(&r);
+	assert_int_equal(r.answers, before);
+	place(&r, id, "al-1");
+	assert_int_equal(r.answers, before + 1);
+	assert_int_equal(((Hcp__Workload *)r.reply->body)->state, HCP__WORKLOAD_STATE__SCHEDULED);
+	m = msg_new(MSG_WORKLOAD_GET);
+	g = (Hcp__WorkloadGet *)m->body;
+	g->id = id;
+	g->index = 99;
+	g->wait_ms = 2000;
+	m->reply_fn = rig_reply;
+	m->reply_arg = &r;
+	svc_post(r.svc, m);
+	rig_pass(&r, 3 * NS_PER_S);
+	assert_int_equal(r.answers, before + 2);
+	rig_release(&r);
+}
+
+static void lists_page_newest_first(void **state)
+{
+	struct rig r;
+	char id[7][ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	for (int i = 0; i < 7; i++)
+		submit(&r, &acme, id[i]);
+	char cursor[64] = "";
+	int seen = 0;
+	do {
+		struct msg *m = msg_new(MSG_WORKLOAD_LIST);
+		Hcp__WorkloadList *l = (Hcp__WorkloadList *)m->body;
+		l->limit = 3;
+		l->cursor = cursor;
+		l->state = "queued";
+		m->principal = &acme;
+		rig_post(&r, m);
+		Hcp__Workloads *w = (Hcp__Workloads *)r.reply->body;
+		for (size_t i = 0; i < w->n_workloads; i++)
+			assert_string_equal(w->workloads[i]->id, id[6 - seen++]);
+		snprintf(cursor, sizeof(cursor), "%s", w->next_cursor);
+	} while (cursor[0]);
+	assert_int_equal(seen, 7);
+	struct msg *m = msg_new(MSG_WORKLOAD_LIST);
+	((Hcp__WorkloadList *)m->body)->state = "sleeping";
+	rig_post(&r, m);
+	rig_expect_problem(&r, "invalid", "state");
+	rig_release(&r);
+}
+
+static void batches_are_all_or_none(void **state)
+{
+	struct rig r;
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	Hcp__WorkloadSubmit a = HCP__WORKLOAD_SUBMIT__INIT, b = HCP__WORKLOAD_SUBMIT__INIT, *both[2] = { &a, &b };
+	a.type = b.type = HCP__WORKLOAD_TYPE__MODEL_TRAINING;
+	b.priority = 99;
+	struct msg *m = msg_new(MSG_WORKLOAD_SUBMIT_BATCH);
+	((Hcp__WorkloadSubmitBatch *)m->body)->n_workloads = 2;
+	((Hcp__WorkloadSubmitBatch *)m->body)->workloads = both;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "out_of_range", "workloads[1].priority");
+	msg_free(rig_published(&r, MSG_WORKLOAD_CHANGED, &n));
+	assert_int_equal(n, 0);
+	b.priority = 9;
+	m = msg_new(MSG_WORKLOAD_SUBMIT_BATCH);
+	((Hcp__WorkloadSubmitBatch *)m->body)->n_workloads = 2;
+	((Hcp__WorkloadSubmitBatch *)m->body)->workloads = both;
+	rig_post(&r, m);
+	assert_int_equal(((Hcp__Workloads *)r.reply->body)->n_workloads, 2);
+	rig_release(&r);
+}
+
+static void quota_limits_a_customer(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	struct orchestrator_conf conf = { .max_active = 2 };
+	rig_init(&r, &orchestrator_def, &conf);
+	submit(&r, &acme, id);
+	submit(&r, &acme, id);
+	rig_post(&r, submission(&acme, ""));
+	rig_expect_problem(&r, "limit_reached", "customer_id");
+	struct msg *m = msg_new(MSG_WORKLOAD_CANCEL);
+	((Hcp__WorkloadCancel *)m->body)->id = id;
+	m->principal = &acme;
+	rig_post(&r, m);
+	assert_int_equal(((Hcp__Workload *)r.reply->body)->state, HCP__WORKLOAD_STATE__CANCELLED);
+	submit(&r, &acme, id);
+	rig_release(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_workload_lives_its_life), cmocka_unit_test(bad_submissions_name_their_field),
+		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told), cmocka_unit_test(others_do_not_exist),
+		cmocka_unit_test(refused_places_are_tried_again_then_fail),
+		cmocka_unit_test(only_decisions_that_pay_become_directives),
+		cmocka_unit_test(emergency_stop_holds_until_cleared), cmocka_unit_test(long_polls_wait_for_a_change),
+		cmocka_unit_test(lists_page_newest_first), cmocka_unit_test(batches_are_all_or_none),
+		cmocka_unit_test(quota_limits_a_customer),
+	};
+	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);
+}
