@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HCP = pathlib.Path(os.environ.get("HCP_BUILD", ROOT / "build")) / "src" / "cmd" / "hcp"
+HCP = pathlib.Path(os.environ.get("HCP_BUILD", ROOT / "build")).resolve() / "src" / "cmd" / "hcp"
 LIMIT_S = 60  # no single run may take longer
 
 pytestmark = pytest.mark.skipif(not HCP.exists(), reason=f"{HCP} is not built")
