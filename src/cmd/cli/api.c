@@ -3,6 +3,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "base/panic.h"
 
 #ifndef HCP_VERSION
 #define HCP_VERSION "unknown"
@@ -17,6 +18,7 @@ static bool is_loopback(const char *url)
 
 static int check_url(const char *url, struct err *err)
 {
+	must(url != NULL);
 	const char *host = !strncasecmp(url, "http://", 7) ? url + 7 : !strncasecmp(url, "https://", 8) ? url + 8 : NULL;
 	if (!host || !*host || strpbrk(host, "@?# \t\r\n") || strlen(url) >= sizeof(((struct api *)0)->url))
 		return err_set(err, HCP_EINVAL, "url", "\"%.100s\" is no server address; expected http(s)://host[:port]", url);

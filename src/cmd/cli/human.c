@@ -128,7 +128,9 @@ static void add_scaled(struct buf *out, double v, const char *const *units, size
 static void add_time(struct buf *out, int64_t ns)
 {
 	char text[TIMEFMT_MAX];
-	timefmt_format(text, ns - ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S);
+	if (ns >= INT64_MIN + NS_PER_S)
+		ns -= ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S;
+	timefmt_format(text, ns);
 	char *t = strchr(text, 'T');
 	if (t)
 		*t = ' ';
@@ -148,8 +150,8 @@ static void add_number(struct buf *out, double v, int64_t whole, enum human_form
 			add_time(out, whole);
 		break;
 	case HUMAN_AGE:
-		if (whole)
-			human_add_ns(out, (now_ns - whole) / NS_PER_S * NS_PER_S);
+		if (whole && !__builtin_sub_overflow(now_ns, whole, &whole))
+			human_add_ns(out, whole / NS_PER_S * NS_PER_S);
 		break;
 	case HUMAN_NS:
 		human_add_ns(out, whole);

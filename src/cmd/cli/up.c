@@ -338,23 +338,16 @@ static int wait_ready(struct up *u, struct err *err)
 	if (rc < 0)
 		return rc;
 	int64_t until = now_ms() + READY_TIMEOUT_MS;
+	struct child *first = &u->children[0];
 	rc = HCP_ETIMEOUT;
-	while (now_ms() < until && !u->stopping) {
+	while (rc < 0 && now_ms() < until && !u->stopping) {
+		bool answers = api_probe(&api, "/health", PROBE_MS) == 200;
 		tend(u);
-		/* Someone else may answer on the port while ours is dying of it. */
-		if (u->children[0].pid && api_probe(&api, "/health", PROBE_MS) == 200 &&
-		    now_ms() - u->children[0].started_ms >= PROBE_EVERY_MS) {
-			char how[48];
-			struct child probe = u->children[0];
-			if (!child_reap(&probe, now_ms(), how, sizeof(how))) {
-				rc = 0;
-				break;
-			}
-			u->children[0] = probe;
-			say("hcpd died (%s) while something else answers on port %d", how, (int)u->port);
-			show_tail(&u->children[0]);
-		}
-		u->stopping = wait_signal(u, PROBE_EVERY_MS);
+		/* A stranger may answer on the port while ours is dying of that: ours must have lived a moment. */
+		if (answers && first->pid && now_ms() - first->started_ms >= PROBE_EVERY_MS)
+			rc = 0;
+		else
+			u->stopping = wait_signal(u, PROBE_EVERY_MS);
 	}
 	api_release(&api);
 	if (u->stopping)
