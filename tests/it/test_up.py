@@ -278,3 +278,15 @@ def test_ctrl_c_while_waiting_for_hcpd(platform):
     p.send_signal(signal.SIGINT)
     assert p.wait(LIMIT_S) == 0
     assert platform.out() == "" and not [pid for pid in platform.all_pids() if is_alive(pid)]
+
+
+def test_a_log_that_grew_too_large_is_turned_over(platform):
+    p = platform.up()
+    platform.wait_up()
+    log = platform.state / "log" / "hcpd.log"
+    os.truncate(log, 65 << 20)  # sparse
+    os.kill(platform.started()["hcp-sim pool"][0], signal.SIGKILL)  # wakes the supervisor
+    wait_for(lambda: log.stat().st_size == 0, "the log to be emptied")
+    assert (platform.state / "log" / "hcpd.log.1").stat().st_size == 65 << 20
+    p.terminate()
+    assert p.wait(LIMIT_S) == 0
