@@ -19,9 +19,11 @@ static bool is_loopback(const char *url)
 static int check_url(const char *url, struct err *err)
 {
 	must(url != NULL);
-	const char *host = !strncasecmp(url, "http://", 7) ? url + 7 : !strncasecmp(url, "https://", 8) ? url + 8 : NULL;
+	const char *host = !strncasecmp(url, "http://", 7) ? url + 7 :
+			   !strncasecmp(url, "https://", 8) ? url + 8 : NULL;
 	if (!host || !*host || strpbrk(host, "@?# \t\r\n") || strlen(url) >= sizeof(((struct api *)0)->url))
-		return err_set(err, HCP_EINVAL, "url", "\"%.100s\" is no server address; expected http(s)://host[:port]", url);
+		return err_set(err, HCP_EINVAL, "url",
+			       "\"%.100s\" is no server address; expected http(s)://host[:port]", url);
 	return 0;
 }
 
@@ -118,17 +120,20 @@ static int transfer_err(struct api *api, CURLcode code, const struct buf *body, 
 	switch (code) {
 	case CURLE_WRITE_ERROR:
 		if (body->failed)
-			return err_set(err, HCP_ELIMIT, "", "the answer of %s is larger than %d MiB", api->url, API_BODY_MAX >> 20);
+			return err_set(err, HCP_ELIMIT, "", "the answer of %s is larger than %d MiB", api->url,
+				       API_BODY_MAX >> 20);
 		break;
 	case CURLE_OPERATION_TIMEDOUT:
-		return err_set(err, HCP_ETIMEOUT, "", "no answer from %s within %ld s; try --timeout, or see whether it is overloaded",
+		return err_set(err, HCP_ETIMEOUT, "",
+			       "no answer from %s within %ld s; try --timeout, or see whether it is overloaded",
 			       api->url, api->timeout_ms / 1000);
 	case CURLE_OUT_OF_MEMORY:
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	default:
 		break;
 	}
-	return err_set(err, HCP_EUNAVAIL, "", "cannot reach %s (%.100s); is it running, and is --url or $HCP_URL right?",
+	return err_set(err, HCP_EUNAVAIL, "",
+		       "cannot reach %s (%.100s); is it running, and is --url or $HCP_URL right?",
 		       api->url, why);
 }
 
@@ -165,7 +170,8 @@ static int understand(struct api *api, const struct buf *body, json_t **ret_repl
 	if (status < 200 || status >= 300)
 		rc = refusal(api, status, reply, err);
 	else if (!reply)
-		rc = err_set(err, HCP_EPROTO, "", "%s answered with something that is no valid JSON (%.80s); is it an HCP server?",
+		rc = err_set(err, HCP_EPROTO, "",
+			     "%s answered with something that is no valid JSON (%.80s); is it an HCP server?",
 			     api->url, why.text);
 	if (rc < 0)
 		json_decref(reply);

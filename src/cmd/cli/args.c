@@ -39,7 +39,8 @@ static int parse_real(const struct flag *f, struct str s, double *ret, struct er
 static int parse_duration(const struct flag *f, struct str s, int64_t *ret, struct err *err)
 {
 	if (human_parse_duration(s, ret) < 0)
-		return err_set(err, HCP_EINVAL, f->name, "--%s needs a duration like 90s, 15m, 2h, 7d, not \"%.60s\"", f->name, s.p);
+		return err_set(err, HCP_EINVAL, f->name, "--%s needs a duration like 90s, 15m, 2h, 7d, not \"%.60s\"",
+			       f->name, s.p);
 	return (double)*ret < f->min || (double)*ret > f->max ? range_err(f, err) : 0;
 }
 
@@ -57,7 +58,8 @@ static int parse_time(const struct flag *f, struct str s, int64_t now_ns, int64_
 		rc = timefmt_parse(s, ret);
 	}
 	if (rc < 0)
-		return err_set(err, HCP_EINVAL, f->name, "--%s needs a time like 2026-11-20T18:00:00Z or +6h, not \"%.60s\"",
+		return err_set(err, HCP_EINVAL, f->name,
+			       "--%s needs a time like 2026-11-20T18:00:00Z or +6h, not \"%.60s\"",
 			       f->name, s.p);
 	return 0;
 }
@@ -123,8 +125,8 @@ static int take_flag(struct args *a, int argc, char *const argv[], int *at, stru
 	const struct flag *f = command_flag(a->cmd, name);
 	/* One dash only for one-letter names, two for the others. */
 	if (!f || (word[1] == '-') == (name.n == 1))
-		return err_set(err, HCP_EINVAL, word, "unknown flag %.60s%s%s; see `hcp help%s%s`", word, a->cmd ? " for " : "",
-			       a->cmd ? a->cmd->path : "", a->cmd ? " " : "", a->cmd ? a->cmd->path : "");
+		return err_set(err, HCP_EINVAL, word, "unknown flag %.60s%s%s; see `hcp help%s%s`", word,
+			       a->cmd ? " for " : "", a->cmd ? a->cmd->path : "", a->cmd ? " " : "", a->cmd ? a->cmd->path : "");
 	const char *text = rest.p;
 	if (text && f->kind == FLAG_SWITCH)
 		return err_set(err, HCP_EINVAL, f->name, "--%s takes no value", f->name);
@@ -183,9 +185,11 @@ static int check_complete(const struct args *a, struct err *err)
 		most = name.n > 3 && memmem(name.p, name.n, "...", 3) ? ARGS_OPERANDS_MAX : most + 1;
 	}
 	if (a->noperands < least)
-		return err_set(err, HCP_EINVAL, a->cmd->operands, "missing operand: hcp %s <%s>", a->cmd->path, a->cmd->operands);
+		return err_set(err, HCP_EINVAL, a->cmd->operands, "missing operand: hcp %s <%s>", a->cmd->path,
+			       a->cmd->operands);
 	if (a->noperands > most)
-		return err_set(err, HCP_EINVAL, a->operands[most], "one operand too many: \"%.80s\"", a->operands[most]);
+		return err_set(err, HCP_EINVAL, a->operands[most], "one operand too many: \"%.80s\"",
+			       a->operands[most]);
 	const struct flag *f;
 	for (int i = 0; (f = command_flag_list(a->cmd, i)) != NULL; i++) {
 		for (; f->name; f++) {
@@ -257,7 +261,8 @@ int args_request(const struct args *a, int64_t now_ns, json_t *req, struct err *
 			name = (struct str){ name.p + 1, name.n - 2 };
 		if (memmem(name.p, name.n, "...", 3))
 			break;
-		if (str_copy(field, sizeof(field), name) < 0 || json_object_set_new(req, field, json_string(a->operands[i])) < 0)
+		if (str_copy(field, sizeof(field), name) < 0 ||
+		    json_object_set_new(req, field, json_string(a->operands[i])) < 0)
 			return err_set(err, HCP_EINVAL, a->operands[i], "\"%.80s\" is not valid UTF-8", a->operands[i]);
 	}
 	return 0;

@@ -144,7 +144,8 @@ static int run(struct cli *cli, int argc, char **argv, struct err *err)
 	if (args_has(a, "help") || (!a->cmd && !a->group && argc < 2))
 		return ops_help_about(cli, a->cmd ? a->cmd->path : a->group, err);
 	if (a->group)
-		return cli_usage(cli, err, a->group, "`hcp %s` needs one more word; see `hcp help %s`", a->group, a->group);
+		return cli_usage(cli, err, a->group, "`hcp %s` needs one more word; see `hcp help %s`", a->group,
+				 a->group);
 	if (!a->cmd)
 		return cli_usage(cli, err, "", "no command given; see `hcp help`");
 	if (!(a->cmd->traits & CMD_LOCAL)) {

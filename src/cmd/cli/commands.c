@@ -11,16 +11,20 @@
 
 const struct flag global_flags[] = {
 	{ .name = "url", .help = "server (default $HCP_URL or http://127.0.0.1:8000)" },
-	{ .name = "token-file", .help = "file with a token or API key; else $HCP_TOKEN, $HCP_API_KEY, then `hcp login`" },
-	{ .name = "output", .alias = "o", .kind = FLAG_CHOICE, .choices = "table json yaml", .help = "how to print data" },
-	{ .name = "timeout", .kind = FLAG_DURATION, .min = 1, .max = 3600, .help = "longest wait for an answer (default 30s)" },
+	{ .name = "token-file",
+	  .help = "file with a token or API key; else $HCP_TOKEN, $HCP_API_KEY, then `hcp login`" },
+	{ .name = "output", .alias = "o", .kind = FLAG_CHOICE, .choices = "table json yaml",
+	  .help = "how to print data" },
+	{ .name = "timeout", .kind = FLAG_DURATION, .min = 1, .max = 3600,
+	  .help = "longest wait for an answer (default 30s)" },
 	{ .name = "ca-file", .help = "certificates to trust for https (default: the system's)" },
 	{ .name = "no-color", .kind = FLAG_SWITCH, .help = "no colours (also $NO_COLOR)" },
 	{ .name = "help", .alias = "h", .kind = FLAG_SWITCH, .help = "what the command does" },
 	END,
 };
 const struct flag watch_flags[] = {
-	{ .name = "watch", .kind = FLAG_DURATION, .min = 1, .max = 3600, .help = "show again every so often (default 2s)" },
+	{ .name = "watch", .kind = FLAG_DURATION, .min = 1, .max = 3600,
+	  .help = "show again every so often (default 2s)" },
 	END,
 };
 const struct flag paged_flags[] = {
@@ -30,7 +34,8 @@ const struct flag paged_flags[] = {
 	END,
 };
 const struct flag file_flags[] = {
-	{ .name = "file", .alias = "f", .help = "JSON of the request, - for standard input; flags override its members" },
+	{ .name = "file", .alias = "f",
+	  .help = "JSON of the request, - for standard input; flags override its members" },
 	END,
 };
 const struct flag idempotent_flags[] = {
@@ -55,7 +60,8 @@ static const struct flag submit_flags[] = {
 	  .help = "memory a device must have" },
 	{ .name = "max-latency-ms", .kind = FLAG_INT, .field = "max_latency_ms", .min = 0, .max = INT_MAX_REAL,
 	  .help = "for real-time inference" },
-	{ .name = "duration", .alias = "duration-s", .kind = FLAG_DURATION, .field = "duration_s", .min = 0, .max = YEAR_S,
+	{ .name = "duration", .alias = "duration-s", .kind = FLAG_DURATION, .field = "duration_s", .min = 0,
+	  .max = YEAR_S,
 	  .help = "e.g. 2h; 0: until cancelled" },
 	{ .name = "deadline", .kind = FLAG_TIME, .field = "deadline_ns", .help = "to be done by: ISO 8601, or +6h" },
 	{ .name = "region", .field = "region", .help = "where the data must stay" },
@@ -73,11 +79,13 @@ static const struct flag workload_list_flags[] = {
 };
 static const struct flag classify_flags[] = {
 	{ .name = "type-hint", .field = "type_hint", .help = "what the sender takes it for" },
-	{ .name = "size-mb", .kind = FLAG_REAL, .field = "size_mb", .min = 0, .max = 1e12, .help = "size of the input" },
+	{ .name = "size-mb", .kind = FLAG_REAL, .field = "size_mb", .min = 0, .max = 1e12,
+	  .help = "size of the input" },
 	{ .name = "max-latency-ms", .kind = FLAG_INT, .field = "max_latency_ms", .min = 0, .max = INT_MAX_REAL,
 	  .help = "answer needed within" },
 	{ .name = "needs-gpu", .kind = FLAG_SWITCH, .field = "needs_gpu", .help = "runs on GPUs only" },
-	{ .name = "duration", .kind = FLAG_DURATION, .field = "duration_s", .min = 0, .max = YEAR_S, .help = "expected run time" },
+	{ .name = "duration", .kind = FLAG_DURATION, .field = "duration_s", .min = 0, .max = YEAR_S,
+	  .help = "expected run time" },
 	{ .name = "customer-tier", .field = "customer_tier", .help = "tier of the customer" },
 	END,
 };
@@ -98,15 +106,19 @@ static const struct flag availability_flags[] = {
 };
 static const struct flag history_flags[] = {
 	{ .name = "location", .field = "location", .help = "settlement point, or device class of gpu_rate" },
-	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 5000, .help = "newest points (default 500)" },
+	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 5000,
+	  .help = "newest points (default 500)" },
 	END,
 };
 static const struct flag profitability_flags[] = {
-	{ .name = "device-class", .alias = "class", .field = "device_class", .required = true, .help = "e.g. S21 or H100" },
+	{ .name = "device-class", .alias = "class", .field = "device_class", .required = true,
+	  .help = "e.g. S21 or H100" },
 	{ .name = "electricity-usd-mwh", .kind = FLAG_REAL, .field = "electricity_usd_mwh", .min = -1e6, .max = 1e6,
 	  .help = "instead of the live price" },
-	{ .name = "btc-usd", .kind = FLAG_REAL, .field = "btc_usd", .min = 0, .max = 1e12, .help = "instead of the live price" },
-	{ .name = "difficulty", .kind = FLAG_REAL, .field = "difficulty", .min = 0, .max = 1e30, .help = "instead of the live one" },
+	{ .name = "btc-usd", .kind = FLAG_REAL, .field = "btc_usd", .min = 0, .max = 1e12,
+	  .help = "instead of the live price" },
+	{ .name = "difficulty", .kind = FLAG_REAL, .field = "difficulty", .min = 0, .max = 1e30,
+	  .help = "instead of the live one" },
 	{ .name = "gpu-rate-usd-h", .kind = FLAG_REAL, .field = "gpu_rate_usd_h", .min = 0, .max = 1e6,
 	  .help = "instead of the live rate" },
 	{ .name = "utilisation", .kind = FLAG_REAL, .field = "utilisation", .min = 0, .max = 1, .help = "0 to 1" },
@@ -128,7 +140,8 @@ static const struct flag switches_flags[] = {
 	END,
 };
 static const struct flag series_flags[] = {
-	{ .name = "scope", .kind = FLAG_CHOICE, .field = "scope", .choices = "site class node device", .help = "default site" },
+	{ .name = "scope", .kind = FLAG_CHOICE, .field = "scope", .choices = "site class node device",
+	  .help = "default site" },
 	{ .name = "key", .field = "key", .help = "class name, node id or device id" },
 	{ .name = "minutes", .kind = FLAG_INT, .field = "minutes", .min = 1, .max = 60, .help = "default 60" },
 	END,
@@ -161,17 +174,21 @@ static const struct flag replay_flags[] = {
 };
 static const struct flag up_flags[] = {
 	{ .name = "state", .help = "where state and logs live (default var)" },
-	{ .name = "port", .kind = FLAG_INT, .min = 1, .max = 65535, .help = "gateway: portal, API, WebSocket (default 8000)" },
+	{ .name = "port", .kind = FLAG_INT, .min = 1, .max = 65535,
+	  .help = "gateway: portal, API, WebSocket (default 8000)" },
 	{ .name = "mesh-port", .kind = FLAG_INT, .min = 1, .max = 65535, .help = "agents and feeds (default 8443)" },
 	{ .name = "no-sim", .kind = FLAG_SWITCH, .help = "no simulated pool, market and fleet" },
 	{ .name = "pool", .help = "mining pool host:port of the agent (default: the simulated one)" },
 	{ .name = "data", .help = "recorded market data (default ../shared/data beside the source, else simulated)" },
 	{ .name = "from", .help = "first day of the recorded data (default 2024-08-01)" },
-	{ .name = "speed", .kind = FLAG_REAL, .min = 0.001, .max = 1e6, .help = "market time against real time (default 60)" },
-	{ .name = "devices", .kind = FLAG_CHOICE, .choices = "small full", .help = "size of the simulated fleet (default full)" },
+	{ .name = "speed", .kind = FLAG_REAL, .min = 0.001, .max = 1e6,
+	  .help = "market time against real time (default 60)" },
+	{ .name = "devices", .kind = FLAG_CHOICE, .choices = "small full",
+	  .help = "size of the simulated fleet (default full)" },
 	{ .name = "web", .help = "files of the portal (default web/dist beside the source)" },
 	{ .name = "model", .help = "model files of the agent (default <state>/model)" },
-	{ .name = "grace", .kind = FLAG_DURATION, .min = 1, .max = 600, .help = "time to stop before being killed (default 10s)" },
+	{ .name = "grace", .kind = FLAG_DURATION, .min = 1, .max = 600,
+	  .help = "time to stop before being killed (default 10s)" },
 	END,
 };
 static const struct flag help_flags[] = {
@@ -218,7 +235,8 @@ const struct command commands[] = {
 	  .traits = CMD_FILE | CMD_IDEMPOTENT, .flags = submit_flags, .run = ops_submit, .help = "submit a workload" },
 	{ .path = "workloads submit-batch", .method = POST, .route = "/api/v1/workloads/batch", .shape = SHAPE_LIST,
 	  .traits = CMD_FILE | CMD_IDEMPOTENT, .views = { { "workloads", WORKLOAD_COLUMNS } },
-	  .help = "submit up to 1000 workloads, all or none", .more = "--file holds {\"workloads\": [...]} or the array itself." },
+	  .help = "submit up to 1000 workloads, all or none",
+	  .more = "--file holds {\"workloads\": [...]} or the array itself." },
 	{ .path = "workloads list", .method = GET, .route = "/api/v1/workloads", .shape = SHAPE_LIST,
 	  .traits = CMD_WATCH | CMD_PAGED, .flags = workload_list_flags, .views = { { "workloads", WORKLOAD_COLUMNS } },
 	  .help = "workloads, newest first" },
@@ -245,7 +263,8 @@ const struct command commands[] = {
 	{ .path = "fleet", .method = GET, .route = "/api/v1/fleet", .shape = SHAPE_OBJECT, .traits = CMD_WATCH,
 	  .views = { { "classes", CAPACITY_COLUMNS } }, .help = "the fleet by class: modes, watts, hash rate" },
 	{ .path = "nodes", .method = GET, .route = "/api/v1/nodes", .shape = SHAPE_LIST, .traits = CMD_WATCH,
-	  .views = { { "nodes", "id name facility region connected devices:n seen_at_ns:age=SEEN lease_until_ns:time=LEASE "
+	  .views = { { "nodes",
+		       "id name facility region connected devices:n seen_at_ns:age=SEEN lease_until_ns:time=LEASE "
 			       "energy_j=ENERGY endpoint models agent_version=VERSION" } },
 	  .help = "nodes, their leases and endpoints" },
 	{ .path = "prices", .method = GET, .route = "/api/v1/prices", .shape = SHAPE_OBJECT, .traits = CMD_WATCH,
@@ -253,8 +272,10 @@ const struct command commands[] = {
 	{ .path = "prices history", .operands = "symbol", .method = GET, .route = "/api/v1/prices/history",
 	  .shape = SHAPE_POINTS, .traits = CMD_WATCH, .flags = history_flags,
 	  .help = "the newest points of one symbol" },
-	{ .path = "prices push", .method = POST, .route = "/api/v1/market/ticks", .shape = SHAPE_OBJECT, .traits = CMD_FILE,
-	  .help = "market values from a feed (machines)", .more = "--file holds {\"ticks\": [{\"symbol\": ..., \"value\": ...}]}." },
+	{ .path = "prices push", .method = POST, .route = "/api/v1/market/ticks", .shape = SHAPE_OBJECT,
+	  .traits = CMD_FILE,
+	  .help = "market values from a feed (machines)",
+	  .more = "--file holds {\"ticks\": [{\"symbol\": ..., \"value\": ...}]}." },
 	{ .path = "profitability", .method = POST, .route = "/api/v1/profitability/calculate", .shape = SHAPE_OBJECT,
 	  .traits = CMD_WATCH, .flags = profitability_flags,
 	  .views = { { "rows", "workload_type=WORK revenue_usd_h=REVENUE energy_cost_usd_h=ENERGY wear_usd_h=WEAR "
@@ -296,7 +317,8 @@ const struct command commands[] = {
 	  .help = "metered usage and its price in a month" },
 	{ .path = "revenue", .method = GET, .route = "/api/v1/billing/revenue", .shape = SHAPE_OBJECT,
 	  .traits = CMD_WATCH, .flags = revenue_flags,
-	  .views = { { "hours", "hour_start_ns:time=HOUR ai_micros=AI mining_micros=MINING energy_cost_micros=ENERGY-COST "
+	  .views = { { "hours",
+		       "hour_start_ns:time=HOUR ai_micros=AI mining_micros=MINING energy_cost_micros=ENERGY-COST "
 			       "energy_j=ENERGY expected_btc=BTC" } },
 	  .help = "revenue and energy cost by hour" },
 	{ .path = "customers", .method = GET, .route = "/api/v1/customers", .shape = SHAPE_LIST,

@@ -34,7 +34,8 @@ static int read_private(struct arena *arena, const char *path, const char **ret_
 	int rc = 0;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_set(err, errno == ENOENT ? HCP_ENOTFOUND : HCP_EIO, path, "cannot open %.120s: %s", path, strerror(errno));
+		return err_set(err, errno == ENOENT ? HCP_ENOTFOUND : HCP_EIO, path, "cannot open %.120s: %s", path,
+			       strerror(errno));
 	char *text = arena_alloc(arena, CREDS_FILE_MAX + 1);
 	if (!text) {
 		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -49,7 +50,8 @@ static int read_private(struct arena *arena, const char *path, const char **ret_
 	while ((got = read(fd, text + n, CREDS_FILE_MAX + 1 - n)) > 0)
 		n += (size_t)got;
 	if (got < 0 || n > CREDS_FILE_MAX) {
-		rc = err_set(err, HCP_EIO, path, "cannot read %.120s: %s", path, got < 0 ? strerror(errno) : "too large");
+		rc = err_set(err, HCP_EIO, path, "cannot read %.120s: %s", path,
+			     got < 0 ? strerror(errno) : "too large");
 		goto out;
 	}
 	text[n] = '\0';
@@ -170,7 +172,8 @@ int creds_read_token_file(struct arena *arena, const char *path, const char **re
 	size_t n;
 	int rc = read_private(arena, path, &text, &n, err);
 	if (rc < 0)
-		return rc == HCP_ENOTFOUND ? err_set(err, HCP_EINVAL, "token-file", "there is no file %.150s", path) : rc;
+		return rc != HCP_ENOTFOUND ? rc :
+					     err_set(err, HCP_EINVAL, "token-file", "there is no file %.150s", path);
 	struct str token = str_trim((struct str){ text, n });
 	if (token.n == 0 || memchr(token.p, '\0', token.n))
 		return err_set(err, HCP_EINVAL, "token-file", "%.150s holds no token", path);

@@ -18,7 +18,8 @@ enum { CREDS_FILE_MAX = 256 * 1024 };
 /* Path of the file, in the arena. */
 int creds_path(struct arena *arena, const char **ret_path, struct err *err) MUST_CHECK;
 /* HCP_ENOTFOUND if there is none for this server; HCP_EAUTH if it has expired. */
-int creds_load(struct arena *arena, const char *url, int64_t now_ns, const char **ret_token, struct err *err) MUST_CHECK;
+int creds_load(struct arena *arena, const char *url, int64_t now_ns, const char **ret_token,
+	       struct err *err) MUST_CHECK;
 /* token NULL: forget the server (HCP_ENOTFOUND if it is not there). */
 int creds_store(struct arena *arena, const char *url, const char *token, const char *email, int64_t expires_at_ns,
 		struct err *err) MUST_CHECK;

@@ -44,7 +44,8 @@ static void add_intro(struct buf *out, const json_t *d)
 	grid_add_clean(out, str_of(text(d, "policy", "unknown")));
 	buf_addz(out, ", triggered by ");
 	grid_add_clean(out, str_of(text(d, "trigger", "unknown")));
-	buf_addz(out, json_is_true(json_object_get(d, "changed")) ? ": the plan was changed.\n" : ": the plan was held.\n");
+	bool changed = json_is_true(json_object_get(d, "changed"));
+	buf_addz(out, changed ? ": the plan was changed.\n" : ": the plan was held.\n");
 	if (*text(d, "summary", "")) {
 		grid_add_clean(out, str_of(text(d, "summary", "")));
 		buf_addc(out, '\n');
@@ -111,7 +112,8 @@ int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct e
 	if (json_array_size(inputs) == 0)
 		buf_addz(out, "No inputs were recorded.\n");
 	else
-		rc = render_rows(cli, inputs, "symbol location value unit source observed_at_ns:age=AGE stale fallback", market_ns,
+		rc = render_rows(cli, inputs,
+				 "symbol location value unit source observed_at_ns:age=AGE stale fallback", market_ns,
 				 out, err);
 	if (rc == 0)
 		rc = add_options(cli, d, out, err);

@@ -133,7 +133,8 @@ static size_t fit(struct grid *g, size_t width)
 			continue;
 		}
 		for (size_t i = 1; i < shown; i++) {
-			if (i != widest && !g->cols[i].right && g->cols[i].width > second && g->cols[i].width < g->cols[widest].width)
+			if (i != widest && !g->cols[i].right && g->cols[i].width > second &&
+			    g->cols[i].width < g->cols[widest].width)
 				second = g->cols[i].width;
 		}
 		size_t over = total_width(g, shown) - width, room = g->cols[widest].width - second;
@@ -175,7 +176,8 @@ static const char *tint_of(const char *s)
 	return NULL;
 }
 
-static void add_row(const struct grid *g, const char *const *cells, size_t shown, const char *style, bool color, struct buf *out)
+static void add_row(const struct grid *g, const char *const *cells, size_t shown, const char *style, bool color,
+		    struct buf *out)
 {
 	for (size_t i = 0; i < shown; i++) {
 		const char *text = cells ? cells[i] : g->cols[i].title;

@@ -143,12 +143,17 @@ int ops_version(struct cli *cli, struct err *err)
 	return print_text(cli->output == CLI_YAML ? "version: \"" HCP_VERSION "\"\n" : "hcp " HCP_VERSION "\n", err);
 }
 
+/* What stands for the value of a flag in its help. */
+static const char *const value_names[] = {
+	[FLAG_TEXT] = " TEXT",     [FLAG_INT] = " N",     [FLAG_REAL] = " X",    [FLAG_CHOICE] = " TEXT",
+	[FLAG_DURATION] = " TIME", [FLAG_TIME] = " WHEN", [FLAG_SWITCH] = "",
+};
+
 static void add_flag_help(struct buf *out, const struct flag *f)
 {
 	for (; f->name; f++) {
 		char left[64];
-		snprintf(left, sizeof(left), "--%s%s", f->name, f->kind == FLAG_SWITCH ? "" : f->kind == FLAG_INT ? " N" :
-			 f->kind == FLAG_REAL ? " X" : f->kind == FLAG_DURATION ? " TIME" : f->kind == FLAG_TIME ? " WHEN" : " TEXT");
+		snprintf(left, sizeof(left), "--%s%s", f->name, value_names[f->kind]);
 		buf_printf(out, "  %-26s %s%s", left, f->help, f->required ? " (required)" : "");
 		if (f->kind == FLAG_CHOICE)
 			buf_printf(out, ": %s", f->choices);
@@ -210,7 +215,8 @@ int ops_help_about(struct cli *cli, const char *path, struct err *err)
 		add_commands(&out, "");
 		buf_addz(&out, "\nEverywhere:\n");
 		add_flag_help(&out, global_flags);
-		buf_addz(&out, "\nData goes to standard output, messages to standard error. Exit status: 0 done, 1 refused by the\n"
+		buf_addz(&out,
+			 "\nData goes to standard output, messages to standard error. Exit status: 0 done, 1 refused by the\n"
 			       "server, 2 wrong usage, 3 no connection or no answer in time, 4 not logged in.\n");
 	}
 	if (rc == 0)

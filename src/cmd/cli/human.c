@@ -20,14 +20,16 @@ static const struct suffix {
 	{ "_j", HUMAN_JOULES },      { "_ths", HUMAN_THS },       { "hashes", HUMAN_HASHES }, { "_gib", HUMAN_GIB },
 	{ "temperature_c", HUMAN_CELSIUS }, { "utilisation", HUMAN_RATIO }, { "health", HUMAN_RATIO },
 	{ "confidence", HUMAN_RATIO }, { "value", HUMAN_REAL },   { "quantity", HUMAN_REAL }, { "_btc", HUMAN_REAL },
-	{ "_ph_day", HUMAN_USD },    { "score", HUMAN_REAL },     { "difficulty", HUMAN_REAL }, { "hysteresis", HUMAN_REAL },
+	{ "_ph_day", HUMAN_USD },    { "score", HUMAN_REAL },     { "difficulty", HUMAN_REAL },
+	{ "hysteresis", HUMAN_REAL },
 };
 
 static const struct named {
 	const char *name;
 	enum human_format format;
 } named[] = {
-	{ "age", HUMAN_AGE }, { "time", HUMAN_TIME }, { "n", HUMAN_COUNT }, { "real", HUMAN_REAL }, { "usd", HUMAN_USD },
+	{ "age", HUMAN_AGE }, { "time", HUMAN_TIME }, { "n", HUMAN_COUNT }, { "real", HUMAN_REAL },
+	{ "usd", HUMAN_USD },
 	{ "ns", HUMAN_NS },   { "ms", HUMAN_MS },     { "ratio", HUMAN_RATIO }, { "micros", HUMAN_MICROS },
 	{ "usdh", HUMAN_USD_H },
 };
@@ -116,7 +118,8 @@ static void add_scaled(struct buf *out, double v, const char *const *units, size
 		v /= 1000;
 		i++;
 	}
-	buf_printf(out, fabs(v) >= 1e6 ? "%.3g %s" : v == floor(v) ? "%.0f %s" : fabs(v) < 10 ? "%.2f %s" : "%.1f %s", v, units[i]);
+	buf_printf(out, fabs(v) >= 1e6 ? "%.3g %s" : v == floor(v) ? "%.0f %s" : fabs(v) < 10 ? "%.2f %s" : "%.1f %s",
+		   v, units[i]);
 }
 
 #define SCALED(out, v, ...) \

@@ -68,7 +68,8 @@ static int ask_login(struct cli *cli, const char **email, char *line, char *pass
 	int rc = 0;
 	if (!*email) {
 		if (from_stdin || !tty)
-			return cli_usage(cli, err, "email", "hcp login needs --email when there is no terminal to ask on");
+			return cli_usage(cli, err, "email",
+					 "hcp login needs --email when there is no terminal to ask on");
 		fputs("E-mail: ", stderr);
 		rc = read_line(line, LINE_MAX_BYTES, err);
 		*email = line;
@@ -78,7 +79,8 @@ static int ask_login(struct cli *cli, const char **email, char *line, char *pass
 	if (from_stdin)
 		return read_line(password, LINE_MAX_BYTES, err);
 	if (!tty)
-		return cli_usage(cli, err, "password-stdin", "hcp login needs --password-stdin when there is no terminal to ask on");
+		return cli_usage(cli, err, "password-stdin",
+				 "hcp login needs --password-stdin when there is no terminal to ask on");
 	fputs("Password: ", stderr);
 	return read_secret(password, LINE_MAX_BYTES, err);
 }
@@ -91,7 +93,8 @@ int ops_login(struct cli *cli, struct err *err)
 	int rc = ask_login(cli, &email, line, password, err);
 	if (rc < 0)
 		goto out;
-	if (!strncmp(cli->url, "http://", 7) && strncmp(cli->url, "http://127.", 11) && strncmp(cli->url, "http://localhost", 16))
+	if (!strncmp(cli->url, "http://", 7) && strncmp(cli->url, "http://127.", 11) &&
+	    strncmp(cli->url, "http://localhost", 16))
 		cli_say("Warning: %s is not encrypted; the password can be read on the way.", cli->url);
 	req = json_pack("{s:s, s:s}", "email", email, "password", password);
 	if (!req) {
@@ -109,7 +112,8 @@ int ops_login(struct cli *cli, struct err *err)
 		rc = err_set(err, HCP_EPROTO, "access_token", "the server gave no usable token");
 		goto out;
 	}
-	rc = creds_store(&cli->arena, cli->url, token, email, expires_in_s ? cli_now_ns() + expires_in_s * NS_PER_S : 0, err);
+	int64_t expires_at_ns = expires_in_s ? cli_now_ns() + expires_in_s * NS_PER_S : 0;
+	rc = creds_store(&cli->arena, cli->url, token, email, expires_at_ns, err);
 	if (rc == 0)
 		cli_say("Logged in to %s as %s.", cli->url, email);
 out:
@@ -191,7 +195,8 @@ int ops_emergency_stop(struct cli *cli, struct err *err)
 		char line[16];
 		if (!isatty(STDIN_FILENO))
 			return cli_usage(cli, err, "yes", "this stops all work of the site; confirm with --yes");
-		fprintf(stderr, "This stops all work on %s and takes the site to safe watts. Type \"stop\" to go on: ", cli->url);
+		fprintf(stderr, "This stops all work on %s and takes the site to safe watts. Type \"stop\" to go on: ",
+			cli->url);
 		int rc = read_line(line, sizeof(line), err);
 		if (rc < 0)
 			return rc;

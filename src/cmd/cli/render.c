@@ -103,7 +103,8 @@ int render_rows(struct cli *cli, const json_t *rows, const char *columns, int64_
 	if (rc < 0)
 		rc = err_set(err, rc, "", "out of memory");
 	else if (dropped)
-		cli_say("%zu column%s did not fit; widen the terminal or use -o json.", dropped, dropped == 1 ? "" : "s");
+		cli_say("%zu column%s did not fit; widen the terminal or use -o json.", dropped,
+			dropped == 1 ? "" : "s");
 	buf_release(&scratch);
 	return rc;
 }
@@ -121,7 +122,8 @@ static const char *keep(struct cli *cli, const struct buf *b)
 /* "created_at_ns" -> "created at": the unit is in the value. */
 static void add_label(struct buf *out, const char *prefix, const char *name)
 {
-	static const char *const units[] = { "_ns", "_micros_h", "_micros", "_usd_mwh", "_usd_ph_day", "_usd_h", "_usd", "_ms",
+	static const char *const units[] = { "_ns", "_micros_h", "_micros", "_usd_mwh", "_usd_ph_day", "_usd_h",
+					     "_usd", "_ms",
 					     "_w", "_j", "_ths", "_gib", "_c", "_s" };
 	size_t n = strlen(name);
 	for (size_t i = 0; human_of(name) != HUMAN_TEXT && i < sizeof(units) / sizeof(units[0]); i++) {
@@ -146,7 +148,8 @@ static bool in_views(const struct view *views, const char *name)
 	return false;
 }
 
-static int collect_fields(struct cli *cli, const json_t *object, const struct view *views, const char *prefix, int depth,
+static int collect_fields(struct cli *cli, const json_t *object, const struct view *views, const char *prefix,
+			  int depth,
 			  struct field_line *lines, size_t *n)
 {
 	const char *name;
@@ -180,7 +183,8 @@ static int collect_fields(struct cli *cli, const json_t *object, const struct vi
 	return rc;
 }
 
-int render_fields(struct cli *cli, const json_t *object, const struct view *skip_views, struct buf *out, struct err *err)
+int render_fields(struct cli *cli, const json_t *object, const struct view *skip_views, struct buf *out,
+		  struct err *err)
 {
 	struct field_line lines[FIELDS_MAX];
 	size_t n = 0, widest = 0;
@@ -231,7 +235,8 @@ static int render_points(struct cli *cli, const json_t *reply, struct buf *out, 
 	const struct {
 		const char *name;
 		double value;
-	} facts[] = { { "\nlast ", v[n - 1] }, { "   least ", least }, { "   mean ", sum / (double)n }, { "   most ", most } };
+	} facts[] = { { "\nlast ", v[n - 1] }, { "   least ", least }, { "   mean ", sum / (double)n },
+		      { "   most ", most } };
 	for (size_t i = 0; i < 4; i++) {
 		json_t *number = json_real(facts[i].value);
 		buf_addz(out, facts[i].name);
@@ -242,7 +247,8 @@ static int render_points(struct cli *cli, const json_t *reply, struct buf *out, 
 	return 0;
 }
 
-static int render_object(struct cli *cli, const struct command *cmd, const json_t *reply, struct buf *out, struct err *err)
+static int render_object(struct cli *cli, const struct command *cmd, const json_t *reply, struct buf *out,
+			 struct err *err)
 {
 	int64_t market_ns = json_integer_value(json_object_get(reply, "market_time_ns"));
 	int rc = render_fields(cli, reply, cmd->views, out, err);
@@ -250,7 +256,8 @@ static int render_object(struct cli *cli, const struct command *cmd, const json_
 		const json_t *rows = json_object_get(reply, cmd->views[i].member);
 		if (json_array_size(rows) == 0)
 			continue;
-		buf_printf(out, "\n%s%s%s\n", cli->color ? "\033[4m" : "", cmd->views[i].member, cli->color ? "\033[0m" : "");
+		buf_printf(out, "\n%s%s%s\n", cli->color ? "\033[4m" : "", cmd->views[i].member,
+			   cli->color ? "\033[0m" : "");
 		rc = render_rows(cli, rows, cmd->views[i].columns, market_ns, out, err);
 	}
 	return rc;
@@ -285,7 +292,8 @@ int render_reply(struct cli *cli, const struct command *cmd, const json_t *reply
 		v = v ? v : none;
 	}
 	if (cmd->shape == SHAPE_LIST ? !json_is_array(v) : !json_is_object(v))
-		rc = err_set(err, HCP_EPROTO, "", "the answer has not the expected shape; do versions match? (`hcp version`, `hcp status`)");
+		rc = err_set(err, HCP_EPROTO, "",
+			     "the answer has not the expected shape; do versions match? (`hcp version`, `hcp status`)");
 	else if (cli->output == CLI_JSON)
 		rc = emit_json(out, v, err);
 	else if (cli->output == CLI_YAML)

@@ -15,7 +15,8 @@ int render_reply(struct cli *cli, const struct command *cmd, const json_t *reply
 int render_rows(struct cli *cli, const json_t *rows, const char *columns, int64_t age_from_ns, struct buf *out,
 		struct err *err) MUST_CHECK;
 /* "name  value" lines of all scalar members except those in `skip_views`. */
-int render_fields(struct cli *cli, const json_t *object, const struct view *skip_views, struct buf *out, struct err *err)
+int render_fields(struct cli *cli, const json_t *object, const struct view *skip_views, struct buf *out,
+		  struct err *err)
 	MUST_CHECK;
 
 #endif

@@ -80,7 +80,8 @@ static void add_percent(struct buf *out, const char *s)
 {
 	for (; *s; s++) {
 		unsigned char c = (unsigned char)*s;
-		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c);
+		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			strchr("-._~", c);
 		if (plain)
 			buf_addc(out, (char)c);
 		else
@@ -213,7 +214,8 @@ static int fetch(struct cli *cli, const json_t *req, json_t **ret_reply, struct 
 		json_t *next = json_incref(json_object_get(reply, "next_cursor"));
 		const char *cursor = json_string_value(next);
 		if (whole) {
-			json_array_extend(json_object_get(whole, cmd->views[0].member), json_object_get(reply, cmd->views[0].member));
+			const char *member = cmd->views[0].member;
+			json_array_extend(json_object_get(whole, member), json_object_get(reply, member));
 			json_object_del(whole, "next_cursor");
 			json_decref(reply);
 		} else {

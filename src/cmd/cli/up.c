@@ -109,7 +109,8 @@ static const char *expand(const struct up *u, struct str word)
 	buf_init(&b, 0);
 	for (size_t i = 0; i < word.n; i++) {
 		const char *close = word.p[i] == '{' ? memchr(word.p + i, '}', word.n - i) : NULL;
-		const char *value = close ? var(u, (struct str){ word.p + i + 1, (size_t)(close - word.p) - i - 1 }) : NULL;
+		struct str name = { word.p + i + 1, close ? (size_t)(close - word.p) - i - 1 : 0 };
+		const char *value = close ? var(u, name) : NULL;
 		if (!value) {
 			buf_addc(&b, word.p[i]);
 			continue;
@@ -149,7 +150,8 @@ static int add_child(struct up *u, const struct plan *p, struct err *err)
 	if (!c->argv[0] || !c->log_path)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (access(c->argv[0], X_OK) < 0)
-		return err_set(err, HCP_ENOTFOUND, p->program, "there is no program %.150s; build it first, or set $HCP_BIN_DIR",
+		return err_set(err, HCP_ENOTFOUND, p->program,
+			       "there is no program %.150s; build it first, or set $HCP_BIN_DIR",
 			       c->argv[0]);
 	struct str rest = str_of(p->args);
 	while (rest.p && n < CHILD_ARGS_MAX) {
@@ -188,7 +190,8 @@ static int lock_state(struct up *u, struct err *err)
 		ssize_t n = read(u->lock_fd, pid, sizeof(pid) - 1);
 		pid[n > 0 ? (size_t)n : 0] = '\0';
 		pid[strspn(pid, "0123456789")] = '\0';
-		return err_set(err, HCP_EEXIST, "", "already running on %.100s as process %s; stop it with `kill %s`, or take another --state",
+		return err_set(err, HCP_EEXIST, "",
+			       "already running on %.100s as process %s; stop it with `kill %s`, or take another --state",
 			       u->state, *pid ? pid : "?", *pid ? pid : "<pid>");
 	}
 	int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
@@ -263,7 +266,8 @@ static int open_signals(struct up *u, struct err *err)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (u->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (u->signal_fd = signalfd(-1, &set,
+									       SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
 		return err_set(err, HCP_EIO, "", "cannot wait for signals: %s", strerror(errno));
 	return 0;
 }
@@ -309,7 +313,8 @@ static int64_t tend(struct up *u)
 		struct err err = { 0 };
 		char how[48];
 		if (child_reap(c, now, how, sizeof(how))) {
-			say("%s died (%s); again in %.1f s; its log is %s", c->name, how, (double)c->backoff_ms / 1000, c->log_path);
+			say("%s died (%s); again in %.1f s; its log is %s", c->name, how, (double)c->backoff_ms / 1000,
+			    c->log_path);
 			show_tail(c);
 		}
 		if (c->pid == 0 && c->restart_at_ms && c->restart_at_ms <= now) {
@@ -390,7 +395,8 @@ static void stop_all(struct up *u)
 					child_signal(c, SIGKILL);
 				if (late)
 					until = now_ms() + u->grace_ms;
-				hurry = wait_signal(u, hurry || until - now_ms() > 100 ? 100 : until - now_ms()) || hurry;
+				hurry = wait_signal(u, hurry || until - now_ms() > 100 ? 100 : until - now_ms()) ||
+					hurry;
 			}
 		}
 		child_release(c);

@@ -138,7 +138,8 @@ static int poll_once(struct follow *f, bool first, json_t **ret, struct err *err
 	const struct command *cmd = command_find(STR("workloads get"));
 	long wait_ms = f->until_running && isatty(STDERR_FILENO) ? POLL_PROGRESS_MS : POLL_MS;
 	json_t *req = first ? json_pack("{s:s}", "id", f->id) :
-			      json_pack("{s:s, s:I, s:i}", "id", f->id, "index", (json_int_t)f->version, "wait_ms", (int)wait_ms);
+			      json_pack("{s:s, s:I, s:i}", "id", f->id, "index", (json_int_t)f->version, "wait_ms",
+					(int)wait_ms);
 	int rc = HCP_EINVAL;
 	if (!req)
 		return err_set(err, rc, "id", "the id is not valid UTF-8");
@@ -181,7 +182,8 @@ static int verdict(const struct follow *f, struct err *err)
 {
 	if (!strcmp(f->state, "failed") || !strcmp(f->state, "cancelled"))
 		return err_set(err, HCP_ESTATE, "", "workload %.60s %s%s%.120s", f->id,
-			       !strcmp(f->state, "failed") ? "failed" : "was cancelled", f->reason[0] ? ": " : "", f->reason);
+			       !strcmp(f->state, "failed") ? "failed" : "was cancelled", f->reason[0] ? ": " : "",
+				       f->reason);
 	return 0;
 }
 

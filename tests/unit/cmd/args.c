@@ -93,7 +93,8 @@ static void the_table_is_sound(void **state)
 			struct str rest = str_of(c->views[v].columns);
 			int n = 0;
 			while (rest.p) {
-				struct str title = str_split(&rest, ' '), format = str_split(&title, '='), name = str_split(&format, ':');
+				struct str title = str_split(&rest, ' '), format = str_split(&title, '='),
+					name = str_split(&format, ':');
 				assert_true(name.n > 0);
 				assert_true(!format.p || human_named(format) != HUMAN_TEXT);
 				n++;

@@ -30,7 +30,8 @@ static void empty_things(void **state)
 {
 	check("[]", "[]\n", "[]\n");
 	check("{}", "{}\n", "{}\n");
-	check("{\"a\":[],\"b\":{},\"c\":\"\",\"d\":null}", "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": \"\",\n  \"d\": null\n}\n",
+	check("{\"a\":[],\"b\":{},\"c\":\"\",\"d\":null}",
+	      "{\n  \"a\": [],\n  \"b\": {},\n  \"c\": \"\",\n  \"d\": null\n}\n",
 	      "a: []\nb: {}\nc: \"\"\nd: null\n");
 }
 
@@ -55,7 +56,8 @@ static void text_that_looks_like_something_else_is_quoted(void **state)
 
 static void numbers(void **state)
 {
-	check("[0.1,1.0,1e20,1.5e-9,-0.0,9007199254740993]", "[\n  0.1,\n  1,\n  1e+20,\n  1.5e-09,\n  -0,\n  9007199254740993\n]\n",
+	check("[0.1,1.0,1e20,1.5e-9,-0.0,9007199254740993]",
+	      "[\n  0.1,\n  1,\n  1e+20,\n  1.5e-09,\n  -0,\n  9007199254740993\n]\n",
 	      "- 0.1\n- 1.0\n- 1.0e+20\n- 1.5e-09\n- -0.0\n- 9007199254740993\n");
 }
 

@@ -52,7 +52,8 @@ static void extreme_values_stay_text(void **state)
 	static const char *const fields[] = { "x_w", "x_j", "x_ths", "x_micros", "x_usd", "x_ms", "duration_s", "x_ns",
 					      "duration_ns", "utilisation", "hashes", "x_gib", "value" };
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-		json_t *values[] = { json_integer(INT64_MAX), json_integer(INT64_MIN), json_real(1.7e308), json_real(-1.7e308),
+		json_t *values[] = { json_integer(INT64_MAX), json_integer(INT64_MIN), json_real(1.7e308),
+				     json_real(-1.7e308),
 				     json_string("9223372036854775807") };
 		for (size_t k = 0; k < 5; k++) {
 			struct buf out;
@@ -115,7 +116,8 @@ static void sparklines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(units_follow_names), cmocka_unit_test(extreme_values_stay_text), cmocka_unit_test(ages),
+		cmocka_unit_test(units_follow_names), cmocka_unit_test(extreme_values_stay_text),
+			cmocka_unit_test(ages),
 		cmocka_unit_test(durations_are_read), cmocka_unit_test(sparklines),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
