@@ -1,0 +1,134 @@
+#include "cmd/cli/explain.h"
+
+#include "cmd/cli/grid.h"
+#include "cmd/cli/human.h"
+#include "cmd/cli/render.h"
+
+static const char *text(const json_t *o, const char *name, const char *other)
+{
+	const char *s = json_string_value(json_object_get(o, name));
+	return s && *s ? s : other;
+}
+
+static void heading(struct cli *cli, struct buf *out, const char *title)
+{
+	buf_printf(out, "\n%s%s%s\n", cli->color ? "\033[1m" : "", title, cli->color ? "\033[0m" : "");
+}
+
+static void add_field(struct buf *out, const json_t *o, const char *name)
+{
+	/* A zero may be left out of the JSON. */
+	json_t *zero = json_integer(0);
+	const json_t *v = json_object_get(o, name);
+	human_add(out, v ? v : zero, human_of(name), 0);
+	json_decref(zero);
+}
+
+static void add_intro(struct buf *out, const json_t *d)
+{
+	const json_t *at = json_object_get(d, "decided_at_ns");
+	buf_addz(out, "Decision ");
+	grid_add_clean(out, str_of(text(d, "id", "without id")));
+	buf_addz(out, ", ");
+	add_field(out, d, "decided_at_ns");
+	if (json_integer_value(at)) {
+		buf_addz(out, " (");
+		human_add(out, at, HUMAN_AGE, cli_now_ns());
+		buf_addz(out, " ago)");
+	}
+	if (json_integer_value(json_object_get(d, "market_time_ns"))) {
+		buf_addz(out, ", market time ");
+		add_field(out, d, "market_time_ns");
+	}
+	buf_addz(out, "\nPolicy ");
+	grid_add_clean(out, str_of(text(d, "policy", "unknown")));
+	buf_addz(out, ", triggered by ");
+	grid_add_clean(out, str_of(text(d, "trigger", "unknown")));
+	bool changed = json_is_true(json_object_get(d, "changed"));
+	buf_addz(out, changed ? ": the plan was changed.\n" : ": the plan was held.\n");
+	if (*text(d, "summary", "")) {
+		grid_add_clean(out, str_of(text(d, "summary", "")));
+		buf_addc(out, '\n');
+	}
+}
+
+/* Copies of the options with a word instead of a flag, chosen ones first. */
+static json_t *judged(const json_t *options)
+{
+	json_t *rows = json_array();
+	for (int chosen = 1; chosen >= 0; chosen--) {
+		size_t i;
+		json_t *o;
+		json_array_foreach(options, i, o) {
+			if (!json_is_object(o) || json_is_true(json_object_get(o, "chosen")) != chosen)
+				continue;
+			json_t *row = json_copy(o);
+			json_object_set_new(row, "verdict", json_string(chosen ? "chosen" : "rejected"));
+			json_array_append_new(rows, row);
+		}
+	}
+	return rows;
+}
+
+static int add_options(struct cli *cli, const json_t *d, struct buf *out, struct err *err)
+{
+	json_t *rows = judged(json_object_get(d, "options"));
+	int rc = 0;
+	heading(cli, out, "What could be done");
+	if (json_array_size(rows) == 0)
+		buf_addz(out, "No options were recorded.\n");
+	else
+		rc = render_rows(cli, rows,
+				 "verdict device_class=CLASS facility name=OPTION net_usd_h=NET switching_cost_usd=SWITCHING "
+				 "reason=BECAUSE", 0, out, err);
+	json_decref(rows);
+	return rc;
+}
+
+static void add_outcome(struct buf *out, const json_t *d)
+{
+	double realised_ms = json_number_value(json_object_get(d, "realised_switching_ms"));
+	buf_addz(out, "Expected net: ");
+	add_field(out, d, "net_usd_h");
+	buf_addz(out, ", ");
+	add_field(out, d, "gain_usd_h");
+	buf_addz(out, " better than holding.\nPredicted switching cost: ");
+	add_field(out, d, "switching_cost_usd");
+	buf_addz(out, ".\nRealised switching: ");
+	if (realised_ms > 0)
+		add_field(out, d, "realised_switching_ms");
+	else
+		buf_addz(out, json_is_true(json_object_get(d, "changed")) ? "not finished" : "nothing to switch");
+	buf_addz(out, ".\n");
+}
+
+int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct err *err)
+{
+	const json_t *inputs = json_object_get(d, "inputs"), *targets = json_object_get(d, "targets");
+	int64_t market_ns = json_integer_value(json_object_get(d, "market_time_ns"));
+	int rc = 0;
+	add_intro(out, d);
+	heading(cli, out, "What was known");
+	if (json_array_size(inputs) == 0)
+		buf_addz(out, "No inputs were recorded.\n");
+	else
+		rc = render_rows(cli, inputs,
+				 "symbol location value unit source observed_at_ns:age=AGE stale fallback", market_ns,
+				 out, err);
+	if (rc == 0)
+		rc = add_options(cli, d, out, err);
+	if (rc < 0)
+		return rc;
+	heading(cli, out, "What was ordered");
+	if (json_array_size(targets) == 0)
+		buf_addz(out, "No targets: everything stays as it was.\n");
+	else
+		rc = render_rows(cli, targets,
+				 "device_class=CLASS facility total:n serve:n mine:n idle:n serve_usd_h:usd=SERVE$/H "
+				 "mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H reason", 0, out, err);
+	if (rc < 0)
+		return rc;
+	heading(cli, out, "What came of it");
+	add_outcome(out, d);
+	return 0;
+}
