@@ -230,7 +230,8 @@ static ssize_t on_read(nghttp2_session *h2, int32_t id, uint8_t *dst, size_t cap
 		r->paused = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
-	memcpy(dst, r->out.data + r->out_off, n);
+	if (n > 0)
+		memcpy(dst, r->out.data + r->out_off, n);
 	r->out_off += n;
 	c->out_bytes -= n;
 	if (r->out_off == r->out.n) {
