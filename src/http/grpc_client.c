@@ -234,7 +234,6 @@ static int on_not_sent(nghttp2_session *h2, const nghttp2_frame *f, int lib_erro
 		struct grpc_rpc *r = list_entry(it, struct grpc_rpc, node);
 		if (r->stream_id != f->hd.stream_id)
 			continue;
-		r->stream_id = 0;
 		rpc_finish(r, GRPC_UNAVAILABLE, STR("the connection is going away"));
 		break;
 	}
@@ -560,7 +559,7 @@ void grpc_client_free(struct grpc_client *client)
 
 bool grpc_client_up(const struct grpc_client *client)
 {
-	return client->up && !client->going_away;
+	return client->up && !client->going_away && client->stream && !stream_is_closing(client->stream);
 }
 
 static nghttp2_nv nv_of(struct str name, struct str value)

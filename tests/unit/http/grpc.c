@@ -301,6 +301,42 @@ static void streams_and_reconnects(void **state)
 	unlink(key);
 }
 
+static void every_allocation_may_fail(void **state)
+{
+	int64_t live = mem_live();
+	uint64_t most = 0;
+	for (uint64_t n = 1; n < 250; n++) {
+		start((struct http_server_conf){ 0 });
+		mem_fail_after(n, 0);
+		struct grpc_client_conf cc = { .host = "127.0.0.1", .port = site.port, .backoff_min_ms = 1, .backoff_max_ms = 1 };
+		struct grpc_client *c = NULL;
+		struct result r = { 0 };
+		int rc = grpc_client_new(site.loop, &cc, &c, NULL);
+		if (rc == 0)
+			rc = grpc_call(c, "/t.T/Echo", NULL, 0, STR("hello"), 300, on_done, &r, NULL, NULL);
+		if (rc == 0)
+			assert_true(wait_for(site.loop, r.done));
+		else
+			assert_int_equal(rc, HCP_ENOMEM);
+		most = mem_fail_hits() ? n : most;
+		mem_fail_after(0, 0);
+		forget(&r);
+		/* The next one works, on this connection or on the one that follows when the failure has ended it. */
+		for (int i = 0; c && i < 3; i++) {
+			ask(c, "/t.T/Echo", STR("again"), 0, &r);
+			assert_true(wait_for(site.loop, r.done));
+			forget(&r);
+			if (r.status != GRPC_UNAVAILABLE)
+				break;
+		}
+		assert_true(!c || r.status == GRPC_OK);
+		grpc_client_free(c);
+		stop();
+		assert_int_equal(mem_live(), live);
+	}
+	assert_true(most > 20 && most < 249);
+}
+
 static bool count(void *arg, struct str msg)
 {
 	((struct chat *)arg)->messages++;
@@ -345,6 +381,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(framing), cmocka_unit_test(unary_calls), cmocka_unit_test(streams_and_reconnects),
+		cmocka_unit_test(every_allocation_may_fail),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
