@@ -648,5 +648,5 @@ static void none(struct http_conn *c)
 
 const struct http_proto http_h1 = {
 	.reply = h1_reply, .begin = h1_begin, .write = h1_write, .end = h1_end, .abort = h1_abort, .consume = h1_consume,
-	.feed = feed, .work = h1_work, .drain = none, .timeout = h1_timeout, .release = none,
+	.feed = feed, .work = h1_work, .drain = none, .timeout = h1_timeout,
 };

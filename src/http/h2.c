@@ -522,11 +522,7 @@ int h2_start(struct http_conn *c)
 	return rc;
 }
 
-static void none(struct http_conn *c)
-{
-}
-
 const struct http_proto http_h2 = {
 	.reply = h2_reply, .begin = h2_begin, .write = h2_write, .end = h2_end, .abort = h2_abort, .consume = h2_consume,
-	.feed = h2_feed, .work = h2_work, .drain = h2_drain, .timeout = h2_timeout, .release = none,
+	.feed = h2_feed, .work = h2_work, .drain = h2_drain, .timeout = h2_timeout,
 };

@@ -322,6 +322,27 @@ static void clients_that_leave_are_noticed(void **state)
 	loop_free(site.loop);
 }
 
+static void draining_lets_requests_end(void **state)
+{
+	start((struct http_server_conf){ 0 });
+	struct raw idle, busy;
+	raw_connect(site.loop, &idle, site.port);
+	raw_connect(site.loop, &busy, site.port);
+	raw_send(&idle, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+	raw_send(&busy, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_true(wait_for(site.loop, site.n_held == 1 && raw_has(&idle, "200 OK")));
+	http_server_drain(site.server);
+	assert_true(wait_for(site.loop, idle.eof));
+	assert_false(busy.eof);
+	http_reply(site.held[0], 200, NULL, 0, STR("done"));
+	assert_true(wait_for(site.loop, busy.eof));
+	assert_true(raw_has(&busy, "connection: close\r\n") && raw_has(&busy, "\r\n\r\ndone"));
+	raw_end(site.loop, &idle);
+	raw_end(site.loop, &busy);
+	assert_true(wait_for(site.loop, http_server_connections(site.server) == 0));
+	stop();
+}
+
 /* ---- the client ---- */
 
 struct result {
@@ -591,7 +612,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_have_the_right_form), cmocka_unit_test(malformed_input_is_named),
 		cmocka_unit_test(pipelined_answers_keep_their_order), cmocka_unit_test(slow_clients_are_timed_out),
-		cmocka_unit_test(clients_that_leave_are_noticed), cmocka_unit_test(client_calls),
+		cmocka_unit_test(clients_that_leave_are_noticed), cmocka_unit_test(draining_lets_requests_end),
+		cmocka_unit_test(client_calls),
 		cmocka_unit_test(ten_thousand_calls_leak_nothing), cmocka_unit_test(every_allocation_may_fail),
 		cmocka_unit_test(curl_and_nghttp_agree), cmocka_unit_test(urls_and_queries),
 	};

@@ -220,11 +220,42 @@ static void bad_frames_and_silent_peers_end(void **state)
 	stop();
 }
 
+static void every_allocation_may_fail(void **state)
+{
+	int64_t live = mem_live();
+	uint64_t most = 0;
+	for (uint64_t n = 1; n < 80; n++) {
+		start((struct ws_conf){ 0 });
+		struct peer p = { 0 };
+		struct ws_client_conf cc = { .host = "127.0.0.1", .port = site.port, .path = "/", .timeout_ms = 300 };
+		mem_fail_after(n, 0);
+		int rc = ws_connect(site.loop, &cc, &client_cb, &p, &p.ws, NULL);
+		if (rc == 0) {
+			assert_true(wait_for(site.loop, p.opened || p.closed));
+			if (p.ws && ws_send(p.ws, WS_TEXT, STR("hello")) == 0)
+				assert_true(wait_for(site.loop, p.messages || p.closed));
+		} else {
+			assert_int_equal(rc, HCP_ENOMEM);
+		}
+		most = mem_fail_hits() ? n : most;
+		mem_fail_after(0, 0);
+		buf_release(&p.last);
+		p = (struct peer){ 0 };
+		connect_peer(&p, (struct ws_conf){ 0 });
+		assert_int_equal(ws_send(p.ws, WS_TEXT, STR("again")), 0);
+		assert_true(wait_for(site.loop, p.messages));
+		stop();
+		buf_release(&p.last);
+		assert_int_equal(mem_live(), live);
+	}
+	assert_true(most > 5 && most < 79);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(messages_of_all_sizes_come_back), cmocka_unit_test(one_frame_serves_many_and_the_slow_is_cut),
-		cmocka_unit_test(bad_frames_and_silent_peers_end),
+		cmocka_unit_test(bad_frames_and_silent_peers_end), cmocka_unit_test(every_allocation_may_fail),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
