@@ -234,7 +234,6 @@ static int on_not_sent(nghttp2_session *h2, const nghttp2_frame *f, int lib_erro
 		struct grpc_rpc *r = list_entry(it, struct grpc_rpc, node);
 		if (r->stream_id != f->hd.stream_id)
 			continue;
-		r->stream_id = 0;
 		rpc_finish(r, GRPC_UNAVAILABLE, STR("the connection is going away"));
 		break;
 	}
@@ -560,7 +559,7 @@ void grpc_client_free(struct grpc_client *client)
 
 bool grpc_client_up(const struct grpc_client *client)
 {
-	return client->up && !client->going_away;
+	return client->up && !client->going_away && client->stream && !stream_is_closing(client->stream);
 }
 
 static nghttp2_nv nv_of(struct str name, struct str value)
@@ -619,7 +618,7 @@ static int copy_metadata(struct grpc_rpc *r, const char *path, const struct http
 	return 0;
 }
 
-static int rpc_new(struct grpc_client *c, const char *path, const struct http_header *md, size_t n, uint32_t deadline_ms,
+static int rpc_new(struct grpc_client *c, const char *path, const struct http_header *md, size_t n, uint32_t ms,
 	struct grpc_rpc **ret_rpc, struct err *err)
 {
 	if (c->n_rpcs >= c->conf.max_calls)
@@ -637,15 +636,15 @@ static int rpc_new(struct grpc_client *c, const char *path, const struct http_he
 	buf_init(&r->text, 4096);
 	grpc_reader_init(&r->reader, c->conf.max_message_bytes);
 	loop_timer_init(&r->deadline, c->loop, on_rpc_deadline, r);
-	if (deadline_ms)
-		grpc_timeout_format(r->timeout, deadline_ms);
+	if (ms)
+		grpc_timeout_format(r->timeout, ms);
 	int rc = copy_metadata(r, path, md, n, err);
 	if (rc < 0) {
 		rpc_free(r);
 		return rc;
 	}
-	if (deadline_ms)
-		loop_timer_start(&r->deadline, deadline_ms);
+	if (ms)
+		loop_timer_start(&r->deadline, ms);
 	*ret_rpc = r;
 	return 0;
 }

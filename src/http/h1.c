@@ -121,6 +121,11 @@ static int read_headers(struct http_conn *c, struct req *r)
 	size_t hosts = 0;
 	for (size_t i = 0; i < r->pub.n_headers; i++) {
 		struct str name = r->headers[i].name, value = r->headers[i].value;
+		/* The parser lets blanks pass; a proxy before us may read such a name otherwise (RFC 9112 5.1). */
+		if (memchr(name.p, ' ', name.n) || memchr(name.p, '\t', name.n)) {
+			stop_parsing(c, 400, "malformed_request", "a header name holds a blank");
+			return -1;
+		}
 		switch (name.n) {
 		case 4:
 			if (str_ieqz(name, "host")) {
@@ -643,5 +648,5 @@ static void none(struct http_conn *c)
 
 const struct http_proto http_h1 = {
 	.reply = h1_reply, .begin = h1_begin, .write = h1_write, .end = h1_end, .abort = h1_abort, .consume = h1_consume,
-	.feed = feed, .work = h1_work, .drain = none, .timeout = h1_timeout, .release = none,
+	.feed = feed, .work = h1_work, .drain = none, .timeout = h1_timeout,
 };

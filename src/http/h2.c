@@ -230,7 +230,8 @@ static ssize_t on_read(nghttp2_session *h2, int32_t id, uint8_t *dst, size_t cap
 		r->paused = true;
 		return NGHTTP2_ERR_DEFERRED;
 	}
-	memcpy(dst, r->out.data + r->out_off, n);
+	if (n > 0)
+		memcpy(dst, r->out.data + r->out_off, n);
 	r->out_off += n;
 	c->out_bytes -= n;
 	if (r->out_off == r->out.n) {
@@ -521,11 +522,7 @@ int h2_start(struct http_conn *c)
 	return rc;
 }
 
-static void none(struct http_conn *c)
-{
-}
-
 const struct http_proto http_h2 = {
 	.reply = h2_reply, .begin = h2_begin, .write = h2_write, .end = h2_end, .abort = h2_abort, .consume = h2_consume,
-	.feed = h2_feed, .work = h2_work, .drain = h2_drain, .timeout = h2_timeout, .release = none,
+	.feed = h2_feed, .work = h2_work, .drain = h2_drain, .timeout = h2_timeout,
 };

@@ -56,7 +56,7 @@ struct http_call {
 	struct buf request, head, body;
 	struct http_response resp;
 	struct http_header headers[HTTP_MAX_HEADERS];
-	bool is_head, may_retry, told_head;
+	bool is_head, may_retry;
 	int fail_code;              /* set by a parser callback that stops */
 	const char *fail_text;
 };
@@ -193,10 +193,8 @@ static int on_head(http_parser *p)
 	size_t max = a->conf.max_body_bytes;
 	if (!a->is_head && max && p->content_length != ULLONG_MAX && p->content_length > max)
 		return stop(a, HCP_ELIMIT, "the answer's body is too large");
-	if (a->conf.on_head) {
-		a->told_head = true;
+	if (a->conf.on_head)
 		a->conf.on_head(a->conf.arg, &a->resp);
-	}
 	return k->call && a->is_head ? 1 : 0;
 }
 
@@ -554,7 +552,7 @@ int http_call_start(struct http_client *client, const struct http_call_conf *con
 	if (!a)
 		return err_set(err, HCP_ENOMEM, "http", "no memory for a call");
 	memset(a, 0, offsetof(struct http_call, headers));
-	a->is_head = a->may_retry = a->told_head = false;
+	a->is_head = a->may_retry = false;
 	a->fail_code = 0;
 	a->client = client;
 	a->origin = o;

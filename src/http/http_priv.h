@@ -23,7 +23,6 @@ enum {
 	HTTP_RESETS_PER_S = 200,      /* stream resets a client may send (rapid reset, CVE-2023-44487) */
 	HTTP_UNCONSUMED = 256 << 10,  /* HTTP/1.1 body bytes handed out before reading pauses */
 	HTTP_SWEEP_MS = 250,          /* resolution of the timeouts */
-	HTTP_DRAIN_TURNS = 4,
 };
 
 enum req_state {
@@ -141,7 +140,6 @@ struct http_proto {
 	void (*work)(struct http_conn *c);  /* deferred, and when the send queue is empty */
 	void (*drain)(struct http_conn *c); /* the server stops */
 	void (*timeout)(struct http_conn *c); /* phase took too long */
-	void (*release)(struct http_conn *c);
 };
 
 extern const struct http_proto http_h1, http_h2;

@@ -104,11 +104,14 @@ void req_gone(struct req *r)
 void req_split_target(struct req *r, struct str target)
 {
 	/* absolute-form, as proxies send it (RFC 9112 3.2.2) */
-	if (target.n > 0 && target.p[0] != '/' && memmem(target.p, target.n, "://", 3)) {
-		const char *host = (const char *)memmem(target.p, target.n, "://", 3) + 3;
-		const char *slash = memchr(host, '/', (size_t)(target.p + target.n - host));
-		target = slash ? (struct str){ slash, (size_t)(target.p + target.n - slash) } : STR("/");
+	const char *sep = target.p && target.n > 0 && target.p[0] != '/' ? memmem(target.p, target.n, "://", 3) : NULL;
+	if (sep) {
+		const char *host = sep + 3, *end = target.p + target.n;
+		const char *slash = memchr(host, '/', (size_t)(end - host));
+		target = slash ? (struct str){ slash, (size_t)(end - slash) } : STR("/");
 	}
+	if (!target.p)
+		target = STR("");
 	const char *q = memchr(target.p, '?', target.n);
 	r->pub.path = (struct str){ target.p, q ? (size_t)(q - target.p) : target.n };
 	r->pub.query = q ? (struct str){ q + 1, target.n - r->pub.path.n - 1 } : STR("");

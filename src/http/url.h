@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "base/str.h"
 
-/* scheme "://" host [":" port] [path] ["?" query]; userinfo is refused, a fragment dropped. All borrowed from the text. */
+/* scheme "://" host [":" port] [path] ["?" query]; userinfo is refused, a fragment dropped. All borrowed. */
 struct url {
 	struct str scheme; /* as given */
 	struct str host;   /* without the brackets of an IPv6 address */

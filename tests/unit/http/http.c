@@ -322,12 +322,33 @@ static void clients_that_leave_are_noticed(void **state)
 	loop_free(site.loop);
 }
 
+static void draining_lets_requests_end(void **state)
+{
+	start((struct http_server_conf){ 0 });
+	struct raw idle, busy;
+	raw_connect(site.loop, &idle, site.port);
+	raw_connect(site.loop, &busy, site.port);
+	raw_send(&idle, "GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+	raw_send(&busy, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_true(wait_for(site.loop, site.n_held == 1 && raw_has(&idle, "200 OK")));
+	http_server_drain(site.server);
+	assert_true(wait_for(site.loop, idle.eof));
+	assert_false(busy.eof);
+	http_reply(site.held[0], 200, NULL, 0, STR("done"));
+	assert_true(wait_for(site.loop, busy.eof));
+	assert_true(raw_has(&busy, "connection: close\r\n") && raw_has(&busy, "\r\n\r\ndone"));
+	raw_end(site.loop, &idle);
+	raw_end(site.loop, &busy);
+	assert_true(wait_for(site.loop, http_server_connections(site.server) == 0));
+	stop();
+}
+
 /* ---- the client ---- */
 
 struct result {
 	int done, code, status;
 	struct buf body;
-	char text[128];
+	char text[256];
 	int pieces;
 	struct http_client *client;
 };
@@ -387,7 +408,8 @@ static void client_calls(void **state)
 	assert_int_equal(r[1].body.n, 0);
 	assert_int_equal(r[2].code, HCP_ELIMIT);
 	assert_int_equal(r[3].status, 204);
-	buf_release(&r[0].body);
+	for (int i = 0; i < 4; i++)
+		buf_release(&r[i].body);
 	/* Connections are reused and bounded; calls beyond wait, calls beyond those are refused. */
 	for (int i = 0; i < 5; i++)
 		assert_int_equal(call(c, (struct http_call_conf){ .deadline_ms = 200 }, "/hold", &r[i]), 0);
@@ -590,7 +612,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_have_the_right_form), cmocka_unit_test(malformed_input_is_named),
 		cmocka_unit_test(pipelined_answers_keep_their_order), cmocka_unit_test(slow_clients_are_timed_out),
-		cmocka_unit_test(clients_that_leave_are_noticed), cmocka_unit_test(client_calls),
+		cmocka_unit_test(clients_that_leave_are_noticed), cmocka_unit_test(draining_lets_requests_end),
+		cmocka_unit_test(client_calls),
 		cmocka_unit_test(ten_thousand_calls_leak_nothing), cmocka_unit_test(every_allocation_may_fail),
 		cmocka_unit_test(curl_and_nghttp_agree), cmocka_unit_test(urls_and_queries),
 	};

@@ -94,8 +94,8 @@ static inline void raw_end(struct loop *loop, struct raw *r)
 /* A self-signed certificate for 127.0.0.1 and localhost; paths of 64 bytes. */
 static inline void make_cert(char *cert, char *key)
 {
-	strcpy(cert, "/tmp/hcp-cert-XXXXXX");
-	strcpy(key, "/tmp/hcp-key-XXXXXX");
+	snprintf(cert, 64, "/tmp/hcp-cert-XXXXXX");
+	snprintf(key, 64, "/tmp/hcp-key-XXXXXX");
 	FILE *fc = fdopen(mkstemp(cert), "w"), *fk = fdopen(mkstemp(key), "w");
 	EVP_PKEY *pk = EVP_EC_gen("P-256");
 	X509 *x = X509_new();

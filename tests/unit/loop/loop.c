@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "loop/tls.h"
 
@@ -317,12 +318,14 @@ static void children_run_end_and_are_killed(void **state)
 	const char *const missing[] = { "/nonexistent/program", NULL };
 	assert_int_equal(run_program(l, missing, &out, &ran), HCP_ENOTFOUND);
 	/* One that ignores SIGTERM is killed after the grace period. */
-	const char *const deaf[] = { "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done", NULL };
-	struct child_conf cc = { .argv = deaf, .log_fd = -1, .stdin_fd = -1, .on_exit = on_ran, .arg = &ran };
+	const char *const deaf[] = { "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done", NULL };
+	FILE *log = tmpfile();
+	struct stat st;
+	struct child_conf cc = { .argv = deaf, .log_fd = fileno(log), .stdin_fd = -1, .on_exit = on_ran, .arg = &ran };
 	struct child *c;
 	ran = (struct ran){ 0 };
 	assert_int_equal(child_new(l, &cc, &c, NULL), 0);
-	loop_turn(l, 100);
+	assert_true(wait_for(l, fstat(fileno(log), &st) == 0 && st.st_size > 0));
 	child_stop(c, 50);
 	assert_true(wait_for(l, ran.over));
 	assert_int_equal(ran.term_signal, SIGKILL);
@@ -330,6 +333,7 @@ static void children_run_end_and_are_killed(void **state)
 	assert_int_equal(child_new(l, &cc, &c, NULL), 0);
 	buf_release(&out);
 	loop_free(l);
+	fclose(log);
 }
 
 int main(void)
