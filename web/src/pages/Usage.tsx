@@ -1,20 +1,10 @@
 import { MenuItem, TextField } from '@mui/material';
 import { useState } from 'react';
 import { api } from '../api/api';
+import { lastMonths, monthName } from './months';
 import { DataTable } from '../ui/DataTable';
 import { energy, energyParts, num, usdMicros, words } from '../ui/format';
 import { Empty, Kpi, KpiStrip, Loaded, Page, Panel } from '../ui/parts';
-
-/** The present month and the eleven before it, as "2026-11". */
-export function lastMonths(now: Date, count = 12): string[] {
-  return Array.from({ length: count }, (_, i) => {
-    const d = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() - i, 1));
-    return d.toISOString().slice(0, 7);
-  });
-}
-
-export const monthName = (month: string): string =>
-  new Date(`${month}-01T00:00:00Z`).toLocaleDateString('en-GB', { month: 'long', year: 'numeric', timeZone: 'UTC' });
 
 export function Usage() {
   const months = lastMonths(new Date());
