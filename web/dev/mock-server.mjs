@@ -93,7 +93,7 @@ function decide(ms, before) {
   return {
     id: `dec-${(100412 + decisionNo++).toString(36)}-${Math.floor(ms / 1000).toString(36)}`,
     decided_at_ns: ns(nowMs), market_time_ns: ns(ms), policy: 'threshold', trigger: changed ? 'price' : pick(['price', 'demand', 'timer']), changed,
-    electricity_usd_mwh: +price.toFixed(2), btc_usd: btcAt(ms), difficulty: 86.87e12, hashprice_usd_ph_day: 43.1, net_usd_h: net,
+    electricity_usd_mwh: +price.toFixed(2), btc_usd: btcAt(ms), difficulty: 86.87e12, hashprice_usd_ph_day: 43.1 + Math.sin(ms / 3.1e6) * 0.2, net_usd_h: net,
     gain_usd_h: changed ? 12 + rnd() * 70 : 0, switching_cost_usd: changed ? 3.68 : 0, targets: t, options, inputs: prices(ms),
     summary: idle
       ? `Stop mining at ${price.toFixed(0)} USD/MWh: energy costs more than the hashes earn. AI work keeps its GPUs.`

@@ -30,7 +30,7 @@ import { PriceChart } from '../ui/charts';
 import { DataTable } from '../ui/DataTable';
 import { num, percent, priceValue, span, spanMs, symbolName, usd, usdSigned, words } from '../ui/format';
 import { CloseIcon } from '../ui/icons';
-import { Age, Empty, Facts, Grid, Id, Legend, Loaded, Page, Panel, State, When } from '../ui/parts';
+import { Age, Empty, Facts, Grid, Id, Legend, Loaded, Page, Panel, ShareBar, State, When } from '../ui/parts';
 
 const OPTION_NAMES: Record<string, string> = { mine: 'Mine', serve: 'Serve AI', curtail: 'Curtail', hold: 'Hold' };
 const OPTION_STATES: Record<string, string> = { mine: 'mine', serve: 'serve', curtail: 'off', hold: 'idle' };
@@ -246,6 +246,21 @@ function PolicyLine() {
   );
 }
 
+function TargetBar({ decision }: { decision: T.Decision }) {
+  const sum = (f: (t: T.ClassTarget) => number) => decision.targets.reduce((s, t) => s + f(t), 0);
+  return (
+    <ShareBar
+      label="Targets"
+      total={sum((t) => t.total)}
+      parts={[
+        { name: 'serve', value: sum((t) => t.serve), tone: 'serve' },
+        { name: 'mine', value: sum((t) => t.mine), tone: 'mine' },
+        { name: 'idle', value: sum((t) => t.idle), tone: 'idle' },
+      ]}
+    />
+  );
+}
+
 function MarketTable({ prices }: { prices: T.Prices }) {
   return (
     <DataTable
@@ -255,10 +270,10 @@ function MarketTable({ prices }: { prices: T.Prices }) {
       empty={<Empty title="No market values yet">Start a feed, or post ticks to /api/v1/market/ticks.</Empty>}
       maxHeight={372}
       columns={[
-        { head: 'Value of', cell: (p) => (p.location ? `${symbolName(p.symbol)}, ${p.location}` : symbolName(p.symbol)) },
+        { head: 'Value of', grow: true, cell: (p) => (p.location ? `${symbolName(p.symbol)}, ${p.location}` : symbolName(p.symbol)) },
         { head: 'Now', right: true, cell: (p) => priceValue(p.symbol, p.value, p.unit || undefined) },
-        { head: 'Source', cell: (p) => (p.stale ? <State state="stale" label={`${p.source}, stale`} /> : p.source), from: 'sm' },
-        { head: 'Received', right: true, cell: (p) => <Age ns={p.received_at_ns} /> },
+        { head: 'Source', cell: (p) => (p.stale ? <State state="stale" label={`${p.source}, stale`} /> : p.source), from: 'xl' },
+        { head: 'Received', right: true, cell: (p) => (p.stale ? <State state="stale" label="stale" /> : <Age ns={p.received_at_ns} />) },
       ]}
     />
   );
@@ -345,7 +360,8 @@ export function Decisions() {
                 columns={[
                   { head: 'Market time', cell: (d) => <When ns={d.market_time_ns || d.decided_at_ns} /> },
                   { head: 'Decision', cell: (d) => <State state={decisionTone(d) === 'idle' ? 'off' : decisionTone(d)} label={d.changed ? `To ${decisionTone(d)}` : 'Held'} /> },
-                  { head: 'Summary', cell: (d) => <Box sx={{ maxWidth: 520, overflow: 'hidden', textOverflow: 'ellipsis' }}>{d.summary}</Box>, from: 'lg' },
+                  { head: 'Summary', cell: (d) => d.summary, grow: true, from: 'lg' },
+                  { head: 'Targets', width: 120, cell: (d) => <TargetBar decision={d} />, from: 'sm' },
                   { head: 'Trigger', cell: (d) => words(d.trigger), from: 'md' },
                   { head: 'Electricity', unit: 'USD/MWh', right: true, cell: (d) => num(d.electricity_usd_mwh, 2), from: 'sm' },
                   { head: 'Net', unit: 'USD/h', right: true, cell: (d) => usd(d.net_usd_h) },

@@ -44,7 +44,7 @@ function Classes({ fleet }: { fleet: T.Fleet }) {
         { head: 'Healthy', right: true, from: 'md', cell: (c) => <Box component="span" sx={{ color: c.healthy < c.total ? tones.warn : undefined }}>{num(c.healthy)}</Box> },
         { head: 'Drifted', right: true, from: 'md', cell: (c) => <Box component="span" sx={{ color: c.drifted ? tones.warn : undefined }}>{num(c.drifted)}</Box> },
         { head: 'Power', right: true, cell: (c) => power(c.power_w) },
-        { head: 'Hash rate', right: true, cell: (c) => hash(c.hash_ths), from: 'sm' },
+        { head: 'Hash rate', right: true, cell: (c) => (c.hash_ths > 0 ? hash(c.hash_ths) : '–'), from: 'sm' },
       ]}
     />
   );

@@ -25,7 +25,7 @@ function Day() {
         {hours.map((h) => {
           const p = priceAt(h);
           const serve = 62 + 26 * Math.exp(-(((h - 14) / 5) ** 2));
-          const mine = p > 60 ? 0 : p > 34 ? 40 : 118 - serve * 0.25;
+          const mine = p > 60 ? 0 : p > 34 ? 42 : 166 - serve;
           const sell = Math.max(0, 172 - serve - mine);
           const top = (n: number) => 292 - n;
           return (
@@ -112,7 +112,7 @@ export function Landing() {
           <Typography component="h1" sx={{ fontSize: { xs: '2rem', sm: '2.75rem' }, fontWeight: 600, letterSpacing: '-0.02em', lineHeight: 1.12, textWrap: 'balance' }}>
             Each watt where it earns most.
           </Typography>
-          <Typography sx={{ mt: 2.5, fontSize: '1.0625rem', lineHeight: 1.6, color: tones.quiet, maxWidth: '58ch' }}>
+          <Typography sx={{ mt: 2.5, fontSize: '1.0625rem', lineHeight: 1.6, color: tones.quiet, maxWidth: '58ch', textWrap: 'pretty' }}>
             HCP runs a hybrid data centre. It serves AI inference, mines Bitcoin or leaves the power to the grid, class by
             class and minute by minute, and it can say why.
           </Typography>

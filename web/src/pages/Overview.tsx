@@ -48,6 +48,8 @@ function Kpis() {
   const fleet = api.useFleetQuery(undefined, { pollingInterval: 2000 });
   const decision = api.useRecommendationQuery(undefined, { pollingInterval: 5000 });
   const switches = api.useSwitchesQuery({ limit: 50 }, { pollingInterval: 5000 });
+  const ledger = api.useDecisionsQuery({ limit: 50 });
+  const past = useMemo(() => [...(ledger.data?.decisions ?? [])].slice(0, 96).reverse(), [ledger.data]);
   const watts = api.useSeriesQuery({ metric: 'power_w', scope: 'site', minutes: 60 }, { pollingInterval: 10_000 });
   const hashes = api.useSeriesQuery({ metric: 'hash_ths', scope: 'site', minutes: 60 }, { pollingInterval: 10_000 });
 
@@ -76,7 +78,9 @@ function Kpis() {
       <Kpi id="btc" label="Bitcoin" value={num(btc?.value)} unit="USD" loading={prices.isLoading} note={<PriceNote price={btc} />} tone={btc?.stale ? 'warn' : undefined}>
         <Spark values={btcPoints.map((x) => x.value)} tone="mine" />
       </Kpi>
-      <Kpi id="hashprice" label="Hashprice" value={num(prices.data?.hashprice_usd_ph_day, 2)} unit="USD/PH·day" loading={prices.isLoading} note="before energy" />
+      <Kpi id="hashprice" label="Hashprice" value={num(prices.data?.hashprice_usd_ph_day, 2)} unit="USD/PH·day" loading={prices.isLoading} note="before energy">
+        <Spark values={past.map((x) => x.hashprice_usd_ph_day)} tone="mine" />
+      </Kpi>
       <Kpi id="power" label="Site power" value={p.value} unit={p.unit} loading={fleet.isLoading} note={f ? (f.power_budget_w > 0 ? `${percent(share)} of ${power(f.power_budget_w)} budget` : 'no budget set') : ''} tone={share > 1 ? 'bad' : undefined}>
         {f && f.power_budget_w > 0 ? (
           <Meter share={share} tone={share > 1 ? 'bad' : share > 0.95 ? 'warn' : 'accent'} label="Share of the power budget in use" />
@@ -90,7 +94,9 @@ function Kpis() {
       <Kpi id="gpus" label="GPUs serving" value={num(serving)} unit={`of ${num(allGpus)}`} loading={fleet.isLoading} note={allGpus ? `${percent(serving / allGpus)} of the GPUs` : 'no GPU in the fleet'}>
         {allGpus > 0 && <Meter share={serving / allGpus} tone="serve" label="Share of the GPUs that serve" />}
       </Kpi>
-      <Kpi id="net" label="Net, decision in force" value={usd(d?.net_usd_h)} unit="/h" loading={decision.isLoading} note={d ? `${usdSigned(d.gain_usd_h)}/h against holding` : 'no decision yet'} tone={d && d.net_usd_h < 0 ? 'bad' : undefined} />
+      <Kpi id="net" label="Net, decision in force" value={usd(d?.net_usd_h)} unit="/h" loading={decision.isLoading} note={d ? `${usdSigned(d.gain_usd_h)}/h against holding` : 'no decision yet'} tone={d && d.net_usd_h < 0 ? 'bad' : undefined}>
+        <Spark values={past.map((x) => x.net_usd_h)} tone="good" />
+      </Kpi>
       <Kpi id="switch" label="Last switch" value={lastValue} unit={lastUnit} loading={switches.isLoading} tone={last && !last.ok ? 'bad' : undefined} note={times.length ? `p99 of last ${times.length}: ${span(quantile(times, 0.99))}` : 'none yet'}>
         <Spark values={done.map((s) => s.total_ns).reverse()} tone="serve" />
       </Kpi>
@@ -284,7 +290,7 @@ function Work() {
           <Box sx={{ minWidth: 0, overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap', flexGrow: 1 }}>
             {num(x.devices)} on {x.node_id}
           </Box>
-          <State state={x.ok ? x.to : 'failed'} label={x.ok ? ({ serve: 'to serve', fill: 'to mine', off: 'to idle', safe: 'to safe' }[x.to as string] ?? x.to) : x.rolled_back ? 'rolled back' : 'failed'} />
+          <State state={x.ok ? x.to : x.rolled_back ? 'rolled_back' : 'failed'} label={x.ok ? ({ serve: 'to serve', fill: 'to mine', off: 'to idle', safe: 'to safe' }[x.to as string] ?? x.to) : x.rolled_back ? 'rolled back' : 'failed'} />
           <Box sx={{ width: 68, textAlign: 'right', flex: 'none' }}>{span(x.total_ns)}</Box>
         </Stack>
       ))}

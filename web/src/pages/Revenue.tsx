@@ -32,7 +32,7 @@ export function Revenue() {
           const shares = r.shares_accepted + r.shares_rejected;
           return (
             <>
-              <KpiStrip min={160}>
+              <KpiStrip>
                 <Kpi label="Net" value={usdMicros(r.net_micros)} note={`last ${num(hours)} h`} tone={r.net_micros < 0 ? 'bad' : undefined} />
                 <Kpi label="AI work" value={usdMicros(r.ai_micros)} note="metered and billed" tone="serve" />
                 <Kpi label="Mining" value={usdMicros(r.mining_micros)} note={`${num(r.expected_btc, 6)} BTC expected`} tone="mine" />

@@ -52,7 +52,7 @@ function Summary({ switches }: { switches: T.SwitchDone[] }) {
     ['Succeeded', [num(ok), `of ${num(switches.length)}`], rolled ? `${num(rolled)} rolled back` : 'none rolled back'],
   ];
   return (
-    <KpiStrip min={160}>
+    <KpiStrip>
       {tiles.map(([label, [value, unit], note]) => (
         <Kpi key={label} label={label} value={value} unit={unit} note={note} />
       ))}
@@ -108,6 +108,7 @@ export function Switches() {
                   rows={switches}
                   rowKey={(s) => s.switch_id}
                   empty={null}
+                  maxHeight={640}
                   columns={[
                     { head: 'Done', cell: (s) => <When ns={s.done_at_ns} /> },
                     { head: 'Node', cell: (s) => s.node_id, from: 'sm' },

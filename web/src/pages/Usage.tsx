@@ -31,7 +31,7 @@ export function Usage() {
           const requests = u.lines.filter((l) => l.kind === 'requests').reduce((s, l) => s + l.quantity, 0);
           return (
             <>
-              <KpiStrip min={170}>
+              <KpiStrip>
                 <Kpi label="Amount" value={usdMicros(u.total_micros)} unit={u.currency || 'USD'} note={monthName(month)} />
                 <Kpi label="Device hours" value={num(hours, 2)} unit="h" note="while your work held devices" />
                 <Kpi label="Requests served" value={num(requests)} note="through the inference endpoint" />
@@ -44,8 +44,8 @@ export function Usage() {
                   rowKey={(l) => String(l.i)}
                   empty={<Empty title={`Nothing was used in ${monthName(month)}`}>Submit a workload to start; its hours appear here while it runs.</Empty>}
                   columns={[
-                    { head: 'Workload', cell: (l) => l.workload_name || l.workload_id || '–' },
-                    { head: 'Kind', cell: (l) => words(l.kind) },
+                    { head: 'Workload', grow: true, cell: (l) => l.workload_name || l.workload_id || '–' },
+                    { head: 'Kind', cell: (l) => words(l.kind), from: 'sm' },
                     { head: 'Class', cell: (l) => l.device_class || '–', from: 'sm' },
                     { head: 'Quantity', right: true, cell: (l) => `${num(l.quantity, Number.isInteger(l.quantity) ? 0 : 3)} ${l.unit}` },
                     { head: 'Energy', right: true, cell: (l) => (l.energy_j ? energy(l.energy_j) : '–'), from: 'sm' },

@@ -112,7 +112,7 @@ function Submit({ onClose, onDone }: { onClose: () => void; onDone: (w: T.Worklo
               {remote.form} {problem && problem.status !== 400 && problem.status !== 422 ? advice(problem) : ''}
             </Alert>
           )}
-          <Box sx={{ display: 'grid', gridTemplateColumns: { xs: '1fr', sm: '1fr 1fr' }, columnGap: 2, rowGap: 1, pt: 1 }}>
+          <Box sx={{ display: 'grid', gridTemplateColumns: { xs: '1fr', sm: '1fr 1fr' }, columnGap: 2, rowGap: 1.5, pt: 1 }}>
             <Box sx={{ gridColumn: '1 / -1' }}>{field('name', 'Name', '', { autoFocus: true, required: true })}</Box>
             {field('type', 'Kind of work', '', {
               select: true,
@@ -267,7 +267,7 @@ function QueueStrip() {
   const { data } = api.useQueueQuery(undefined, { pollingInterval: 5000 });
   if (!data?.classes.length) return null;
   return (
-    <KpiStrip min={150}>
+    <KpiStrip>
       {data.classes.map((c) => (
         <Kpi
           key={c.priority_class}

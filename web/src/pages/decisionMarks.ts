@@ -1,15 +1,15 @@
 import type { Decision } from '../api/types.gen';
 import type { Mark } from '../ui/charts';
 
-/** Where most of the devices go by this decision. */
+/** Where this decision sends devices: those that must switch, or else most of them. */
 export function decisionTone(d: Decision): 'serve' | 'mine' | 'idle' {
-  const chosen = d.options.filter((o) => o.chosen);
+  // A class that must switch for it is what the decision is about; the others go on as before.
+  const turned = d.options.filter((o) => o.chosen && o.switching_cost_usd > 0);
   const sums = d.targets.reduce(
     (s, t) => ({ serve: s.serve + t.serve, mine: s.mine + t.mine, idle: s.idle + t.idle }),
     { serve: 0, mine: 0, idle: 0 },
   );
-  // The option that was chosen says more than the sums, in which one large class hides the others.
-  const name = chosen.find((o) => o.name !== 'hold')?.name;
+  const name = turned.find((o) => o.name !== 'hold')?.name;
   if (name === 'serve' || name === 'mine') return name;
   if (name === 'curtail') return 'idle';
   if (sums.mine >= sums.serve && sums.mine >= sums.idle) return 'mine';

@@ -6,9 +6,10 @@ export interface Column<R> {
   unit?: string;
   cell: (row: R) => ReactNode;
   right?: boolean; // numbers
-  from?: 'sm' | 'md' | 'lg'; // narrower windows leave the column out
+  from?: 'sm' | 'md' | 'lg' | 'xl'; // narrower windows leave the column out
   width?: number | string;
   wrap?: boolean;
+  grow?: boolean; // takes the room that is left, and is cut off with dots when that is little
 }
 
 interface Props<R> {
@@ -99,7 +100,11 @@ export function DataTable<R>({ label, columns, rows, rowKey, onOpen, openLabel, 
                   <TableCell
                     key={c.head}
                     align={c.right ? 'right' : 'left'}
-                    sx={{ ...(c.wrap && { whiteSpace: 'normal', minWidth: 180 }), ...shown(c) }}
+                    sx={{
+                      ...(c.wrap && { whiteSpace: 'normal', minWidth: 180 }),
+                      ...(c.grow && { width: '100%', maxWidth: 0, overflow: 'hidden', textOverflow: 'ellipsis' }),
+                      ...shown(c),
+                    }}
                   >
                     {c.cell(row)}
                   </TableCell>

@@ -19,6 +19,36 @@ import type { Tones } from './theme';
 
 const POINTS_MAX = 60;
 
+// Steps at which people expect a clock to be marked, in hours.
+const CLOCK_STEPS = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48, 168];
+
+/** Local full hours between two times (ms), some seven of them. */
+export function clockTicks(from: number, to: number): number[] {
+  const hours = (to - from) / 3600e3;
+  const step = (CLOCK_STEPS.find((s) => hours / s <= 8) ?? 168) * 3600e3;
+  const offset = new Date(from).getTimezoneOffset() * 60e3;
+  const ticks: number[] = [];
+  for (let t = Math.ceil((from - offset) / step) * step + offset; t <= to; t += step) ticks.push(t);
+  return ticks;
+}
+
+/** Round values that enclose all of the given ones, some five of them; zero is among them unless all are far away. */
+export function valueTicks(low: number, high: number): number[] {
+  const from = low > 0 && low < high * 0.6 ? 0 : low;
+  const raw = Math.max(high - from, Math.abs(high) * 0.01, 1e-9) / 5;
+  const size = 10 ** Math.floor(Math.log10(raw));
+  const step = size * ([1, 2, 5, 10].find((m) => m * size >= raw) ?? 10);
+  const ticks: number[] = [];
+  for (let v = Math.floor(from / step); v <= Math.ceil(high / step); v++) ticks.push(v * step);
+  return ticks;
+}
+
+function clockLabel(ms: number): string {
+  const d = new Date(ms);
+  if (d.getHours() || d.getMinutes()) return clock(ms * 1e6);
+  return d.toLocaleDateString('en-GB', { day: '2-digit', month: 'short' });
+}
+
 /** A spark line without axes: the shape of the last while, for the eye only. */
 export function Spark({ values, tone }: { values: number[]; tone: keyof Tones }) {
   const { tones } = useTheme();
@@ -103,9 +133,10 @@ export function PriceChart({ points, unit, height = 260, marks = [], onMark, str
   const said = last
     ? `${label}: now ${num(last.v, 2)} ${unit}, lowest ${num(Math.min(...values), 2)}, highest ${num(Math.max(...values), 2)}, ${within.length} decisions marked.`
     : label;
-  const dated = end - first > 36 * 3600e3;
+  const rows = valueTicks(Math.min(...values), Math.max(...values, strike ?? -Infinity));
   return (
-    <Box role="img" aria-label={said} sx={{ height, '& .recharts-surface': { overflow: 'visible' } }}>
+    <Box role="img" aria-label={said} sx={{ position: 'relative', flexGrow: 1, minHeight: height }}>
+      <Box sx={{ position: 'absolute', inset: 0 }}>
       <ResponsiveContainer width="100%" height="100%">
         <ComposedChart data={data} margin={{ top: 10, right: 10, bottom: 0, left: 0 }}>
           <defs>
@@ -119,11 +150,12 @@ export function PriceChart({ points, unit, height = 260, marks = [], onMark, str
             dataKey="t"
             type="number"
             domain={['dataMin', 'dataMax']}
-            tickFormatter={(t: number) => (dated ? when(t * 1e6).slice(0, 12) : clock(t * 1e6))}
+            ticks={clockTicks(first, end)}
+            tickFormatter={clockLabel}
             tick={{ fill: tones.faint, fontSize: 11 }}
             stroke={tones.line}
             tickLine={false}
-            minTickGap={dated ? 70 : 48}
+            minTickGap={12}
           />
           <YAxis
             tick={{ fill: tones.faint, fontSize: 11 }}
@@ -131,7 +163,8 @@ export function PriceChart({ points, unit, height = 260, marks = [], onMark, str
             axisLine={false}
             tickLine={false}
             width={44}
-            domain={['auto', 'auto']}
+            ticks={rows}
+            domain={[rows[0], rows[rows.length - 1]]}
           />
           <Tooltip
             cursor={{ stroke: tones.idle }}
@@ -162,7 +195,7 @@ export function PriceChart({ points, unit, height = 260, marks = [], onMark, str
               stroke={tones.mine}
               strokeDasharray="5 4"
               ifOverflow="hidden"
-              label={{ value: `strike ${num(strike)}`, position: 'insideTopRight', fill: tones.mine, fontSize: 11 }}
+              label={{ value: `strike ${num(strike)}`, position: 'insideBottomRight', fill: tones.mine, fontSize: 11 }}
             />
           )}
           <Area
@@ -192,6 +225,7 @@ export function PriceChart({ points, unit, height = 260, marks = [], onMark, str
           {last && <ReferenceDot x={last.t} y={last.v} r={3} fill={tones.accent} stroke="none" />}
         </ComposedChart>
       </ResponsiveContainer>
+      </Box>
     </Box>
   );
 }

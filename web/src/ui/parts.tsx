@@ -12,7 +12,7 @@ import {
   Typography,
   useTheme,
 } from '@mui/material';
-import { useEffect, useId, useState, type ReactNode } from 'react';
+import { Children, useEffect, useId, useState, type ReactNode } from 'react';
 import { advice, asProblem, type ApiProblem } from '../api/problem';
 import { RetryIcon } from './icons';
 import { age, num, utc, when, words, NONE } from './format';
@@ -93,7 +93,7 @@ export function Panel({
         </Typography>
         {aside}
       </Stack>
-      <Box sx={flush ? { minWidth: 0 } : { px: 2, pb: 2, flexGrow: 1, minWidth: 0 }}>{children}</Box>
+      <Box sx={flush ? { minWidth: 0 } : { px: 2, pb: 2, flexGrow: 1, minWidth: 0, display: 'flex', flexDirection: 'column' }}>{children}</Box>
     </Box>
   );
 }
@@ -151,11 +151,11 @@ export function Kpi({ label, value, unit, note, tone, children, loading, id }: K
           )}
         </Box>
       )}
-      <Box sx={{ mt: 0.75, height: 22 }}>{children}</Box>
+      {children !== undefined && <Box sx={{ mt: 0.75, height: 22 }}>{children}</Box>}
       <Typography
         component="div"
         variant="caption"
-        sx={{ mt: 0.5, color: tones.quiet, minHeight: '1.4em', overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }}
+        sx={{ mt: 'auto', pt: 0.5, color: tones.quiet, minHeight: '1.4em', overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }}
       >
         {note}
       </Typography>
@@ -164,8 +164,11 @@ export function Kpi({ label, value, unit, note, tone, children, loading, id }: K
 }
 
 /** Tiles that share hairlines instead of standing apart. */
-export function KpiStrip({ children, min = 178 }: { children: ReactNode; min?: number }) {
+export function KpiStrip({ children }: { children: ReactNode }) {
   const { tones } = useTheme();
+  const count = Children.count(children);
+  // Whole rows where they can be had, so that no cell of the grid stays empty.
+  const some = count % 4 === 0 ? 4 : count % 3 === 0 ? 3 : count;
   return (
     <Box
       sx={{
@@ -176,7 +179,13 @@ export function KpiStrip({ children, min = 178 }: { children: ReactNode; min?: n
         borderRadius: 1,
         overflow: 'hidden',
         mb: 2,
-        gridTemplateColumns: { xs: 'repeat(2, minmax(0,1fr))', sm: `repeat(auto-fit, minmax(${min}px, 1fr))` },
+        gridTemplateColumns: {
+          xs: 'repeat(2, minmax(0,1fr))',
+          sm: `repeat(${some}, minmax(0,1fr))`,
+          lg: `repeat(${count > 6 ? some : count}, minmax(0,1fr))`,
+          xl: `repeat(${count}, minmax(0,1fr))`,
+        },
+        '& > :last-child:nth-of-type(odd)': { gridColumn: { xs: 'span 2', sm: 'auto' } },
       }}
     >
       {children}

@@ -128,6 +128,7 @@ export function makeTheme(mode: ThemeMode): Theme {
       MuiTableCell: {
         styleOverrides: {
           root: { borderBottom: `1px solid ${t.line}`, padding: '7px 12px', fontSize: '0.8125rem', whiteSpace: 'nowrap' },
+          sizeSmall: { '&:first-of-type': { paddingLeft: 16 }, '&:last-of-type': { paddingRight: 16 } },
           head: { color: t.quiet, fontWeight: 500, fontSize: '0.75rem', background: t.panel, lineHeight: 1.4 },
         },
       },
