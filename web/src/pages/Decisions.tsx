@@ -262,17 +262,25 @@ function TargetBar({ decision }: { decision: T.Decision }) {
 }
 
 function MarketTable({ prices }: { prices: T.Prices }) {
+  const { tones } = useTheme();
   return (
     <DataTable
       label="Market values"
       rows={prices.prices}
       rowKey={(p) => `${p.symbol}@${p.location}`}
       empty={<Empty title="No market values yet">Start a feed, or post ticks to /api/v1/market/ticks.</Empty>}
-      maxHeight={372}
+      maxHeight={396}
       columns={[
-        { head: 'Value of', grow: true, cell: (p) => (p.location ? `${symbolName(p.symbol)}, ${p.location}` : symbolName(p.symbol)) },
+        {
+          head: 'Value of',
+          cell: (p) => (
+            <>
+              {symbolName(p.symbol)}
+              <Box sx={{ fontSize: '0.75rem', color: tones.quiet }}>{[p.location, p.source, p.fallback].filter(Boolean).join(' · ')}</Box>
+            </>
+          ),
+        },
         { head: 'Now', right: true, cell: (p) => priceValue(p.symbol, p.value, p.unit || undefined) },
-        { head: 'Source', cell: (p) => (p.stale ? <State state="stale" label={`${p.source}, stale`} /> : p.source), from: 'xl' },
         { head: 'Received', right: true, cell: (p) => (p.stale ? <State state="stale" label="stale" /> : <Age ns={p.received_at_ns} />) },
       ]}
     />
@@ -332,7 +340,7 @@ export function Decisions() {
             </Loaded>
           )}
         </Panel>
-        <Panel title="Market" flush aside={prices.data && !prices.data.healthy ? <State state="degraded" label="some values stale" /> : undefined}>
+        <Panel title="Market" flush aside={prices.data && prices.data.prices.length > 0 && !prices.data.healthy ? <State state="degraded" label="some values stale" /> : undefined}>
           <Loaded query={prices}>{(p) => <MarketTable prices={p} />}</Loaded>
         </Panel>
       </Grid>

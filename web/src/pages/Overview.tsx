@@ -2,6 +2,8 @@ import { Box, Button, Skeleton, Stack, Tooltip, Typography, useTheme } from '@mu
 import { useMemo } from 'react';
 import { Link, useNavigate } from 'react-router-dom';
 import { api } from '../api/api';
+import { complete } from '../api/complete';
+import { asProblem } from '../api/problem';
 import type * as T from '../api/types.gen';
 import { mergeSeries, seriesKey } from '../state/live';
 import { useAppSelector } from '../state/store';
@@ -68,7 +70,7 @@ function Kpis() {
   const times = done.map((s) => s.total_ns).sort((a, b) => a - b);
   const last = done[0];
   const [lastValue, lastUnit] = last ? span(last.total_ns).split(/ (.*)/) : ['–', ''];
-  const d = decision.data;
+  const d = decision.data?.id ? decision.data : undefined;
 
   return (
     <KpiStrip>
@@ -78,7 +80,7 @@ function Kpis() {
       <Kpi id="btc" label="Bitcoin" value={num(btc?.value)} unit="USD" loading={prices.isLoading} note={<PriceNote price={btc} />} tone={btc?.stale ? 'warn' : undefined}>
         <Spark values={btcPoints.map((x) => x.value)} tone="mine" />
       </Kpi>
-      <Kpi id="hashprice" label="Hashprice" value={num(prices.data?.hashprice_usd_ph_day, 2)} unit="USD/PH·day" loading={prices.isLoading} note="before energy">
+      <Kpi id="hashprice" label="Hashprice" value={num(prices.data?.hashprice_usd_ph_day || undefined, 2)} unit="USD/PH·day" loading={prices.isLoading} note="before energy">
         <Spark values={past.map((x) => x.hashprice_usd_ph_day)} tone="mine" />
       </Kpi>
       <Kpi id="power" label="Site power" value={p.value} unit={p.unit} loading={fleet.isLoading} note={f ? (f.power_budget_w > 0 ? `${percent(share)} of ${power(f.power_budget_w)} budget` : 'no budget set') : ''} tone={share > 1 ? 'bad' : undefined}>
@@ -151,9 +153,13 @@ export const TARGET_LEGEND = [
   { name: 'Idle', tone: 'idle' as const },
 ];
 
+const NO_DECISION = complete<T.Decision>('Decision', {});
+
 function InForce() {
   const query = api.useRecommendationQuery(undefined, { pollingInterval: 5000 });
   const { tones } = useTheme();
+  // Before the first decision there is none to be found, which is no error here.
+  const none = query.error !== undefined && asProblem(query.error).status === 404;
   return (
     <Panel
       title="Decision in force"
@@ -165,7 +171,7 @@ function InForce() {
         )
       }
     >
-      <Loaded query={query}>
+      <Loaded query={none ? { data: NO_DECISION, isLoading: false } : query}>
         {(d) =>
           d.id ? (
             <>

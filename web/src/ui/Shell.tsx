@@ -148,7 +148,7 @@ function MarketStrip() {
   if (!data) return null;
   return (
     <Stack direction="row" sx={{ gap: 2.5, display: { xs: 'none', lg: 'flex' } }}>
-      <Readout label="Market time">{data.market_time_ns ? utc(data.market_time_ns).slice(0, 16) + ' UTC' : '–'}</Readout>
+      {data.market_time_ns > 0 && <Readout label="Market time">{`${utc(data.market_time_ns).slice(0, 16)} UTC`}</Readout>}
       {electricity && <Readout label={electricity.location || 'Electricity'}>{num(electricity.value, 2)} USD/MWh</Readout>}
       {btc && <Readout label="BTC">${num(btc.value)}</Readout>}
     </Stack>

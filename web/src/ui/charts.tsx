@@ -57,9 +57,9 @@ export function Spark({ values, tone }: { values: number[]; tone: keyof Tones })
   const step = Math.max(1, Math.floor(values.length / POINTS_MAX));
   const thin = values.filter((_, i) => i % step === 0 || i === values.length - 1);
   const low = Math.min(...thin);
-  const range = Math.max(...thin) - low || 1;
+  const range = Math.max(...thin) - low;
   const x = (i: number) => ((i / (thin.length - 1)) * 100).toFixed(2);
-  const y = (v: number) => (20 - ((v - low) / range) * 18).toFixed(2);
+  const y = (v: number) => (range > 0 ? 20 - ((v - low) / range) * 18 : 11).toFixed(2);
   const line = thin.map((v, i) => `${x(i)},${y(v)}`).join(' ');
   return (
     <svg viewBox="0 0 100 22" preserveAspectRatio="none" width="100%" height="22" aria-hidden="true" style={{ display: 'block' }}>

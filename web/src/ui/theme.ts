@@ -47,7 +47,7 @@ const LIGHT: Tones = {
   faint: '#5d6b7a',
   accent: '#0b5cad',
   onAccent: '#ffffff',
-  mine: '#b26a06',
+  mine: '#a35f00',
   serve: '#0a7f72',
   idle: '#8a98a8',
   good: '#1a7a4a',
