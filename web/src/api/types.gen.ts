@@ -1,0 +1,1038 @@
+// Generated from spec/proto/hcp.proto by scripts/gen-types.mjs; change the proto, then run `npm run gen`.
+
+export type Role = '' | 'customer' | 'operator' | 'admin' | 'machine';
+export type WorkloadType = '' | 'ai_inference_realtime' | 'ai_inference_batch' | 'model_training' | 'bitcoin_mining';
+export type WorkloadState = '' | 'queued' | 'scheduled' | 'running' | 'paused' | 'completed' | 'failed' | 'cancelled';
+export type DeviceKind = '' | 'gpu' | 'asic' | 'cpu';
+export type DeviceState = '' | 'idle' | 'allocating' | 'active' | 'draining' | 'maintenance' | 'device_failed';
+export type Mode = '' | 'serve' | 'fill' | 'off' | 'safe';
+export type AllocationState = '' | 'reserved' | 'switching' | 'held' | 'releasing' | 'released' | 'refused';
+
+export type Empty = Record<string, never>;
+
+export interface Problem {
+  code: string;
+  field: string;
+  detail: string;
+}
+
+export interface Principal {
+  user_id: string;
+  customer_id: string;
+  email: string;
+  role: Role;
+  rate_per_min: number;
+}
+
+export interface Envelope {
+  type: number;
+  body: string;
+  id: string;
+  sender: string;
+  seq: number;
+  bus_offset: number;
+  at_ns: number;
+  deadline_ns: number;
+  idempotency_key: string;
+  principal?: Principal;
+  trace_hi: number;
+  trace_lo: number;
+  span: number;
+  key: string;
+  target: string;
+}
+
+export interface Batch {
+  inputs: Envelope[];
+}
+
+export interface BatchEvents {
+  events: Envelope[];
+}
+
+export interface Tick {
+  symbol: string;
+  location: string;
+  value: number;
+  observed_at_ns: number;
+  interval_start_ns: number;
+  interval_s: number;
+  source: string;
+  sent_at_ns: number;
+}
+
+export interface Ticks {
+  ticks: Tick[];
+}
+
+export interface TicksResult {
+  accepted: number;
+  rejected: number;
+  problems: Problem[];
+}
+
+export interface MarketMoved {
+  ticks: Tick[];
+  market_time_ns: number;
+}
+
+export type PricesGet = Record<string, never>;
+
+export interface Price {
+  symbol: string;
+  location: string;
+  value: number;
+  unit: string;
+  source: string;
+  observed_at_ns: number;
+  received_at_ns: number;
+  stale: boolean;
+  fallback: string;
+}
+
+export interface Prices {
+  prices: Price[];
+  market_time_ns: number;
+  hashprice_usd_ph_day: number;
+  healthy: boolean;
+}
+
+export interface PriceHistoryGet {
+  symbol: string;
+  location: string;
+  limit: number;
+}
+
+export interface PricePoint {
+  at_ns: number;
+  value: number;
+}
+
+export interface PriceHistory {
+  symbol: string;
+  location: string;
+  unit: string;
+  points: PricePoint[];
+}
+
+export interface ProfitabilityCalculate {
+  electricity_usd_mwh?: number;
+  btc_usd?: number;
+  difficulty?: number;
+  gpu_rate_usd_h?: number;
+  utilisation?: number;
+  device_class: string;
+}
+
+export interface ProfitabilityRow {
+  device_class: string;
+  workload_type: string;
+  revenue_usd_h: number;
+  energy_cost_usd_h: number;
+  wear_usd_h: number;
+  net_usd_h: number;
+  score: number;
+  recommendation: string;
+}
+
+export interface Profitability {
+  rows: ProfitabilityRow[];
+  recommendation: string;
+  market_time_ns: number;
+}
+
+export interface ClassTarget {
+  facility: string;
+  device_class: string;
+  total: number;
+  serve: number;
+  mine: number;
+  idle: number;
+  mine_usd_h: number;
+  serve_usd_h: number;
+  idle_usd_h: number;
+  reason: string;
+}
+
+export interface DecisionOption {
+  name: string;
+  net_usd_h: number;
+  switching_cost_usd: number;
+  chosen: boolean;
+  reason: string;
+  facility: string;
+  device_class: string;
+}
+
+export interface Decision {
+  id: string;
+  decided_at_ns: number;
+  market_time_ns: number;
+  policy: string;
+  trigger: string;
+  changed: boolean;
+  electricity_usd_mwh: number;
+  btc_usd: number;
+  difficulty: number;
+  hashprice_usd_ph_day: number;
+  net_usd_h: number;
+  gain_usd_h: number;
+  switching_cost_usd: number;
+  targets: ClassTarget[];
+  options: DecisionOption[];
+  inputs: Price[];
+  summary: string;
+  realised_switching_ms: number;
+  signal_at_ns: number;
+}
+
+export interface DecisionMade {
+  decision?: Decision;
+}
+
+export type RecommendationGet = Record<string, never>;
+
+export interface DecisionsList {
+  limit: number;
+  cursor: string;
+  changed_only: boolean;
+}
+
+export interface Decisions {
+  decisions: Decision[];
+  next_cursor: string;
+}
+
+export interface DecisionGet {
+  id: string;
+}
+
+export interface PolicySet {
+  strike_usd_mwh?: number;
+  hysteresis?: number;
+  policy: string;
+}
+
+export type PolicyGet = Record<string, never>;
+
+export interface Policy {
+  policy: string;
+  strike_usd_mwh: number;
+  hysteresis: number;
+}
+
+export interface WorkloadSubmit {
+  type: WorkloadType;
+  name: string;
+  model: string;
+  priority: number;
+  device_class: string;
+  device_count: number;
+  memory_gib: number;
+  max_latency_ms: number;
+  duration_s: number;
+  deadline_ns: number;
+  region: string;
+  callback_url: string;
+  customer_id: string;
+}
+
+export interface WorkloadSubmitBatch {
+  workloads: WorkloadSubmit[];
+}
+
+export interface Workload {
+  id: string;
+  customer_id: string;
+  type: WorkloadType;
+  state: WorkloadState;
+  name: string;
+  model: string;
+  priority: number;
+  priority_class: string;
+  device_class: string;
+  device_count: number;
+  memory_gib: number;
+  max_latency_ms: number;
+  duration_s: number;
+  deadline_ns: number;
+  region: string;
+  callback_url: string;
+  created_at_ns: number;
+  started_at_ns: number;
+  finished_at_ns: number;
+  allocation_id: string;
+  device_ids: string[];
+  reason: string;
+  version: number;
+  estimated_cost_micros: number;
+  submitted_by: string;
+}
+
+export interface Workloads {
+  workloads: Workload[];
+  next_cursor: string;
+  index: number;
+}
+
+export interface WorkloadGet {
+  id: string;
+  index: number;
+  wait_ms: number;
+}
+
+export interface WorkloadList {
+  limit: number;
+  cursor: string;
+  state: string;
+  type: string;
+  customer_id: string;
+}
+
+export interface WorkloadCancel {
+  id: string;
+}
+
+export interface WorkloadHistoryGet {
+  id: string;
+}
+
+export interface WorkloadTransition {
+  at_ns: number;
+  from: WorkloadState;
+  to: WorkloadState;
+  reason: string;
+}
+
+export interface WorkloadHistory {
+  transitions: WorkloadTransition[];
+}
+
+export interface WorkloadChanged {
+  workload?: Workload;
+  from: WorkloadState;
+}
+
+export type StatusGet = Record<string, never>;
+
+export interface ServiceHealth {
+  name: string;
+  state: string;
+  detail: string;
+  seen_at_ns: number;
+  batches: number;
+  messages: number;
+  mailbox: number;
+}
+
+export interface Status {
+  version: string;
+  started_at_ns: number;
+  now_ns: number;
+  mode: string;
+  services: ServiceHealth[];
+  workloads_running: number;
+  workloads_queued: number;
+  last_decision_id: string;
+  targets: ClassTarget[];
+  emergency_reason: string;
+  decisions_applied: number;
+  decisions_skipped: number;
+}
+
+export interface EmergencyStop {
+  reason: string;
+}
+
+export interface EmergencyClear {
+  reason: string;
+}
+
+export interface JobEnqueue {
+  workload?: Workload;
+}
+
+export interface JobCancel {
+  workload_id: string;
+  reason: string;
+}
+
+export interface Directive {
+  id: string;
+  decision_id: string;
+  targets: ClassTarget[];
+  emergency_stop: boolean;
+  decided_at_ns: number;
+  signal_at_ns: number;
+}
+
+export interface Place {
+  allocation_id: string;
+  workload?: Workload;
+  device_ids: string[];
+  score: number;
+  explain: string;
+}
+
+export interface Release {
+  allocation_id: string;
+  workload_id: string;
+  reason: string;
+}
+
+export interface JobState {
+  workload_id: string;
+  state: string;
+  reason: string;
+  allocation_id: string;
+  device_ids: string[];
+}
+
+export interface Demand {
+  device_class: string;
+  realtime: number;
+  batch: number;
+  waiting: number;
+}
+
+export interface DemandChanged {
+  demands: Demand[];
+}
+
+export type QueueGet = Record<string, never>;
+
+export interface QueueEntry {
+  workload_id: string;
+  customer_id: string;
+  priority_class: string;
+  position: number;
+  waiting_since_ns: number;
+  eta_ms: number;
+  reason: string;
+}
+
+export interface QueueClass {
+  priority_class: string;
+  waiting: number;
+  wait_target_ms: number;
+  oldest_wait_ms: number;
+}
+
+export interface Queue {
+  classes: QueueClass[];
+  entries: QueueEntry[];
+}
+
+export interface Classify {
+  type_hint: string;
+  size_mb: number;
+  max_latency_ms: number;
+  needs_gpu: boolean;
+  duration_s: number;
+  customer_tier: string;
+}
+
+export interface Classification {
+  type: WorkloadType;
+  priority_class: string;
+  confidence: number;
+  rule: string;
+}
+
+export interface Device {
+  id: string;
+  node_id: string;
+  facility: string;
+  region: string;
+  kind: DeviceKind;
+  device_class: string;
+  state: DeviceState;
+  desired: Mode;
+  commanded: Mode;
+  confirmed: Mode;
+  drifted: boolean;
+  allocation_id: string;
+  workload_id: string;
+  customer_id: string;
+  power_w: number;
+  hash_ths: number;
+  temperature_c: number;
+  utilisation: number;
+  changed_at_ns: number;
+  reason: string;
+  memory_gib: number;
+  health: number;
+  name: string;
+}
+
+export interface DevicesChanged {
+  devices: Device[];
+  node_id: string;
+  action: string;
+}
+
+export interface ResourcesList {
+  limit: number;
+  cursor: string;
+  kind: string;
+  device_class: string;
+  state: string;
+  facility: string;
+  node_id: string;
+}
+
+export interface Resources {
+  devices: Device[];
+  next_cursor: string;
+  total: number;
+}
+
+export interface ResourceGet {
+  id: string;
+}
+
+export interface AvailabilityGet {
+  device_class: string;
+  region: string;
+  count: number;
+}
+
+export interface Availability {
+  available: boolean;
+  classes: ClassCapacity[];
+}
+
+export type FleetGet = Record<string, never>;
+
+export interface ClassCapacity {
+  facility: string;
+  region: string;
+  kind: DeviceKind;
+  device_class: string;
+  total: number;
+  healthy: number;
+  allocated: number;
+  serving: number;
+  filling: number;
+  off: number;
+  drifted: number;
+  power_w: number;
+  hash_ths: number;
+  price_micros_h: number;
+}
+
+export interface Fleet {
+  classes: ClassCapacity[];
+  nodes: number;
+  nodes_connected: number;
+  power_w: number;
+  power_budget_w: number;
+  hash_ths: number;
+}
+
+export interface CapacityChanged {
+  classes: ClassCapacity[];
+}
+
+export type NodesList = Record<string, never>;
+
+export interface Node {
+  id: string;
+  name: string;
+  facility: string;
+  region: string;
+  connected: boolean;
+  seen_at_ns: number;
+  lease_until_ns: number;
+  devices: number;
+  endpoint: string;
+  models: string[];
+  agent_version: string;
+  energy_j: number;
+}
+
+export interface Nodes {
+  nodes: Node[];
+}
+
+export interface EndpointChanged {
+  node_id: string;
+  endpoint: string;
+  models: string[];
+  up: boolean;
+  device_id: string;
+  mode: Mode;
+  region: string;
+}
+
+export interface AllocationChanged {
+  allocation_id: string;
+  workload_id: string;
+  customer_id: string;
+  state: AllocationState;
+  device_ids: string[];
+  device_class: string;
+  node_id: string;
+  at_ns: number;
+  price_micros_h: number;
+  reason: string;
+  type: WorkloadType;
+  switch_id: string;
+}
+
+export interface Metered {
+  deltas: MeterDelta[];
+  node_id: string;
+  facility: string;
+}
+
+export interface MeterDelta {
+  device_class: string;
+  activity: string;
+  allocation_id: string;
+  customer_id: string;
+  energy_j: number;
+  device_ns: number;
+  hashes: number;
+  requests: number;
+  tokens: number;
+  shares_accepted: number;
+  shares_rejected: number;
+  from_ns: number;
+  to_ns: number;
+}
+
+export interface PhaseTime {
+  phase: string;
+  duration_ns: number;
+}
+
+export interface SwitchDone {
+  switch_id: string;
+  decision_id: string;
+  node_id: string;
+  devices: number;
+  to: Mode;
+  ok: boolean;
+  error: string;
+  rolled_back: boolean;
+  phases: PhaseTime[];
+  total_ns: number;
+  signal_at_ns: number;
+  done_at_ns: number;
+  evidence: string;
+  allocation_id: string;
+}
+
+export interface SwitchesList {
+  limit: number;
+}
+
+export interface Switches {
+  switches: SwitchDone[];
+}
+
+export interface AgentDevice {
+  id: string;
+  kind: DeviceKind;
+  device_class: string;
+  memory_gib: number;
+  mode: Mode;
+  name: string;
+}
+
+export interface NodeHello {
+  node_id: string;
+  name: string;
+  facility: string;
+  region: string;
+  endpoint: string;
+  models: string[];
+  devices: AgentDevice[];
+  agent_version: string;
+  boot_id: string;
+}
+
+export interface Meter {
+  device_class: string;
+  activity: string;
+  allocation_id: string;
+  energy_j: number;
+  device_ns: number;
+  hashes: number;
+  requests: number;
+  tokens: number;
+  shares_accepted: number;
+  shares_rejected: number;
+}
+
+export interface DeviceReading {
+  device_id: string;
+  mode: Mode;
+  power_w: number;
+  hash_ths: number;
+  temperature_c: number;
+  utilisation: number;
+  error: string;
+  requests: number;
+}
+
+export interface NodeReport {
+  node_id: string;
+  boot_id: string;
+  at_ns: number;
+  readings: DeviceReading[];
+  meters: Meter[];
+  seq: number;
+}
+
+export interface SwitchItem {
+  device_id: string;
+  to: Mode;
+  allocation_id: string;
+  workload_id: string;
+  model: string;
+  power_cap_w: number;
+}
+
+export interface SwitchCommand {
+  switch_id: string;
+  node_id: string;
+  items: SwitchItem[];
+  deadline_ns: number;
+  signal_at_ns: number;
+}
+
+export interface SwitchReport {
+  switch_id: string;
+  node_id: string;
+  ok: boolean;
+  error: string;
+  rolled_back: boolean;
+  phases: PhaseTime[];
+  readings: DeviceReading[];
+  failed_device_ids: string[];
+  evidence: string;
+  served_at_ns: number;
+}
+
+export interface LocalSwitch {
+  node_id: string;
+  device_id: string;
+  to: Mode;
+  at_ns: number;
+  duration_ns: number;
+  cause: string;
+}
+
+export interface Lease {
+  node_id: string;
+  until_ns: number;
+  ttl_ms: number;
+  may_serve: boolean;
+  may_fill: boolean;
+  power_budget_w: number;
+  number: number;
+}
+
+export interface Welcome {
+  node_id: string;
+  now_ns: number;
+  report_ms: number;
+}
+
+export interface Samples {
+  node_id: string;
+  at_ns: number;
+  readings: DeviceReading[];
+}
+
+export interface AgentUp {
+  hello?: NodeHello;
+  report?: NodeReport;
+  switch_report?: SwitchReport;
+  local_switch?: LocalSwitch;
+  samples?: Samples;
+}
+
+export interface AgentDown {
+  welcome?: Welcome;
+  lease?: Lease;
+  switch_command?: SwitchCommand;
+}
+
+export interface NodeGone {
+  node_id: string;
+  reason: string;
+}
+
+export interface SeriesGet {
+  metric: string;
+  scope: string;
+  key: string;
+  minutes: number;
+}
+
+export interface Series {
+  metric: string;
+  scope: string;
+  key: string;
+  step_s: number;
+  points: PricePoint[];
+}
+
+export interface UsageGet {
+  customer_id: string;
+  month: string;
+}
+
+export interface UsageLine {
+  kind: string;
+  device_class: string;
+  workload_id: string;
+  quantity: number;
+  unit: string;
+  amount_micros: number;
+  energy_j: number;
+  device_ns: number;
+  workload_name: string;
+}
+
+export interface Usage {
+  customer_id: string;
+  month: string;
+  lines: UsageLine[];
+  total_micros: number;
+  currency: string;
+}
+
+export interface RevenueGet {
+  hours: number;
+}
+
+export interface RevenueHour {
+  hour_start_ns: number;
+  ai_micros: number;
+  mining_micros: number;
+  energy_cost_micros: number;
+  energy_j: number;
+  hashes: number;
+  expected_btc: number;
+}
+
+export interface Revenue {
+  hours: RevenueHour[];
+  ai_micros: number;
+  mining_micros: number;
+  energy_cost_micros: number;
+  net_micros: number;
+  energy_j: number;
+  expected_btc: number;
+  shares_accepted: number;
+  shares_rejected: number;
+}
+
+export interface Login {
+  email: string;
+  password: string;
+}
+
+export interface Session {
+  access_token: string;
+  token_type: string;
+  expires_in: number;
+  principal?: Principal;
+  name: string;
+}
+
+export type WhoAmI = Record<string, never>;
+
+export interface ApiKeyCreate {
+  name: string;
+}
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  prefix: string;
+  created_at_ns: number;
+  customer_id: string;
+  secret: string;
+  revoked: boolean;
+}
+
+export type ApiKeyList = Record<string, never>;
+
+export interface ApiKeys {
+  keys: ApiKey[];
+}
+
+export interface ApiKeyRevoke {
+  id: string;
+}
+
+export interface ApiKeyResolve {
+  sha256: string;
+}
+
+export type CustomersList = Record<string, never>;
+
+export interface Customer {
+  id: string;
+  name: string;
+  tier: string;
+  weight: number;
+  rate_per_min: number;
+}
+
+export interface Customers {
+  customers: Customer[];
+}
+
+export type SigningKeyGet = Record<string, never>;
+
+export interface SigningKey {
+  public_pem: string;
+  kid: string;
+}
+
+export interface ReplayGet {
+  service: string;
+  from_batch: number;
+  limit: number;
+}
+
+export interface ReplayReport {
+  service: string;
+  batches: number;
+  messages: number;
+  events: number;
+  identical: boolean;
+  first_difference: number;
+  detail: string;
+}
+
+// '0' number, 's' text or enum, 'b' boolean, otherwise a message; '[' repeated, '?' may be absent.
+export const SHAPES: Record<string, Record<string, string>> = {
+  Empty: {},
+  Problem: { code: 's', field: 's', detail: 's' },
+  Principal: { user_id: 's', customer_id: 's', email: 's', role: 's', rate_per_min: '0' },
+  Envelope: { type: '0', body: 's', id: 's', sender: 's', seq: '0', bus_offset: '0', at_ns: '0', deadline_ns: '0', idempotency_key: 's', principal: '?Principal', trace_hi: '0', trace_lo: '0', span: '0', key: 's', target: 's' },
+  Batch: { inputs: '[Envelope' },
+  BatchEvents: { events: '[Envelope' },
+  Tick: { symbol: 's', location: 's', value: '0', observed_at_ns: '0', interval_start_ns: '0', interval_s: '0', source: 's', sent_at_ns: '0' },
+  Ticks: { ticks: '[Tick' },
+  TicksResult: { accepted: '0', rejected: '0', problems: '[Problem' },
+  MarketMoved: { ticks: '[Tick', market_time_ns: '0' },
+  PricesGet: {},
+  Price: { symbol: 's', location: 's', value: '0', unit: 's', source: 's', observed_at_ns: '0', received_at_ns: '0', stale: 'b', fallback: 's' },
+  Prices: { prices: '[Price', market_time_ns: '0', hashprice_usd_ph_day: '0', healthy: 'b' },
+  PriceHistoryGet: { symbol: 's', location: 's', limit: '0' },
+  PricePoint: { at_ns: '0', value: '0' },
+  PriceHistory: { symbol: 's', location: 's', unit: 's', points: '[PricePoint' },
+  ProfitabilityCalculate: { electricity_usd_mwh: '?0', btc_usd: '?0', difficulty: '?0', gpu_rate_usd_h: '?0', utilisation: '?0', device_class: 's' },
+  ProfitabilityRow: { device_class: 's', workload_type: 's', revenue_usd_h: '0', energy_cost_usd_h: '0', wear_usd_h: '0', net_usd_h: '0', score: '0', recommendation: 's' },
+  Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
+  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's' },
+  DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's' },
+  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0' },
+  DecisionMade: { decision: '?Decision' },
+  RecommendationGet: {},
+  DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
+  Decisions: { decisions: '[Decision', next_cursor: 's' },
+  DecisionGet: { id: 's' },
+  PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's' },
+  PolicyGet: {},
+  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0' },
+  WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's' },
+  WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
+  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's' },
+  Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
+  WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
+  WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
+  WorkloadCancel: { id: 's' },
+  WorkloadHistoryGet: { id: 's' },
+  WorkloadTransition: { at_ns: '0', from: 's', to: 's', reason: 's' },
+  WorkloadHistory: { transitions: '[WorkloadTransition' },
+  WorkloadChanged: { workload: '?Workload', from: 's' },
+  StatusGet: {},
+  ServiceHealth: { name: 's', state: 's', detail: 's', seen_at_ns: '0', batches: '0', messages: '0', mailbox: '0' },
+  Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0' },
+  EmergencyStop: { reason: 's' },
+  EmergencyClear: { reason: 's' },
+  JobEnqueue: { workload: '?Workload' },
+  JobCancel: { workload_id: 's', reason: 's' },
+  Directive: { id: 's', decision_id: 's', targets: '[ClassTarget', emergency_stop: 'b', decided_at_ns: '0', signal_at_ns: '0' },
+  Place: { allocation_id: 's', workload: '?Workload', device_ids: '[s', score: '0', explain: 's' },
+  Release: { allocation_id: 's', workload_id: 's', reason: 's' },
+  JobState: { workload_id: 's', state: 's', reason: 's', allocation_id: 's', device_ids: '[s' },
+  Demand: { device_class: 's', realtime: '0', batch: '0', waiting: '0' },
+  DemandChanged: { demands: '[Demand' },
+  QueueGet: {},
+  QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's' },
+  QueueClass: { priority_class: 's', waiting: '0', wait_target_ms: '0', oldest_wait_ms: '0' },
+  Queue: { classes: '[QueueClass', entries: '[QueueEntry' },
+  Classify: { type_hint: 's', size_mb: '0', max_latency_ms: '0', needs_gpu: 'b', duration_s: '0', customer_tier: 's' },
+  Classification: { type: 's', priority_class: 's', confidence: '0', rule: 's' },
+  Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's' },
+  DevicesChanged: { devices: '[Device', node_id: 's', action: 's' },
+  ResourcesList: { limit: '0', cursor: 's', kind: 's', device_class: 's', state: 's', facility: 's', node_id: 's' },
+  Resources: { devices: '[Device', next_cursor: 's', total: '0' },
+  ResourceGet: { id: 's' },
+  AvailabilityGet: { device_class: 's', region: 's', count: '0' },
+  Availability: { available: 'b', classes: '[ClassCapacity' },
+  FleetGet: {},
+  ClassCapacity: { facility: 's', region: 's', kind: 's', device_class: 's', total: '0', healthy: '0', allocated: '0', serving: '0', filling: '0', off: '0', drifted: '0', power_w: '0', hash_ths: '0', price_micros_h: '0' },
+  Fleet: { classes: '[ClassCapacity', nodes: '0', nodes_connected: '0', power_w: '0', power_budget_w: '0', hash_ths: '0' },
+  CapacityChanged: { classes: '[ClassCapacity' },
+  NodesList: {},
+  Node: { id: 's', name: 's', facility: 's', region: 's', connected: 'b', seen_at_ns: '0', lease_until_ns: '0', devices: '0', endpoint: 's', models: '[s', agent_version: 's', energy_j: '0' },
+  Nodes: { nodes: '[Node' },
+  EndpointChanged: { node_id: 's', endpoint: 's', models: '[s', up: 'b', device_id: 's', mode: 's', region: 's' },
+  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's' },
+  Metered: { deltas: '[MeterDelta', node_id: 's', facility: 's' },
+  MeterDelta: { device_class: 's', activity: 's', allocation_id: 's', customer_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0', from_ns: '0', to_ns: '0' },
+  PhaseTime: { phase: 's', duration_ns: '0' },
+  SwitchDone: { switch_id: 's', decision_id: 's', node_id: 's', devices: '0', to: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', total_ns: '0', signal_at_ns: '0', done_at_ns: '0', evidence: 's', allocation_id: 's' },
+  SwitchesList: { limit: '0' },
+  Switches: { switches: '[SwitchDone' },
+  AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
+  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's' },
+  Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
+  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0' },
+  NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0' },
+  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0' },
+  SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0' },
+  SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0' },
+  LocalSwitch: { node_id: 's', device_id: 's', to: 's', at_ns: '0', duration_ns: '0', cause: 's' },
+  Lease: { node_id: 's', until_ns: '0', ttl_ms: '0', may_serve: 'b', may_fill: 'b', power_budget_w: '0', number: '0' },
+  Welcome: { node_id: 's', now_ns: '0', report_ms: '0' },
+  Samples: { node_id: 's', at_ns: '0', readings: '[DeviceReading' },
+  AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples' },
+  AgentDown: { welcome: '?Welcome', lease: '?Lease', switch_command: '?SwitchCommand' },
+  NodeGone: { node_id: 's', reason: 's' },
+  SeriesGet: { metric: 's', scope: 's', key: 's', minutes: '0' },
+  Series: { metric: 's', scope: 's', key: 's', step_s: '0', points: '[PricePoint' },
+  UsageGet: { customer_id: 's', month: 's' },
+  UsageLine: { kind: 's', device_class: 's', workload_id: 's', quantity: '0', unit: 's', amount_micros: '0', energy_j: '0', device_ns: '0', workload_name: 's' },
+  Usage: { customer_id: 's', month: 's', lines: '[UsageLine', total_micros: '0', currency: 's' },
+  RevenueGet: { hours: '0' },
+  RevenueHour: { hour_start_ns: '0', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', energy_j: '0', hashes: '0', expected_btc: '0' },
+  Revenue: { hours: '[RevenueHour', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', net_micros: '0', energy_j: '0', expected_btc: '0', shares_accepted: '0', shares_rejected: '0' },
+  Login: { email: 's', password: 's' },
+  Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's' },
+  WhoAmI: {},
+  ApiKeyCreate: { name: 's' },
+  ApiKey: { id: 's', name: 's', prefix: 's', created_at_ns: '0', customer_id: 's', secret: 's', revoked: 'b' },
+  ApiKeyList: {},
+  ApiKeys: { keys: '[ApiKey' },
+  ApiKeyRevoke: { id: 's' },
+  ApiKeyResolve: { sha256: 's' },
+  CustomersList: {},
+  Customer: { id: 's', name: 's', tier: 's', weight: '0', rate_per_min: '0' },
+  Customers: { customers: '[Customer' },
+  SigningKeyGet: {},
+  SigningKey: { public_pem: 's', kid: 's' },
+  ReplayGet: { service: 's', from_batch: '0', limit: '0' },
+  ReplayReport: { service: 's', batches: '0', messages: '0', events: '0', identical: 'b', first_difference: '0', detail: 's' },
+};
