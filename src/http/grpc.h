@@ -77,6 +77,13 @@ void grpc_reply(struct grpc_call *call, enum grpc_status status, const char *tex
 int grpc_stream_send(struct grpc_call *call, struct str msg) MUST_CHECK;
 void grpc_stream_finish(struct grpc_call *call, enum grpc_status status, const char *text);
 
+/*
+ * Backpressure of a stream's receiving side: the HTTP/2 window is not opened further until resumed. Messages of the
+ * piece that is being read may still come after grpc_call_pause; none comes from inside grpc_call_resume.
+ */
+void grpc_call_pause(struct grpc_call *call);
+void grpc_call_resume(struct grpc_call *call);
+
 /* ---- client ---- */
 
 struct grpc_client;

@@ -21,10 +21,12 @@ struct grpc_call {
 	const struct grpc_method *method;
 	struct grpc_reader reader;
 	struct loop_timer deadline;
+	struct loop_defer resumed;
+	struct buf pending;   /* came while paused; at most the stream's window */
 	int64_t deadline_ns;
 	struct str msg;       /* unary: the message, in the arena */
 	void *user;
-	bool has_msg, begun, gone, expired, told, ended, reading_over;
+	bool has_msg, begun, gone, expired, told, ended, reading_over, paused, end_seen;
 	enum grpc_status failed; /* the call broke before the handler saw it whole */
 	const char *failed_text;
 };
@@ -81,6 +83,8 @@ static void finish(struct grpc_call *call, enum grpc_status status, const char *
 		text = call->failed_text;
 	}
 	loop_timer_stop(&call->deadline);
+	loop_defer_cancel(&call->resumed);
+	buf_release(&call->pending);
 	grpc_reader_release(&call->reader);
 	call->ended = true;
 	begin(call);
@@ -208,10 +212,8 @@ static void fail(struct grpc_call *call, enum grpc_status status, const char *te
 	tell_gone(call);
 }
 
-static void on_data(struct http_req *req, struct str piece)
+static void read_piece(struct grpc_call *call, struct str piece)
 {
-	struct grpc_call *call = req->user;
-	http_req_consume(req, piece.n);
 	if (call->told || call->ended || call->failed)
 		return;
 	int rc = grpc_reader_feed(&call->reader, piece.p, piece.n, take_message, call);
@@ -225,11 +227,32 @@ static void on_data(struct http_req *req, struct str piece)
 		fail(call, GRPC_INTERNAL, "malformed message prefix");
 }
 
+static void on_data(struct http_req *req, struct str piece)
+{
+	struct grpc_call *call = req->user;
+	if (!call->paused && call->pending.n == 0) {
+		http_req_consume(req, piece.n);
+		read_piece(call, piece);
+		return;
+	}
+	if (call->told || call->ended || call->failed) {
+		http_req_consume(req, piece.n);
+		return;
+	}
+	buf_adds(&call->pending, piece);
+	if (buf_failed(&call->pending))
+		fail(call, GRPC_RESOURCE_EXHAUSTED, "no memory for the message");
+}
+
 static void on_end(struct http_req *req)
 {
 	struct grpc_call *call = req->user;
 	if (call->told || call->ended)
 		return;
+	if (call->paused || call->pending.n > 0) {
+		call->end_seen = true;
+		return;
+	}
 	if (!grpc_reader_at_end(&call->reader)) {
 		fail(call, GRPC_INTERNAL, "the last message is cut short");
 		return;
@@ -248,6 +271,38 @@ static void on_end(struct http_req *req)
 	}
 	call->reading_over = true;
 	call->method->unary(call, call->msg, call->method->arg);
+}
+
+static void on_resumed(struct loop *loop, void *arg)
+{
+	struct grpc_call *call = arg;
+	if (call->paused)
+		return;
+	struct buf own = call->pending;
+	buf_init(&call->pending, 0);
+	if (own.n > 0) {
+		http_req_consume(call->req, own.n);
+		read_piece(call, buf_str(&own));
+	}
+	buf_release(&own);
+	if (call->end_seen && !call->ended && !call->paused) {
+		call->end_seen = false;
+		on_end(call->req);
+	}
+}
+
+void grpc_call_pause(struct grpc_call *call)
+{
+	must(call->method->stream && !call->ended);
+	call->paused = true;
+}
+
+void grpc_call_resume(struct grpc_call *call)
+{
+	must(call->method->stream && !call->ended);
+	call->paused = false;
+	if (call->pending.n > 0 || call->end_seen)
+		loop_defer(call->req->loop, &call->resumed);
 }
 
 static const struct http_body_ops body_ops = { .on_data = on_data, .on_end = on_end };
@@ -297,6 +352,8 @@ static bool on_head(struct http_req *req, void *arg)
 	call->method = m;
 	call->deadline_ns = timeout.p ? loop_now_ns(req->loop) + left_ns : INT64_MAX;
 	grpc_reader_init(&call->reader, g->max_message);
+	buf_init(&call->pending, 0);
+	loop_defer_init(&call->resumed, on_resumed, call);
 	loop_timer_init(&call->deadline, req->loop, on_deadline, call);
 	if (timeout.p)
 		loop_timer_start(&call->deadline, (uint64_t)left_ns / 1000000);

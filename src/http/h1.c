@@ -121,6 +121,11 @@ static int read_headers(struct http_conn *c, struct req *r)
 	size_t hosts = 0;
 	for (size_t i = 0; i < r->pub.n_headers; i++) {
 		struct str name = r->headers[i].name, value = r->headers[i].value;
+		/* The parser lets blanks pass; a proxy before us may read such a name otherwise (RFC 9112 5.1). */
+		if (memchr(name.p, ' ', name.n) || memchr(name.p, '\t', name.n)) {
+			stop_parsing(c, 400, "malformed_request", "a header name holds a blank");
+			return -1;
+		}
 		switch (name.n) {
 		case 4:
 			if (str_ieqz(name, "host")) {

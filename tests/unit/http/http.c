@@ -327,7 +327,7 @@ static void clients_that_leave_are_noticed(void **state)
 struct result {
 	int done, code, status;
 	struct buf body;
-	char text[128];
+	char text[256];
 	int pieces;
 	struct http_client *client;
 };
