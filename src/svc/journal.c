@@ -171,7 +171,8 @@ int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
 	if (!e)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	for (size_t i = 0; i < ctx->n_events; i++)
-		e[i] = (struct bus_entry){ ctx->events[i].seq, ctx->events[i].topic, (uint16_t)svc->def->id, ctx->events[i].bytes };
+		e[i] = (struct bus_entry){ ctx->events[i].seq, ctx->events[i].topic, (uint16_t)svc->def->id,
+			ctx->events[i].bytes };
 	int rc = bus_append(svc->conf.bus, e, ctx->n_events, err);
 	mem_free(e);
 	/* One mark at a time: the next is taken when the bus has synced this one. */
@@ -211,8 +212,10 @@ int journal_republish(struct svc *svc, struct err *err)
 	int rc;
 	if (!svc->conf.bus)
 		return 0;
-	for (rc = db_query(svc->db, &row, err, "SELECT events FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no",
-			   "i", svc->published_batch); rc == 1; rc = db_next(row, err)) {
+	for (rc = db_query(svc->db, &row, err,
+			 "SELECT events FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no", "i",
+			 svc->published_batch);
+		 rc == 1; rc = db_next(row, err)) {
 		int bad = republish_row(svc, db_blob(row, 0), err);
 		if (bad < 0) {
 			db_done(row);

@@ -5,7 +5,8 @@
 #include "services/orchestrator/orchestrator_priv.h"
 
 static const char *const schema[] = {
-	"CREATE TABLE workload(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, state INTEGER NOT NULL, type INTEGER NOT NULL,"
+	"CREATE TABLE workload(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, state INTEGER NOT NULL, type INTEGER NOT "
+	"NULL,"
 	"  ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX workload_customer ON workload(customer_id, id);"
 	"CREATE INDEX workload_active ON workload(state, id) WHERE state < 5;"

@@ -209,8 +209,9 @@ int lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *
 	int rc = 0;
 	while (n == END_BATCH && rc == 0) {
 		struct db_row *row = NULL;
-		rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2",
-			      "zi", after, (int64_t)END_BATCH);
+		rc =
+			db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2",
+				"zi", after, (int64_t)END_BATCH);
 		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 		for (size_t i = 0; i < n && rc == 0; i++) {
 			struct row r;
@@ -236,8 +237,9 @@ int lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err
 	int rc = 0;
 	while (n == END_BATCH && rc == 0) {
 		struct db_row *row = NULL;
-		rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
-			      "zi", after, (int64_t)END_BATCH);
+		rc =
+			db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
+				"zi", after, (int64_t)END_BATCH);
 		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 		for (size_t i = 0; i < n && rc == 0; i++) {
 			struct row r;

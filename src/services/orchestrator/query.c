@@ -44,7 +44,8 @@ static int parse_filter(const struct msg *m, const Hcp__WorkloadList *l, struct 
 		return err_set(err, HCP_EINVAL, "type", "%.32s is no workload type", l->type);
 	f->state = l->state[0] ? (int64_t)s + 1 : 0;
 	f->type = l->type[0] ? (int64_t)t : 0;
-	f->customer = m->principal && m->principal->role == HCP__ROLE__CUSTOMER ? m->principal->customer_id : l->customer_id;
+	f->customer =
+		m->principal && m->principal->role == HCP__ROLE__CUSTOMER ? m->principal->customer_id : l->customer_id;
 	f->cursor = l->cursor[0] ? l->cursor : "~";
 	f->limit = l->limit ? l->limit : LIST_DEFAULT;
 	return 0;
@@ -132,8 +133,9 @@ static int count_states(struct svc_ctx *ctx, Hcp__Status *st, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT state,count(*) FROM workload WHERE state < 5 GROUP BY state", "");
-	     rc == 1; rc = db_next(row, err)) {
+	for (rc =
+			 db_query(svc_db(ctx), &row, err, "SELECT state,count(*) FROM workload WHERE state < 5 GROUP BY state", "");
+		 rc == 1; rc = db_next(row, err)) {
 		if (db_i64(row, 0) == HCP__WORKLOAD_STATE__QUEUED)
 			st->workloads_queued = (int32_t)db_i64(row, 1);
 		else

@@ -89,8 +89,8 @@ static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *cus
 		return 0;
 	if (strlen(m->idempotency_key) > IDEMPOTENCY_KEY_MAX)
 		return err_set(err, HCP_EINVAL, "Idempotency-Key", "longer than %d characters", IDEMPOTENCY_KEY_MAX);
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT digest,workload_id FROM idempotency WHERE customer_id=$1 AND k=$2",
-			  "zz", customer, m->idempotency_key);
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT digest,workload_id FROM idempotency WHERE customer_id=$1 AND k=$2", "zz", customer, m->idempotency_key);
 	if (rc <= 0)
 		return rc;
 	bool same = (uint64_t)db_i64(row, 0) == digest;

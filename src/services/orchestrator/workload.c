@@ -115,7 +115,8 @@ int workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w,
 
 bool workload_visible(const struct msg *m, const Hcp__Workload *w)
 {
-	return !m->principal || m->principal->role != HCP__ROLE__CUSTOMER || !strcmp(m->principal->customer_id, w->customer_id);
+	return !m->principal || m->principal->role != HCP__ROLE__CUSTOMER ||
+		   !strcmp(m->principal->customer_id, w->customer_id);
 }
 
 bool workload_is_final(const Hcp__Workload *w)

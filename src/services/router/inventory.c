@@ -147,8 +147,9 @@ int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		if (!body)
 			return HCP_ENOMEM;
 		hcp__device__pack(d, body);
-		rc = db_run(svc_db(ctx), err, "INSERT INTO device(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body",
-			    "zb", d->id, (struct str){ (char *)body, n });
+		rc = db_run(svc_db(ctx), err,
+			"INSERT INTO device(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body", "zb", d->id,
+			(struct str){ (char *)body, n });
 		if (rc < 0)
 			return rc;
 	}

@@ -90,12 +90,12 @@ int job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, 
 	if (place)
 		hcp__place__pack(place, devices);
 	return db_run(svc_db(ctx), err,
-		      "INSERT INTO job(id,state,again,committed,enqueued_ns,body,place) VALUES($1,$2,$3,$4,$5,$6,$7)"
-		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
-		      " enqueued_ns=excluded.enqueued_ns, body=excluded.body,"
-		      " place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END", "ziiiibb",
-		      j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
-		      (struct str){ (char *)body, n }, (struct str){ (char *)devices, k });
+		"INSERT INTO job(id,state,again,committed,enqueued_ns,body,place) VALUES($1,$2,$3,$4,$5,$6,$7)"
+		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
+		" enqueued_ns=excluded.enqueued_ns, body=excluded.body,"
+		" place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END",
+		"ziiiibb", j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
+		(struct str){ (char *)body, n }, (struct str){ (char *)devices, k });
 }
 
 int job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
@@ -156,8 +156,8 @@ int jobs_load(struct router *r, struct db *db, struct err *err)
 	struct arena a;
 	int rc;
 	arena_init(&a, 4096, 0);
-	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed FROM job ORDER BY n", ""); rc == 1;
-	     rc = db_next(row, err)) {
+	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed FROM job ORDER BY n", "");
+		 rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		int bad = load_row(r, row, &a, err);
 		if (bad < 0) {

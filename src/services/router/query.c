@@ -66,8 +66,11 @@ int on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 	const char *rule = "short work without a latency bound is batch inference";
 	double confidence = 0.6;
 	if (c->size_mb < 0 || c->max_latency_ms < 0 || c->duration_s < 0)
-		return err_set(err, HCP_ERANGE, c->size_mb < 0 ? "size_mb" : c->max_latency_ms < 0 ? "max_latency_ms" : "duration_s",
-			       "must not be negative");
+		return err_set(err, HCP_ERANGE,
+			c->size_mb < 0          ? "size_mb"
+			: c->max_latency_ms < 0 ? "max_latency_ms"
+									: "duration_s",
+			"must not be negative");
 	if (c->type_hint[0] && workload_type_parse(str_of(c->type_hint), &t) == 0) {
 		rule = "the type was given";
 		confidence = 1;

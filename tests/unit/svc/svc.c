@@ -49,14 +49,16 @@ static int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 static int on_changed(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__WorkloadChanged *ev = (const Hcp__WorkloadChanged *)m->body;
-	return db_run(svc_db(ctx), err, "INSERT INTO seen(id,times) VALUES($1,1) ON CONFLICT(id) DO UPDATE SET times=times+1",
-		      "z", ev->workload->id);
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO seen(id,times) VALUES($1,1) ON CONFLICT(id) DO UPDATE SET times=times+1", "z", ev->workload->id);
 }
 
 static const struct svc_handler submit_handlers[] = { { MSG_WORKLOAD_SUBMIT, on_submit, false }, { 0 } };
 static const struct svc_handler count_handlers[] = { { MSG_WORKLOAD_CHANGED, on_changed, false }, { 0 } };
-static const struct svc_def submit_def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, NULL, 0, false };
-static const struct svc_def count_def = { SVC_BILLING, count_schema, count_handlers, plain_open, mem_free, NULL, 0, false };
+static const struct svc_def submit_def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, NULL,
+	0, false };
+static const struct svc_def count_def = { SVC_BILLING, count_schema, count_handlers, plain_open, mem_free, NULL, 0,
+	false };
 
 struct answers {
 	int ok, problems;
