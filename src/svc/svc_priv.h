@@ -61,6 +61,7 @@ struct svc {
 	uint64_t inbox_stored[SVC_COUNT];
 	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
 	int64_t sent_batch;
+	int64_t journal_bytes;   /* about; stored at each prune check */
 	int64_t published_batch; /* the bus has all events up to it on the disk */
 	atomic_uint_fast64_t bus_synced;
 	int64_t wake_ns, periodic_ns;
@@ -73,7 +74,10 @@ struct svc {
 	struct svc_stats stats;
 };
 
-enum { SVC_POISON_TRIES = 3, SVC_JOURNAL_KEEP = 2000000, SVC_PRUNE_EVERY = 1000 };
+enum { SVC_POISON_TRIES = 3, SVC_PRUNE_EVERY = 256 };
+
+/* Inputs and events kept for replay, per service; the oldest go first. */
+#define SVC_JOURNAL_BYTES (INT64_C(256) << 20)
 
 /* journal.c: the journal and outbox of a service, in its own database. */
 extern const char *const journal_schema;
