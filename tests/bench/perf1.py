@@ -6,9 +6,12 @@ the node stops mining, opens its gate and serves an embedding; the node tells wh
 """
 import argparse
 import json
+import sys
 import time
+from pathlib import Path
 
-from platform_bench import Live, Platform, free_port, quantile
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from hcp_platform import Live, Platform, free_port, quantile  # noqa: E402
 
 CLASS = "CPU2"
 BASE = [("electricity_rt", "HB_WEST", 30.0), ("btc_usd", "", 60000.0), ("difficulty", "", 80e12),

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """PERF-14: memory of the whole platform in its default run, and the time from start to the first decision."""
 import json
+import sys
 import time
+from pathlib import Path
 
-from platform_bench import MODEL, Platform, family, free_port, rss_mib
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from hcp_platform import MODEL, Platform, family, free_port, rss_mib  # noqa: E402
 
 SETTLE_S = 20
 

@@ -8,8 +8,11 @@ import argparse
 import json
 import re
 import subprocess
+import sys
+from pathlib import Path
 
-from platform_bench import Platform
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from hcp_platform import Platform  # noqa: E402
 
 SECONDS, CONNECTIONS = 8, 64
 POST_LUA = """

@@ -1,4 +1,4 @@
-"""Starts the real programs for a bench in a state folder of their own, and talks to them."""
+"""Starts the real programs in a state folder of their own and talks to them; for tests and benches."""
 import base64
 import http.client
 import json
@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(os.environ.get("HCP_BUILD", ROOT / "build")) / "src/cmd"
 MODEL = Path(os.environ.get("HCP_MODEL", ROOT / "var/models/all-MiniLM-L6-v2"))
 START_S, STOP_S = 20, 15
@@ -20,9 +20,10 @@ START_S, STOP_S = 20, 15
 
 class Platform:
     def __init__(self):
-        self.dir = tempfile.TemporaryDirectory(prefix="hcp-bench-")
+        self.dir = tempfile.TemporaryDirectory(prefix="hcp-run-")
         self.state = Path(self.dir.name)
-        self.children = []
+        self.children = []  # (name, process) in the order of their start
+        self.commands = {}  # process id -> (name, args), to start it again
         self.port = self.mesh = 0
         self.token = ""
 
@@ -46,10 +47,24 @@ class Platform:
         log = open(self.state / f"{args[0] if name == 'hcp-sim' else name}.log", "ab")
         child = subprocess.Popen([str(BIN / name), *map(str, args)], stdout=subprocess.PIPE, stderr=log, text=True)
         self.children.append((name, child))
+        self.commands[child.pid] = (name, args)
         return child
 
+    def kill(self, child):
+        """kill -9, and wait until it is gone."""
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        self.children = [(n, c) for n, c in self.children if c is not child]
+
+    def again(self, child):
+        """The same program with the same arguments, after kill."""
+        name, args = self.commands.pop(child.pid)
+        return self.hcpd() if name == "hcpd" else self.start(name, *args)
+
     def hcpd(self, *args):
-        child = self.start("hcpd", "--state", self.state, "--port", 0, "--mesh-port", 0, *args)
+        """Ports are chosen at the first start and kept, so that everyone finds it again."""
+        child = self.start("hcpd", "--state", self.state, "--port", self.port, "--mesh-port", self.mesh, *args)
         line = child.stdout.readline()
         found = re.search(r"ready http://[\d.]+:(\d+) mesh [\d.]+:(\d+)", line)
         if not found:
