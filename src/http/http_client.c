@@ -370,7 +370,16 @@ static int conn_open(struct http_client *client, struct origin *o, struct http_c
 	loop_timer_init(&k->idle, client->loop, on_idle, k);
 	struct stream_conf sc = { .ops = &conn_ops, .arg = k, .tls = o->tls ? client->tls : NULL,
 		.connect_timeout_ms = client->conf.connect_timeout_ms, .max_queue = SIZE_MAX };
-	int rc = stream_connect(client->loop, o->host, o->port, &sc, &k->stream, err);
+	char path[128];
+	const char *host = o->host;
+	if (client->conf.unix_path) {
+		if ((size_t)snprintf(path, sizeof(path), "unix:%s", client->conf.unix_path) >= sizeof(path)) {
+			mem_free(k);
+			return err_set(err, HCP_ERANGE, "unix_path", "must be shorter than %zu bytes", sizeof(path) - 5);
+		}
+		host = path;
+	}
+	int rc = stream_connect(client->loop, host, o->port, &sc, &k->stream, err);
 	if (rc < 0) {
 		mem_free(k);
 		return rc;
