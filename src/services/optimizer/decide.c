@@ -133,6 +133,14 @@ static double switch_cost_usd(const struct optimizer *o, const struct policy_cla
 	return ms / 3.6e6 * (best + energy);
 }
 
+double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls)
+{
+	for (size_t i = 0; i < o->conf.n_credits; i++)
+		if (strcmp(o->conf.credit[i].device_class, cls->name) == 0)
+			return o->conf.credit[i].fill_usd_h;
+	return 0;
+}
+
 static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct profit_market *pm, int64_t market_ns,
 		     struct err *err)
 {
@@ -148,7 +156,7 @@ static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct
 		if (rc < 0)
 			return rc;
 		c->can[POLICY_MINE] = true;
-		c->net_usd_h[POLICY_MINE] = row.net_usd_h;
+		c->net_usd_h[POLICY_MINE] = row.net_usd_h + fill_credit_usd_h(o, c->cls);
 	}
 	if (class_serves(c->cls)) {
 		r->revenue_rate_usd_h = serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);

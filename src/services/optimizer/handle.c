@@ -42,6 +42,10 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 		if (!(f->pool_fee <= 1))
 			return err_set(err, HCP_ERANGE, "pool_fee", "facility %.40s: must be at most 1", f->facility);
 	}
+	for (size_t i = 0; i < o->conf.n_credits; i++)
+		if (!(o->conf.credit[i].fill_usd_h >= 0 && o->conf.credit[i].fill_usd_h <= 1000))
+			return err_set(err, HCP_ERANGE, "fill_usd_h", "must be 0 to 1000 USD/h for %.32s",
+				o->conf.credit[i].device_class);
 	const struct policy_vt *vt = policy_find(str_of(o->conf.policy ? o->conf.policy : "threshold"));
 	if (!vt)
 		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.40s", o->conf.policy);

@@ -73,6 +73,23 @@ static int add_price(const struct optimizer *o, struct arena *a, Hcp__Decision *
 	return pb_push(a, &d->n_inputs, &d->inputs, price_of(o, a, symbol, location, r));
 }
 
+static int add_credit(const struct optimizer *o, struct arena *a, Hcp__Decision *d, const struct device_class *cls)
+{
+	double credit = fill_credit_usd_h(o, cls);
+	if (credit == 0)
+		return 0;
+	Hcp__Price *p = arena_alloc(a, sizeof(*p));
+	if (!p)
+		return HCP_ENOMEM;
+	hcp__price__init(p);
+	p->symbol = "fill_credit";
+	p->location = cls->name;
+	p->value = credit;
+	p->unit = "USD/h";
+	p->source = "settings";
+	return pb_push(a, &d->n_inputs, &d->inputs, p);
+}
+
 static int add_inputs(const struct optimizer *o, struct arena *a, Hcp__Decision *d, const struct plan *p)
 {
 	static const enum symbol global[] = { SYMBOL_BTC_USD, SYMBOL_DIFFICULTY, SYMBOL_FEES, SYMBOL_HEIGHT };
@@ -85,6 +102,8 @@ static int add_inputs(const struct optimizer *o, struct arena *a, Hcp__Decision 
 		struct market_reading r = market_read(&o->market, (enum market_quantity)global[i], 0, p->market_ns);
 		rc = add_price(o, a, d, global[i], "", &r);
 	}
+	for (size_t i = 0; rc == 0 && i < p->n_rows; i++)
+		rc = add_credit(o, a, d, p->row[i].in.cls);
 	for (size_t i = 0; rc == 0 && i < p->n_rows; i++) {
 		const struct device_class *cls = p->row[i].in.cls;
 		struct market_reading r;

@@ -14,10 +14,21 @@ struct optimizer_facility {
 	double pool_fee;      /* 0..1; negative: OPTIMIZER_POOL_FEE */
 };
 
+/*
+ * What filler work of a class is worth to the operator beyond the coins it mines: heat that is used, load that must
+ * run, a node kept busy to show that it works. Added to the net of mining and shown among a decision's inputs.
+ */
+struct optimizer_credit {
+	const char *device_class; /* borrowed */
+	double fill_usd_h;        /* per device, 0..1000 */
+};
+
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct optimizer_conf {
 	const struct optimizer_facility *facility; /* borrowed */
 	size_t n_facilities;
+	const struct optimizer_credit *credit; /* borrowed */
+	size_t n_credits;
 	int64_t horizon_ns;   /* for which present prices are expected to hold; 0: 15 minutes, as the orchestrator's */
 	double utilisation;   /* share of a served device's time that is sold, 0..1; 0: OPTIMIZER_UTILISATION */
 	const char *policy;   /* of a new database; NULL: "threshold" */

@@ -155,6 +155,7 @@ struct profit_market terms_market(const struct optimizer *o, const struct facili
 /* USD an hour of a served device of this class is sold for: the live rate, else the fleet's price, else the list's. */
 double serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
 			int64_t market_ns);
+double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls);
 bool class_serves(const struct device_class *cls);
 /* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
 int decide(struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
