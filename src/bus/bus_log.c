@@ -380,6 +380,11 @@ int bus_sync(struct bus *bus, uint64_t *ret, struct err *err)
 	return 0;
 }
 
+bool bus_is_durable(const struct bus *bus)
+{
+	return bus->dir != NULL;
+}
+
 uint64_t bus_end(struct bus *bus)
 {
 	pthread_mutex_lock(&bus->lock);

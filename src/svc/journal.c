@@ -43,6 +43,8 @@ static int load_meta(struct svc *svc, struct err *err)
 			svc->journal_bytes = v;
 		} else if (str_eqz(k, "published")) {
 			svc->published_batch = v;
+			if (svc->appended_batch < v)
+				svc->appended_batch = v;
 		}
 	}
 	if (rc < 0 || known)
@@ -191,6 +193,16 @@ int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 	return rc < 0 ? err_set(err, rc, "journal", "%s", err && err->text[0] ? err->text : err_name(rc)) : 0;
 }
 
+/* One mark at a time: the next is taken when the bus has synced this one. */
+static void mark_appended(struct svc *svc)
+{
+	svc->appended_batch = svc->batch_no;
+	if (!svc->sent_offset) {
+		svc->sent_offset = bus_end(svc->conf.bus) - 1;
+		svc->sent_batch = svc->batch_no;
+	}
+}
+
 int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
 {
 	if (!svc->conf.bus)
@@ -203,11 +215,8 @@ int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
 			ctx->events[i].bytes };
 	int rc = bus_append(svc->conf.bus, e, ctx->n_events, err);
 	mem_free(e);
-	/* One mark at a time: the next is taken when the bus has synced this one. */
-	if (rc == 0 && !svc->sent_offset) {
-		svc->sent_offset = bus_end(svc->conf.bus) - 1;
-		svc->sent_batch = svc->batch_no;
-	}
+	if (rc == 0)
+		mark_appended(svc);
 	return rc;
 }
 
@@ -238,11 +247,11 @@ int journal_republish(struct svc *svc, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	if (!svc->conf.bus)
+	if (!svc->conf.bus || svc->appended_batch == svc->batch_no)
 		return 0;
 	for (rc = db_query(svc->db, &row, err,
 			 "SELECT events FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no", "i",
-			 svc->published_batch);
+			 svc->appended_batch);
 		 rc == 1; rc = db_next(row, err)) {
 		int bad = republish_row(svc, db_blob(row, 0), err);
 		if (bad < 0) {
@@ -250,9 +259,16 @@ int journal_republish(struct svc *svc, struct err *err)
 			return bad;
 		}
 	}
-	if (rc == 0) {
-		svc->sent_offset = bus_end(svc->conf.bus) - 1;
-		svc->sent_batch = svc->batch_no;
-	}
+	if (rc == 0)
+		mark_appended(svc);
 	return rc;
+}
+
+void journal_settle(struct svc *svc)
+{
+	if (!svc->conf.bus || !bus_is_durable(svc->conf.bus) || svc->published_batch == svc->batch_no ||
+		svc->appended_batch != svc->batch_no)
+		return;
+	if (bus_sync(svc->conf.bus, NULL, NULL) == 0 && meta_set(svc, "published", svc->batch_no, NULL) == 0)
+		svc->published_batch = svc->batch_no;
 }
