@@ -1,0 +1,212 @@
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/timefmt.h"
+#include "loop/loop.h"
+#include "os/clock.h"
+#include "sim/market_feed.h"
+#include "sim/mesh_link.h"
+#include "sim/opts.h"
+#include "sim/pool_server.h"
+#include "sim/program.h"
+#include "sim/replay_files.h"
+
+enum { EXIT_USAGE = 2, HOST_MAX = 256 };
+
+struct subcommand {
+	const char *name, *about;
+	int (*run)(int argc, char **argv);
+};
+
+/* 0: go on; 1: help was shown; -1: wrong usage was told. */
+static int read_options(const char *name, const struct opt *table, int argc, char **argv)
+{
+	struct err err = { 0 };
+	int rc = opts_parse(table, argc, argv, &err);
+	if (rc == 1) {
+		struct buf text;
+		buf_init(&text, 0);
+		opts_help(table, &text);
+		printf("hcp-sim %s\n%s", name, buf_str(&text).p);
+		buf_release(&text);
+		return 1;
+	}
+	if (rc < 0)
+		fprintf(stderr, "hcp-sim %s: %s: %s\n", name, err.field, err.text);
+	return rc < 0 ? -1 : 0;
+}
+
+static int fail(const char *component, const struct err *err)
+{
+	log_error(component, "%s%s%s", err->field, err->field[0] ? ": " : "", err->text);
+	return 1;
+}
+
+/* ---- pool ---- */
+
+static int run_pool(int argc, char **argv)
+{
+	int64_t port = 3333, http = -1, job_s = 30, block_s = 600, height = 870000, nbits = 0x1703a30c;
+	uint64_t seed = 1, accepted, rejected;
+	double difficulty = 0.05;
+	const char *share_log = NULL, *level = "info", *host = "127.0.0.1";
+	const struct opt table[] = {
+		{ "port", OPT_I64, &port, 0, 65535, "N", "Stratum port on loopback; 0: any free one (3333)" },
+		{ "host", OPT_TEXT, &host, 0, 0, "ADDRESS", "address to listen on (127.0.0.1)" },
+		{ "http", OPT_I64, &http, 0, 65535, "N", "port of GET /stats; 0: any free one (none)" },
+		{ "difficulty", OPT_DOUBLE, &difficulty, 1e-9, 1e15, "D", "of a share: D * 2^32 hashes on average (0.05)" },
+		{ "job-s", OPT_I64, &job_s, 1, 3600, "S", "a new job so often (30)" },
+		{ "block-s", OPT_I64, &block_s, 0, 86400, "S", "somebody else's block so often, on average; 0: never (600)" },
+		{ "height", OPT_I64, &height, 1, 100000000, "N", "of the first block (870000)" },
+		{ "nbits", OPT_I64, &nbits, 1, 0x20ffffff, "N", "compact target of the chain (0x1703a30c)" },
+		{ "seed", OPT_U64, &seed, 0, 0, "N", "of the chain's contents (1)" },
+		{ "share-log", OPT_TEXT, &share_log, 0, 0, "FILE", "append a JSON line per accepted share" },
+		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
+		{ NULL },
+	};
+	struct program p;
+	struct pool_server *server = NULL;
+	struct err err = { 0 };
+	int rc = read_options("pool", table, argc, argv);
+	if (rc)
+		return rc < 0 ? EXIT_USAGE : 0;
+	if (program_init(&p, level, &err) < 0)
+		return fail("pool", &err);
+	struct pool_server_conf conf = { .host = host, .port = (uint16_t)port, .http = http >= 0,
+		.http_port = (uint16_t)(http > 0 ? http : 0), .difficulty = difficulty, .job_s = (uint32_t)job_s,
+		.block_s = (uint32_t)block_s, .nbits = (uint32_t)nbits, .height = (uint64_t)height, .seed = seed,
+		.share_log = share_log };
+	rc = pool_server_new(p.loop, &conf, &server, &err);
+	if (rc == 0) {
+		log_info("pool", "stratum on port %u, difficulty %g", pool_server_port(server), difficulty);
+		if (conf.http)
+			log_info("pool", "statistics on http port %u", pool_server_http_port(server));
+		program_run(&p);
+		pool_server_totals(server, &accepted, &rejected);
+		log_info("pool", "ends: %" PRIu64 " shares accepted, %" PRIu64 " refused", accepted, rejected);
+	} else {
+		fail("pool", &err);
+	}
+	pool_server_free(server);
+	program_release(&p);
+	return rc < 0;
+}
+
+/* ---- market ---- */
+
+struct market_run {
+	struct program program;
+	int code;
+};
+
+static void on_market_end(void *arg, int code)
+{
+	struct market_run *run = arg;
+	run->code = code;
+	loop_stop(run->program.loop);
+}
+
+static void run_feed(struct market_run *run, const struct market_feed_conf *conf)
+{
+	struct market_feed *feed = NULL;
+	struct err err = { 0 };
+	char at[TIMEFMT_MAX];
+	run->code = market_feed_new(run->program.loop, conf, &feed, &err);
+	if (run->code < 0) {
+		fail("market", &err);
+		return;
+	}
+	log_info("market", "%s from %s, speed %g", conf->replay ? "replay" : "simulated market",
+		timefmt_format(at, conf->from_ns), conf->speed);
+	program_run(&run->program);
+	const struct market_feed_stats *s = market_feed_stats(feed);
+	log_info("market", "ends at market time %s: %" PRIu64 " ticks in %" PRIu64 " requests sent, %" PRIu64 " accepted, %"
+		PRIu64 " refused, %" PRIu64 " failures", timefmt_format(at, market_feed_now_ns(feed)), s->sent, s->requests,
+		s->accepted, s->rejected, s->failed);
+	market_feed_free(feed);
+}
+
+static int load_source(struct market_feed_conf *conf, const char *data, int64_t to_ns, uint64_t seed,
+	const char *location, struct replay *replay, struct synth *synth, struct err *err)
+{
+	if (!data) {
+		int64_t step_s = conf->speed < 1 ? 1 : conf->speed > 300 ? 300 : (int64_t)conf->speed;
+		conf->synth = synth;
+		return synth_init(synth, seed, conf->from_ns, step_s, location, err);
+	}
+	replay_init(replay, conf->from_ns, to_ns);
+	conf->replay = replay;
+	int rc = replay_load_dir(replay, data, location, err);
+	if (rc == 0)
+		log_info("market", "%zu values of %zu series, %zu empty fields passed over", replay->n, replay->n_series,
+			replay->skipped);
+	return rc;
+}
+
+static int run_market(int argc, char **argv)
+{
+	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *data = NULL, *location = "HB_WEST", *level = "info";
+	int64_t from_ns = INT64_MIN, to_ns = INT64_MAX / 4;
+	uint64_t seed = 1;
+	double speed = 60;
+	bool once = false, again = false;
+	const struct opt table[] = {
+		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port (127.0.0.1:8443)" },
+		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines" },
+		{ "data", OPT_TEXT, &data, 0, 0, "DIR", "replay the recorded market in this folder" },
+		{ "seed", OPT_U64, &seed, 0, 0, "N", "of the simulated market, where no data is given (1)" },
+		{ "from", OPT_TIME, &from_ns, 0, 0, "TIME", "market time at the start (replay: 2021-02-10; else: now)" },
+		{ "to", OPT_TIME, &to_ns, 0, 0, "TIME", "end of the replay (end of the data)" },
+		{ "speed", OPT_DOUBLE, &speed, 1e-3, 1e6, "X", "market seconds per second (60)" },
+		{ "location", OPT_TEXT, &location, 0, 0, "POINTS", "settlement points, separated by commas (HB_WEST)" },
+		{ "once", OPT_SWITCH, &once, 0, 0, NULL, "send the state at --from and end" },
+		{ "loop", OPT_SWITCH, &again, 0, 0, NULL, "start over at the end of the replay" },
+		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
+		{ NULL },
+	};
+	char host[HOST_MAX], token[MESH_LINK_TOKEN_MAX];
+	struct market_run run = { .code = HCP_EINVAL };
+	struct replay replay = { 0 };
+	struct synth synth;
+	struct err err = { 0 };
+	int rc = read_options("market", table, argc, argv);
+	if (rc)
+		return rc < 0 ? EXIT_USAGE : 0;
+	if (from_ns == INT64_MIN)
+		from_ns = data ? INT64_C(1612915200) * 1000000000 : clock_wall_ns();
+	struct market_feed_conf conf = { .host = host, .token = token, .from_ns = from_ns, .speed = speed, .once = once,
+		.loop = again, .on_end = on_market_end, .arg = &run };
+	if (program_init(&run.program, level, &err) < 0)
+		return fail("market", &err);
+	if (opts_host_port(mesh, host, sizeof(host), &conf.port, &err) < 0 || mesh_link_token(token_file, token, &err) < 0 ||
+	    load_source(&conf, data, to_ns, seed, location, &replay, &synth, &err) < 0)
+		fail("market", &err);
+	else
+		run_feed(&run, &conf);
+	replay_release(&replay);
+	program_release(&run.program);
+	return run.code < 0;
+}
+
+static const struct subcommand subcommands[] = {
+	{ "market", "feed a recorded or simulated market to the optimizer", run_market },
+	{ "pool", "Stratum V1 pool that checks every share", run_pool },
+};
+
+int main(int argc, char **argv)
+{
+	for (size_t i = 0; argc > 1 && i < sizeof(subcommands) / sizeof(subcommands[0]); i++) {
+		if (!strcmp(argv[1], subcommands[i].name))
+			return subcommands[i].run(argc - 2, argv + 2);
+	}
+	bool help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"));
+	FILE *out = help ? stdout : stderr;
+	fprintf(out, "usage: hcp-sim COMMAND [options]; hcp-sim COMMAND --help\n");
+	for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)
+		fprintf(out, "  %-8s %s\n", subcommands[i].name, subcommands[i].about);
+	return help ? 0 : EXIT_USAGE;
+}
