@@ -5,7 +5,16 @@
 #include "base/num.h"
 #include "base/str.h"
 
-enum option_kind { KIND_TEXT, KIND_PORT, KIND_THREADS, KIND_SERVICES, KIND_SERVICE, KIND_PEER, KIND_NO_DURABLE, KIND_ACTION };
+enum option_kind {
+	KIND_TEXT,
+	KIND_PORT,
+	KIND_THREADS,
+	KIND_SERVICES,
+	KIND_SERVICE,
+	KIND_PEER,
+	KIND_NO_DURABLE,
+	KIND_ACTION
+};
 
 static const struct option_row {
 	const char *name, *value, *help;
@@ -78,7 +87,8 @@ static int parse_peer(struct str text, struct options *o, struct err *err)
 	struct option_peer *p = &o->peers[o->n_peers];
 	struct str rest = text, names = str_split(&rest, '=');
 	const char *colon = rest.p ? memrchr(rest.p, ':', rest.n) : NULL;
-	if (!colon || str_copy(p->host, sizeof(p->host), (struct str){ rest.p, (size_t)(colon - rest.p) }) < 0 || !p->host[0])
+	if (!colon || str_copy(p->host, sizeof(p->host), (struct str){ rest.p, (size_t)(colon - rest.p) }) < 0 ||
+		!p->host[0])
 		return err_set(err, HCP_EINVAL, "--peer", "must be SERVICE[,SERVICE]=HOST:PORT");
 	int rc = parse_port((struct str){ colon + 1, rest.n - (size_t)(colon + 1 - rest.p) }, "--peer", &p->port, err);
 	if (rc == 0)
@@ -131,7 +141,8 @@ static int check(struct options *o, struct err *err)
 			return err_set(err, HCP_EINVAL, "--service", "name the service to replay");
 	}
 	if (!o->cert_file[0] != !o->key_file[0])
-		return err_set(err, HCP_EINVAL, o->cert_file[0] ? "--tls-key" : "--tls-cert", "certificate and key go together");
+		return err_set(
+			err, HCP_EINVAL, o->cert_file[0] ? "--tls-key" : "--tls-cert", "certificate and key go together");
 	for (int i = 0; i < o->n_peers; i++)
 		if (o->peers[i].services & o->services)
 			return err_set(err, HCP_ECONFLICT, "--peer", "a service cannot run here and there; use --services");

@@ -82,7 +82,8 @@ static void set_device(struct endpoint *n, const char *id, bool up, bool serving
 		return;
 	}
 	if (i == n->n_devices) {
-		struct endpoint_device *more = i < ENDPOINT_DEVICES_MAX ? mem_realloc(n->devices, (i + 1) * sizeof(*more)) : NULL;
+		struct endpoint_device *more =
+			i < ENDPOINT_DEVICES_MAX ? mem_realloc(n->devices, (i + 1) * sizeof(*more)) : NULL;
 		if (!more)
 			return;
 		n->devices = more;
@@ -148,7 +149,8 @@ static bool is_serving(const struct endpoint *n)
 /* Would the breaker let a call through? Without taking its one trial. */
 static bool is_open(const struct endpoint *n, int64_t now_ns)
 {
-	return n->breaker.state == BREAKER_HALF_OPEN || (n->breaker.state == BREAKER_OPEN && now_ns < n->breaker.open_until_ns);
+	return n->breaker.state == BREAKER_HALF_OPEN ||
+		   (n->breaker.state == BREAKER_OPEN && now_ns < n->breaker.open_until_ns);
 }
 
 static bool better(const struct endpoint *a, const struct endpoint *b)

@@ -81,8 +81,8 @@ int gw_ask(struct gw_loop *gl, struct msg *m, uint32_t deadline_ms, gw_reply_fn 
 
 /* ---- answers ---- */
 
-static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501, 502,
-					   503, 504, 101, 0 };
+static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501,
+	502, 503, 504, 101, 0 };
 static const int64_t bucket_us[GW_BUCKETS] = { 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000,
 					       1000000, INT64_MAX };
 

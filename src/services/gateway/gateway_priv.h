@@ -32,7 +32,15 @@ enum {
 	GW_KEY_TEXT = 4 + 52,       /* "hcp_" and 32 bytes in base64url */
 };
 
-enum gw_extra { GW_ROW_EMBEDDINGS, GW_ROW_MODELS, GW_ROW_WS, GW_ROW_STATIC, GW_ROW_HEALTH, GW_ROW_METRICS, GW_ROW_OTHER };
+enum gw_extra {
+	GW_ROW_EMBEDDINGS,
+	GW_ROW_MODELS,
+	GW_ROW_WS,
+	GW_ROW_STATIC,
+	GW_ROW_HEALTH,
+	GW_ROW_METRICS,
+	GW_ROW_OTHER
+};
 
 struct gateway;
 struct gw_loop;

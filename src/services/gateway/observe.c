@@ -4,10 +4,10 @@
 #include "os/clock.h"
 #include "services/gateway/gateway_priv.h"
 
-static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501, 502,
-					   503, 504, 101, 0 };
-static const char *const buckets[GW_BUCKETS] = { "5e-05", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005", "0.01",
-						 "0.025", "0.05", "0.1", "0.25", "1", "+Inf" };
+static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501,
+	502, 503, 504, 101, 0 };
+static const char *const buckets[GW_BUCKETS] = { "5e-05", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005",
+	"0.01", "0.025", "0.05", "0.1", "0.25", "1", "+Inf" };
 static const char *const extra[GW_EXTRA_ROUTES] = { "/v1/embeddings", "/v1/models", "/api/v1/ws", "static", "/health",
 						    "/metrics", "other" };
 

@@ -334,7 +334,9 @@ static int read_since(struct call *c, uint64_t *ret)
 
 static void accept_client(struct call *c, uint64_t topics, uint64_t since)
 {
-	static const struct ws_callbacks callbacks = { .on_message = on_message, .on_drain = on_drain, .on_close = on_close };
+	static const struct ws_callbacks callbacks = {
+		.on_message = on_message, .on_drain = on_drain, .on_close = on_close
+	};
 	static const struct ws_conf conf = { .max_message_bytes = WS_MESSAGE_MAX, .max_queue_bytes = WS_QUEUE_MAX,
 					     .ping_ms = HEARTBEAT_MS };
 	struct gw_loop *gl = c->gl;

@@ -5,7 +5,8 @@
 
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct identity_conf {
-	const char *key_path; /* PEM of the signing key, made at the first start with mode 0600; NULL: a new one in memory */
+	const char
+		*key_path; /* PEM of the signing key, made at the first start with mode 0600; NULL: a new one in memory */
 	int64_t token_s;      /* life of a token; 0: IDENTITY_TOKEN_S */
 };
 

@@ -207,7 +207,8 @@ static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struc
 
 /* ---- policy ---- */
 
-/* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts. */
+/* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts.
+ */
 static int decide_group(struct optimizer *o, struct plan *p, const struct plan_group *g, struct err *err)
 {
 	for (size_t done = 0; done < g->n;) {

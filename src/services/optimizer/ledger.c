@@ -67,8 +67,8 @@ static int add_options(struct arena *a, Hcp__Decision *d, const struct plan_row 
 	return pb_push(a, &d->n_options, &d->options, hold);
 }
 
-static int add_price(const struct optimizer *o, struct arena *a, Hcp__Decision *d, enum symbol symbol, const char *location,
-		     const struct market_reading *r)
+static int add_price(const struct optimizer *o, struct arena *a, Hcp__Decision *d, enum symbol symbol,
+	const char *location, const struct market_reading *r)
 {
 	return pb_push(a, &d->n_inputs, &d->inputs, price_of(o, a, symbol, location, r));
 }
@@ -125,12 +125,12 @@ static int write_summary(struct arena *a, Hcp__Decision *d, const struct plan *p
 		total += p->row[i].in.count;
 	}
 	const struct plan_group *g = &p->group[0];
-	d->summary = arena_printf(a, "%s: serve %" PRIu64 ", mine %" PRIu64 ", curtail %" PRIu64 " of %" PRIu64 " devices at "
-				  "%.2f USD/MWh%s%s%s and %.0f USD/BTC: %.2f USD/h expected, %.2f USD/h more than holding.",
-				  d->changed ? "Switch" : "Hold", n[POLICY_SERVE], n[POLICY_MINE], n[POLICY_IDLE], total,
-				  g->power.value, g->terms.loc ? " in " : "", g->terms.loc ? g->terms.loc->name : "",
-				  g->power.origin == MARKET_FRESH ? "" : " (not fresh)", g->pm.btc_usd, d->net_usd_h,
-				  d->gain_usd_h);
+	d->summary = arena_printf(a,
+		"%s: serve %" PRIu64 ", mine %" PRIu64 ", curtail %" PRIu64 " of %" PRIu64 " devices at "
+		"%.2f USD/MWh%s%s%s and %.0f USD/BTC: %.2f USD/h expected, %.2f USD/h more than holding.",
+		d->changed ? "Switch" : "Hold", n[POLICY_SERVE], n[POLICY_MINE], n[POLICY_IDLE], total, g->power.value,
+		g->terms.loc ? " in " : "", g->terms.loc ? g->terms.loc->name : "",
+		g->power.origin == MARKET_FRESH ? "" : " (not fresh)", g->pm.btc_usd, d->net_usd_h, d->gain_usd_h);
 	return d->summary ? 0 : HCP_ENOMEM;
 }
 
@@ -190,9 +190,11 @@ int ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p,
 	o->last_n++;
 	o->stored_wall_ns = d.decided_at_ns;
 	o->stored_market_ns = d.market_time_ns;
-	rc = db_run(svc_db(ctx), err, "INSERT INTO decision(n,id,at_ns,market_ns,changed,moved_mine,moved_serve,moved_idle,body)"
-		    " VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9)", "iziiiiiib", o->last_n, id, d.decided_at_ns, d.market_time_ns,
-		    (int64_t)d.changed, moved[POLICY_MINE], moved[POLICY_SERVE], moved[POLICY_IDLE], buf_str(&o->last));
+	rc = db_run(svc_db(ctx), err,
+		"INSERT INTO decision(n,id,at_ns,market_ns,changed,moved_mine,moved_serve,moved_idle,body)"
+		" VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+		"iziiiiiib", o->last_n, id, d.decided_at_ns, d.market_time_ns, (int64_t)d.changed, moved[POLICY_MINE],
+		moved[POLICY_SERVE], moved[POLICY_IDLE], buf_str(&o->last));
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM decision WHERE n<=$1", "i", o->last_n - OPTIMIZER_DECISIONS_MAX);
 	if (rc == 0)
@@ -240,8 +242,8 @@ int on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct db_row *row;
 	if (!s->decision_id[0] || !s->ok || s->total_ns <= 0)
 		return 0;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT n,moved_mine,moved_serve,moved_idle,body FROM decision WHERE id=$1",
-			  "z", s->decision_id);
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT n,moved_mine,moved_serve,moved_idle,body FROM decision WHERE id=$1", "z", s->decision_id);
 	if (rc != 1)
 		return rc; /* pruned, or not ours */
 	int64_t n = db_i64(row, 0), moved[POLICY_USE_END] = { db_i64(row, 1), db_i64(row, 2), db_i64(row, 3) };
@@ -292,7 +294,8 @@ int on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, str
 {
 	struct optimizer *o = state;
 	if (!o->last.n)
-		return err_set(err, HCP_ENOTFOUND, "", "no decision yet: it takes a fleet, an electricity price and a BTC price");
+		return err_set(
+			err, HCP_ENOTFOUND, "", "no decision yet: it takes a fleet, an electricity price and a BTC price");
 	return reply_decision(ctx, buf_str(&o->last), err);
 }
 
@@ -312,14 +315,14 @@ int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 	return rc;
 }
 
-static int start_list(struct svc_ctx *ctx, const Hcp__DecisionsList *l, int64_t before, int64_t limit, struct db_row **row,
-		      struct err *err)
+static int start_list(struct svc_ctx *ctx, const Hcp__DecisionsList *l, int64_t before, int64_t limit,
+	struct db_row **row, struct err *err)
 {
 	if (l->changed_only)
 		return db_query(svc_db(ctx), row, err, "SELECT n,body FROM decision WHERE changed=1 AND n<$1 ORDER BY n DESC"
 				" LIMIT $2", "ii", before, limit + 1);
-	return db_query(svc_db(ctx), row, err, "SELECT n,body FROM decision WHERE n<$1 ORDER BY n DESC LIMIT $2", "ii", before,
-			limit + 1);
+	return db_query(svc_db(ctx), row, err, "SELECT n,body FROM decision WHERE n<$1 ORDER BY n DESC LIMIT $2", "ii",
+		before, limit + 1);
 }
 
 int on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

@@ -158,7 +158,8 @@ double serve_rate_usd_h(const struct optimizer *o, const struct device_class *cl
 double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls);
 bool class_serves(const struct device_class *cls);
 /* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
-int decide(struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
+int decide(
+	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
 
 /* ledger.c */
 int ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;

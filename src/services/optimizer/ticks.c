@@ -303,15 +303,18 @@ static int maybe_rewind(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tic
 	for (size_t i = 0; i < t->n_ticks; i++)
 		if (t->ticks[i]->observed_at_ns > newest)
 			newest = t->ticks[i]->observed_at_ns;
-	if (newest <= 0 || newest > o->clock.newest_ns - DAY_NS || now - o->clock.accepted_ns < OPTIMIZER_REWIND_S * NS_PER_S)
+	if (newest <= 0 || newest > o->clock.newest_ns - DAY_NS ||
+		now - o->clock.accepted_ns < OPTIMIZER_REWIND_S * NS_PER_S)
 		return 0;
 	market_init(&o->market);
 	o->subsidy = (struct market_value){ 0 };
 	for (size_t i = 0; i < o->n_loc; i++)
 		market_init(&o->loc[i]->market);
 	o->clock = (struct market_clock){ 0 };
-	int rc = db_run(svc_db(ctx), err, "UPDATE series SET known=0, value=0, observed_ns=0, valid_ns=0, source='', suspect=0,"
-			" suspects=0", "");
+	int rc = db_run(svc_db(ctx), err,
+		"UPDATE series SET known=0, value=0, observed_ns=0, valid_ns=0, source='', suspect=0,"
+		" suspects=0",
+		"");
 	return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM day_ahead", "");
 }
 

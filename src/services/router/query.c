@@ -41,7 +41,7 @@ static int add_class(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp
 	return pb_push(a, &reply->n_classes, &reply->classes, c);
 }
 
-int on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	Hcp__Queue *reply = svc_reply(ctx, MSG_QUEUE);
@@ -59,7 +59,7 @@ int on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 }
 
 /* Rules first met first taken; each says why, and how sure it is. */
-int on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__Classify *c = (const Hcp__Classify *)m->body;
 	enum workload_type t = WORKLOAD_AI_INFERENCE_BATCH;

@@ -427,7 +427,8 @@ static void contracts_are_served_first(void **state)
 
 static void facilities_decide_by_their_own_prices(void **state)
 {
-	static const struct optimizer_facility f[] = { { "west", "HB_WEST", 1.2, 0.02 }, { "default", "HB_HOUSTON", 0, -1 } };
+	static const struct optimizer_facility f[] = { { "west", "HB_WEST", 1.2, 0.02 },
+		{ "default", "HB_HOUSTON", 0, -1 } };
 	static const struct optimizer_conf conf = { .facility = f, .n_facilities = 2 };
 	struct drive d;
 	struct caps k = { 0 };
