@@ -47,7 +47,8 @@ int mesh_link_init(struct mesh_link *l, struct loop *loop, const char *host, uin
 	void (*on_state)(void *arg, bool up, const struct err *err), void *arg, struct err *err)
 {
 	struct grpc_client_conf conf = { .host = host, .port = port, .backoff_min_ms = 200, .backoff_max_ms = 5000,
-		.max_message_bytes = MESH_LINK_MESSAGE_MAX, .jitter = jitter, .jitter_arg = l, .on_state = on_state, .arg = arg };
+		.max_message_bytes = MESH_LINK_MESSAGE_MAX, .max_queue_bytes = MESH_LINK_QUEUE_MAX,
+		.jitter = jitter, .jitter_arg = l, .on_state = on_state, .arg = arg };
 	*l = (struct mesh_link){ .jitter = entropy_u64() };
 	list_init(&l->requests);
 	if (str_copy(l->token, sizeof(l->token), str_of(token)) < 0)
