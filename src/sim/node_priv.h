@@ -10,6 +10,7 @@ struct node_item {
 	uint16_t alloc;
 	uint8_t to, from;      /* enum device_mode */
 	bool proved, failed;
+	bool unknown;          /* there is no such device; `device` says nothing */
 	int32_t cap_w, cap_before_w;
 };
 

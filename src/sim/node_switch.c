@@ -113,6 +113,7 @@ static int check_item(const struct node *n, const Hcp__SwitchItem *row, struct n
 	enum device_mode to;
 	size_t device;
 	if (node_find_device(n, row->device_id, &device) < 0) {
+		it->unknown = true;
 		*ret_why = "no such device";
 		return HCP_ENOTFOUND;
 	}
@@ -151,12 +152,6 @@ static bool within_budget(const struct node *n, const struct node_switch *s)
 static const char *check(const struct node *n, const Hcp__SwitchCommand *c, struct node_switch *s)
 {
 	const char *why = NULL;
-	if (strcmp(c->node_id, n->id))
-		return "the command is for another node";
-	if (!n->leased)
-		return "the node has no lease";
-	if (c->deadline_ns && c->deadline_ns <= n->now_ns)
-		return late;
 	for (size_t i = 0; i < c->n_items; i++) {
 		s->items[i].failed = check_item(n, c->items[i], &s->items[i], &why) < 0;
 		for (size_t k = 0; !s->items[i].failed && k < i; k++) {
@@ -166,9 +161,27 @@ static const char *check(const struct node *n, const Hcp__SwitchCommand *c, stru
 			}
 		}
 	}
+	if (strcmp(c->node_id, n->id))
+		return "the command is for another node";
+	if (!n->leased)
+		return "the node has no lease";
+	if (c->deadline_ns && c->deadline_ns <= n->now_ns)
+		return late;
 	if (!why && !within_budget(n, s))
 		why = "above the node's power budget";
 	return why;
+}
+
+/* Nothing of a refused command is done; where no device is to blame, none of them got its mode. */
+static void refuse(struct node *n, struct node_switch *s, const char *why)
+{
+	bool blamed = false;
+	for (size_t i = 0; i < s->n; i++)
+		blamed |= s->items[i].failed;
+	for (size_t i = 0; i < s->n && !blamed; i++)
+		s->items[i].failed = true;
+	s->begun_ns = s->reached_ns = n->now_ns;
+	finish(n, s, why, false);
 }
 
 static void begin(struct node *n, struct node_switch *s)
@@ -250,8 +263,7 @@ int node_switch_command(struct node *n, const Hcp__SwitchCommand *c, struct err 
 		begin(n, s);
 		return 0;
 	}
-	s->begun_ns = s->reached_ns = n->now_ns;
-	finish(n, s, why, false);
+	refuse(n, s, why);
 	return 0;
 }
 
@@ -355,6 +367,8 @@ static void emit_report(struct node *n, struct node_switch *s, node_emit_fn *emi
 	add_phase(n, &r, "switch", s->begun_ns, reached_ns);
 	add_phase(n, &r, "verify", reached_ns, s->ended_ns);
 	for (size_t i = 0; i < s->n; i++) {
+		if (s->items[i].unknown)
+			continue;
 		Hcp__DeviceReading *reading = node_reading(n, s->items[i].device);
 		if (!reading)
 			return;
