@@ -1,6 +1,7 @@
 #ifndef HCP_BUS_BUS_H
 #define HCP_BUS_BUS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -57,6 +58,8 @@ void bus_close(struct bus *bus);
 int bus_append(struct bus *bus, const struct bus_entry *e, size_t n, struct err *err) MUST_CHECK;
 /* Everything appended before the call is on the disk afterwards; *ret (may be NULL) is the last such offset. */
 int bus_sync(struct bus *bus, uint64_t *ret, struct err *err) MUST_CHECK;
+/* Has files: what is synced survives. */
+bool bus_is_durable(const struct bus *bus);
 uint64_t bus_end(struct bus *bus);   /* offset the next record gets */
 uint64_t bus_begin(struct bus *bus); /* oldest offset still kept */
 

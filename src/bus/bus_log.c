@@ -99,7 +99,8 @@ static void encode(struct buf *b, uint64_t offset, const struct bus_entry *e)
 }
 
 /* One record at pos: HCP_EAGAIN at the clean end, HCP_ECORRUPT where it is torn. */
-static int decode_at(const struct segment *seg, uint64_t pos, struct shared_rec **ret, uint64_t *ret_next, struct err *err)
+static int decode_at(
+	const struct segment *seg, uint64_t pos, struct shared_rec **ret, uint64_t *ret_next, struct err *err)
 {
 	unsigned char h[BUS_HEADER];
 	size_t got;
@@ -377,6 +378,11 @@ int bus_sync(struct bus *bus, uint64_t *ret, struct err *err)
 	if (ret)
 		*ret = upto - 1;
 	return 0;
+}
+
+bool bus_is_durable(const struct bus *bus)
+{
+	return bus->dir != NULL;
 }
 
 uint64_t bus_end(struct bus *bus)

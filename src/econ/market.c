@@ -198,7 +198,8 @@ struct profit_market market_profit_inputs(const struct market *m, double pool_fe
 
 enum market_health market_health(const struct market *m, int64_t now_ns)
 {
-	static const enum market_quantity needed[] = { MARKET_POWER_RT, MARKET_BTC_USD, MARKET_DIFFICULTY, MARKET_FEES_BTC };
+	static const enum market_quantity needed[] = { MARKET_POWER_RT, MARKET_BTC_USD, MARKET_DIFFICULTY,
+		MARKET_FEES_BTC };
 	enum market_health h = MARKET_OK;
 	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
 		enum market_origin o = market_read(m, needed[i], 0, now_ns).origin;

@@ -138,10 +138,12 @@ const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */
 
 /* conf NULL takes the defaults. */
-int policy_init(struct policy *p, const struct policy_vt *vt, const struct policy_conf *conf, struct err *err) MUST_CHECK;
+int policy_init(
+	struct policy *p, const struct policy_vt *vt, const struct policy_conf *conf, struct err *err) MUST_CHECK;
 void policy_release(struct policy *p);
 /* Validates the input (exact field), decides, checks the output. On failure *ret is untouched. */
-int policy_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err) MUST_CHECK;
+int policy_decide(
+	struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err) MUST_CHECK;
 int policy_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;
 int policy_load(struct policy *p, struct str bytes, struct err *err) MUST_CHECK;
 int policy_input_validate(const struct policy_input *in, struct err *err) MUST_CHECK;

@@ -178,7 +178,9 @@ static void decide_group(const struct policy_class *c, struct rest *rest, struct
 	}
 	uint32_t in_from = rest->now[from];
 	/* Those that cannot stay: serving without demand, or a use that the class has lost. */
-	uint32_t may_stay = !c->can[from] ? 0 : from == POLICY_SERVE && rest->serve_left < in_from ? rest->serve_left : in_from;
+	uint32_t may_stay = !c->can[from]                                        ? 0
+						: from == POLICY_SERVE && rest->serve_left < in_from ? rest->serve_left
+																			 : in_from;
 	uint32_t stay_wish = may_stay, forced = in_from - may_stay;
 	for (size_t i = 0; i < n_alt; i++) {
 		uint32_t room = alt[i] == POLICY_SERVE ? rest->serve_left : UINT32_MAX;
@@ -199,7 +201,9 @@ static enum policy_reason threshold_reason(const struct policy_class *c, const s
 	enum policy_use from, bool demand, double h, double hyst)
 {
 	if (t->chosen != from)
-		return from == POLICY_SERVE && !demand ? POLICY_R_NO_DEMAND : !c->can[from] ? POLICY_R_IMPOSSIBLE : POLICY_R_BEST;
+		return from == POLICY_SERVE && !demand ? POLICY_R_NO_DEMAND
+			   : !c->can[from]                 ? POLICY_R_IMPOSSIBLE
+											   : POLICY_R_BEST;
 	enum policy_reason why = POLICY_R_KEEP;
 	for (int u = 0; u < POLICY_USE_END; u++) {
 		if (!c->can[u] || u == (int)from || (u == POLICY_SERVE && !demand) || c->net_usd_h[u] <= c->net_usd_h[from])

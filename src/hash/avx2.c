@@ -27,4 +27,4 @@ typedef __m256i vec;
 #define v_zero_mask(x, mask) ((uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps( \
 	_mm256_cmpeq_epi32(_mm256_and_si256(x, mask), _mm256_setzero_si256()))))
 
-#include "hash/lanes_priv.h"
+#include "hash/lanes.inc"

@@ -23,4 +23,4 @@ typedef __m512i vec;
 #define v_launder(p) __asm__("" : "+r"(p))
 #define v_zero_mask(x, mask) ((uint32_t)_mm512_testn_epi32_mask(x, mask))
 
-#include "hash/lanes_priv.h"
+#include "hash/lanes.inc"

@@ -19,4 +19,4 @@ typedef uint32_t vec;
 #define v_launder(p) (void)(p)
 #define v_zero_mask(x, mask) ((uint32_t)(((x) & (mask)) == 0))
 
-#include "hash/lanes_priv.h"
+#include "hash/lanes.inc"

@@ -1,7 +1,7 @@
 /*
  * SHA-NI: two rounds an instruction. sha256rnds2 answers later than the next could start, so LANES independent nonces
  * are interleaved: three, the most for which 16 registers still do. A state is two registers, named by their words from
- * high to low: abef and cdgh; a message is quads of words, lowest first. Leaves out the same work as lanes_priv.h does,
+ * high to low: abef and cdgh; a message is quads of words, lowest first. Leaves out the same work as lanes.inc does,
  * as far as whole quads allow.
  */
 #include "hash/engine_priv.h"

@@ -141,7 +141,10 @@ void grpc_message_encode(struct buf *b, struct str s)
 
 static int digit(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+		   : c >= 'A' && c <= 'F' ? c - 'A' + 10
+		   : c >= 'a' && c <= 'f' ? c - 'a' + 10
+								  : -1;
 }
 
 void grpc_message_decode(struct buf *b, struct str s)

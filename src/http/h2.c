@@ -381,7 +381,8 @@ static void h2_end(struct req *r, const struct http_header *trailers, size_t n)
 	for (size_t i = 0; i < n && r->n_trailers < max; i++) {
 		char *v = arena_dup(&r->arena, trailers[i].value.p ? trailers[i].value.p : "", trailers[i].value.n);
 		if (v && http_header_clean(&trailers[i]))
-			r->trailers[r->n_trailers++] = (struct http_header){ lower(r, trailers[i].name), { v, trailers[i].value.n } };
+			r->trailers[r->n_trailers++] =
+				(struct http_header){ lower(r, trailers[i].name), { v, trailers[i].value.n } };
 	}
 	r->state = REQ_DONE;
 	r->out_end = true;
@@ -468,8 +469,8 @@ static void h2_feed(struct http_conn *c, const uint8_t *p, size_t n)
 static void h2_drain(struct http_conn *c)
 {
 	c->going_away = true;
-	(void)nghttp2_submit_goaway(c->h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->h2), NGHTTP2_NO_ERROR,
-		NULL, 0);
+	(void)nghttp2_submit_goaway(
+		c->h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->h2), NGHTTP2_NO_ERROR, NULL, 0);
 	more(c);
 	if (c->n_reqs == 0)
 		(void)nghttp2_session_terminate_session(c->h2, NGHTTP2_NO_ERROR);

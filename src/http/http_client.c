@@ -228,8 +228,12 @@ static int on_complete(http_parser *p)
 }
 
 static const http_parser_settings settings = {
-	.on_message_begin = on_begin, .on_header_field = on_field, .on_header_value = on_value, .on_headers_complete = on_head,
-	.on_body = on_body, .on_message_complete = on_complete,
+	.on_message_begin = on_begin,
+	.on_header_field = on_field,
+	.on_header_value = on_value,
+	.on_headers_complete = on_head,
+	.on_body = on_body,
+	.on_message_complete = on_complete,
 };
 
 /* ---- connections ---- */
@@ -339,7 +343,8 @@ static void on_close(struct stream *s, void *arg, int code, const char *why)
 		} else {
 			/* Calls that wait get their turn first: the callback below may end the client. */
 			next_waiting(client, o);
-			call_fail(a, code ? code : HCP_ECLOSED, code ? why : "the server closed the connection before it had answered");
+			call_fail(
+				a, code ? code : HCP_ECLOSED, code ? why : "the server closed the connection before it had answered");
 			return;
 		}
 	}
@@ -365,7 +370,16 @@ static int conn_open(struct http_client *client, struct origin *o, struct http_c
 	loop_timer_init(&k->idle, client->loop, on_idle, k);
 	struct stream_conf sc = { .ops = &conn_ops, .arg = k, .tls = o->tls ? client->tls : NULL,
 		.connect_timeout_ms = client->conf.connect_timeout_ms, .max_queue = SIZE_MAX };
-	int rc = stream_connect(client->loop, o->host, o->port, &sc, &k->stream, err);
+	char path[128];
+	const char *host = o->host;
+	if (client->conf.unix_path) {
+		if ((size_t)snprintf(path, sizeof(path), "unix:%s", client->conf.unix_path) >= sizeof(path)) {
+			mem_free(k);
+			return err_set(err, HCP_ERANGE, "unix_path", "must be shorter than %zu bytes", sizeof(path) - 5);
+		}
+		host = path;
+	}
+	int rc = stream_connect(client->loop, host, o->port, &sc, &k->stream, err);
 	if (rc < 0) {
 		mem_free(k);
 		return rc;
@@ -504,7 +518,8 @@ static int build_request(struct http_call *a, const struct http_call_conf *f, co
 	if (u->target.n == 0 || u->target.p[0] != '/')
 		buf_addc(b, '/');
 	buf_adds(b, u->target);
-	buf_printf(b, " HTTP/1.1\r\nhost: %s%.*s%s:%u\r\n", v6 ? "[" : "", (int)u->host.n, u->host.p, v6 ? "]" : "", u->port);
+	buf_printf(
+		b, " HTTP/1.1\r\nhost: %s%.*s%s:%u\r\n", v6 ? "[" : "", (int)u->host.n, u->host.p, v6 ? "]" : "", u->port);
 	for (size_t i = 0; i < f->n_headers; i++) {
 		const struct http_header *h = &f->headers[i];
 		if (!http_header_clean(h))

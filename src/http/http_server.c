@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "base/money.h"
+#include "os/clock.h"
 #include "http/http_priv.h"
 #include "loop/tls.h"
 
@@ -442,13 +444,12 @@ static void on_stream(struct listener *l, void *arg, struct stream *st)
 
 static void refresh_date(struct http_server *s)
 {
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	if (ts.tv_sec == s->date_s)
-		return;
-	s->date_s = ts.tv_sec;
+	time_t now = (time_t)(clock_wall_ns() / NS_PER_S);
 	struct tm tm;
-	gmtime_r(&ts.tv_sec, &tm);
+	if (now == s->date_s)
+		return;
+	s->date_s = now;
+	gmtime_r(&now, &tm);
 	s->date_n = strftime(s->date, sizeof(s->date), "date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
 }
 

@@ -17,9 +17,15 @@ const char *http_status_text(int status)
 
 enum http_verb http_method_of(struct str m)
 {
-	static const struct { struct str name; enum http_verb m; } table[] = {
-		{ STR("GET"), HTTP_M_GET }, { STR("HEAD"), HTTP_M_HEAD }, { STR("POST"), HTTP_M_POST }, { STR("PUT"), HTTP_M_PUT },
-		{ STR("PATCH"), HTTP_M_PATCH }, { STR("DELETE"), HTTP_M_DELETE }, { STR("OPTIONS"), HTTP_M_OPTIONS },
+	static const struct { struct str name; enum http_verb m;
+	} table[] = {
+		{ STR("GET"), HTTP_M_GET },
+		{ STR("HEAD"), HTTP_M_HEAD },
+		{ STR("POST"), HTTP_M_POST },
+		{ STR("PUT"), HTTP_M_PUT },
+		{ STR("PATCH"), HTTP_M_PATCH },
+		{ STR("DELETE"), HTTP_M_DELETE },
+		{ STR("OPTIONS"), HTTP_M_OPTIONS },
 	};
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (str_eq(table[i].name, m))

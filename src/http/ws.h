@@ -17,8 +17,15 @@ struct ws_frame;
 enum ws_opcode { WS_TEXT = 1, WS_BINARY = 2 };
 
 enum ws_code {
-	WS_NORMAL = 1000, WS_GOING_AWAY = 1001, WS_PROTOCOL = 1002, WS_ABNORMAL = 1006, WS_BAD_DATA = 1007, WS_POLICY = 1008,
-	WS_TOO_BIG = 1009, WS_INTERNAL = 1011, WS_TRY_LATER = 1013,
+	WS_NORMAL = 1000,
+	WS_GOING_AWAY = 1001,
+	WS_PROTOCOL = 1002,
+	WS_ABNORMAL = 1006,
+	WS_BAD_DATA = 1007,
+	WS_POLICY = 1008,
+	WS_TOO_BIG = 1009,
+	WS_INTERNAL = 1011,
+	WS_TRY_LATER = 1013,
 };
 
 /* The loop owns a ws: on_close is the last callback, afterwards the memory is gone. */

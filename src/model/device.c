@@ -86,7 +86,8 @@ void device_tolerance_default(struct device_tolerance *t)
 
 static struct device_finding open_finding(enum device_drift why, double expected, double measured)
 {
-	return (struct device_finding){ .verdict = DEVICE_PENDING, .reason = why, .expected = expected, .measured = measured };
+	return (
+		struct device_finding){ .verdict = DEVICE_PENDING, .reason = why, .expected = expected, .measured = measured };
 }
 
 static const struct device_finding proved = { .verdict = DEVICE_CONFIRMED, .reason = DEVICE_DRIFT_NONE };

@@ -65,7 +65,7 @@ struct placement_device {
 	uint16_t cls;       /* index of the device catalogue */
 	uint16_t facility;  /* from placement_add_facility */
 	uint32_t cluster;   /* the caller's numbers, unique over all facilities, < PLACEMENT_CLUSTERS_MAX */
-	uint32_t node;      /* the caller's numbers, unique, < PLACEMENT_NODES_MAX; all devices of a node are of one class */
+	uint32_t node; /* the caller's numbers, unique, < PLACEMENT_NODES_MAX; all devices of a node are of one class */
 	struct placement_quality quality;
 };
 
@@ -162,8 +162,8 @@ int placement_set_fill(struct placement *p, placement_dev d, bool fill, struct e
 int placement_reserve(struct placement *p, const struct placement_request *r, int64_t expires_ns,
 	struct placement_result *ret, struct placement_refusal *why, struct err *err) MUST_CHECK;
 /*
- * Holds these very devices for owner, committed, as after a restart; those that are not free are left out. HCP_ENOTFOUND
- * if none is free.
+ * Holds these very devices for owner, committed, as after a restart; those that are not free are left out.
+ * HCP_ENOTFOUND if none is free.
  */
 int placement_claim(struct placement *p, const struct id *owner, const placement_dev *devs, uint32_t n,
 	placement_handle *ret, struct err *err) MUST_CHECK;

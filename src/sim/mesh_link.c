@@ -46,9 +46,16 @@ static double jitter(void *arg)
 int mesh_link_init(struct mesh_link *l, struct loop *loop, const char *host, uint16_t port, const char *token,
 	void (*on_state)(void *arg, bool up, const struct err *err), void *arg, struct err *err)
 {
-	struct grpc_client_conf conf = { .host = host, .port = port, .backoff_min_ms = 200, .backoff_max_ms = 5000,
-		.max_message_bytes = MESH_LINK_MESSAGE_MAX, .max_queue_bytes = MESH_LINK_QUEUE_MAX,
-		.jitter = jitter, .jitter_arg = l, .on_state = on_state, .arg = arg };
+	struct grpc_client_conf conf = { .host = host,
+		.port = port,
+		.backoff_min_ms = 200,
+		.backoff_max_ms = 5000,
+		.max_message_bytes = MESH_LINK_MESSAGE_MAX,
+		.max_queue_bytes = MESH_LINK_QUEUE_MAX,
+		.jitter = jitter,
+		.jitter_arg = l,
+		.on_state = on_state,
+		.arg = arg };
 	*l = (struct mesh_link){ .jitter = entropy_u64() };
 	list_init(&l->requests);
 	if (str_copy(l->token, sizeof(l->token), str_of(token)) < 0)
@@ -124,8 +131,8 @@ int mesh_link_call(struct mesh_link *l, unsigned type, const char *target, struc
 	buf_init(&out, MESH_LINK_MESSAGE_MAX);
 	int rc = pb_pack(&e.base, &out);
 	if (rc == 0)
-		rc = grpc_call(l->client, "/hcp.v1.Mesh/Call", md, metadata(l, md), buf_str(&out), MESH_LINK_CALL_MS, on_done, r,
-			NULL, err);
+		rc = grpc_call(l->client, "/hcp.v1.Mesh/Call", md, metadata(l, md), buf_str(&out), MESH_LINK_CALL_MS, on_done,
+			r, NULL, err);
 	else
 		err_set(err, rc, "", "the request is too large");
 	buf_release(&out);

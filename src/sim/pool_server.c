@@ -199,7 +199,8 @@ static void log_share(struct pool_server *s, const struct stratum_accepted *shar
 	buf_add_json(&line, str_of(share->worker));
 	buf_printf(&line, ",\"job\":\"%s\",\"difficulty\":", share->job_id);
 	buf_add_double(&line, share->difficulty);
-	buf_printf(&line, ",\"hash\":\"%s\",\"block\":%s}\n", hex_encode(hex, reversed, 32), share->is_block ? "true" : "false");
+	buf_printf(
+		&line, ",\"hash\":\"%s\",\"block\":%s}\n", hex_encode(hex, reversed, 32), share->is_block ? "true" : "false");
 	s->log_bytes += line.n;
 	int rc = s->log_bytes > SHARE_LOG_MAX ? err_set(&err, HCP_ELIMIT, "share-log", "the share log is full") :
 		buf_failed(&line) ? HCP_ENOMEM : file_append(s->log_fd, buf_str(&line), "share-log", &err);

@@ -39,8 +39,12 @@ static int load_meta(struct svc *svc, struct err *err)
 			svc->seq = (uint64_t)v;
 		} else if (str_eqz(k, "batch")) {
 			svc->batch_no = v;
+		} else if (str_eqz(k, "journal_bytes")) {
+			svc->journal_bytes = v;
 		} else if (str_eqz(k, "published")) {
 			svc->published_batch = v;
+			if (svc->appended_batch < v)
+				svc->appended_batch = v;
 		}
 	}
 	if (rc < 0 || known)
@@ -125,21 +129,46 @@ static int write_marks(struct svc *svc, int64_t no, struct err *err)
 	return rc;
 }
 
-/* Rows whose events the bus has on the disk are only history; old history goes, in steps. */
+/* The last batch to go so that at least `bytes` are freed; 0 if nothing may. */
+static int prune_point(struct svc *svc, int64_t bytes, int64_t *ret_no, int64_t *ret_freed, struct err *err)
+{
+	struct db_row *row;
+	int64_t no = 0, freed = 0;
+	int rc = db_query(svc->db, &row, err,
+		"SELECT no,length(inputs)+length(events) FROM hcp_batch WHERE no <= $1 ORDER BY no", "i", svc->published_batch);
+	for (; rc == 1 && freed < bytes; rc = db_next(row, err)) {
+		no = db_i64(row, 0);
+		freed += db_i64(row, 1);
+	}
+	if (rc == 1)
+		db_done(row);
+	*ret_no = no;
+	*ret_freed = freed;
+	return rc < 0 ? rc : 0;
+}
+
+/* What the bus has on the disk is history, and history has a limit. */
 static int prune(struct svc *svc, int64_t no, struct err *err)
 {
 	uint64_t synced = atomic_load_explicit(&svc->bus_synced, memory_order_acquire);
+	int64_t last, freed;
+	int rc = 0;
 	if (svc->sent_offset && synced >= svc->sent_offset && svc->sent_batch > svc->published_batch) {
 		svc->published_batch = svc->sent_batch;
 		svc->sent_offset = 0;
-		int rc = meta_set(svc, "published", svc->published_batch, err);
-		if (rc < 0)
-			return rc;
+		rc = meta_set(svc, "published", svc->published_batch, err);
 	}
-	int64_t keep = svc->def->no_journal ? svc->published_batch : no - SVC_JOURNAL_KEEP;
-	if (no % SVC_PRUNE_EVERY || keep <= 0)
-		return 0;
-	return db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1 AND no <= $2", "ii", keep, svc->published_batch);
+	if (rc < 0 || no % SVC_PRUNE_EVERY)
+		return rc;
+	if (svc->def->no_journal)
+		return db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i", svc->published_batch);
+	if (svc->journal_bytes > SVC_JOURNAL_BYTES) {
+		rc = prune_point(svc, SVC_JOURNAL_BYTES / 8, &last, &freed, err);
+		if (rc == 0)
+			rc = db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i", last);
+		svc->journal_bytes -= freed;
+	}
+	return rc < 0 ? rc : meta_set(svc, "journal_bytes", svc->journal_bytes, err);
 }
 
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
@@ -155,12 +184,23 @@ int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 				    " VALUES($1,$2,$3,$4,$5,$6)", "iibbii", no, ctx->now_ns, ctx->packed_inputs, buf_str(&events),
 				    (int64_t)svc->seq, (int64_t)svc->reloaded);
 	}
+	svc->journal_bytes += (int64_t)(ctx->packed_inputs.n + events.n);
 	buf_release(&events);
 	if (rc == 0)
 		rc = write_marks(svc, no, err);
 	if (rc == 0)
 		rc = prune(svc, no, err);
 	return rc < 0 ? err_set(err, rc, "journal", "%s", err && err->text[0] ? err->text : err_name(rc)) : 0;
+}
+
+/* One mark at a time: the next is taken when the bus has synced this one. */
+static void mark_appended(struct svc *svc)
+{
+	svc->appended_batch = svc->batch_no;
+	if (!svc->sent_offset) {
+		svc->sent_offset = bus_end(svc->conf.bus) - 1;
+		svc->sent_batch = svc->batch_no;
+	}
 }
 
 int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
@@ -171,14 +211,12 @@ int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
 	if (!e)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	for (size_t i = 0; i < ctx->n_events; i++)
-		e[i] = (struct bus_entry){ ctx->events[i].seq, ctx->events[i].topic, (uint16_t)svc->def->id, ctx->events[i].bytes };
+		e[i] = (struct bus_entry){ ctx->events[i].seq, ctx->events[i].topic, (uint16_t)svc->def->id,
+			ctx->events[i].bytes };
 	int rc = bus_append(svc->conf.bus, e, ctx->n_events, err);
 	mem_free(e);
-	/* One mark at a time: the next is taken when the bus has synced this one. */
-	if (rc == 0 && !svc->sent_offset) {
-		svc->sent_offset = bus_end(svc->conf.bus) - 1;
-		svc->sent_batch = svc->batch_no;
-	}
+	if (rc == 0)
+		mark_appended(svc);
 	return rc;
 }
 
@@ -209,19 +247,28 @@ int journal_republish(struct svc *svc, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	if (!svc->conf.bus)
+	if (!svc->conf.bus || svc->appended_batch == svc->batch_no)
 		return 0;
-	for (rc = db_query(svc->db, &row, err, "SELECT events FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no",
-			   "i", svc->published_batch); rc == 1; rc = db_next(row, err)) {
+	for (rc = db_query(svc->db, &row, err,
+			 "SELECT events FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no", "i",
+			 svc->appended_batch);
+		 rc == 1; rc = db_next(row, err)) {
 		int bad = republish_row(svc, db_blob(row, 0), err);
 		if (bad < 0) {
 			db_done(row);
 			return bad;
 		}
 	}
-	if (rc == 0) {
-		svc->sent_offset = bus_end(svc->conf.bus) - 1;
-		svc->sent_batch = svc->batch_no;
-	}
+	if (rc == 0)
+		mark_appended(svc);
 	return rc;
+}
+
+void journal_settle(struct svc *svc)
+{
+	if (!svc->conf.bus || !bus_is_durable(svc->conf.bus) || svc->published_batch == svc->batch_no ||
+		svc->appended_batch != svc->batch_no)
+		return;
+	if (bus_sync(svc->conf.bus, NULL, NULL) == 0 && meta_set(svc, "published", svc->batch_no, NULL) == 0)
+		svc->published_batch = svc->batch_no;
 }

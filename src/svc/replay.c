@@ -79,6 +79,22 @@ static int run(struct replay *r, struct db *journal_db, int64_t from, int64_t to
 	return rc;
 }
 
+/* Without the first batches the state before the window is unknown. */
+static int check_whole(struct db *journal_db, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(journal_db, &row, err, "SELECT min(no) FROM hcp_batch", "");
+	int64_t first = rc == 1 ? db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	if (rc < 0)
+		return rc;
+	return first > 1 ? err_set(err, HCP_ENOTFOUND, "journal",
+				   "it begins at batch %lld: older ones have gone, so there is no state to start from",
+				   (long long)first)
+			 : 0;
+}
+
 static int recorded_seed(struct db *journal_db, uint64_t *ret, struct err *err)
 {
 	struct db_row *row;
@@ -97,7 +113,9 @@ int svc_replay(const struct svc_def *def, const void *conf, struct db *journal_d
 	struct replay r = { .report = report, .a = a };
 	if (def->no_journal)
 		return err_set(err, HCP_EUNSUPPORTED, "service", "%s keeps no journal of its inputs", svc_table[def->id].name);
-	int rc = recorded_seed(journal_db, &sc.seed, err);
+	int rc = check_whole(journal_db, err);
+	if (rc == 0)
+		rc = recorded_seed(journal_db, &sc.seed, err);
 	if (rc == 0)
 		rc = svc_open(def, &sc, &r.svc, err);
 	if (rc < 0)

@@ -157,8 +157,10 @@ static void release_batch(struct svc *svc)
 {
 	struct svc_ctx *ctx = &svc->ctx;
 	struct err err = { 0 };
-	if (ctx->n_events && journal_publish(svc, ctx, &err) < 0)
-		set_health(svc, 1, err.text);
+	if (!ctx->n_events)
+		svc->appended_batch = svc->batch_no;
+	else if (journal_publish(svc, ctx, &err) < 0)
+		log_error(name_of(svc), "events wait for the log: %s", err.text);
 	for (size_t i = 0; i < ctx->n_replies; i++) {
 		msg_answer(ctx->replies[i].to, ctx->replies[i].reply);
 		if (ctx->replies[i].held)
@@ -273,6 +275,8 @@ void svc_close(struct svc *svc)
 {
 	if (!svc)
 		return;
+	if (svc->state && !svc->crashed)
+		journal_settle(svc);
 	drop_state(svc);
 	mailbox_free(svc->mailbox);
 	db_close(svc->db);
@@ -374,12 +378,21 @@ int svc_step(struct svc *svc, int64_t now_ns)
 		svc->retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
 		return err.code;
 	}
+	/* What could not be appended to the log goes first: order is kept, nothing is left behind. */
+	if (journal_republish(svc, &err) < 0) {
+		svc->retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
+		set_health(svc, 1, err.text);
+		return err.code;
+	}
 	size_t max = svc->aborts_in_row >= SVC_POISON_TRIES ? 2 : SVC_MAX_BATCH;
 	size_t n = gather(svc, in, max, now_ns, &err);
-	if (n == 0) {
-		svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
-		return 0;
+	while (n == 0 && svc->bus_read_next > svc->bus_next) {
+		/* Only repeats and other topics: pass over them without a transaction. */
+		svc->bus_next = svc->bus_read_next;
+		n = gather(svc, in, max, now_ns, &err);
 	}
+	if (n == 0)
+		return 0;
 	uint64_t seq_before = svc->seq;
 	int rc = svc_run_batch(svc, in, n, now_ns, &err);
 	if (rc < 0) {
@@ -388,6 +401,7 @@ int svc_step(struct svc *svc, int64_t now_ns)
 	}
 	if (svc->conf.after_commit && svc->conf.after_commit(svc->conf.commit_arg) != 0) {
 		drop_batch(svc, HCP_ECLOSED, "the service stopped before it could answer");
+		svc->crashed = true;
 		return HCP_ECLOSED;
 	}
 	svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;

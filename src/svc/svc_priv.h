@@ -61,6 +61,8 @@ struct svc {
 	uint64_t inbox_stored[SVC_COUNT];
 	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
 	int64_t sent_batch;
+	int64_t journal_bytes;   /* about; stored at each prune check */
+	int64_t appended_batch;  /* the bus has all events up to it, perhaps not on the disk */
 	int64_t published_batch; /* the bus has all events up to it on the disk */
 	atomic_uint_fast64_t bus_synced;
 	int64_t wake_ns, periodic_ns;
@@ -68,19 +70,26 @@ struct svc {
 	int aborts_in_row;
 	struct svc_ctx ctx;
 	bool replaying;
+	bool crashed;            /* by after_commit: it must not tidy up */
 	bool reloaded;           /* state came from the tables since the last batch: replay must do the same */
 	pthread_mutex_t stats_lock;
 	struct svc_stats stats;
 };
 
-enum { SVC_POISON_TRIES = 3, SVC_JOURNAL_KEEP = 2000000, SVC_PRUNE_EVERY = 1000 };
+enum { SVC_POISON_TRIES = 3, SVC_PRUNE_EVERY = 256 };
+
+/* Inputs and events kept for replay, per service; the oldest go first. */
+#define SVC_JOURNAL_BYTES (INT64_C(256) << 20)
 
 /* journal.c: the journal and outbox of a service, in its own database. */
 extern const char *const journal_schema;
 int journal_load(struct svc *svc, struct err *err) MUST_CHECK;
 int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Appends the events of all batches that the bus may not have; with nothing to do it costs nothing. */
 int journal_republish(struct svc *svc, struct err *err) MUST_CHECK;
+/* At a clean end: all events are in the log and synced, so none need be published again. */
+void journal_settle(struct svc *svc);
 int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 
 /* svc.c and svc_ctx.c */

@@ -1,6 +1,7 @@
 /*
- * PERF-7: profitability calculations a second on one core. per_second is the batch form with its validation, as a caller
- * pays for it; calc_per_second the batch loop alone; scalar_per_second the validated reference form. One JSON line.
+ * PERF-7: profitability calculations a second on one core. per_second is the batch form with its validation, as a
+ * caller pays for it; calc_per_second the batch loop alone; scalar_per_second the validated reference form. One JSON
+ * line.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -61,7 +62,8 @@ int main(void)
 		sum += row.net_usd_h;
 	}
 	double scalar = rate(SCALAR, t0);
-	printf("{\"id\":\"PERF-7\",\"per_second\":%.0f,\"calc_per_second\":%.0f,\"scalar_per_second\":%.0f,\"check\":%.6g}\n",
+	printf(
+		"{\"id\":\"PERF-7\",\"per_second\":%.0f,\"calc_per_second\":%.0f,\"scalar_per_second\":%.0f,\"check\":%.6g}\n",
 		validated, calc, scalar, sum);
 	return 0;
 }

@@ -42,7 +42,8 @@ static struct placement *build(struct rng *rng)
 		if (placement_add_facility(p, &pf, &at, NULL) < 0)
 			return NULL;
 	}
-	size_t h100 = device_class_index(device_class_find(STR("H100"))), s21 = device_class_index(device_class_find(STR("S21")));
+	size_t h100 = device_class_index(device_class_find(STR("H100"))),
+		   s21 = device_class_index(device_class_find(STR("S21")));
 	for (uint32_t i = 0; i < GPUS + ASICS; i++) {
 		bool gpu = i < GPUS;
 		uint32_t k = gpu ? i : i - GPUS, per_facility = (gpu ? GPUS : ASICS) / FACILITIES;
@@ -143,7 +144,8 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	double mean, p99, gang_mean, gang_p99, per_s;
-	if (bench_place(n, 1, &mean, &p99) < 0 || bench_place(n / 10, 8, &gang_mean, &gang_p99) < 0 || bench_queue(&per_s) < 0)
+	if (bench_place(n, 1, &mean, &p99) < 0 || bench_place(n / 10, 8, &gang_mean, &gang_p99) < 0 ||
+		bench_queue(&per_s) < 0)
 		return 1;
 	printf("{\"id\":\"PERF-4\",\"devices\":%d,\"placements\":%llu,\"mean_ns\":%.0f,\"p99_ns\":%.0f,\"per_second\":%.0f,"
 		"\"gang8_mean_ns\":%.0f,\"gang8_p99_ns\":%.0f,\"queue_jobs_per_second\":%.0f}\n",

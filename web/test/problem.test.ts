@@ -41,7 +41,16 @@ describe('send, against a real server', () => {
     const port = (server.address() as AddressInfo).port;
     return ((path: string, init: RequestInit) => fetch(`http://127.0.0.1:${port}${path}`, init)) as typeof fetch;
   };
-  afterEach(() => new Promise<void>((r) => (server ? server.close(() => r()) : r())));
+  const shut = async () => {
+    const s = server;
+    server = undefined;
+    if (!s) return;
+    await new Promise<void>((r) => {
+      s.close(() => r());
+      s.closeAllConnections(); // connections kept alive would hold it open
+    });
+  };
+  afterEach(shut);
 
   it('sends token, key, query and body, and completes the answer', async () => {
     const fetcher = await serve(201, 'application/json', '{"id":"wl-1","state":"queued"}');
@@ -63,14 +72,13 @@ describe('send, against a real server', () => {
   it('maps an error page that is not JSON, and a good status that is not JSON', async () => {
     let fetcher = await serve(502, 'text/html', '<h1>Bad gateway</h1>');
     expect(await send({ path: '/status', reply: 'Status' }, '', undefined, fetcher)).toMatchObject({ error: { status: 502, code: 'http_502' } });
-    await new Promise<void>((r) => server!.close(() => r()));
+    await shut();
     fetcher = await serve(200, 'text/html', '<html>');
     expect(await send({ path: '/status', reply: 'Status' }, '', undefined, fetcher)).toMatchObject({ error: { status: 502 } });
   });
   it('maps no answer at all', async () => {
     const fetcher = await serve(200, 'application/json', '{}');
-    await new Promise<void>((r) => server!.close(() => r()));
-    server = undefined;
+    await shut();
     expect(await send({ path: '/status', reply: 'Status' }, '', undefined, fetcher)).toMatchObject({ error: { status: 0, code: 'unreachable' } });
   });
 });

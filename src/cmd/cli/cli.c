@@ -15,14 +15,13 @@
 #include "cmd/cli/creds.h"
 #include "cmd/cli/ops.h"
 #include "cmd/cli/request.h"
+#include "os/clock.h"
 
 enum { CLI_ARENA_CHUNK = 64 * 1024, CLI_ARENA_MAX = 512 * 1024 * 1024, CLI_TIMEOUT_S = 30 };
 
 int64_t cli_now_ns(void)
 {
-	struct timespec ts;
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+	return clock_wall_ns();
 }
 
 void cli_say(const char *fmt, ...)

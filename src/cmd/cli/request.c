@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include "base/money.h"
 #include "cmd/cli/grid.h"
 #include "cmd/cli/render.h"
+#include "os/entropy.h"
 
 int request_read_file(struct cli *cli, const char *path, struct str *ret, struct err *err)
 {
@@ -130,11 +130,7 @@ static const char *idempotency_key(struct cli *cli, struct err *err)
 	const char *given = args_text(&cli->args, "idempotency-key");
 	if (given)
 		return given;
-	uint64_t seed = 0;
-	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed)) {
-		err_set(err, HCP_EIO, "", "the system gives no entropy: %s", strerror(errno));
-		return NULL;
-	}
+	uint64_t seed = entropy_u64();
 	struct rng rng;
 	char text[ID_TEXT_MAX];
 	rng_init(&rng, seed);

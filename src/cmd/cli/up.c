@@ -16,6 +16,7 @@
 #include "cmd/cli/cli.h"
 #include "cmd/cli/grid.h"
 #include "cmd/cli/up_child.h"
+#include "os/clock.h"
 
 enum {
 	READY_TIMEOUT_MS = 60000,
@@ -66,9 +67,7 @@ struct up {
 
 static int64_t now_ms(void)
 {
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / NS_PER_MS;
+	return clock_mono_ns() / NS_PER_MS;
 }
 
 static void say(const char *fmt, ...) PRINTF_LIKE(1, 2);

@@ -183,8 +183,9 @@ static int run_market(int argc, char **argv)
 		.loop = again, .on_end = on_market_end, .arg = &run };
 	if (program_init(&run.program, level, &err) < 0)
 		return fail("market", &err);
-	if (opts_host_port(mesh, host, sizeof(host), &conf.port, &err) < 0 || mesh_link_token(token_file, token, &err) < 0 ||
-	    load_source(&conf, data, to_ns, seed, location, &replay, &synth, &err) < 0)
+	if (opts_host_port(mesh, host, sizeof(host), &conf.port, &err) < 0 ||
+		mesh_link_token(token_file, token, &err) < 0 ||
+		load_source(&conf, data, to_ns, seed, location, &replay, &synth, &err) < 0)
 		fail("market", &err);
 	else
 		run_feed(&run, &conf);

@@ -40,7 +40,7 @@ static int load_one(struct orchestrator *o, struct str k, struct str v)
 	return 0;
 }
 
-int economy_load(struct orchestrator *o, struct db *db, struct err *err)
+int orch_economy_load(struct orchestrator *o, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc;
@@ -74,7 +74,7 @@ static bool pays(const struct orchestrator *o, const Hcp__Decision *d)
 	return d->gain_usd_h * hours > d->switching_cost_usd;
 }
 
-int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__Decision *d = ((const Hcp__DecisionMade *)m->body)->decision;
@@ -100,7 +100,7 @@ int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 	return rc < 0 ? rc : put_counts(o, ctx, err);
 }
 
-int on_emergency_stop(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_emergency_stop(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__EmergencyStop *s = (const Hcp__EmergencyStop *)m->body;
@@ -117,11 +117,11 @@ int on_emergency_stop(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		return rc;
 	o->stopped = true;
 	(void)!str_copy(o->stop_reason, sizeof(o->stop_reason), str_of(s->reason));
-	rc = lifecycle_stop_all(o, ctx, "the platform is in emergency stop", err);
-	return rc < 0 ? rc : status_fill(o, ctx, err);
+	rc = orch_lifecycle_stop_all(o, ctx, "the platform is in emergency stop", err);
+	return rc < 0 ? rc : orch_status_fill(o, ctx, err);
 }
 
-int on_emergency_clear(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_emergency_clear(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	if (!o->stopped)
@@ -139,6 +139,6 @@ int on_emergency_clear(void *state, struct svc_ctx *ctx, const struct msg *m, st
 		return rc;
 	o->stopped = false;
 	o->stop_reason[0] = '\0';
-	rc = lifecycle_resume_all(o, ctx, err);
-	return rc < 0 ? rc : status_fill(o, ctx, err);
+	rc = orch_lifecycle_resume_all(o, ctx, err);
+	return rc < 0 ? rc : orch_status_fill(o, ctx, err);
 }

@@ -5,7 +5,8 @@
 #include "services/orchestrator/orchestrator_priv.h"
 
 static const char *const schema[] = {
-	"CREATE TABLE workload(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, state INTEGER NOT NULL, type INTEGER NOT NULL,"
+	"CREATE TABLE workload(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, state INTEGER NOT NULL, type INTEGER NOT "
+	"NULL,"
 	"  ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE INDEX workload_customer ON workload(customer_id, id);"
 	"CREATE INDEX workload_active ON workload(state, id) WHERE state < 5;"
@@ -25,7 +26,7 @@ static void orchestrator_close(void *state)
 	struct orchestrator *o = state;
 	if (!o)
 		return;
-	held_release(o);
+	orch_held_release(o);
 	buf_release(&o->directive);
 	mem_free(o->held);
 	mem_free(o);
@@ -57,7 +58,7 @@ static int orchestrator_open(struct svc *svc, struct db *db, const void *conf, v
 		o->conf.horizon_ns = 900 * NS_PER_S;
 	buf_init(&o->directive, 1 << 20);
 	o->held = mem_calloc(ORCHESTRATOR_MAX_HELD, sizeof(*o->held));
-	int rc = o->held ? economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = o->held ? orch_economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
 		rc = load_next_end(o, db, err);
 	if (rc < 0) {
@@ -73,23 +74,23 @@ static int orchestrator_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	struct orchestrator *o = state;
 	if (!o->started_at_ns)
 		o->started_at_ns = svc_now_ns(ctx);
-	int rc = held_expire(o, ctx, err);
-	return rc < 0 ? rc : lifecycle_timer(o, ctx, err);
+	int rc = orch_held_expire(o, ctx, err);
+	return rc < 0 ? rc : orch_lifecycle_timer(o, ctx, err);
 }
 
 static const struct svc_handler handlers[] = {
-	{ MSG_WORKLOAD_SUBMIT, on_submit, false },
-	{ MSG_WORKLOAD_SUBMIT_BATCH, on_submit_batch, false },
-	{ MSG_WORKLOAD_GET, on_get, true },
-	{ MSG_WORKLOAD_LIST, on_list, true },
-	{ MSG_WORKLOAD_HISTORY_GET, on_history, true },
-	{ MSG_WORKLOAD_CANCEL, on_cancel, false },
-	{ MSG_STATUS_GET, on_status, true },
-	{ MSG_EMERGENCY_STOP, on_emergency_stop, false },
-	{ MSG_EMERGENCY_CLEAR, on_emergency_clear, false },
-	{ MSG_DECISION_MADE, on_decision, false },
-	{ MSG_JOB_STATE, on_job_state, false },
-	{ MSG_ALLOCATION_CHANGED, on_allocation, false },
+	{ MSG_WORKLOAD_SUBMIT, orch_on_submit, false },
+	{ MSG_WORKLOAD_SUBMIT_BATCH, orch_on_submit_batch, false },
+	{ MSG_WORKLOAD_GET, orch_on_get, true },
+	{ MSG_WORKLOAD_LIST, orch_on_list, true },
+	{ MSG_WORKLOAD_HISTORY_GET, orch_on_history, true },
+	{ MSG_WORKLOAD_CANCEL, orch_on_cancel, false },
+	{ MSG_STATUS_GET, orch_on_status, true },
+	{ MSG_EMERGENCY_STOP, orch_on_emergency_stop, false },
+	{ MSG_EMERGENCY_CLEAR, orch_on_emergency_clear, false },
+	{ MSG_DECISION_MADE, orch_on_decision, false },
+	{ MSG_JOB_STATE, orch_on_job_state, false },
+	{ MSG_ALLOCATION_CHANGED, orch_on_allocation, false },
 	{ 0 },
 };
 

@@ -4,7 +4,7 @@
 #include "base/money.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
-int held_add(struct orchestrator *o, struct svc_ctx *ctx, const char *id, int64_t until_ns)
+int orch_held_add(struct orchestrator *o, struct svc_ctx *ctx, const char *id, int64_t until_ns)
 {
 	if (o->n_held == ORCHESTRATOR_MAX_HELD)
 		return HCP_ELIMIT;
@@ -29,10 +29,10 @@ static int answer(struct orchestrator *o, struct svc_ctx *ctx, size_t i, const H
 		msg_free(m);
 		return HCP_ENOMEM;
 	}
-	return workload_copy(ctx, arena, w, reply);
+	return orch_workload_copy(ctx, arena, w, reply);
 }
 
-int held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w)
+int orch_held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w)
 {
 	int rc = 0;
 	for (size_t i = 0; i < o->n_held && rc == 0;)
@@ -43,7 +43,7 @@ int held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *
 	return rc;
 }
 
-int held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+int orch_held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	for (size_t i = 0; i < o->n_held;) {
 		struct row r;
@@ -52,7 +52,7 @@ int held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 			i++;
 			continue;
 		}
-		int rc = workload_load(ctx, o->held[i].id, &r, err);
+		int rc = orch_workload_load(ctx, o->held[i].id, &r, err);
 		if (rc == 0)
 			rc = answer(o, ctx, i, r.w);
 		if (rc < 0)
@@ -61,7 +61,7 @@ int held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 	return 0;
 }
 
-void held_release(struct orchestrator *o)
+void orch_held_release(struct orchestrator *o)
 {
 	struct err err = { 0 };
 	err_set(&err, HCP_ECLOSED, "", "the service restarts; ask again");

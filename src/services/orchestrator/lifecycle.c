@@ -21,26 +21,26 @@ static int send_enqueue(struct svc_ctx *ctx, Hcp__Workload *w)
 	return svc_publish(ctx, w->id, &ev.base);
 }
 
-int on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__WorkloadCancel *c = (const Hcp__WorkloadCancel *)m->body;
 	struct row r;
-	int rc = workload_load(ctx, c->id, &r, err);
-	if (rc == 0 && !workload_visible(m, r.w))
+	int rc = orch_workload_load(ctx, c->id, &r, err);
+	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", c->id);
 	if (rc < 0)
 		return rc;
 	/* Cancelling twice is no error: the caller wanted it gone, and it is. */
 	if (r.w->state != HCP__WORKLOAD_STATE__CANCELLED) {
-		rc = workload_move(o, ctx, &r, WORKLOAD_EV_CANCEL, "cancelled by its owner", err);
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_CANCEL, "cancelled by its owner", err);
 		if (rc == 0)
 			rc = send_cancel(ctx, c->id, "cancelled");
 	}
 	if (rc < 0)
 		return rc;
 	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
+	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
 }
 
 static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *allocation_id, size_t n, const char **ids)
@@ -61,28 +61,28 @@ static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *alloca
 }
 
 /* Router: it has reserved devices, or tells why it waits. */
-int on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__JobState *j = (const Hcp__JobState *)m->body;
 	struct row r;
-	int rc = workload_load(ctx, j->workload_id, &r, err);
+	int rc = orch_workload_load(ctx, j->workload_id, &r, err);
 	if (rc < 0)
 		return rc;
-	if (workload_is_final(r.w))
+	if (orch_workload_is_final(r.w))
 		return 0;
 	if (!strcmp(j->state, "placing") && r.w->state == HCP__WORKLOAD_STATE__QUEUED) {
 		rc = set_devices(ctx, r.w, j->allocation_id, j->n_device_ids, j->device_ids);
-		return rc < 0 ? rc : workload_move(o, ctx, &r, WORKLOAD_EV_SCHEDULE, "devices reserved", err);
+		return rc < 0 ? rc : orch_workload_move(o, ctx, &r, WORKLOAD_EV_SCHEDULE, "devices reserved", err);
 	}
 	if (!strcmp(j->state, "waiting") && r.w->state == HCP__WORKLOAD_STATE__QUEUED && strcmp(r.w->reason, j->reason)) {
 		r.w->reason = j->reason;
 		r.w->version++;
-		rc = workload_store(ctx, &r, err);
-		return rc < 0 ? rc : workload_announce(o, ctx, r.w, r.w->state, err);
+		rc = orch_workload_store(ctx, &r, err);
+		return rc < 0 ? rc : orch_workload_announce(o, ctx, r.w, r.w->state, err);
 	}
 	if (!strcmp(j->state, "gone"))
-		return workload_move(o, ctx, &r, WORKLOAD_EV_FAIL, j->reason[0] ? j->reason : "it cannot be placed", err);
+		return orch_workload_move(o, ctx, &r, WORKLOAD_EV_FAIL, j->reason[0] ? j->reason : "it cannot be placed", err);
 	return 0;
 }
 
@@ -97,7 +97,7 @@ static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, s
 		svc_wake_at(ctx, o->next_end_ns);
 	}
 	r->tries = 0;
-	return workload_move(o, ctx, r, WORKLOAD_EV_START, "verified on its devices", err);
+	return orch_workload_move(o, ctx, r, WORKLOAD_EV_START, "verified on its devices", err);
 }
 
 /* Devices were refused or lost under it: once more from the queue, or enough. */
@@ -113,23 +113,23 @@ static int lost(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, cons
 		return rc;
 	if (r->tries >= ORCHESTRATOR_MAX_TRIES) {
 		snprintf(reason, sizeof(reason), "gave up after %d placements: %.120s", ORCHESTRATOR_MAX_TRIES, why);
-		return workload_move(o, ctx, r, WORKLOAD_EV_FAIL, reason, err);
+		return orch_workload_move(o, ctx, r, WORKLOAD_EV_FAIL, reason, err);
 	}
 	snprintf(reason, sizeof(reason), "waiting again: %.150s", why);
-	rc = workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
+	rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
 	return rc < 0 || o->stopped ? rc : send_enqueue(ctx, r->w);
 }
 
-int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__AllocationChanged *a = (const Hcp__AllocationChanged *)m->body;
 	struct row r;
-	int rc = workload_load(ctx, a->workload_id, &r, err);
+	int rc = orch_workload_load(ctx, a->workload_id, &r, err);
 	if (rc < 0)
 		return rc;
 	/* News of an allocation that is no longer this workload's, or of one that is over. */
-	if (workload_is_final(r.w) || strcmp(r.w->allocation_id, a->allocation_id))
+	if (orch_workload_is_final(r.w) || strcmp(r.w->allocation_id, a->allocation_id))
 		return 0;
 	switch (a->state) {
 	case HCP__ALLOCATION_STATE__HELD:
@@ -170,16 +170,16 @@ static int end_due(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 	rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		struct row r;
-		rc = workload_load(ctx, ids[i], &r, err);
+		rc = orch_workload_load(ctx, ids[i], &r, err);
 		if (rc == 0)
-			rc = workload_move(o, ctx, &r, WORKLOAD_EV_COMPLETE, "its duration has passed", err);
+			rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_COMPLETE, "its duration has passed", err);
 		if (rc == 0)
 			rc = send_cancel(ctx, ids[i], "completed");
 	}
 	return rc;
 }
 
-int lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+int orch_lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	struct db_row *row;
 	if (svc_now_ns(ctx) < o->next_end_ns) {
@@ -201,7 +201,7 @@ int lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err
 	return 0;
 }
 
-int lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
+int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
 {
 	const char *ids[END_BATCH];
 	const char *after = "";
@@ -209,17 +209,18 @@ int lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *
 	int rc = 0;
 	while (n == END_BATCH && rc == 0) {
 		struct db_row *row = NULL;
-		rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2",
-			      "zi", after, (int64_t)END_BATCH);
+		rc =
+			db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2",
+				"zi", after, (int64_t)END_BATCH);
 		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 		for (size_t i = 0; i < n && rc == 0; i++) {
 			struct row r;
-			rc = workload_load(ctx, ids[i], &r, err);
+			rc = orch_workload_load(ctx, ids[i], &r, err);
 			if (rc == 0)
 				rc = set_devices(ctx, r.w, "", 0, NULL);
 			r.ends_ns = 0;
 			if (rc == 0 && r.w->state != HCP__WORKLOAD_STATE__QUEUED)
-				rc = workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);
+				rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);
 			if (rc == 0)
 				rc = send_cancel(ctx, ids[i], reason);
 		}
@@ -228,7 +229,7 @@ int lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *
 	return rc;
 }
 
-int lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	const char *ids[END_BATCH];
 	const char *after = "";
@@ -236,12 +237,13 @@ int lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err
 	int rc = 0;
 	while (n == END_BATCH && rc == 0) {
 		struct db_row *row = NULL;
-		rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
-			      "zi", after, (int64_t)END_BATCH);
+		rc =
+			db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
+				"zi", after, (int64_t)END_BATCH);
 		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 		for (size_t i = 0; i < n && rc == 0; i++) {
 			struct row r;
-			rc = workload_load(ctx, ids[i], &r, err);
+			rc = orch_workload_load(ctx, ids[i], &r, err);
 			if (rc == 0)
 				rc = send_enqueue(ctx, r.w);
 		}

@@ -31,48 +31,49 @@ struct row {
 };
 
 /* workload.c */
-int workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err) MUST_CHECK;
-int workload_insert(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err) MUST_CHECK;
-int workload_store(struct svc_ctx *ctx, const struct row *r, struct err *err) MUST_CHECK;
+int orch_workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err) MUST_CHECK;
+int orch_workload_insert(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err) MUST_CHECK;
+int orch_workload_store(struct svc_ctx *ctx, const struct row *r, struct err *err) MUST_CHECK;
 /*
  * The one place where a workload changes state: checks the table, writes row and history, tells the world and the
  * long polls. reason is kept in the workload.
  */
-int workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, enum workload_event event,
+int orch_workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, enum workload_event event,
 		  const char *reason, struct err *err) MUST_CHECK;
-int workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__WorkloadState from,
+int orch_workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__WorkloadState from,
 		      struct err *err) MUST_CHECK;
-int workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w, Hcp__Workload *into) MUST_CHECK;
-bool workload_visible(const struct msg *m, const Hcp__Workload *w);
-bool workload_is_final(const Hcp__Workload *w);
+int orch_workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w, Hcp__Workload *into) MUST_CHECK;
+bool orch_workload_visible(const struct msg *m, const Hcp__Workload *w);
+bool orch_workload_is_final(const Hcp__Workload *w);
 
 /* held.c: long polls */
-int held_add(struct orchestrator *o, struct svc_ctx *ctx, const char *id, int64_t until_ns) MUST_CHECK;
-int held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w) MUST_CHECK;
-int held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-void held_release(struct orchestrator *o);
+int orch_held_add(struct orchestrator *o, struct svc_ctx *ctx, const char *id, int64_t until_ns) MUST_CHECK;
+int orch_held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w) MUST_CHECK;
+int orch_held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+void orch_held_release(struct orchestrator *o);
 
 /* submit.c */
-int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* query.c */
-int on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int orch_on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* lifecycle.c */
-int on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Ends every workload that holds or waits for devices: back into the queue, or for good. */
-int lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err) MUST_CHECK;
-int lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int orch_lifecycle_stop_all(
+	struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err) MUST_CHECK;
+int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* economy.c */
-int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_emergency_stop(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_emergency_clear(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int economy_load(struct orchestrator *o, struct db *db, struct err *err) MUST_CHECK;
+int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_emergency_stop(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_emergency_clear(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_economy_load(struct orchestrator *o, struct db *db, struct err *err) MUST_CHECK;
 
 #endif

@@ -4,25 +4,25 @@
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000 };
 
-int on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__WorkloadGet *g = (const Hcp__WorkloadGet *)m->body;
 	struct row r;
 	if (g->wait_ms < 0 || g->wait_ms > ORCHESTRATOR_MAX_WAIT_MS)
 		return err_set(err, HCP_ERANGE, "wait_ms", "must be 0 to %d, was %d", ORCHESTRATOR_MAX_WAIT_MS, g->wait_ms);
-	int rc = workload_load(ctx, g->id, &r, err);
-	if (rc == 0 && !workload_visible(m, r.w))
+	int rc = orch_workload_load(ctx, g->id, &r, err);
+	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", g->id);
 	if (rc < 0)
 		return rc;
 	if (g->wait_ms && r.w->version <= g->index && m->reply_fn) {
-		rc = held_add(o, ctx, g->id, svc_now_ns(ctx) + g->wait_ms * NS_PER_MS);
+		rc = orch_held_add(o, ctx, g->id, svc_now_ns(ctx) + g->wait_ms * NS_PER_MS);
 		return rc == HCP_ELIMIT ? err_set(err, rc, "wait_ms", "%d requests wait already; ask without waiting",
 						  ORCHESTRATOR_MAX_HELD) : rc;
 	}
 	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
+	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
 }
 
 struct filter {
@@ -44,7 +44,8 @@ static int parse_filter(const struct msg *m, const Hcp__WorkloadList *l, struct 
 		return err_set(err, HCP_EINVAL, "type", "%.32s is no workload type", l->type);
 	f->state = l->state[0] ? (int64_t)s + 1 : 0;
 	f->type = l->type[0] ? (int64_t)t : 0;
-	f->customer = m->principal && m->principal->role == HCP__ROLE__CUSTOMER ? m->principal->customer_id : l->customer_id;
+	f->customer =
+		m->principal && m->principal->role == HCP__ROLE__CUSTOMER ? m->principal->customer_id : l->customer_id;
 	f->cursor = l->cursor[0] ? l->cursor : "~";
 	f->limit = l->limit ? l->limit : LIST_DEFAULT;
 	return 0;
@@ -62,7 +63,7 @@ static int start_list(struct svc_ctx *ctx, const struct filter *f, struct db_row
 			" ORDER BY id DESC LIMIT $4", "ziii", f->cursor, f->state, f->type, f->limit + 1);
 }
 
-int on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct filter f = { 0 };
 	struct db_row *row = NULL;
@@ -88,13 +89,13 @@ int on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 	return rc;
 }
 
-int on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__WorkloadHistoryGet *g = (const Hcp__WorkloadHistoryGet *)m->body;
 	struct row r;
 	struct db_row *row;
-	int rc = workload_load(ctx, g->id, &r, err);
-	if (rc == 0 && !workload_visible(m, r.w))
+	int rc = orch_workload_load(ctx, g->id, &r, err);
+	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", g->id);
 	Hcp__WorkloadHistory *reply = rc == 0 ? svc_reply(ctx, MSG_WORKLOAD_HISTORY) : NULL;
 	if (!reply)
@@ -132,8 +133,9 @@ static int count_states(struct svc_ctx *ctx, Hcp__Status *st, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT state,count(*) FROM workload WHERE state < 5 GROUP BY state", "");
-	     rc == 1; rc = db_next(row, err)) {
+	for (rc =
+			 db_query(svc_db(ctx), &row, err, "SELECT state,count(*) FROM workload WHERE state < 5 GROUP BY state", "");
+		 rc == 1; rc = db_next(row, err)) {
 		if (db_i64(row, 0) == HCP__WORKLOAD_STATE__QUEUED)
 			st->workloads_queued = (int32_t)db_i64(row, 1);
 		else
@@ -142,7 +144,7 @@ static int count_states(struct svc_ctx *ctx, Hcp__Status *st, struct err *err)
 	return rc;
 }
 
-int status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	Hcp__Status *st = svc_reply(ctx, MSG_STATUS);
 	if (!st)
@@ -168,7 +170,7 @@ int status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 	return count_states(ctx, st, err);
 }
 
-int on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
-	return status_fill(state, ctx, err);
+	return orch_status_fill(state, ctx, err);
 }

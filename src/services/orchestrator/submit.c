@@ -89,8 +89,8 @@ static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *cus
 		return 0;
 	if (strlen(m->idempotency_key) > IDEMPOTENCY_KEY_MAX)
 		return err_set(err, HCP_EINVAL, "Idempotency-Key", "longer than %d characters", IDEMPOTENCY_KEY_MAX);
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT digest,workload_id FROM idempotency WHERE customer_id=$1 AND k=$2",
-			  "zz", customer, m->idempotency_key);
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT digest,workload_id FROM idempotency WHERE customer_id=$1 AND k=$2", "zz", customer, m->idempotency_key);
 	if (rc <= 0)
 		return rc;
 	bool same = (uint64_t)db_i64(row, 0) == digest;
@@ -102,7 +102,7 @@ static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *cus
 		return err_set(err, HCP_ECORRUPT, "Idempotency-Key", "stored id cannot be read");
 	if (!same)
 		return err_set(err, HCP_ECONFLICT, "Idempotency-Key", "this key was used for another request (%s)", id);
-	rc = workload_load(ctx, id, ret, err);
+	rc = orch_workload_load(ctx, id, ret, err);
 	return rc < 0 ? rc : 1;
 }
 
@@ -143,12 +143,12 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
 	w->estimated_cost_micros = estimate_micros(s, w->device_count);
 	w->submitted_by = m->principal ? m->principal->email : "";
-	int rc = workload_insert(ctx, w, err);
+	int rc = orch_workload_insert(ctx, w, err);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "INSERT INTO quota(customer_id,active) VALUES($1,1)"
 			    " ON CONFLICT(customer_id) DO UPDATE SET active=active+1", "z", customer);
 	if (rc == 0)
-		rc = workload_announce(o, ctx, w, HCP__WORKLOAD_STATE__WORKLOAD_STATE_UNSPECIFIED, err);
+		rc = orch_workload_announce(o, ctx, w, HCP__WORKLOAD_STATE__WORKLOAD_STATE_UNSPECIFIED, err);
 	if (rc < 0 || o->stopped)
 		return rc;
 	Hcp__JobEnqueue job = HCP__JOB_ENQUEUE__INIT;
@@ -156,7 +156,7 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	return svc_publish(ctx, w->id, &job.base);
 }
 
-int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__WorkloadSubmit *s = (const Hcp__WorkloadSubmit *)m->body;
@@ -185,7 +185,7 @@ int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 	if (rc < 0)
 		return rc;
 	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? workload_copy(ctx, svc_reply_arena(ctx), result, reply) : HCP_ENOMEM;
+	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), result, reply) : HCP_ENOMEM;
 }
 
 static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m,
@@ -212,7 +212,7 @@ static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct
 }
 
 /* All are valid before the first is stored: all or none. */
-int on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int orch_on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
 	const Hcp__WorkloadSubmitBatch *b = (const Hcp__WorkloadSubmitBatch *)m->body;
@@ -229,7 +229,7 @@ int on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		if (rc == 0)
 			rc = make(o, ctx, m, b->workloads[i], customer, &w, id, err);
 		if (rc == 0)
-			rc = copy ? workload_copy(ctx, a, &w, copy) : HCP_ENOMEM;
+			rc = copy ? orch_workload_copy(ctx, a, &w, copy) : HCP_ENOMEM;
 		if (rc == 0)
 			rc = pb_push(a, &reply->n_workloads, &reply->workloads, copy);
 	}

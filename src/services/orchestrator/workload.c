@@ -25,7 +25,7 @@ static int pack(struct svc_ctx *ctx, const Hcp__Workload *w, struct str *ret)
 	return 0;
 }
 
-int workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err)
+int orch_workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err)
 {
 	struct db_row *row;
 	int rc = db_query(svc_db(ctx), &row, err, "SELECT body,ends_ns,tries FROM workload WHERE id=$1", "z", id);
@@ -40,7 +40,7 @@ int workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct e
 	return ret->w ? 0 : err_set(err, HCP_ECORRUPT, "id", "workload %.40s cannot be read", id);
 }
 
-int workload_insert(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
+int orch_workload_insert(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
 {
 	struct str body;
 	if (pack(ctx, w, &body) < 0)
@@ -50,7 +50,7 @@ int workload_insert(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err
 		      w->id, w->customer_id, (int64_t)w->state, (int64_t)w->type, body);
 }
 
-int workload_store(struct svc_ctx *ctx, const struct row *r, struct err *err)
+int orch_workload_store(struct svc_ctx *ctx, const struct row *r, struct err *err)
 {
 	struct str body;
 	if (pack(ctx, r->w, &body) < 0)
@@ -59,7 +59,7 @@ int workload_store(struct svc_ctx *ctx, const struct row *r, struct err *err)
 		      r->w->id, (int64_t)r->w->state, r->ends_ns, r->tries, body);
 }
 
-int workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__WorkloadState from,
+int orch_workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__WorkloadState from,
 		      struct err *err)
 {
 	Hcp__WorkloadChanged ev = HCP__WORKLOAD_CHANGED__INIT;
@@ -67,11 +67,11 @@ int workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Wo
 	ev.from = from;
 	int rc = svc_publish(ctx, w->id, &ev.base);
 	if (rc == 0)
-		rc = held_wake(o, ctx, w);
+		rc = orch_held_wake(o, ctx, w);
 	return rc < 0 ? err_set(err, rc, "", "out of memory") : 0;
 }
 
-int workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, enum workload_event event,
+int orch_workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, enum workload_event event,
 		  const char *reason, struct err *err)
 {
 	enum workload_state next;
@@ -91,17 +91,17 @@ int workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, en
 		r->w->finished_at_ns = now;
 		r->ends_ns = 0;
 	}
-	rc = workload_store(ctx, r, err);
+	rc = orch_workload_store(ctx, r, err);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err,
 			    "INSERT INTO transition(workload_id,n,at_ns,from_state,to_state,reason) VALUES($1,$2,$3,$4,$5,$6)",
 			    "ziiiiz", r->w->id, r->w->version, now, (int64_t)from, (int64_t)r->w->state, reason);
 	if (rc == 0 && workload_state_is_final(next))
 		rc = db_run(svc_db(ctx), err, "UPDATE quota SET active=active-1 WHERE customer_id=$1", "z", r->w->customer_id);
-	return rc < 0 ? rc : workload_announce(o, ctx, r->w, from, err);
+	return rc < 0 ? rc : orch_workload_announce(o, ctx, r->w, from, err);
 }
 
-int workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w, Hcp__Workload *into)
+int orch_workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w, Hcp__Workload *into)
 {
 	struct str bytes;
 	if (pack(ctx, w, &bytes) < 0)
@@ -113,12 +113,13 @@ int workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w,
 	return 0;
 }
 
-bool workload_visible(const struct msg *m, const Hcp__Workload *w)
+bool orch_workload_visible(const struct msg *m, const Hcp__Workload *w)
 {
-	return !m->principal || m->principal->role != HCP__ROLE__CUSTOMER || !strcmp(m->principal->customer_id, w->customer_id);
+	return !m->principal || m->principal->role != HCP__ROLE__CUSTOMER ||
+		   !strcmp(m->principal->customer_id, w->customer_id);
 }
 
-bool workload_is_final(const Hcp__Workload *w)
+bool orch_workload_is_final(const Hcp__Workload *w)
 {
 	return workload_state_is_final(model_state(w->state));
 }

@@ -18,10 +18,10 @@ static void router_close(void *state)
 	if (!r)
 		return;
 	while (!list_empty(&r->order))
-		job_free(r, list_entry(r->order.next, struct job, node));
+		router_job_free(r, list_entry(r->order.next, struct job, node));
 	map_release(&r->jobs);
 	map_release(&r->by_allocation);
-	inventory_release(r);
+	router_inventory_release(r);
 	queue_free(r->queue);
 	placement_free(r->place);
 	mem_free(r);
@@ -46,9 +46,9 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	r->queue = r->place ? queue_new(&qc, err) : NULL;
 	int rc = r->queue ? 0 : HCP_ENOMEM;
 	if (rc == 0)
-		rc = inventory_load(r, db, err);
+		rc = router_inventory_load(r, db, err);
 	if (rc == 0)
-		rc = jobs_load(r, db, err);
+		rc = router_jobs_load(r, db, err);
 	if (rc < 0) {
 		router_close(r);
 		return rc;
@@ -58,27 +58,27 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	return 0;
 }
 
-int on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	const Hcp__Workload *w = ((const Hcp__JobEnqueue *)m->body)->workload;
 	struct job *j;
 	if (!w)
 		return err_set(err, HCP_EINVAL, "workload", "missing");
-	j = job_find(r, w->id);
+	j = router_job_find(r, w->id);
 	if (j && j->state == JOB_RELEASING) {
 		j->again = true;
-		return job_save(ctx, j, NULL, err);
+		return router_job_save(ctx, j, NULL, err);
 	}
 	if (j)
 		return 0; /* waits or runs already */
-	int rc = job_new(r, w, svc_now_ns(ctx), &j, err);
+	int rc = router_job_new(r, w, svc_now_ns(ctx), &j, err);
 	if (rc == 0)
 		rc = queue_enqueue(r->queue, &j->q, err);
 	if (rc == 0)
-		rc = job_save(ctx, j, NULL, err);
-	demand_changed(r, ctx);
-	return rc < 0 ? rc : place_waiting(r, ctx, err);
+		rc = router_job_save(ctx, j, NULL, err);
+	router_demand_changed(r, ctx);
+	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
 }
 
 static int send_release(struct svc_ctx *ctx, const struct job *j, const char *reason)
@@ -90,24 +90,24 @@ static int send_release(struct svc_ctx *ctx, const struct job *j, const char *re
 	return svc_publish(ctx, j->allocation_id, &ev.base);
 }
 
-int on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	const Hcp__JobCancel *c = (const Hcp__JobCancel *)m->body;
-	struct job *j = job_find(r, c->workload_id);
+	struct job *j = router_job_find(r, c->workload_id);
 	if (!j)
 		return 0;
-	demand_changed(r, ctx);
+	router_demand_changed(r, ctx);
 	if (j->state == JOB_WAITING) {
 		int rc = queue_cancel(r->queue, &j->uuid);
-		return rc < 0 && rc != HCP_ENOTFOUND ? rc : job_drop(r, ctx, j, err);
+		return rc < 0 && rc != HCP_ENOTFOUND ? rc : router_job_drop(r, ctx, j, err);
 	}
 	j->again = false;
 	if (j->state == JOB_RELEASING)
-		return job_save(ctx, j, NULL, err);
+		return router_job_save(ctx, j, NULL, err);
 	j->state = JOB_RELEASING;
 	int rc = send_release(ctx, j, c->reason);
-	return rc < 0 ? rc : job_save(ctx, j, NULL, err);
+	return rc < 0 ? rc : router_job_save(ctx, j, NULL, err);
 }
 
 static void free_devices(struct router *r, struct job *j)
@@ -134,7 +134,7 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 {
 	bool again = j->again;
 	free_devices(r, j);
-	demand_changed(r, ctx);
+	router_demand_changed(r, ctx);
 	map_del(&r->by_allocation, str_of(j->allocation_id));
 	j->allocation_id[0] = '\0';
 	int rc = 0;
@@ -143,14 +143,14 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 		j->again = false;
 		rc = queue_enqueue(r->queue, &j->q, err);
 		if (rc == 0)
-			rc = job_save(ctx, j, NULL, err);
+			rc = router_job_save(ctx, j, NULL, err);
 	} else {
-		rc = job_drop(r, ctx, j, err);
+		rc = router_job_drop(r, ctx, j, err);
 	}
-	return rc < 0 ? rc : place_waiting(r, ctx, err);
+	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
 }
 
-int on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	const Hcp__AllocationChanged *a = (const Hcp__AllocationChanged *)m->body;
@@ -163,7 +163,7 @@ int on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, st
 			j->committed = true;
 			int rc = placement_commit(r->place, j->hold, err);
 			return rc < 0 ? err_set(err, HCP_EINTERNAL, "", "a held allocation had no reservation")
-				      : job_save(ctx, j, NULL, err);
+				      : router_job_save(ctx, j, NULL, err);
 		}
 		return 0;
 	case HCP__ALLOCATION_STATE__REFUSED:
@@ -177,19 +177,19 @@ int on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, st
 static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	struct router *r = state;
-	int rc = place_expire(r, ctx, err);
+	int rc = router_place_expire(r, ctx, err);
 	if (rc == 0)
-		rc = place_waiting(r, ctx, err);
-	return rc < 0 ? rc : demand_tick(r, ctx, err);
+		rc = router_place_waiting(r, ctx, err);
+	return rc < 0 ? rc : router_demand_tick(r, ctx, err);
 }
 
 static const struct svc_handler handlers[] = {
-	{ MSG_JOB_ENQUEUE, on_enqueue, false },
-	{ MSG_JOB_CANCEL, on_cancel_job, false },
-	{ MSG_DEVICES_CHANGED, on_devices, false },
-	{ MSG_ALLOCATION_CHANGED, on_allocation_news, false },
-	{ MSG_QUEUE_GET, on_queue, true },
-	{ MSG_CLASSIFY, on_classify, true },
+	{ MSG_JOB_ENQUEUE, router_on_enqueue, false },
+	{ MSG_JOB_CANCEL, router_on_cancel_job, false },
+	{ MSG_DEVICES_CHANGED, router_on_devices, false },
+	{ MSG_ALLOCATION_CHANGED, router_on_allocation_news, false },
+	{ MSG_QUEUE_GET, router_on_queue, true },
+	{ MSG_CLASSIFY, router_on_classify, true },
 	{ 0 },
 };
 

@@ -10,7 +10,7 @@ static const struct placement_facility unknown_facility = {
 	.latency_ms = 5, .price_usd_mwh = 40, .carbon_g_kwh = 400, .weight = 1,
 };
 
-struct rdev *inventory_find(const struct router *r, const char *id)
+struct rdev *router_inventory_find(const struct router *r, const char *id)
 {
 	return map_get(&r->devices, str_of(id));
 }
@@ -106,18 +106,18 @@ static bool is_usable(const Hcp__Device *d)
 	return d->state != HCP__DEVICE_STATE__DEVICE_FAILED && d->state != HCP__DEVICE_STATE__MAINTENANCE;
 }
 
-int inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)
+int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)
 {
 	const struct device_class *c = device_class_find(str_of(d->device_class));
 	if (!c)
 		return err_set(err, HCP_EINVAL, "device_class", "%.32s is not in the catalogue", d->device_class);
-	struct rdev *rd = inventory_find(r, d->id);
+	struct rdev *rd = router_inventory_find(r, d->id);
 	int rc = 0;
 	if (!rd) {
 		rc = add(r, d, c, err);
 		if (rc < 0)
 			return rc;
-		rd = inventory_find(r, d->id);
+		rd = router_inventory_find(r, d->id);
 	}
 	struct placement_quality q = quality_of(d);
 	rc = placement_set_quality(r->place, rd->dev, &q, err);
@@ -130,14 +130,14 @@ int inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)
 	return rc;
 }
 
-int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	const Hcp__DevicesChanged *ev = (const Hcp__DevicesChanged *)m->body;
 	for (size_t i = 0; i < ev->n_devices; i++) {
 		Hcp__Device *d = ev->devices[i];
 		struct err one = { 0 };
-		int rc = inventory_apply(r, d, &one);
+		int rc = router_inventory_apply(r, d, &one);
 		if (rc == HCP_ENOMEM)
 			return err_set(err, rc, "", "out of memory");
 		if (rc < 0)
@@ -147,15 +147,16 @@ int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		if (!body)
 			return HCP_ENOMEM;
 		hcp__device__pack(d, body);
-		rc = db_run(svc_db(ctx), err, "INSERT INTO device(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body",
-			    "zb", d->id, (struct str){ (char *)body, n });
+		rc = db_run(svc_db(ctx), err,
+			"INSERT INTO device(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body", "zb", d->id,
+			(struct str){ (char *)body, n });
 		if (rc < 0)
 			return rc;
 	}
-	return place_waiting(r, ctx, err);
+	return router_place_waiting(r, ctx, err);
 }
 
-int inventory_load(struct router *r, struct db *db, struct err *err)
+int router_inventory_load(struct router *r, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	struct arena a;
@@ -164,7 +165,7 @@ int inventory_load(struct router *r, struct db *db, struct err *err)
 	for (rc = db_query(db, &row, err, "SELECT body FROM device ORDER BY n", ""); rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		Hcp__Device *d = (void *)pb_unpack_arena(&hcp__device__descriptor, db_blob(row, 0), &a);
-		int bad = d ? inventory_apply(r, d, err) : err_set(err, HCP_ECORRUPT, "device", "a row cannot be read");
+		int bad = d ? router_inventory_apply(r, d, err) : err_set(err, HCP_ECORRUPT, "device", "a row cannot be read");
 		if (bad < 0) {
 			db_done(row);
 			arena_release(&a);
@@ -175,7 +176,7 @@ int inventory_load(struct router *r, struct db *db, struct err *err)
 	return rc;
 }
 
-void inventory_release(struct router *r)
+void router_inventory_release(struct router *r)
 {
 	size_t pos = 0;
 	void *v;

@@ -5,7 +5,7 @@
 #include "base/money.h"
 #include "services/router/router_priv.h"
 
-struct job *job_find(const struct router *r, const char *id)
+struct job *router_job_find(const struct router *r, const char *id)
 {
 	return map_get(&r->jobs, str_of(id));
 }
@@ -43,7 +43,7 @@ static void fill_queue_job(struct job *j, int64_t now_ns)
 	j->q.need[QUEUE_MEMORY] = w->memory_gib;
 }
 
-int job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err)
+int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err)
 {
 	struct id uuid;
 	if (id_parse(str_of(w->id), ID_WORKLOAD, &uuid) < 0)
@@ -70,7 +70,7 @@ int job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job
 	return 0;
 }
 
-void job_free(struct router *r, struct job *j)
+void router_job_free(struct router *r, struct job *j)
 {
 	map_del(&r->jobs, str_of(j->id));
 	if (j->allocation_id[0])
@@ -80,7 +80,7 @@ void job_free(struct router *r, struct job *j)
 	mem_free(j);
 }
 
-int job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err)
+int router_job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err)
 {
 	size_t n = hcp__workload__get_packed_size(j->w), k = place ? hcp__place__get_packed_size(place) : 0;
 	uint8_t *body = arena_alloc(svc_arena(ctx), n), *devices = arena_alloc(svc_arena(ctx), k);
@@ -90,19 +90,19 @@ int job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, 
 	if (place)
 		hcp__place__pack(place, devices);
 	return db_run(svc_db(ctx), err,
-		      "INSERT INTO job(id,state,again,committed,enqueued_ns,body,place) VALUES($1,$2,$3,$4,$5,$6,$7)"
-		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
-		      " enqueued_ns=excluded.enqueued_ns, body=excluded.body,"
-		      " place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END", "ziiiibb",
-		      j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
-		      (struct str){ (char *)body, n }, (struct str){ (char *)devices, k });
+		"INSERT INTO job(id,state,again,committed,enqueued_ns,body,place) VALUES($1,$2,$3,$4,$5,$6,$7)"
+		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
+		" enqueued_ns=excluded.enqueued_ns, body=excluded.body,"
+		" place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END",
+		"ziiiibb", j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
+		(struct str){ (char *)body, n }, (struct str){ (char *)devices, k });
 }
 
-int job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
 {
 	int rc = db_run(svc_db(ctx), err, "DELETE FROM job WHERE id=$1", "z", j->id);
 	if (rc == 0)
-		job_free(r, j);
+		router_job_free(r, j);
 	return rc;
 }
 
@@ -114,7 +114,7 @@ static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct 
 	if (!devs)
 		return HCP_ENOMEM;
 	for (size_t i = 0; i < p->n_device_ids; i++) {
-		struct rdev *rd = inventory_find(r, p->device_ids[i]);
+		struct rdev *rd = router_inventory_find(r, p->device_ids[i]);
 		if (!rd)
 			continue;
 		devs[n++] = rd->dev;
@@ -138,7 +138,7 @@ static int load_row(struct router *r, struct db_row *row, struct arena *a, struc
 	Hcp__Workload *w = (void *)pb_unpack_arena(&hcp__workload__descriptor, db_blob(row, 3), a);
 	if (!w)
 		return err_set(err, HCP_ECORRUPT, "job", "a row cannot be read");
-	int rc = job_new(r, w, db_i64(row, 2), &j, err);
+	int rc = router_job_new(r, w, db_i64(row, 2), &j, err);
 	if (rc < 0)
 		return rc;
 	j->state = (enum job_state)db_i64(row, 0);
@@ -150,14 +150,14 @@ static int load_row(struct router *r, struct db_row *row, struct arena *a, struc
 	return p ? reclaim(r, j, p, err) : err_set(err, HCP_ECORRUPT, "job", "the placement of %s cannot be read", j->id);
 }
 
-int jobs_load(struct router *r, struct db *db, struct err *err)
+int router_jobs_load(struct router *r, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	struct arena a;
 	int rc;
 	arena_init(&a, 4096, 0);
-	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed FROM job ORDER BY n", ""); rc == 1;
-	     rc = db_next(row, err)) {
+	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed FROM job ORDER BY n", "");
+		 rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		int bad = load_row(r, row, &a, err);
 		if (bad < 0) {

@@ -108,13 +108,13 @@ static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const st
 	if (rc == 0)
 		rc = build_place(r, ctx, j, t, &p);
 	if (rc == 0)
-		rc = job_save(ctx, j, &p, err);
+		rc = router_job_save(ctx, j, &p, err);
 	/* The orchestrator first: it must know the allocation before resources has news of it. */
 	if (rc == 0)
 		rc = tell(ctx, j, "placing", "", &p);
 	if (rc == 0)
 		rc = svc_publish(ctx, j->allocation_id, &p.base);
-	demand_changed(r, ctx);
+	router_demand_changed(r, ctx);
 	return rc;
 }
 
@@ -135,7 +135,7 @@ static int tell_waiting(struct router *r, struct svc_ctx *ctx)
 	return 0;
 }
 
-int place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
+int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct attempt t = { .r = r, .ctx = ctx };
 	struct queue_job q;
@@ -155,7 +155,7 @@ int place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 }
 
 /* Resources never said a word: give the devices back and try again. */
-int place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
+int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	placement_handle gone[64];
 	size_t n = placement_expire(r->place, svc_now_ns(ctx), gone, 64);
@@ -173,7 +173,7 @@ int place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 			ev.reason = "not confirmed in time";
 			int rc = svc_publish(ctx, j->allocation_id, &ev.base);
 			if (rc == 0)
-				rc = job_save(ctx, j, NULL, err);
+				rc = router_job_save(ctx, j, NULL, err);
 			if (rc < 0)
 				return rc;
 			break;
@@ -182,7 +182,7 @@ int place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 	return 0;
 }
 
-void demand_changed(struct router *r, struct svc_ctx *ctx)
+void router_demand_changed(struct router *r, struct svc_ctx *ctx)
 {
 	if (!r->demand_dirty)
 		svc_wake_at(ctx, r->demand_at_ns > svc_now_ns(ctx) ? r->demand_at_ns : svc_now_ns(ctx));
@@ -203,7 +203,7 @@ static size_t class_of(const struct router *r, const struct job *j)
 	return 0;
 }
 
-int demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
+int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct arena *a = svc_arena(ctx);
 	if (!r->demand_dirty || svc_now_ns(ctx) < r->demand_at_ns)

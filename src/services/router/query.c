@@ -41,7 +41,7 @@ static int add_class(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp
 	return pb_push(a, &reply->n_classes, &reply->classes, c);
 }
 
-int on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	Hcp__Queue *reply = svc_reply(ctx, MSG_QUEUE);
@@ -59,15 +59,18 @@ int on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 }
 
 /* Rules first met first taken; each says why, and how sure it is. */
-int on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int router_on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__Classify *c = (const Hcp__Classify *)m->body;
 	enum workload_type t = WORKLOAD_AI_INFERENCE_BATCH;
 	const char *rule = "short work without a latency bound is batch inference";
 	double confidence = 0.6;
 	if (c->size_mb < 0 || c->max_latency_ms < 0 || c->duration_s < 0)
-		return err_set(err, HCP_ERANGE, c->size_mb < 0 ? "size_mb" : c->max_latency_ms < 0 ? "max_latency_ms" : "duration_s",
-			       "must not be negative");
+		return err_set(err, HCP_ERANGE,
+			c->size_mb < 0          ? "size_mb"
+			: c->max_latency_ms < 0 ? "max_latency_ms"
+									: "duration_s",
+			"must not be negative");
 	if (c->type_hint[0] && workload_type_parse(str_of(c->type_hint), &t) == 0) {
 		rule = "the type was given";
 		confidence = 1;

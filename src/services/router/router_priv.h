@@ -52,32 +52,33 @@ struct router {
 };
 
 /* inventory.c */
-int inventory_apply(struct router *r, const Hcp__Device *d, struct err *err) MUST_CHECK;
-int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int inventory_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
-void inventory_release(struct router *r);
-struct rdev *inventory_find(const struct router *r, const char *id);
+int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *err) MUST_CHECK;
+int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_inventory_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
+void router_inventory_release(struct router *r);
+struct rdev *router_inventory_find(const struct router *r, const char *id);
 
 /* jobs.c */
-struct job *job_find(const struct router *r, const char *id);
-int job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err) MUST_CHECK;
-void job_free(struct router *r, struct job *j);
-int job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err) MUST_CHECK;
-int job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
-int jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
+struct job *router_job_find(const struct router *r, const char *id);
+int router_job_new(
+	struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err) MUST_CHECK;
+void router_job_free(struct router *r, struct job *j);
+int router_job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err) MUST_CHECK;
+int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
+int router_jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
 
 /* place.c: from the queue to devices */
-int place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-int place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-int demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-void demand_changed(struct router *r, struct svc_ctx *ctx);
+int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+void router_demand_changed(struct router *r, struct svc_ctx *ctx);
 
 /* handle.c */
-int on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* query.c */
-int on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 #endif

@@ -111,7 +111,8 @@ static void old_segments_go(void **state)
 {
 	struct bus *bus;
 	struct err err = { 0 };
-	assert_int_equal(bus_open(&(struct bus_conf){ .dir = dir, .segment_bytes = 2000, .keep_bytes = 6000 }, &bus, &err), 0);
+	assert_int_equal(
+		bus_open(&(struct bus_conf){ .dir = dir, .segment_bytes = 2000, .keep_bytes = 6000 }, &bus, &err), 0);
 	append(bus, 1, 1000);
 	assert_true(bus_begin(bus) > 800);
 	assert_int_equal(read_all(bus, 1, 7), (int)(1001 - bus_begin(bus)));

@@ -44,9 +44,11 @@ static void nesting(void **state)
 
 static void text_that_looks_like_something_else_is_quoted(void **state)
 {
-	check("[\"yes\",\"No\",\"null\",\"~\",\"true\",\"1\",\"1e3\",\"-\",\"- a\",\"a: b\",\"a #b\",\" a\",\"a \",\"2026-11-20\"]", NULL,
-	      "- \"yes\"\n- \"No\"\n- \"null\"\n- \"~\"\n- \"true\"\n- \"1\"\n- \"1e3\"\n- \"-\"\n- \"- a\"\n- \"a: b\"\n"
-	      "- \"a #b\"\n- \" a\"\n- \"a \"\n- \"2026-11-20\"\n");
+	check("[\"yes\",\"No\",\"null\",\"~\",\"true\",\"1\",\"1e3\",\"-\",\"- a\",\"a: b\",\"a #b\",\" a\",\"a "
+		  "\",\"2026-11-20\"]",
+		NULL,
+		"- \"yes\"\n- \"No\"\n- \"null\"\n- \"~\"\n- \"true\"\n- \"1\"\n- \"1e3\"\n- \"-\"\n- \"- a\"\n- \"a: b\"\n"
+		"- \"a #b\"\n- \" a\"\n- \"a \"\n- \"2026-11-20\"\n");
 	check("[\"wl-01jd\",\"plain words\",\"http://h:1/x\",\"a@b.c\",\"a:\",\"/v1\"]", NULL,
 	      "- wl-01jd\n- plain words\n- http://h:1/x\n- a@b.c\n- \"a:\"\n- /v1\n");
 	check("[\"line\\nbreak\\ttab \\\"q\\\" \\\\ \\u0007 \\u007f \\u2028 é\"]", NULL,

@@ -137,7 +137,8 @@ static void bad_input_is_refused(void **state)
 	struct policy p;
 	struct policy_output o = { .n = 77 };
 	struct err err;
-	assert_int_equal(policy_init(&p, policy_find(STR("threshold")), &(struct policy_conf){ 60, NAN }, &err), HCP_ERANGE);
+	assert_int_equal(
+		policy_init(&p, policy_find(STR("threshold")), &(struct policy_conf){ 60, NAN }, &err), HCP_ERANGE);
 	assert_int_equal(policy_init(&p, policy_find(STR("threshold")), NULL, NULL), 0);
 	struct policy_input in = one_class(1, 0, 0);
 	nets(&in, INFINITY, 0, 0);

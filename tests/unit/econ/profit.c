@@ -35,7 +35,8 @@ static void mining_equals_the_reference(void **state)
 		struct profit_market m = { c->btc_usd, c->difficulty, c->subsidy_btc, c->fees_btc, c->pool_fee,
 			c->electricity_usd_mwh, c->pue };
 		struct profit_row r;
-		assert_int_equal(profit_calc(device_class_find(str_of(c->cls)), WORKLOAD_BITCOIN_MINING, &m, NULL, &r, NULL), 0);
+		assert_int_equal(
+			profit_calc(device_class_find(str_of(c->cls)), WORKLOAD_BITCOIN_MINING, &m, NULL, &r, NULL), 0);
 		near_to(r.btc_per_day, c->btc_per_day);
 		near_to(r.revenue_usd_h, c->revenue_usd_h);
 		near_to(r.energy_usd_h, c->energy_usd_h);

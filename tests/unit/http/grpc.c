@@ -185,7 +185,8 @@ static void unary_calls(void **state)
 	ask(c, "/t.T/Echo", (struct str){ big, 2 << 20 }, 0, &r[1]);
 	ask(c, "/t.T/Echo", (struct str){ big, (2 << 20) + 1 }, 0, &r[2]);
 	struct err err;
-	assert_int_equal(grpc_call(c, "/t.T/Echo", NULL, 0, (struct str){ big, (3 << 20) + 1 }, 0, on_done, &r[3], NULL, &err),
+	assert_int_equal(
+		grpc_call(c, "/t.T/Echo", NULL, 0, (struct str){ big, (3 << 20) + 1 }, 0, on_done, &r[3], NULL, &err),
 		HCP_ELIMIT);
 	assert_true(wait_for(site.loop, r[0].done && r[1].done && r[2].done));
 	assert_true(str_eqz(buf_str(&r[0].msg), "token"));
@@ -308,7 +309,9 @@ static void every_allocation_may_fail(void **state)
 	for (uint64_t n = 1; n < 250; n++) {
 		start((struct http_server_conf){ 0 });
 		mem_fail_after(n, 0);
-		struct grpc_client_conf cc = { .host = "127.0.0.1", .port = site.port, .backoff_min_ms = 1, .backoff_max_ms = 1 };
+		struct grpc_client_conf cc = {
+			.host = "127.0.0.1", .port = site.port, .backoff_min_ms = 1, .backoff_max_ms = 1
+		};
 		struct grpc_client *c = NULL;
 		struct result r = { 0 };
 		int rc = grpc_client_new(site.loop, &cc, &c, NULL);
@@ -352,8 +355,8 @@ static void framing(void **state)
 		struct chat k = { 0 };
 		grpc_reader_init(&rd, 100);
 		for (size_t at = 0; at < sizeof(three); at += cut)
-			assert_int_equal(grpc_reader_feed(&rd, three + at, cut < sizeof(three) - at ? cut : sizeof(three) - at, count, &k),
-				0);
+			assert_int_equal(
+				grpc_reader_feed(&rd, three + at, cut < sizeof(three) - at ? cut : sizeof(three) - at, count, &k), 0);
 		assert_int_equal(k.messages, 3);
 		assert_int_equal(k.bytes, 5);
 		assert_true(grpc_reader_at_end(&rd));
@@ -374,7 +377,8 @@ static void framing(void **state)
 	assert_int_equal(grpc_timeout_parse(STR("1x"), &ns), HCP_EPARSE);
 	assert_int_equal(grpc_timeout_parse(STR("123456789m"), &ns), HCP_EPARSE);
 	for (int s = 0; s <= 16; s++)
-		assert_true(grpc_status_of_err(grpc_status_to_err((enum grpc_status)s)) == (enum grpc_status)s || s == GRPC_UNKNOWN);
+		assert_true(
+			grpc_status_of_err(grpc_status_to_err((enum grpc_status)s)) == (enum grpc_status)s || s == GRPC_UNKNOWN);
 }
 
 int main(void)

@@ -122,7 +122,8 @@ static void answers_have_the_right_form(void **state)
 	exchange("GET /a HTTP/1.1\r\nHost: x\r\n\r\n", "content-length: 2\r\n");
 	exchange("GET http://other/a?z HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/a");
 	exchange("POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "\r\n\r\nhello");
-	exchange("POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nT: v\r\n\r\n",
+	exchange(
+		"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\nT: v\r\n\r\n",
 		"\r\n\r\nhello");
 	exchange("HEAD /abc HTTP/1.1\r\nHost: x\r\n\r\nGET /last HTTP/1.1\r\nHost: x\r\n\r\n",
 		"content-length: 4\r\nX-Method: HEAD\r\nX-Query: \r\nContent-Type: text/plain\r\n\r\nHTTP/1.1 200");
@@ -147,7 +148,8 @@ static void answers_have_the_right_form(void **state)
 static void malformed_input_is_named(void **state)
 {
 	start((struct http_server_conf){ .max_head_bytes = 2048, .max_body_bytes = 1000 });
-	static const struct { const char *bytes, *want; } cases[] = {
+	static const struct { const char *bytes, *want;
+	} cases[] = {
 		{ "hello\r\n\r\n", "HTTP/1.1 400 " },
 		{ "GET /a HTTP/1.1\r\n\r\n", "\"code\":\"bad_host\"" },
 		{ "GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "\"code\":\"bad_host\"" },
@@ -159,7 +161,8 @@ static void malformed_input_is_named(void **state)
 		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n", "HTTP/1.1 400 " },
 		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400 " },
 		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!", "HTTP/1.1 400 " },
-		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 400 " },
+		{ "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+			"HTTP/1.1 400 " },
 		{ "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "HTTP/1.1 400 " },
 		{ "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3E9\r\n", "" },
 		{ "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "HTTP/1.1 " },

@@ -44,7 +44,9 @@ static void peer_close(struct ws *ws, void *arg, int code, struct str reason)
 	p->ws = NULL;
 }
 
-static const struct ws_callbacks client_cb = { .on_open = peer_open, .on_message = peer_message, .on_close = peer_close };
+static const struct ws_callbacks client_cb = {
+	.on_open = peer_open, .on_message = peer_message, .on_close = peer_close
+};
 
 static void echo_message(struct ws *ws, void *arg, enum ws_opcode opcode, struct str msg)
 {

@@ -2,12 +2,12 @@
 
 #include "services/orchestrator/orchestrator.h"
 
-static const Hcp__Principal acme = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-acme", "john@acme.com",
-				     HCP__ROLE__CUSTOMER, 0 };
+static const Hcp__Principal acme = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-acme",
+	"john@acme.com", HCP__ROLE__CUSTOMER, 0 };
 static const Hcp__Principal globex = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-2", "cus-globex",
 				       "jane@globex.com", HCP__ROLE__CUSTOMER, 0 };
-static const Hcp__Principal admin = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-3", "", "admin@mara.com",
-				      HCP__ROLE__ADMIN, 0 };
+static const Hcp__Principal admin = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-3", "",
+	"admin@mara.com", HCP__ROLE__ADMIN, 0 };
 
 static struct msg *submission(const Hcp__Principal *who, const char *key)
 {

@@ -58,7 +58,8 @@ static void check_order(struct replay *r)
 		if (strcmp(t.symbol, "electricity_da"))
 			assert_int_equal(t.observed_at_ns, end_ns);
 		else
-			assert_true(t.observed_at_ns < t.interval_start_ns && t.interval_start_ns - t.observed_at_ns <= 35 * 3600 * S_NS);
+			assert_true(
+				t.observed_at_ns < t.interval_start_ns && t.interval_start_ns - t.observed_at_ns <= 35 * 3600 * S_NS);
 	}
 	replay_rewind(r);
 }
@@ -207,7 +208,8 @@ static void empty_fields_give_no_tick_and_bad_rows_are_named(void **state)
 	assert_true(replay_add_real_time(&r, "x.csv", STR(bad_value), "A", &err) < 0);
 	assert_string_equal(err.field, "x.csv.A");
 	assert_int_equal(replay_add_real_time(&r, "x.csv", STR(good), "C", &err), HCP_ENOTFOUND);
-	assert_true(replay_add_gpu(&r, "g.csv", STR("month,gpu,restated_median_usd_per_gpu_h\n2023-13,H100,1\n"), &err) < 0);
+	assert_true(
+		replay_add_gpu(&r, "g.csv", STR("month,gpu,restated_median_usd_per_gpu_h\n2023-13,H100,1\n"), &err) < 0);
 	replay_seal(&r);
 	assert_true(replay_next(&r, &t));
 	assert_true(t.value == -3.5);

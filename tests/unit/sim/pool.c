@@ -301,7 +301,8 @@ static void statistics_by_worker_and_reason(void **state)
 	struct http_call_conf call = { .method = "GET", .url = url, .on_done = on_stats, .arg = &text };
 	assert_int_equal(http_call_start(client, &call, NULL, NULL), 0);
 	wait_until(text.n > 0);
-	assert_non_null(strstr(text.data, "\"accepted\":1,\"rejected\":{\"stale\":0,\"duplicate\":1,\"low_difficulty\":1,"));
+	assert_non_null(
+		strstr(text.data, "\"accepted\":1,\"rejected\":{\"stale\":0,\"duplicate\":1,\"low_difficulty\":1,"));
 	assert_non_null(strstr(text.data, "{\"worker\":\"one\",\"connections\":1,\"blocks\":0,\"accepted\":1,"));
 	assert_non_null(strstr(text.data, "{\"worker\":\"two\\\"\","));
 	buf_release(&text);

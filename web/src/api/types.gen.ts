@@ -519,6 +519,7 @@ export interface ClassCapacity {
   power_w: number;
   hash_ths: number;
   price_micros_h: number;
+  endpoints: number;
 }
 
 export interface Fleet {
@@ -622,6 +623,7 @@ export interface SwitchDone {
   done_at_ns: number;
   evidence: string;
   allocation_id: string;
+  served_at_ns: number;
 }
 
 export interface SwitchesList {
@@ -982,7 +984,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   AvailabilityGet: { device_class: 's', region: 's', count: '0' },
   Availability: { available: 'b', classes: '[ClassCapacity' },
   FleetGet: {},
-  ClassCapacity: { facility: 's', region: 's', kind: 's', device_class: 's', total: '0', healthy: '0', allocated: '0', serving: '0', filling: '0', off: '0', drifted: '0', power_w: '0', hash_ths: '0', price_micros_h: '0' },
+  ClassCapacity: { facility: 's', region: 's', kind: 's', device_class: 's', total: '0', healthy: '0', allocated: '0', serving: '0', filling: '0', off: '0', drifted: '0', power_w: '0', hash_ths: '0', price_micros_h: '0', endpoints: '0' },
   Fleet: { classes: '[ClassCapacity', nodes: '0', nodes_connected: '0', power_w: '0', power_budget_w: '0', hash_ths: '0' },
   CapacityChanged: { classes: '[ClassCapacity' },
   NodesList: {},
@@ -993,7 +995,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Metered: { deltas: '[MeterDelta', node_id: 's', facility: 's' },
   MeterDelta: { device_class: 's', activity: 's', allocation_id: 's', customer_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0', from_ns: '0', to_ns: '0' },
   PhaseTime: { phase: 's', duration_ns: '0' },
-  SwitchDone: { switch_id: 's', decision_id: 's', node_id: 's', devices: '0', to: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', total_ns: '0', signal_at_ns: '0', done_at_ns: '0', evidence: 's', allocation_id: 's' },
+  SwitchDone: { switch_id: 's', decision_id: 's', node_id: 's', devices: '0', to: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', total_ns: '0', signal_at_ns: '0', done_at_ns: '0', evidence: 's', allocation_id: 's', served_at_ns: '0' },
   SwitchesList: { limit: '0' },
   Switches: { switches: '[SwitchDone' },
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },

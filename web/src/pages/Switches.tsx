@@ -116,6 +116,8 @@ export function Switches() {
                     { head: 'To', cell: (s) => <Mode mode={s.to} /> },
                     { head: 'Total', right: true, cell: (s) => span(s.total_ns) },
                     { head: 'Signal to done', right: true, cell: (s) => (s.signal_at_ns > 0 ? span(s.done_at_ns - s.signal_at_ns) : '–'), from: 'md' },
+                    // What the contract counts: from the price that moved to the first inference served.
+                    { head: 'To served', right: true, cell: (s) => (s.signal_at_ns > 0 && s.served_at_ns > 0 ? span(s.served_at_ns - s.signal_at_ns) : '–'), from: 'md' },
                     { head: 'Phases', width: '26%', cell: (s) => <Phases phases={s.phases} total={s.total_ns} />, from: 'sm' },
                     { head: 'Verified by', cell: (s) => words(s.evidence), from: 'lg' },
                     { head: 'Result', cell: (s) => (s.ok ? <State state="ok" label="Done" /> : <Tooltip title={s.error}><span><State state={s.rolled_back ? 'rolled_back' : 'failed'} label={s.rolled_back ? 'Rolled back' : 'Failed'} /></span></Tooltip>) },

@@ -37,7 +37,10 @@ const slice = createSlice({
         if (last && p.at_ns < last.at_ns) continue; // late: the chart only grows to the right
         if (last && p.at_ns === last.at_ns) last.value = p.value;
         else points.push({ at_ns: p.at_ns, value: p.value });
-        if (points.length > SERIES_POINTS_MAX) points.splice(0, points.length - SERIES_POINTS_MAX);
+      }
+      for (const key of new Set(payload.map((p) => seriesKey(p.symbol, p.location)))) {
+        const points = state.series[key];
+        if (points.length > SERIES_POINTS_MAX) state.series[key] = points.slice(-SERIES_POINTS_MAX);
       }
     },
     liveReset: () => initialState,

@@ -1,0 +1,200 @@
+/* hcpd: the platform's services, all of them or some, in one process. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hex.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "cmd/daemon/options.h"
+#include "cmd/daemon/replay.h"
+#include "cmd/daemon/services.h"
+#include "os/clock.h"
+#include "os/entropy.h"
+#include "os/file.h"
+#include "services/gateway/gateway.h"
+#include "svc/host.h"
+#include "wire/jsonv.h"
+
+enum { DRAIN_MS = 5000, TOKEN_BYTES = 32 };
+
+struct hcpd {
+	const struct options *o;
+	int lock_fd;
+	char token[2 * TOKEN_BYTES + 1];
+	struct services_conf *services;
+	struct host *host;
+	struct gateway *gateway;
+};
+
+static void to_stderr(void *arg, const char *line, size_t n)
+{
+	while (n) {
+		ssize_t w = write(STDERR_FILENO, line, n);
+		if (w < 0 && errno != EINTR)
+			return;
+		line += w > 0 ? w : 0;
+		n -= w > 0 ? (size_t)w : 0;
+	}
+}
+
+static bool runs_here(const struct hcpd *d, int id)
+{
+	return d->o->services >> id & 1;
+}
+
+/* ---- state folder ---- */
+
+static int make_token(const char *path, char token[2 * TOKEN_BYTES + 1], struct err *err)
+{
+	unsigned char bytes[TOKEN_BYTES];
+	entropy_fill(bytes, sizeof(bytes));
+	hex_encode(token, bytes, sizeof(bytes));
+	return file_write_atomic(path, str_of(token), 0600, err);
+}
+
+static int load_token(struct hcpd *d, struct err *err)
+{
+	char path[SERVICES_PATH_MAX];
+	struct buf b;
+	unsigned char bytes[TOKEN_BYTES];
+	int rc = d->o->token_file[0] ? str_copy(path, sizeof(path), str_of(d->o->token_file))
+				     : file_join(path, sizeof(path), d->o->state_dir, "machine.token");
+	if (rc < 0)
+		return err_set(err, rc, "--state", "the path is too long");
+	if (!file_exists(path))
+		return make_token(path, d->token, err);
+	rc = file_read(path, 4096, &b, err);
+	if (rc == 0) {
+		struct str text = str_trim(buf_str(&b));
+		rc = hex_decode(bytes, sizeof(bytes), text);
+		rc = rc == 0 ? str_copy(d->token, sizeof(d->token), text) : rc;
+		if (rc < 0)
+			err_set(err, rc, "--token-file", "%.180s does not hold %d hex digits", path, 2 * TOKEN_BYTES);
+	}
+	mem_free_secret(b.data, b.n);
+	return rc;
+}
+
+static int open_state(struct hcpd *d, struct err *err)
+{
+	char path[SERVICES_PATH_MAX];
+	int rc = file_mkdirs(d->o->state_dir, err);
+	if (rc == 0 && file_join(path, sizeof(path), d->o->state_dir, "lock") < 0)
+		rc = err_set(err, HCP_ERANGE, "--state", "the path is too long");
+	if (rc == 0)
+		rc = file_lock(path, &d->lock_fd, err);
+	if (rc == 0)
+		rc = load_token(d, err);
+	return rc < 0 ? rc : services_conf_new(d->o->state_dir, &d->services, err);
+}
+
+/* ---- start and stop ---- */
+
+static int start_host(struct hcpd *d, struct err *err)
+{
+	struct host_conf conf = { .state_dir = d->o->state_dir, .durable = d->o->durable };
+	for (int i = 0; i < SVC_COUNT; i++)
+		conf.svc_conf[i] = services_conf_of(d->services, i);
+	int rc = host_new(&conf, &d->host, err);
+	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
+		if (runs_here(d, i) && services_def(i))
+			rc = host_add(d->host, services_def(i), err);
+	return rc < 0 ? rc : host_start(d->host, err);
+}
+
+static const char *text_or_null(const char *s)
+{
+	return s[0] ? s : NULL;
+}
+
+static int start_gateway(struct hcpd *d, struct err *err)
+{
+	const struct options *o = d->o;
+	const struct gateway_conf conf = {
+		.host = d->host, .bind = o->bind, .port = o->port, .threads = o->threads,
+		.cert_file = text_or_null(o->cert_file), .key_file = text_or_null(o->key_file),
+		.web_dir = text_or_null(o->web_dir), .cors_origins = text_or_null(o->cors), .machine_token = d->token,
+		.version = HCP_VERSION,
+	};
+	return runs_here(d, SVC_GATEWAY) ? gateway_new(&conf, &d->gateway, err) : 0;
+}
+
+/* Requests first, then the services, then what their last answers go through. */
+static void stop(struct hcpd *d)
+{
+	if (d->gateway)
+		gateway_drain(d->gateway, DRAIN_MS);
+	host_free(d->host);
+	gateway_free(d->gateway);
+	services_conf_free(d->services);
+	if (d->lock_fd >= 0)
+		file_close(d->lock_fd);
+}
+
+static void say_ready(const struct hcpd *d)
+{
+	printf("hcpd ready");
+	if (d->gateway)
+		printf(" %s://%s:%u", d->o->cert_file[0] ? "https" : "http", d->o->bind, gateway_port(d->gateway));
+	printf("\n");
+	fflush(stdout);
+}
+
+static int run(const struct options *o)
+{
+	struct hcpd d = { .o = o, .lock_fd = -1 };
+	struct err err = { 0 };
+	sigset_t signals;
+	int sig = 0;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* every thread started from here on leaves them to sigwait */
+	int rc = open_state(&d, &err);
+	if (rc == 0)
+		rc = start_host(&d, &err);
+	if (rc == 0)
+		rc = start_gateway(&d, &err);
+	if (rc == 0) {
+		say_ready(&d);
+		log_info("hcpd", "version %s is ready", HCP_VERSION);
+		sigwait(&signals, &sig);
+		log_info("hcpd", "stopping");
+	} else {
+		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
+	}
+	stop(&d);
+	return rc < 0 ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o;
+	struct err err = { 0 };
+	jsonv_setup();
+	log_setup(LOG_INFO, to_stderr, NULL, clock_wall_ns);
+	signal(SIGPIPE, SIG_IGN);
+	if (options_parse(argc, argv, &o, &err) < 0) {
+		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
+		return 2;
+	}
+	switch (o.action) {
+	case ACTION_HELP:
+		options_usage();
+		return 0;
+	case ACTION_VERSION:
+		puts("hcpd " HCP_VERSION);
+		return 0;
+	case ACTION_CHECK:
+		puts("ok");
+		return 0;
+	case ACTION_REPLAY:
+		return replay_run(&o);
+	default:
+		return run(&o);
+	}
+}

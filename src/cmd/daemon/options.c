@@ -1,0 +1,180 @@
+#include "cmd/daemon/options.h"
+
+#include <stdio.h>
+
+#include "base/num.h"
+#include "base/str.h"
+
+enum option_kind {
+	KIND_TEXT,
+	KIND_PORT,
+	KIND_THREADS,
+	KIND_SERVICES,
+	KIND_SERVICE,
+	KIND_PEER,
+	KIND_NO_DURABLE,
+	KIND_ACTION
+};
+
+static const struct option_row {
+	const char *name, *value, *help;
+	enum option_kind kind;
+	size_t offset, size;
+	enum option_action action;
+} rows[] = {
+#define TEXT(field) KIND_TEXT, offsetof(struct options, field), sizeof(((struct options *)0)->field), ACTION_RUN
+#define OTHER(kind) kind, 0, 0, ACTION_RUN
+	{ "--state", "DIR", "where databases, log and secrets live (default: ./state)", TEXT(state_dir) },
+	{ "--bind", "ADDR", "address to listen on (default: 127.0.0.1)", TEXT(bind) },
+	{ "--port", "N", "REST, WebSocket and portal (default: 8000; 0: any free port)", KIND_PORT,
+	  offsetof(struct options, port), 0, ACTION_RUN },
+	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)", KIND_PORT,
+	  offsetof(struct options, mesh_port), 0, ACTION_RUN },
+	{ "--threads", "N", "threads of the gateway (default: 1)", OTHER(KIND_THREADS) },
+	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
+	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
+	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
+	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
+	  TEXT(token_file) },
+	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
+	{ "--tls-cert", "FILE", "PEM chain; the mesh and REST speak TLS", TEXT(cert_file) },
+	{ "--tls-key", "FILE", "PEM key", TEXT(key_file) },
+	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
+	{ "--replay", "DIR", "feed the journal of --service in DIR to its handlers again and compare", TEXT(replay_dir) },
+	{ "--service", "NAME", "the service to replay", OTHER(KIND_SERVICE) },
+	{ "--check-config", NULL, "check the options and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
+	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
+	{ "--help", NULL, "print this", KIND_ACTION, 0, 0, ACTION_HELP },
+};
+
+void options_usage(void)
+{
+	puts("usage: hcpd [options]\n\nRuns the platform's services in one process, or some of them.\n");
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char left[48];
+		snprintf(left, sizeof(left), "%s %s", rows[i].name, rows[i].value ? rows[i].value : "");
+		printf("  %-26s %s\n", left, rows[i].help);
+	}
+}
+
+static int parse_port(struct str text, const char *name, uint16_t *ret, struct err *err)
+{
+	uint64_t v;
+	if (num_parse_u64(text, &v) < 0 || v > 65535)
+		return err_set(err, HCP_ERANGE, name, "must be 0 to 65535, was %.*s", (int)(text.n < 40 ? text.n : 40), text.p);
+	*ret = (uint16_t)v;
+	return 0;
+}
+
+static int parse_services(struct str list, const char *name, uint32_t *ret, struct err *err)
+{
+	uint32_t mask = 0;
+	while (list.p) {
+		struct str one = str_trim(str_split(&list, ','));
+		int id = svc_by_name(one.p, one.n);
+		if (id == SVC_NONE)
+			return err_set(err, HCP_EINVAL, name, "there is no service %.*s", (int)(one.n < 40 ? one.n : 40), one.p);
+		mask |= 1U << id;
+	}
+	*ret = mask;
+	return 0;
+}
+
+static int parse_peer(struct str text, struct options *o, struct err *err)
+{
+	if (o->n_peers == OPTIONS_PEERS_MAX)
+		return err_set(err, HCP_ELIMIT, "--peer", "at most %d peers", OPTIONS_PEERS_MAX);
+	struct option_peer *p = &o->peers[o->n_peers];
+	struct str rest = text, names = str_split(&rest, '=');
+	const char *colon = rest.p ? memrchr(rest.p, ':', rest.n) : NULL;
+	if (!colon || str_copy(p->host, sizeof(p->host), (struct str){ rest.p, (size_t)(colon - rest.p) }) < 0 ||
+		!p->host[0])
+		return err_set(err, HCP_EINVAL, "--peer", "must be SERVICE[,SERVICE]=HOST:PORT");
+	int rc = parse_port((struct str){ colon + 1, rest.n - (size_t)(colon + 1 - rest.p) }, "--peer", &p->port, err);
+	if (rc == 0)
+		rc = parse_services(names, "--peer", &p->services, err);
+	if (rc == 0)
+		o->n_peers++;
+	return rc;
+}
+
+static int parse_value(const struct option_row *row, struct str v, struct options *o, struct err *err)
+{
+	uint64_t n;
+	switch (row->kind) {
+	case KIND_TEXT:
+		if (!v.n || str_copy((char *)o + row->offset, row->size, v) < 0)
+			return err_set(err, HCP_EINVAL, row->name, "must be 1 to %zu bytes", row->size - 1);
+		return 0;
+	case KIND_PORT:
+		return parse_port(v, row->name, (uint16_t *)(void *)((char *)o + row->offset), err);
+	case KIND_THREADS:
+		if (num_parse_u64(v, &n) < 0 || n < 1 || n > 64)
+			return err_set(err, HCP_ERANGE, row->name, "must be 1 to 64");
+		o->threads = (int)n;
+		return 0;
+	case KIND_SERVICES:
+		return parse_services(v, row->name, &o->services, err);
+	case KIND_SERVICE:
+		o->replay_service = svc_by_name(v.p, v.n);
+		return o->replay_service == SVC_NONE ? err_set(err, HCP_EINVAL, row->name, "there is no such service") : 0;
+	case KIND_PEER:
+		return parse_peer(v, o, err);
+	default:
+		return 0;
+	}
+}
+
+static const struct option_row *find(struct str name)
+{
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		if (str_eqz(name, rows[i].name))
+			return &rows[i];
+	return NULL;
+}
+
+static int check(struct options *o, struct err *err)
+{
+	if (o->replay_dir[0]) {
+		o->action = o->action == ACTION_RUN ? ACTION_REPLAY : o->action;
+		if (o->replay_service == SVC_NONE)
+			return err_set(err, HCP_EINVAL, "--service", "name the service to replay");
+	}
+	if (!o->cert_file[0] != !o->key_file[0])
+		return err_set(
+			err, HCP_EINVAL, o->cert_file[0] ? "--tls-key" : "--tls-cert", "certificate and key go together");
+	for (int i = 0; i < o->n_peers; i++)
+		if (o->peers[i].services & o->services)
+			return err_set(err, HCP_ECONFLICT, "--peer", "a service cannot run here and there; use --services");
+	return 0;
+}
+
+int options_parse(int argc, char **argv, struct options *ret, struct err *err)
+{
+	struct options o = { .state_dir = "state", .bind = "127.0.0.1", .port = 8000, .mesh_port = 8443, .threads = 1,
+			     .durable = true, .services = (1U << SVC_COUNT) - 1, .replay_service = SVC_NONE };
+	for (int i = 1; i < argc; i++) {
+		struct str value = str_of(argv[i]), name = str_split(&value, '=');
+		const struct option_row *row = find(name);
+		if (!row)
+			return err_set(err, HCP_EINVAL, argv[i], "no such option; see --help");
+		if (row->value && !value.p) {
+			if (++i == argc)
+				return err_set(err, HCP_EINVAL, row->name, "needs a value: %s", row->value);
+			value = str_of(argv[i]);
+		} else if (!row->value && value.p) {
+			return err_set(err, HCP_EINVAL, row->name, "takes no value");
+		}
+		if (row->kind == KIND_ACTION)
+			o.action = row->action;
+		else if (row->kind == KIND_NO_DURABLE)
+			o.durable = false;
+		int rc = parse_value(row, value, &o, err);
+		if (rc < 0)
+			return rc;
+	}
+	int rc = check(&o, err);
+	if (rc == 0)
+		*ret = o;
+	return rc;
+}

@@ -1,0 +1,40 @@
+#ifndef HCP_CMD_DAEMON_OPTIONS_H
+#define HCP_CMD_DAEMON_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "spec_table.h"
+
+enum { OPTIONS_PEERS_MAX = 16, OPTIONS_TEXT_MAX = 1024 };
+
+struct option_peer {
+	uint32_t services;     /* bit per svc_id */
+	char host[256];
+	uint16_t port;
+};
+
+enum option_action { ACTION_RUN, ACTION_HELP, ACTION_VERSION, ACTION_CHECK, ACTION_REPLAY };
+
+struct options {
+	enum option_action action;
+	char state_dir[OPTIONS_TEXT_MAX];
+	char bind[256];
+	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX];
+	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX];
+	char replay_dir[OPTIONS_TEXT_MAX];
+	int replay_service;    /* enum svc_id */
+	uint16_t port, mesh_port;
+	int threads;
+	bool durable;
+	uint32_t services;     /* bit per svc_id that runs here */
+	struct option_peer peers[OPTIONS_PEERS_MAX];
+	int n_peers;
+};
+
+/* Command line into *ret; the error names the option. */
+int options_parse(int argc, char **argv, struct options *ret, struct err *err) MUST_CHECK;
+void options_usage(void);
+
+#endif

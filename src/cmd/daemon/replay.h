@@ -1,0 +1,9 @@
+#ifndef HCP_CMD_DAEMON_REPLAY_H
+#define HCP_CMD_DAEMON_REPLAY_H
+
+#include "cmd/daemon/options.h"
+
+/* Prints a ReplayReport as JSON. 0: identical, 1: not, 2: could not be done (told on stderr). */
+int replay_run(const struct options *o);
+
+#endif

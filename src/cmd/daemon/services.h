@@ -1,0 +1,17 @@
+#ifndef HCP_CMD_DAEMON_SERVICES_H
+#define HCP_CMD_DAEMON_SERVICES_H
+
+#include "svc/svc.h"
+
+enum { SERVICES_PATH_MAX = 4096 };
+
+/* Settings of every service, built from the state folder. */
+struct services_conf;
+
+int services_conf_new(const char *state_dir, struct services_conf **ret, struct err *err) MUST_CHECK;
+void services_conf_free(struct services_conf *c);
+/* NULL if this program has no such service (the gateway and realtime are no services of the host). */
+const struct svc_def *services_def(int id);
+const void *services_conf_of(const struct services_conf *c, int id);
+
+#endif

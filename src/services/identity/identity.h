@@ -1,0 +1,23 @@
+#ifndef HCP_SERVICES_IDENTITY_H
+#define HCP_SERVICES_IDENTITY_H
+
+#include "svc/svc.h"
+
+/* Settings; all zero takes the defaults. Borrowed by the service. */
+struct identity_conf {
+	const char
+		*key_path; /* PEM of the signing key, made at the first start with mode 0600; NULL: a new one in memory */
+	int64_t token_s;      /* life of a token; 0: IDENTITY_TOKEN_S */
+};
+
+enum {
+	IDENTITY_TOKEN_S = 900,
+	IDENTITY_KEYS_MAX = 100,         /* live API keys of one user */
+	IDENTITY_NAME_MAX = 120,         /* characters of an API key's name */
+	IDENTITY_PASSWORD_MAX = 256,     /* bytes; longer ones are refused before any hashing */
+	IDENTITY_LOCKS_MAX = 10000,      /* e-mails with failed logins remembered */
+};
+
+extern const struct svc_def identity_def;
+
+#endif

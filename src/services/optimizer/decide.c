@@ -1,0 +1,312 @@
+/* One decision: rows from fleet and demand, nets from the market, targets from the policy. */
+#include <math.h>
+
+#include "base/log.h"
+#include "base/money.h"
+#include "services/optimizer/optimizer_priv.h"
+
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+/* ---- what a facility pays ---- */
+
+static struct location *location_of(const struct optimizer *o, const char *name)
+{
+	if (name && name[0]) {
+		for (size_t i = 0; i < o->n_loc; i++)
+			if (strcmp(o->loc[i]->name, name) == 0)
+				return o->loc[i];
+		return NULL;
+	}
+	for (size_t i = 0; i < o->n_loc; i++)
+		if (o->loc[i]->market.v[MARKET_POWER_RT].known)
+			return o->loc[i];
+	return o->n_loc ? o->loc[0] : NULL;
+}
+
+struct facility_terms terms_of(const struct optimizer *o, const char *facility)
+{
+	const struct optimizer_facility *f = NULL, *other = NULL;
+	for (size_t i = 0; i < o->conf.n_facilities && !f; i++) {
+		if (strcmp(o->conf.facility[i].facility, facility) == 0)
+			f = &o->conf.facility[i];
+		else if (strcmp(o->conf.facility[i].facility, "default") == 0)
+			other = &o->conf.facility[i];
+	}
+	f = f ? f : other;
+	return (struct facility_terms){
+		.loc = location_of(o, f ? f->location : NULL),
+		.pue = f && f->pue > 0 ? f->pue : OPTIMIZER_PUE,
+		.pool_fee = f && f->pool_fee >= 0 ? f->pool_fee : OPTIMIZER_POOL_FEE,
+	};
+}
+
+struct profit_market terms_market(const struct optimizer *o, const struct facility_terms *t, int64_t market_ns,
+				  struct market_reading *ret_power)
+{
+	struct profit_market pm = market_profit_inputs(&o->market, t->pool_fee, t->pue, market_ns);
+	*ret_power = market_read(t->loc ? &t->loc->market : &o->market, MARKET_POWER_RT, 0, market_ns);
+	pm.electricity_usd_mwh = ret_power->value;
+	return pm;
+}
+
+bool class_serves(const struct device_class *cls)
+{
+	return cls->kind != DEVICE_ASIC && cls->list_usd_h > 0;
+}
+
+double serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
+			int64_t market_ns)
+{
+	struct market_reading r = market_read(&o->market, MARKET_GPU_RATE, device_class_index(cls), market_ns);
+	if (r.origin != MARKET_DEFAULT)
+		return r.value;
+	return price_micros_h > 0 ? (double)price_micros_h / (double)MICROS_PER_USD : cls->list_usd_h;
+}
+
+/* ---- rows ---- */
+
+/*
+ * Demand comes by class, capacity by facility and class: devices that are allocated count where they are, what is
+ * left goes where there is room, and what no facility has room for is held against the first.
+ */
+static void spread_demand(struct plan *p, const struct demand *d)
+{
+	uint32_t must_left = d->allocated, want_left = d->waiting;
+	struct policy_class *first = NULL;
+	for (size_t i = 0; i < p->n_rows; i++) {
+		struct policy_class *c = &p->row[i].in;
+		if (c->cls != d->cls)
+			continue;
+		first = first ? first : c;
+		must_left -= least(must_left, c->must_serve);
+	}
+	for (size_t i = 0; i < p->n_rows; i++) {
+		struct policy_class *c = &p->row[i].in;
+		if (c->cls != d->cls)
+			continue;
+		uint32_t take = least(must_left, c->count - c->must_serve);
+		c->must_serve += take;
+		must_left -= take;
+	}
+	for (size_t i = 0; i < p->n_rows; i++) {
+		struct policy_class *c = &p->row[i].in;
+		if (c->cls != d->cls)
+			continue;
+		uint32_t room = c->count - least(c->count, c->must_serve);
+		uint32_t have = least(c->want_serve, room), take = least(want_left, room - have);
+		c->want_serve = have + take;
+		want_left -= take;
+	}
+	if (first)
+		first->must_serve += must_left;
+}
+
+/*
+ * The regime to judge from. While a decision that was carried out is still on its way to the devices, that is its
+ * targets (or prices that move meanwhile would undo half a switch); otherwise what the devices confirm.
+ */
+static void present(const struct optimizer *o, const struct capacity *cap, int64_t now_ns, uint32_t now[POLICY_USE_END])
+{
+	bool under_way = o->announced_paid && now_ns - o->announced_ns < OPTIMIZER_AGAIN_S * NS_PER_S;
+	if (under_way && cap->decided && cap->decided_count == cap->healthy) {
+		memcpy(now, cap->target, sizeof(cap->target));
+		return;
+	}
+	now[POLICY_SERVE] = cap->serving;
+	now[POLICY_MINE] = cap->filling;
+	now[POLICY_IDLE] = cap->healthy - cap->serving - cap->filling;
+}
+
+/* What the work is lost for while a device switches: the best it could have earned, and the energy it draws. */
+static double switch_cost_usd(const struct optimizer *o, const struct policy_class *c, enum policy_use to,
+			      const struct profit_market *pm)
+{
+	static const enum device_mode mode[POLICY_USE_END] = { DEVICE_FILL, DEVICE_SERVE, DEVICE_IDLE };
+	double ms = o->switch_ms[device_class_index(c->cls)][to];
+	if (ms <= 0)
+		ms = (double)c->cls->switch_ms[mode[to]];
+	double best = fmax(0, fmax(c->net_usd_h[POLICY_MINE], c->net_usd_h[POLICY_SERVE]));
+	double energy = fmax(0, c->cls->power_w[mode[to]] / 1e6 * pm->pue * pm->electricity_usd_mwh);
+	return ms / 3.6e6 * (best + energy);
+}
+
+double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls)
+{
+	for (size_t i = 0; i < o->conf.n_credits; i++)
+		if (strcmp(o->conf.credit[i].device_class, cls->name) == 0)
+			return o->conf.credit[i].fill_usd_h;
+	return 0;
+}
+
+static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct profit_market *pm, int64_t market_ns,
+		     struct err *err)
+{
+	struct policy_class *c = &r->in;
+	struct profit_row row;
+	int rc = profit_idle(c->cls, pm, &row, err);
+	if (rc < 0)
+		return rc;
+	c->can[POLICY_IDLE] = true;
+	c->net_usd_h[POLICY_IDLE] = row.net_usd_h;
+	if (c->cls->fill_ths > 0) {
+		rc = profit_calc(c->cls, WORKLOAD_BITCOIN_MINING, pm, NULL, &row, err);
+		if (rc < 0)
+			return rc;
+		c->can[POLICY_MINE] = true;
+		c->net_usd_h[POLICY_MINE] = row.net_usd_h + fill_credit_usd_h(o, c->cls);
+	}
+	if (class_serves(c->cls)) {
+		r->revenue_rate_usd_h = serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
+		struct profit_ai ai = { .spot_usd_h = r->revenue_rate_usd_h, .utilisation = o->conf.utilisation };
+		rc = profit_calc(c->cls, WORKLOAD_AI_INFERENCE_REALTIME, pm, &ai, &row, err);
+		if (rc < 0)
+			return rc;
+		c->can[POLICY_SERVE] = true;
+		c->net_usd_h[POLICY_SERVE] = row.net_usd_h;
+	}
+	for (int u = 0; u < POLICY_USE_END; u++)
+		c->switch_cost_usd[u] = switch_cost_usd(o, c, (enum policy_use)u, pm);
+	return 0;
+}
+
+static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struct err *err)
+{
+	struct arena *a = svc_arena(ctx);
+	p->row = arena_calloc(a, o->n_cap * sizeof(*p->row));
+	p->group = arena_calloc(a, o->n_cap * sizeof(*p->group));
+	if (!p->row || !p->group)
+		return HCP_ENOMEM;
+	p->n_rows = o->n_cap;
+	for (size_t i = 0; i < o->n_cap; i++) {
+		struct capacity *cap = &o->cap[i];
+		struct plan_row *r = &p->row[i];
+		struct plan_group *g = p->n_groups ? &p->group[p->n_groups - 1] : NULL;
+		if (!g || strcmp(g->facility, cap->facility) != 0) {
+			g = &p->group[p->n_groups++];
+			*g = (struct plan_group){ .facility = cap->facility, .terms = terms_of(o, cap->facility), .first = i };
+			g->pm = terms_market(o, &g->terms, p->market_ns, &g->power);
+		}
+		g->n++;
+		r->cap = cap;
+		r->in.cls = cap->cls;
+		r->in.count = cap->healthy;
+		r->in.must_serve = cap->allocated;
+		r->in.want_serve = least(cap->endpoints, cap->healthy - cap->allocated);
+		present(o, cap, svc_now_ns(ctx), r->in.now);
+		int rc = fill_nets(o, r, &g->pm, p->market_ns, err);
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; i < o->n_demand; i++)
+		spread_demand(p, &o->demand[i]);
+	return 0;
+}
+
+/* ---- policy ---- */
+
+/* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts.
+ */
+static int decide_group(struct optimizer *o, struct plan *p, const struct plan_group *g, struct err *err)
+{
+	for (size_t done = 0; done < g->n;) {
+		struct policy_input in = { .now_ns = p->market_ns, .horizon_ns = o->conf.horizon_ns,
+					   .electricity_usd_mwh = g->power.value, .btc_usd = g->pm.btc_usd,
+					   .difficulty = g->pm.difficulty };
+		struct policy_output out = { 0 };
+		struct plan_row *row = &p->row[g->first + done];
+		for (; in.n < POLICY_CLASSES_MAX && done < g->n; done++)
+			in.c[in.n] = row[in.n].in, in.n++;
+		int rc = policy_decide(&o->policy, &in, &out, err);
+		if (rc < 0)
+			return rc;
+		for (size_t i = 0; i < in.n; i++) {
+			row[i].target = out.c[i];
+			row[i].explain = out.explain.c[i];
+		}
+		p->net_usd_h += out.explain.net_usd_h;
+		p->before_usd_h += out.explain.before_usd_h;
+		p->switch_usd += out.explain.switch_usd;
+	}
+	return 0;
+}
+
+/*
+ * Changed: the targets are others than those last decided; or the fleet is not where they say and a switch pays that
+ * did not when it was last told, or that has not happened in OPTIMIZER_AGAIN_S.
+ */
+static void judge(const struct optimizer *o, struct plan *p, int64_t now_ns)
+{
+	double hours = (double)o->conf.horizon_ns / (3600.0 * (double)NS_PER_S);
+	bool differs = p->n_rows != o->last_rows, away = false;
+	for (size_t i = 0; i < p->n_rows; i++) {
+		const struct plan_row *r = &p->row[i];
+		if (!r->cap->decided || memcmp(r->cap->target, r->target.target, sizeof(r->cap->target)) != 0)
+			differs = true;
+		if (memcmp(r->in.now, r->target.target, sizeof(r->in.now)) != 0)
+			away = true;
+	}
+	p->pays = (p->net_usd_h - p->before_usd_h) * hours > p->switch_usd;
+	bool again = away && p->pays &&
+		     (!o->announced_paid || now_ns - o->announced_ns >= OPTIMIZER_AGAIN_S * NS_PER_S);
+	p->changed = differs || again;
+}
+
+/* Is anything known to decide by? Made-up prices must not move a fleet that has just started. */
+static bool is_ready(const struct optimizer *o)
+{
+	bool power = false;
+	for (size_t i = 0; i < o->n_loc; i++)
+		power = power || o->loc[i]->market.v[MARKET_POWER_RT].known || o->loc[i]->market.v[MARKET_POWER_DA].known;
+	return power && o->n_cap && o->market.v[MARKET_BTC_USD].known;
+}
+
+static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err)
+{
+	for (size_t i = 0; i < p->n_rows; i++) {
+		struct capacity *cap = p->row[i].cap;
+		memcpy(cap->target, p->row[i].target.target, sizeof(cap->target));
+		cap->decided_count = cap->healthy;
+		cap->decided = true;
+	}
+	/* As the orchestrator sees it: what pays and what is forced is carried out. */
+	bool first = !o->last_n, forced = strcmp(p->trigger, "price") != 0 && strcmp(p->trigger, "timer") != 0;
+	o->last_rows = p->n_rows;
+	o->announced_ns = svc_now_ns(ctx);
+	o->announced_paid = p->pays || forced || first;
+	int64_t two[2] = { o->announced_ns, o->announced_paid };
+	return tables_put(ctx, "announced", (struct str){ (const char *)two, sizeof(two) }, err);
+}
+
+static bool is_due(const struct optimizer *o, int64_t now_ns, int64_t market_ns)
+{
+	return now_ns - o->stored_wall_ns >= OPTIMIZER_LEDGER_S * NS_PER_S ||
+	       market_ns - o->stored_market_ns >= OPTIMIZER_LEDGER_S * NS_PER_S;
+}
+
+int decide(struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	struct plan p = { .trigger = trigger, .market_ns = market_now_ns(o, now), .signal_at_ns = signal_at_ns };
+	struct err why = { 0 };
+	if (!is_ready(o))
+		return 0;
+	int rc = build(o, ctx, &p, &why);
+	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
+		rc = decide_group(o, &p, &p.group[i], &why);
+	if (rc == HCP_ENOMEM)
+		return err_set(err, rc, "", "out of memory");
+	if (rc < 0) {
+		/* Inputs that cannot be decided by leave everything as it is; ticks go on. */
+		log_error("optimizer", "no decision: %s %s", why.field, why.text);
+		return 0;
+	}
+	judge(o, &p, now);
+	if (!p.changed && !is_due(o, now, p.market_ns) && strcmp(trigger, "operator") != 0)
+		return 0;
+	if (p.changed)
+		rc = keep_targets(o, ctx, &p, err);
+	return rc < 0 ? rc : ledger_write(o, ctx, &p, err);
+}

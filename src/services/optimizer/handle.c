@@ -1,0 +1,103 @@
+#include "services/optimizer/optimizer.h"
+
+#include <math.h>
+
+#include "base/mem.h"
+#include "base/money.h"
+#include "services/optimizer/optimizer_priv.h"
+
+static void optimizer_close(void *state)
+{
+	struct optimizer *o = state;
+	if (!o)
+		return;
+	for (size_t i = 0; i < o->n_series; i++) {
+		mem_free(o->series[i]->ring);
+		mem_free(o->series[i]);
+	}
+	for (size_t i = 0; i < o->n_loc; i++)
+		mem_free(o->loc[i]);
+	mem_free(o->cap);
+	buf_release(&o->last);
+	policy_release(&o->policy);
+	mem_free(o);
+}
+
+static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, struct err *err)
+{
+	if (conf)
+		o->conf = *conf;
+	if (!o->conf.horizon_ns)
+		o->conf.horizon_ns = 900 * NS_PER_S;
+	if (o->conf.utilisation == 0)
+		o->conf.utilisation = OPTIMIZER_UTILISATION;
+	if (!(o->conf.utilisation > 0 && o->conf.utilisation <= 1))
+		return err_set(err, HCP_ERANGE, "utilisation", "must be above 0 and at most 1");
+	if (o->conf.horizon_ns < 0)
+		return err_set(err, HCP_ERANGE, "horizon", "must be positive");
+	for (size_t i = 0; i < o->conf.n_facilities; i++) {
+		const struct optimizer_facility *f = &o->conf.facility[i];
+		if (!(f->pue == 0 || (f->pue >= 1 && f->pue <= 10)))
+			return err_set(err, HCP_ERANGE, "pue", "facility %.40s: must be from 1 to 10", f->facility);
+		if (!(f->pool_fee <= 1))
+			return err_set(err, HCP_ERANGE, "pool_fee", "facility %.40s: must be at most 1", f->facility);
+	}
+	for (size_t i = 0; i < o->conf.n_credits; i++)
+		if (!(o->conf.credit[i].fill_usd_h >= 0 && o->conf.credit[i].fill_usd_h <= 1000))
+			return err_set(err, HCP_ERANGE, "fill_usd_h", "must be 0 to 1000 USD/h for %.32s",
+				o->conf.credit[i].device_class);
+	const struct policy_vt *vt = policy_find(str_of(o->conf.policy ? o->conf.policy : "threshold"));
+	if (!vt)
+		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.40s", o->conf.policy);
+	return policy_init(&o->policy, vt, NULL, err);
+}
+
+static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
+{
+	struct optimizer *o = mem_calloc(1, sizeof(*o));
+	if (!o)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	buf_init(&o->last, 4 << 20);
+	market_init(&o->market);
+	o->cap = mem_calloc(OPTIMIZER_ROWS_MAX, sizeof(*o->cap));
+	int rc = o->cap ? take_conf(o, conf, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (rc == 0)
+		rc = tables_load(o, db, err);
+	if (rc < 0) {
+		optimizer_close(o);
+		return rc;
+	}
+	*ret_state = o;
+	return 0;
+}
+
+static int optimizer_timer(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	return decide(state, ctx, "timer", 0, err);
+}
+
+static const struct svc_handler handlers[] = {
+	{ MSG_TICKS, on_ticks, false },
+	{ MSG_PRICES_GET, on_prices, true },
+	{ MSG_PRICE_HISTORY_GET, on_history, true },
+	{ MSG_PROFITABILITY_CALCULATE, on_profitability, true },
+	{ MSG_RECOMMENDATION_GET, on_recommendation, true },
+	{ MSG_DECISIONS_LIST, on_decisions, true },
+	{ MSG_DECISION_GET, on_decision, true },
+	{ MSG_POLICY_GET, on_policy_get, true },
+	{ MSG_POLICY_SET, on_policy_set, false },
+	{ MSG_CAPACITY_CHANGED, on_capacity, false },
+	{ MSG_DEMAND_CHANGED, on_demand, false },
+	{ MSG_SWITCH_DONE, on_switch_done, false },
+	{ 0 },
+};
+
+const struct svc_def optimizer_def = {
+	.id = SVC_OPTIMIZER,
+	.schema = optimizer_schema,
+	.handlers = handlers,
+	.open = optimizer_open,
+	.close = optimizer_close,
+	.timer = optimizer_timer,
+	.timer_ms = 10000,
+};

@@ -1,0 +1,185 @@
+#ifndef HCP_SERVICES_OPTIMIZER_PRIV_H
+#define HCP_SERVICES_OPTIMIZER_PRIV_H
+
+#include "econ/market.h"
+#include "econ/policy.h"
+#include "services/optimizer/optimizer.h"
+
+/* The first seven are market quantities of the same number. */
+enum symbol {
+	SYMBOL_POWER_RT = MARKET_POWER_RT,
+	SYMBOL_POWER_DA = MARKET_POWER_DA,
+	SYMBOL_BTC_USD = MARKET_BTC_USD,
+	SYMBOL_DIFFICULTY = MARKET_DIFFICULTY,
+	SYMBOL_FEES = MARKET_FEES_BTC,
+	SYMBOL_HEIGHT = MARKET_HEIGHT,
+	SYMBOL_GPU_RATE = MARKET_GPU_RATE,
+	SYMBOL_SUBSIDY = MARKET_QUANTITY_END, /* for people only: the subsidy follows from the height */
+	SYMBOL_END,
+};
+
+struct series_point {
+	int64_t at_ns;
+	double value;
+};
+
+/* One symbol at one location: where its newest value lives, and its history. */
+struct series {
+	int64_t id;
+	enum symbol symbol;
+	char location[OPTIMIZER_NAME_MAX]; /* settlement point, device class, or "" */
+	struct market_value *value;        /* borrowed: inside a market of the same optimizer */
+	struct market *market;             /* borrowed: the market that its ticks go to; NULL: subsidy */
+	uint16_t device_class;             /* SYMBOL_GPU_RATE */
+	int64_t received_at_ns;
+	struct series_point *ring;         /* owned; point i is at i % OPTIMIZER_POINTS_MAX */
+	size_t cap;
+	int64_t n;                         /* points ever */
+};
+
+/* A settlement point: only the electricity of its market is used. */
+struct location {
+	char name[OPTIMIZER_NAME_MAX];
+	struct market market;
+};
+
+/* Devices of one class at one facility, as resources last said, and what was last decided for them. */
+struct capacity {
+	char facility[OPTIMIZER_NAME_MAX];
+	const struct device_class *cls;
+	uint32_t total, healthy, allocated, serving, filling, endpoints;
+	int64_t price_micros_h;
+	uint32_t target[POLICY_USE_END]; /* last decided; sums to decided_count */
+	uint32_t decided_count;
+	bool decided;
+};
+
+struct demand {
+	const struct device_class *cls;
+	uint32_t allocated, waiting;
+};
+
+/*
+ * Market time. Ticks may be history played back at speed, so the age of a value is not wall clock minus observed_at
+ * but: newest observed_at of any tick + wall time since that tick came in − observed_at.
+ */
+struct market_clock {
+	int64_t newest_ns;   /* observed_at */
+	int64_t received_ns; /* wall clock at which it came in */
+	int64_t accepted_ns; /* wall clock of the last accepted tick */
+};
+
+struct optimizer {
+	struct optimizer_conf conf;
+	struct market market;            /* all but electricity */
+	struct market_value subsidy;
+	struct location *loc[OPTIMIZER_LOCATIONS_MAX]; /* owned, in the order first seen */
+	size_t n_loc;
+	struct series *series[OPTIMIZER_SERIES_MAX];   /* owned */
+	size_t n_series;
+	struct market_clock clock;
+	struct capacity *cap;            /* owned, by facility and class; n_cap of OPTIMIZER_ROWS_MAX */
+	size_t n_cap;
+	struct demand demand[DEVICE_CLASS_MAX];
+	size_t n_demand;
+	double switch_ms[DEVICE_CLASS_MAX][POLICY_USE_END]; /* learned; 0: the catalogue's */
+	struct policy policy;
+	struct buf last;                 /* packed Decision stored last; empty before the first */
+	int64_t last_n;                  /* its number */
+	size_t last_rows;                /* its targets */
+	int64_t stored_wall_ns, stored_market_ns; /* when that was */
+	int64_t announced_ns;            /* wall clock of the last changed decision */
+	bool announced_paid;             /* that one was worth its switches, so it was carried out */
+};
+
+/* What a facility pays, resolved. */
+struct facility_terms {
+	struct location *loc; /* borrowed; NULL: no electricity price known */
+	double pue, pool_fee;
+};
+
+/* ticks.c */
+const char *symbol_name(enum symbol s);
+const char *symbol_unit(enum symbol s);
+int symbol_parse(const char *name, enum symbol *ret) MUST_CHECK;
+int on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int64_t market_now_ns(const struct optimizer *o, int64_t now_ns);
+/* Makes an empty one in memory; the tables are the caller's. HCP_ELIMIT when there are too many. */
+int series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *location, struct series **ret,
+	       struct err *err) MUST_CHECK;
+struct series *series_find(const struct optimizer *o, enum symbol symbol, const char *location);
+int series_push(struct series *s, int64_t at_ns, double value) MUST_CHECK;
+
+/* tables.c */
+extern const char *const optimizer_schema[];
+int tables_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
+int tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err) MUST_CHECK;
+
+/* fleet.c */
+int on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c) MUST_CHECK;
+void fleet_put_demand(struct optimizer *o, const Hcp__Demand *d);
+void fleet_targets_from(struct optimizer *o, const Hcp__Decision *d);
+
+/* decide.c */
+struct plan_row {
+	struct capacity *cap; /* borrowed */
+	struct policy_class in;
+	struct policy_target target;
+	struct decision_class explain;
+	double revenue_rate_usd_h; /* what a served hour is sold for */
+};
+
+struct plan_group {
+	const char *facility; /* borrowed */
+	struct facility_terms terms;
+	struct profit_market pm;
+	struct market_reading power;
+	size_t first, n; /* rows */
+};
+
+struct plan {
+	const char *trigger;
+	int64_t market_ns, signal_at_ns;
+	struct plan_row *row; /* in the batch's arena */
+	struct plan_group *group;
+	size_t n_rows, n_groups;
+	double net_usd_h, before_usd_h, switch_usd;
+	bool changed, pays;
+};
+
+struct facility_terms terms_of(const struct optimizer *o, const char *facility);
+struct profit_market terms_market(const struct optimizer *o, const struct facility_terms *t, int64_t market_ns,
+				  struct market_reading *ret_power);
+/* USD an hour of a served device of this class is sold for: the live rate, else the fleet's price, else the list's. */
+double serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
+			int64_t market_ns);
+double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls);
+bool class_serves(const struct device_class *cls);
+/* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
+int decide(
+	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
+
+/* ledger.c */
+int ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;
+int on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+/* query.c */
+int on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_profitability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* The reading of a quantity as a Price with its origin; strings in a. */
+Hcp__Price *price_of(const struct optimizer *o, struct arena *a, enum symbol symbol, const char *location,
+		     const struct market_reading *r);
+
+/* policy_set.c */
+int on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int policy_restore(struct optimizer *o, struct str bytes, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,62 @@
+/* Which policy decides, and its settings. */
+#include "services/optimizer/optimizer_priv.h"
+
+static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
+{
+	Hcp__Policy *p = svc_reply(ctx, MSG_POLICY);
+	if (!p)
+		return HCP_ENOMEM;
+	p->policy = o->policy.vt->name;
+	p->strike_usd_mwh = o->policy.conf.strike_usd_mwh;
+	p->hysteresis = o->policy.conf.hysteresis;
+	return 0;
+}
+
+int on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	return reply_policy(state, ctx);
+}
+
+int policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err)
+{
+	struct buf b;
+	buf_init(&b, POLICY_STATE_MAX);
+	int rc = policy_save(&o->policy, &b, err);
+	if (rc == 0)
+		rc = tables_put(ctx, "policy", str_of(o->policy.vt->name), err);
+	if (rc == 0)
+		rc = tables_put(ctx, "policy_state", buf_str(&b), err);
+	buf_release(&b);
+	return rc;
+}
+
+int policy_restore(struct optimizer *o, struct str bytes, struct err *err)
+{
+	return policy_load(&o->policy, bytes, err);
+}
+
+int on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct optimizer *o = state;
+	const Hcp__PolicySet *s = (const Hcp__PolicySet *)m->body;
+	const struct policy_vt *vt = s->policy[0] ? policy_find(str_of(s->policy)) : o->policy.vt;
+	if (!vt)
+		return err_set(err, HCP_EINVAL, "policy", "%.32s is no policy: always_mine, always_serve, strike, threshold",
+			       s->policy);
+	struct policy_conf conf = o->policy.conf;
+	if (s->has_strike_usd_mwh_case == HCP__POLICY_SET__HAS_STRIKE_USD_MWH_STRIKE_USD_MWH)
+		conf.strike_usd_mwh = s->strike_usd_mwh;
+	if (s->has_hysteresis_case == HCP__POLICY_SET__HAS_HYSTERESIS_HYSTERESIS)
+		conf.hysteresis = s->hysteresis;
+	struct policy fresh = { 0 };
+	int rc = policy_init(&fresh, vt, &conf, err);
+	if (rc < 0)
+		return rc;
+	fresh.decisions = o->policy.decisions;
+	policy_release(&o->policy);
+	o->policy = fresh;
+	rc = policy_store(o, ctx, err);
+	if (rc == 0)
+		rc = decide(o, ctx, "operator", 0, err);
+	return rc < 0 ? rc : reply_policy(o, ctx);
+}
