@@ -51,6 +51,7 @@ int mesh_link_init(struct mesh_link *l, struct loop *loop, const char *host, uin
 		.backoff_min_ms = 200,
 		.backoff_max_ms = 5000,
 		.max_message_bytes = MESH_LINK_MESSAGE_MAX,
+		.max_queue_bytes = MESH_LINK_QUEUE_MAX,
 		.jitter = jitter,
 		.jitter_arg = l,
 		.on_state = on_state,

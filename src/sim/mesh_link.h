@@ -20,6 +20,7 @@ enum {
 	MESH_LINK_TOKEN_MAX = 512,
 	MESH_LINK_CALL_MS = 5000,     /* deadline of a request */
 	MESH_LINK_MESSAGE_MAX = 4 << 20,
+	MESH_LINK_QUEUE_MAX = 1 << 20, /* unsent bytes of one stream */
 };
 
 struct mesh_link {

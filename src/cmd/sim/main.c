@@ -8,6 +8,7 @@
 #include "base/timefmt.h"
 #include "loop/loop.h"
 #include "os/clock.h"
+#include "sim/fleet_run.h"
 #include "sim/market_feed.h"
 #include "sim/mesh_link.h"
 #include "sim/opts.h"
@@ -193,7 +194,101 @@ static int run_market(int argc, char **argv)
 	return run.code < 0;
 }
 
+/* ---- fleet ---- */
+
+enum { FLEET_SAY_MS = 60000, FLEET_REPAIR_S = 1800 };
+
+static const char fleet_default[] = "H100:512,A100:256,L40S:128,S21:10000,S19XP:5000";
+static const char fleet_small[] = "H100:8,S21:20";
+
+struct fleet_program {
+	struct program program;
+	struct program_clock clock;
+	struct fleet_run *run;
+	struct loop_timer say;
+};
+
+static int64_t fleet_clock(void *arg)
+{
+	return program_clock_now(&((struct fleet_program *)arg)->clock);
+}
+
+static void fleet_say(struct fleet_program *f)
+{
+	struct fleet_run_totals t;
+	fleet_run_totals(f->run, &t);
+	log_info("fleet", "%zu devices, %zu of %zu nodes connected, %zu with a lease; %.3f MW, %.1f PH/s; switches %" PRIu64
+		" ok, %" PRIu64 " failed; leases lapsed %" PRIu64 "; messages %" PRIu64 " up, %" PRIu64 " down, %" PRIu64 " dropped",
+		t.devices, t.connected, t.nodes, t.leased, (double)t.power_w / 1e6, t.hash_ths / 1e3, t.switches_ok,
+		t.switches_failed, t.lapses, t.messages_up, t.messages_down, t.dropped);
+}
+
+static void on_fleet_say(struct loop *loop, void *arg)
+{
+	struct fleet_program *f = arg;
+	fleet_say(f);
+	loop_timer_start(&f->say, FLEET_SAY_MS);
+}
+
+static int run_fleet_program(struct fleet_program *f, const struct fleet_run_conf *conf, struct err *err)
+{
+	int rc = fleet_run_new(f->program.loop, conf, &f->run, err);
+	if (rc < 0)
+		return rc;
+	fleet_say(f);
+	loop_timer_init(&f->say, f->program.loop, on_fleet_say, f);
+	loop_timer_start(&f->say, FLEET_SAY_MS / 12);
+	program_run(&f->program);
+	fleet_say(f);
+	loop_timer_stop(&f->say);
+	fleet_run_free(f->run);
+	return 0;
+}
+
+static int run_fleet(int argc, char **argv)
+{
+	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *spec = NULL, *level = "info";
+	char host[HOST_MAX], token[MESH_LINK_TOKEN_MAX];
+	bool small = false;
+	struct fleet_run_conf conf = { .host = host, .token = token, .facility = "texas-north", .region = "us-tx", .seed = 1,
+		.rules.repair_ns = FLEET_REPAIR_S * INT64_C(1000000000), .clock = fleet_clock };
+	const struct opt table[] = {
+		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port (127.0.0.1:8443)" },
+		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines" },
+		{ "spec", OPT_TEXT, &spec, 0, 0, "LIST", "devices by class, as H100:512,S21:10000" },
+		{ "small", OPT_SWITCH, &small, 0, 0, NULL, "H100:8,S21:20 instead of 15,896 devices" },
+		{ "facility", OPT_TEXT, &conf.facility, 0, 0, "NAME", "where the nodes stand (texas-north)" },
+		{ "region", OPT_TEXT, &conf.region, 0, 0, "NAME", "its region (us-tx)" },
+		{ "seed", OPT_U64, &conf.seed, 0, 0, "N", "of noise and faults (1)" },
+		{ "fail-rate", OPT_DOUBLE, &conf.rules.fail_rate_h, 0, 1000, "X", "faults per device-hour (0)" },
+		{ "lie-rate", OPT_DOUBLE, &conf.rules.lie_rate, 0, 1, "X", "share of orders acknowledged and not followed (0)" },
+		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
+		{ NULL },
+	};
+	struct fleet_program f = { 0 };
+	struct err err = { 0 };
+	int rc = read_options("fleet", table, argc, argv);
+	if (rc)
+		return rc < 0 ? EXIT_USAGE : 0;
+	conf.arg = &f;
+	program_clock_init(&f.clock);
+	if (program_init(&f.program, level, &err) < 0)
+		return fail("fleet", &err);
+	rc = fleet_run_spec(spec ? spec : small ? fleet_small : fleet_default, &conf, &err);
+	if (rc == 0)
+		rc = opts_host_port(mesh, host, sizeof(host), &conf.port, &err);
+	if (rc == 0)
+		rc = mesh_link_token(token_file, token, &err);
+	if (rc == 0)
+		rc = run_fleet_program(&f, &conf, &err);
+	if (rc < 0)
+		fail("fleet", &err);
+	program_release(&f.program);
+	return rc < 0;
+}
+
 static const struct subcommand subcommands[] = {
+	{ "fleet", "simulated nodes with GPUs and ASICs", run_fleet },
 	{ "market", "feed a recorded or simulated market to the optimizer", run_market },
 	{ "pool", "Stratum V1 pool that checks every share", run_pool },
 };

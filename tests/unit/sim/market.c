@@ -27,8 +27,8 @@ static const char *data_dir(void)
 {
 	const char *dir = getenv("HCP_DATA");
 	if (!dir)
-		dir = getenv("HCP_DATA_DEFAULT");
-	if (dir && file_exists(dir))
+		dir = HCP_DATA_DEFAULT;
+	if (file_exists(dir))
 		return dir;
 	print_message("the recorded data is not there; set HCP_DATA\n");
 	skip();

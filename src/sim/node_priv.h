@@ -1,0 +1,51 @@
+#ifndef HCP_SIM_NODE_PRIV_H
+#define HCP_SIM_NODE_PRIV_H
+
+#include "sim/node.h"
+
+/* node.c: life, time, messages out. node_switch.c: commands. node_meter.c: what flowed, for whom. */
+
+struct node_item {
+	uint16_t device;
+	uint16_t alloc;
+	uint8_t to, from;      /* enum device_mode */
+	bool proved, failed;
+	bool unknown;          /* there is no such device; `device` says nothing */
+	int32_t cap_w, cap_before_w;
+};
+
+struct node_switch {
+	char id[ID_TEXT_MAX * 2];
+	int64_t begun_ns, reached_ns, ended_ns, deadline_ns, look_ns, served_at_ns;
+	const char *error;     /* static; "" */
+	const char *evidence;  /* static */
+	bool ok, rolled_back, say; /* say: its report is due */
+	size_t n;
+	struct node_item *items; /* owned */
+};
+
+Hcp__Mode node_wire_mode(enum device_mode m);
+int node_find_device(const struct node *n, const char *id, size_t *ret) MUST_CHECK;
+Hcp__DeviceReading *node_reading(struct node *n, size_t i) __attribute__((warn_unused_result));
+
+/* ---- node_switch.c ---- */
+int node_switch_command(struct node *n, const Hcp__SwitchCommand *c, struct err *err) MUST_CHECK;
+/* Looks at the commands under way; ends those that are proved or late. */
+void node_switch_step(struct node *n);
+/* The earliest moment at which one of them wants to be looked at. */
+int64_t node_switch_due_ns(const struct node *n);
+/* All of them fail without roll-back; finished ones are forgotten. */
+void node_switch_drop_all(struct node *n, const char *error);
+void node_switch_emit(struct node *n, node_emit_fn *emit, void *arg);
+void node_switch_release(struct node *n);
+
+/* ---- node_meter.c ---- */
+/* Slot of this allocation, made if needed; 0 for "". HCP_ELIMIT, HCP_ENOMEM. */
+int node_alloc_slot(struct node *n, const char *id, uint16_t *ret) MUST_CHECK;
+void node_alloc_move(struct node *n, struct node_device *d, uint16_t slot);
+void node_meter_add(struct node *n, struct node_device *d, const struct fleet_flow *flow, int64_t dt_ns);
+void node_meter_lease(struct node *n);
+void node_meter_clear(struct node *n);
+int node_meter_report(struct node *n, Hcp__NodeReport *r) MUST_CHECK;
+
+#endif
