@@ -38,7 +38,7 @@ struct bus {
 	uint64_t segment_bytes, keep_bytes;
 	struct segment seg[BUS_MAX_SEGMENTS];
 	int n_seg;
-	uint64_t next, synced;
+	uint64_t next, synced, recovered;
 	struct shared_rec *tail[BUS_TAIL]; /* slot offset % BUS_TAIL */
 	struct buf out;                    /* scratch of an append */
 	struct watcher watcher[BUS_MAX_WATCHERS];
@@ -236,6 +236,7 @@ int bus_open(const struct bus_conf *conf, struct bus **ret, struct err *err)
 		bus_close(bus);
 		return rc;
 	}
+	bus->recovered = bus->next;
 	*ret = bus;
 	return 0;
 }
@@ -391,6 +392,11 @@ uint64_t bus_end(struct bus *bus)
 	uint64_t end = bus->next;
 	pthread_mutex_unlock(&bus->lock);
 	return end;
+}
+
+uint64_t bus_recovered(struct bus *bus)
+{
+	return bus->recovered; /* never changes after bus_open */
 }
 
 static uint64_t begin_locked(const struct bus *bus)
