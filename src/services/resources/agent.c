@@ -251,7 +251,7 @@ static int hello_new_device(struct resources *r, struct node *n, const Hcp__Agen
 			    int64_t now_ns)
 {
 	struct device *d;
-	int rc = device_add(r, n, a, &d);
+	int rc = resources_device_add(r, n, a, &d);
 	if (rc < 0)
 		return rc;
 	d->gate = gate;

@@ -35,8 +35,8 @@ static void resources_close(void *state)
 	for (size_t i = 0; i < r->n_nodes; i++)
 		node_free(r->node[i]);
 	for (size_t i = 0; i < r->n_devices; i++) {
-		mem_free(device_at(r, i)->id);
-		mem_free(device_at(r, i)->name);
+		mem_free(resources_device_at(r, i)->id);
+		mem_free(resources_device_at(r, i)->name);
 	}
 	for (size_t i = 0; i < (r->n_devices + DEVICE_BLOCK - 1) / DEVICE_BLOCK; i++)
 		mem_free(r->block[i]);

@@ -63,7 +63,7 @@ const char *why_text(enum why w)
 	return (size_t)w < sizeof(text) / sizeof(text[0]) ? text[w] : "";
 }
 
-struct device *device_at(const struct resources *r, size_t i)
+struct device *resources_device_at(const struct resources *r, size_t i)
 {
 	return &r->block[i / DEVICE_BLOCK][i % DEVICE_BLOCK];
 }
@@ -184,7 +184,7 @@ static struct device *take_slot(struct resources *r)
 }
 
 /* Out of memory leaves the slot half made; the caller's batch aborts and the state is loaded anew. */
-int device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret)
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret)
 {
 	struct facility *f;
 	struct group *g;
@@ -392,7 +392,7 @@ int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 void inventory_all_said(struct resources *r)
 {
 	for (size_t i = 0; i < r->n_devices; i++) {
-		struct device *d = device_at(r, i);
+		struct device *d = resources_device_at(r, i);
 		d->said = summary(d);
 		d->said_alloc = d->alloc;
 	}

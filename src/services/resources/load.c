@@ -166,7 +166,7 @@ static int load_node(struct resources *r, const Hcp__NodeHello *h, bool connecte
 		struct device *d;
 		if (!device_class_find(str_of(h->devices[i]->device_class)))
 			return HCP_ECORRUPT;
-		int rc = device_add(r, n, h->devices[i], &d);
+		int rc = resources_device_add(r, n, h->devices[i], &d);
 		if (rc < 0)
 			return rc;
 		memcpy(&rec, state.p + i * sizeof(rec), sizeof(rec));

@@ -94,7 +94,7 @@ int on_resources_list(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	struct arena *a = svc_arena(ctx);
 	const struct device *last = NULL;
 	for (size_t i = r->n_devices; i-- > 0;) {
-		const struct device *d = device_at(r, i);
+		const struct device *d = resources_device_at(r, i);
 		if (!matches(&f, d))
 			continue;
 		reply->total++;

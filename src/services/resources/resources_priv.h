@@ -185,7 +185,7 @@ Hcp__Mode wire_mode(enum device_mode m);
 /* HCP_EINVAL for a number that is no mode. */
 int mode_of_wire(Hcp__Mode m, enum device_mode *ret) MUST_CHECK;
 const char *why_text(enum why w);
-struct device *device_at(const struct resources *r, size_t i);
+struct device *resources_device_at(const struct resources *r, size_t i);
 struct node *node_find(const struct resources *r, const char *id);
 struct device *device_find(const struct resources *r, const char *node_id, const char *agent_id);
 int facility_get(struct resources *r, const char *name, const char *region, struct facility **ret) MUST_CHECK;
@@ -193,7 +193,7 @@ int group_get(struct resources *r, struct facility *f, const struct device_class
 struct node *node_new(const char *id);
 void node_free(struct node *n);
 int node_add(struct resources *r, struct node *n) MUST_CHECK;
-int device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret) MUST_CHECK;
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret) MUST_CHECK;
 /* Has changed: tell and store it at the next flush. Never fails (the array has room for every device). */
 void device_mark(struct resources *r, struct device *d);
 /* Recomputes what the facility must keep free for it. */

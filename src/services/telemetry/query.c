@@ -85,7 +85,7 @@ static int add_points(struct svc_ctx *ctx, Hcp__Series *reply, const struct aske
 	if (!p || !reply->points)
 		return HCP_ENOMEM;
 	for (int64_t i = last - n + 1; i <= last; i++) {
-		float v = q->device ? device_at(q->device, i, q->metric) : q->series ? series_at(q->series, i, q->metric) : NAN;
+		float v = q->device ? telemetry_device_at(q->device, i, q->metric) : q->series ? series_at(q->series, i, q->metric) : NAN;
 		if (isnan(v))
 			continue;
 		hcp__price_point__init(p);

@@ -69,7 +69,7 @@ void device_roll(struct device *d, int64_t minute)
 	d->minute = minute;
 }
 
-void device_add(struct device *d, const float v[TELEMETRY_METRICS])
+void telemetry_device_add(struct device *d, const float v[TELEMETRY_METRICS])
 {
 	memcpy(d->last, v, sizeof(d->last));
 	for (int k = 0; k < TELEMETRY_METRICS; k++) {
@@ -80,7 +80,7 @@ void device_add(struct device *d, const float v[TELEMETRY_METRICS])
 	}
 }
 
-float device_at(const struct device *d, int64_t minute, enum metric metric)
+float telemetry_device_at(const struct device *d, int64_t minute, enum metric metric)
 {
 	if (minute == d->minute)
 		return d->n[metric] ? d->sum[metric] / (float)d->n[metric] : NAN;

@@ -139,7 +139,7 @@ int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		d->node = node;
 		d->seen_ns = now;
 		device_roll(d, minute);
-		device_add(d, v);
+		telemetry_device_add(d, v);
 	}
 	return 0;
 }

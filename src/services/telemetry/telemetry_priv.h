@@ -73,9 +73,9 @@ float series_at(const struct series *s, int64_t bucket, enum metric metric);
 bool series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS]);
 /* Closes the minutes before `minute`. */
 void device_roll(struct device *d, int64_t minute);
-void device_add(struct device *d, const float v[TELEMETRY_METRICS]);
+void telemetry_device_add(struct device *d, const float v[TELEMETRY_METRICS]);
 /* NaN if there is none; the minute being summed counts as far as it goes. */
-float device_at(const struct device *d, int64_t minute, enum metric metric);
+float telemetry_device_at(const struct device *d, int64_t minute, enum metric metric);
 
 /* samples.c */
 int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
