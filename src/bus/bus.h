@@ -27,7 +27,8 @@ struct bus;
 enum {
 	BUS_HEADER = 32,
 	BUS_MAX_PAYLOAD = 8 << 20,
-	BUS_TAIL = 8192, /* newest records kept in memory for readers that keep up */
+	BUS_TAIL = 8192, /* newest records kept in memory for readers that keep up … */
+	BUS_TAIL_BYTES = 4 << 20, /* … and no more than this, where there are files to read the others from */
 };
 
 struct bus_conf {

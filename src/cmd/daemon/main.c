@@ -13,6 +13,7 @@
 #include "cmd/daemon/replay.h"
 #include "cmd/daemon/services.h"
 #include "mesh/mesh.h"
+#include "os/heap.h"
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "os/file.h"
@@ -106,6 +107,7 @@ static int start_host(struct hcpd *d, struct err *err)
 	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
 		if (runs_here(d, i) && services_def(i))
 			rc = host_add(d->host, services_def(i), err);
+	services_conf_host(d->services, d->host);
 	if (rc == 0)
 		rc = host_start(d->host, err);
 	return rc < 0 ? rc : mesh_start(d->mesh, d->host, err);
@@ -199,6 +201,7 @@ int main(int argc, char **argv)
 {
 	struct options o;
 	struct err err = { 0 };
+	heap_setup();
 	jsonv_setup();
 	log_setup(LOG_INFO, to_stderr, NULL, clock_wall_ns);
 	signal(SIGPIPE, SIG_IGN);
