@@ -135,7 +135,10 @@ static void order_device(struct resources *r, struct device *d, enum device_mode
 	int32_t w = device_mode_w(d, to);
 	w = d->reserve_w > w ? d->reserve_w : w;
 	d->transit_w = d->transit_w > w ? d->transit_w : w;
+	/* Told the same again: that it has drifted is over when readings say so, not when we repeat ourselves. */
+	bool still = d->ctl.drifted && d->ctl.commanded == to;
 	device_command(&d->ctl, to, 0, now_ns);
+	d->ctl.drifted = still;
 	device_reserve(d);
 	d->requests_base = d->requests;
 	d->local = false;
