@@ -581,7 +581,7 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		return err_set(err, HCP_ELIMIT, "readings", "more than a node can have");
 	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
 	if (rc == 0)
-		rc = meters_check(n, rep, err);
+		rc = meters_check(ctx, n, rep, err);
 	if (rc < 0)
 		return rc;
 	n->seq = rep->seq;

@@ -367,7 +367,6 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 		rc = plan_load_directive(r);
 	if (rc < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
 	rc = db_run(svc_db(ctx), err, "INSERT INTO state(k,v) VALUES('directive',$1) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
 		    "b", buf_str(&r->directive));
 	if (rc == 0 && r->emergency)

@@ -93,7 +93,7 @@ struct node {
 	uint64_t seq, lease_number;
 	int64_t seen_at_ns, lease_until_ns, metered_at_ns, energy_j;
 	struct meter *meters; /* owned, n_meters of them */
-	size_t n_meters;
+	size_t n_meters, cap_meters;
 	struct breaker breaker;
 	struct list silent;   /* r->nodes_seen, least recently heard first, or r->nodes_lost */
 	struct list work;     /* r->nodes_work: may need commands */
@@ -137,6 +137,7 @@ struct command {
 	struct buf report;   /* packed SwitchReport without readings; empty before it */
 	struct item *items;  /* owned */
 	size_t n, unproved;
+	bool needs_report;   /* readings alone cannot tell that the agent took it: it changes whose work it is */
 };
 
 struct alloc {
@@ -176,7 +177,6 @@ struct resources {
 	int64_t started_at_ns; /* first timer since the state was loaded: silence counts from there */
 	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;
 	struct device_tolerance tolerance;
-	uint64_t sql_writes; /* statements that changed rows, for tests of cost */
 };
 
 /* ---- inventory.c: structures, what may change in a device, and how that is told and stored ---- */
@@ -227,7 +227,7 @@ int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 
 /* ---- meter.c ---- */
-int meters_check(struct node *n, const Hcp__NodeReport *rep, struct err *err) MUST_CHECK;
+int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, struct err *err) MUST_CHECK;
 /* Publishes the differences and keeps the new counters (memory; report_save stores them). */
 int meters_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeReport *rep, struct err *err)
 	MUST_CHECK;
