@@ -60,6 +60,7 @@ static int send_to_agent(struct svc_ctx *ctx, struct command *c, const Hcp__Swit
 	down.kind_case = HCP__AGENT_DOWN__KIND_SWITCH_COMMAND;
 	down.switch_command = (Hcp__SwitchCommand *)body;
 	c->sent_at_ns = svc_now_ns(ctx);
+	c->sends += c->sends < RESOURCES_RESEND_DOUBLINGS;
 	return svc_send_agent(ctx, c->node->id, &down);
 }
 
@@ -535,7 +536,9 @@ static int tick(struct resources *r, struct svc_ctx *ctx, struct command *c, boo
 	int rc = check(r, ctx, c, ret_ended, err);
 	if (rc < 0 || *ret_ended)
 		return rc;
-	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + RESOURCES_RESEND_MS * NS_PER_MS)
+	/* A machine that boots for a minute need not hear it thirty times. */
+	int64_t wait_ns = (RESOURCES_RESEND_MS * NS_PER_MS) << (c->sends ? c->sends - 1 : 0);
+	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + wait_ns)
 		return resend(ctx, c);
 	return 0;
 }

@@ -137,6 +137,7 @@ struct command {
 	struct buf report;   /* packed SwitchReport without readings; empty before it */
 	struct item *items;  /* owned */
 	size_t n, unproved;
+	int sends; /* up to RESOURCES_RESEND_DOUBLINGS */
 	bool needs_report;   /* readings alone cannot tell that the agent took it: it changes whose work it is */
 };
 

@@ -38,6 +38,7 @@ struct agent {
 	bool mute;      /* its switch reports are lost */
 	bool lies;      /* says done and shows the new gate, but goes on as before */
 	bool refuses;   /* rolls back */
+	bool quiet;     /* cut off: hears and says nothing */
 	int commands;   /* that reached it */
 	int64_t lease_until_ns;
 	bool may_serve, may_fill;
@@ -56,6 +57,7 @@ struct rig {
 	int n_agents;
 	struct buf inbox[4096]; /* packed SwitchCommands: node id, NUL, bytes */
 	int n_inbox, sent;
+	int64_t budget_w; /* of all agents together; 0: not watched */
 	int problems;
 	char code[32], field[64];
 };
@@ -75,13 +77,13 @@ static void on_down(void *arg, const char *node, struct str bytes)
 	Hcp__AgentDown *d = hcp__agent_down__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
 	assert_non_null(d);
 	g->sent++;
-	if (d->kind_case == HCP__AGENT_DOWN__KIND_LEASE && a) {
+	if (d->kind_case == HCP__AGENT_DOWN__KIND_LEASE && a && !a->quiet) {
 		a->lease_until_ns = d->lease->until_ns;
 		a->may_serve = d->lease->may_serve;
 		a->may_fill = d->lease->may_fill;
 		assert_int_equal(d->lease->ttl_ms, 15000);
 	}
-	if (d->kind_case == HCP__AGENT_DOWN__KIND_SWITCH_COMMAND && a && !a->deaf) {
+	if (d->kind_case == HCP__AGENT_DOWN__KIND_SWITCH_COMMAND && a && !a->deaf && !a->quiet) {
 		assert_true(g->n_inbox < 4096);
 		struct buf *b = &g->inbox[g->n_inbox++];
 		buf_init(b, 0);
@@ -386,6 +388,8 @@ static void obey(struct rig *g, struct agent *a, const Hcp__SwitchCommand *c)
 		switch_report(g, a, id, !a->refuses);
 }
 
+static int64_t physical_w(const struct rig *g);
+
 /* Agents take what was sent to them, in order, and answer. */
 static void deliver(struct rig *g)
 {
@@ -394,8 +398,9 @@ static void deliver(struct rig *g)
 		size_t len = strlen(b->data) + 1;
 		struct agent *a = agent_of(g, b->data);
 		Hcp__AgentDown *d = hcp__agent_down__unpack(NULL, b->n - len, (const uint8_t *)b->data + len);
-		if (!a->deaf)
+		if (!a->deaf && !a->quiet)
 			obey(g, a, d->switch_command);
+		assert_true(!g->budget_w || physical_w(g) <= g->budget_w);
 		hcp__agent_down__free_unpacked(d, NULL);
 		buf_release(b);
 		buf_init(b, 0);
@@ -960,6 +965,117 @@ static void gang_that_fails_half_way_is_rolled_back(void **state)
 	rig_free(g);
 }
 
+/* A warm device looks the same with a customer on it: only the agent's report says that it took the work. */
+static void warm_device_is_held_only_when_its_agent_took_it(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "H100", 1, "east");
+	const char *one[] = { "n1/d0" };
+	hello(g, a);
+	direct(g, "east", "H100", 1, 0, 0);
+	deliver(g);
+	run_s(g, 4);
+	DEVICE(g, "n1/d0", confirmed, HCP__MODE__SERVE);
+	place(g, "al-1", 1, one, 1);
+	lose_commands(g);
+	g->now += S;
+	report(g, a);
+	lose_commands(g);
+	alloc_state(g, HCP__ALLOCATION_STATE__SWITCHING);
+	run_s(g, 6); /* sent again */
+	alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+	assert_string_equal(a->allocation[0], "al-1");
+	release(g, "al-1");
+	lose_commands(g);
+	g->now += S;
+	report(g, a);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__DRAINING);
+	run_s(g, 8);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__IDLE);
+	assert_string_equal(a->allocation[0], "");
+	rig_free(g);
+}
+
+static void asics_get_the_time_they_need_to_boot(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "S19XP", 4, "east");
+	hello(g, a);
+	a->deaf = true;
+	direct(g, "east", "S19XP", 0, 4, 0);
+	forget(g);
+	int sent = g->sent;
+	run_s(g, 90);
+	assert_int_equal(count(g, MSG_SWITCH_DONE), 0);
+	assert_true(g->sent - sent < 45 + 12); /* 45 leases, and the command again from time to time */
+	DEVICE(g, "n1/d0", drifted, false);
+	a->deaf = false;
+	run_s(g, 20);
+	assert_int_equal(count(g, MSG_SWITCH_DONE), 1);
+	assert_true(((const Hcp__SwitchDone *)last(g, MSG_SWITCH_DONE))->ok);
+	assert_int_equal(((const Hcp__SwitchDone *)last(g, MSG_SWITCH_DONE))->devices, 4);
+	rig_free(g);
+}
+
+static void capacity_is_told_twice_a_second_at_most(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	for (int i = 0; i < 40; i++) {
+		char id[16];
+		snprintf(id, sizeof(id), "n%d", i);
+		hello(g, agent_add(g, id, "CPU2", 1, "east"));
+		g->now += 50 * MS;
+	}
+	g->now += S;
+	settle(g);
+	int n = count(g, MSG_CAPACITY_CHANGED);
+	assert_in_range(n, 3, 6); /* of 40 changes in 2 s */
+	const Hcp__CapacityChanged *c = last(g, MSG_CAPACITY_CHANGED);
+	assert_int_equal(c->classes[0]->healthy, 40);
+	rig_free(g);
+}
+
+static void many_meters(struct rig *g, struct agent *a, int first, int n)
+{
+	Hcp__NodeReport r = HCP__NODE_REPORT__INIT;
+	static Hcp__Meter row[4100], *rows[4100];
+	static char ids[4100][16];
+	for (int i = 0; i < n; i++) {
+		hcp__meter__init(&row[i]);
+		snprintf(ids[i], sizeof(ids[i]), "al-%d", first + i);
+		row[i].allocation_id = ids[i];
+		row[i].device_class = "H100";
+		row[i].activity = "serve";
+		row[i].energy_j = 1;
+		rows[i] = &row[i];
+	}
+	r.node_id = a->id;
+	r.boot_id = a->boot;
+	r.at_ns = g->now;
+	r.seq = ++a->seq;
+	r.meters = rows;
+	r.n_meters = (size_t)n;
+	say(g, MSG_NODE_REPORT, &r.base);
+}
+
+static void counters_of_ended_allocations_go(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "H100", 1, "east");
+	hello(g, a);
+	many_meters(g, a, 0, 4000);
+	many_meters(g, a, 3990, 107); /* 97 too many */
+	refused(g, "limit_reached", "meters");
+	many_meters(g, a, 3990, 20); /* the agent has dropped the others */
+	assert_string_equal(g->code, "");
+	many_meters(g, a, 3990, 3000);
+	assert_string_equal(g->code, "");
+	assert_int_equal(metered_j(g), 4000 + 10 + 2980);
+	/* Nobody's work is billed to nobody. */
+	assert_string_equal(((const Hcp__Metered *)last(g, MSG_METERED))->deltas[0]->allocation_id, "");
+	rig_free(g);
+}
+
 static void lost_node_gives_its_allocations_up(void **state)
 {
 	struct rig *g = rig_new(NULL, NULL);
@@ -1139,6 +1255,19 @@ static void emergency_stop_turns_everything_off(void **state)
 
 /* ---- power ---- */
 
+/* What was on the way to it when its stream broke. */
+static void drop_for(struct rig *g, const struct agent *a)
+{
+	int kept_n = 0;
+	for (int i = 0; i < g->n_inbox; i++) {
+		if (strcmp(g->inbox[i].data, a->id))
+			g->inbox[kept_n++] = g->inbox[i];
+		else
+			buf_release(&g->inbox[i]);
+	}
+	g->n_inbox = kept_n;
+}
+
 static int64_t physical_w(const struct rig *g)
 {
 	int64_t sum = 0;
@@ -1153,7 +1282,16 @@ static int64_t physical_w(const struct rig *g)
 	return sum;
 }
 
-/* Agents take commands in any order, late, or not at all; some lie. Watts stay below the budget at every moment. */
+/* What a node does by itself when its lease has run out. */
+static void fall(struct rig *g, struct agent *a)
+{
+	for (int k = 0; k < a->n && g->now >= a->lease_until_ns; k++)
+		a->mode[k] = a->shown[k] = HCP__MODE__SAFE;
+	if (a->quiet)
+		drop_for(g, a);
+}
+
+/* Agents take commands late or not at all, refuse, vanish, start again and switch by themselves. Watts stay below the budget at every moment. */
 static void power_budget_is_never_exceeded(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 6000 } };
@@ -1161,18 +1299,38 @@ static void power_budget_is_never_exceeded(void **state)
 	struct rng r;
 	rng_init(&r, 11);
 	int64_t most_w = 0;
-	for (int round = 0; round < 12; round++) {
+	for (int round = 0; round < 20; round++) {
 		struct rig *g = rig_new(NULL, &conf);
+		g->budget_w = 6000;
 		for (int i = 0; i < 4; i++) {
 			char id[8];
 			snprintf(id, sizeof(id), "n%d", i);
 			hello(g, agent_add(g, id, i < 3 ? "H100" : "S21", i < 3 ? 4 : 2, "east"));
 		}
-		for (int t = 0; t < 150; t++) {
+		for (int t = 0; t < 250; t++) {
 			struct agent *a = &g->agent[rng_below(&r, 4)];
 			const char *dev[2];
 			char text[2][16], id[16];
-			switch (rng_below(&r, 12)) {
+			for (int i = 0; i < 4; i++)
+				fall(g, &g->agent[i]);
+			switch (rng_below(&r, 15)) {
+			case 12: /* a request comes to a mining node that may serve by itself */
+				for (int k = 0; k < a->n && a->may_serve && g->now < a->lease_until_ns; k++)
+					if (a->mode[k] == HCP__MODE__FILL)
+						a->mode[k] = a->shown[k] = HCP__MODE__SERVE;
+				break;
+			case 13:
+				a->quiet = !a->quiet && rng_below(&r, 2);
+				break;
+			case 14: /* its agent starts again */
+				snprintf(a->boot, sizeof(a->boot), "boot-%d", t);
+				a->seq = 0;
+				for (int k = 0; k < a->n; k++)
+					a->mode[k] = a->shown[k] = HCP__MODE__SAFE;
+				drop_for(g, a);
+				if (!a->quiet)
+					hello(g, a);
+				break;
 			case 0:
 				direct(g, "east", "H100", (int)rng_below(&r, 6), (int)rng_below(&r, 8), 0);
 				break;
@@ -1208,9 +1366,12 @@ static void power_budget_is_never_exceeded(void **state)
 				break;
 			default:
 				g->now += (int64_t)rng_below(&r, 4) * S;
+				for (int i = 0; i < 4; i++)
+					fall(g, &g->agent[i]);
 				settle(g);
 				for (int i = 0; i < 4; i++)
-					report(g, &g->agent[i]);
+					if (!g->agent[i].quiet)
+						report(g, &g->agent[i]);
 			}
 			int64_t now_w = physical_w(g), reserved_w = resources_reserved_w(svc_state(g->svc), "east");
 			most_w = now_w > most_w ? now_w : most_w;
@@ -1579,6 +1740,10 @@ int main(void)
 		cmocka_unit_test(report_refusals_name_their_field),
 		cmocka_unit_test(allocation_lives_and_ends),
 		cmocka_unit_test(gang_that_fails_half_way_is_rolled_back),
+		cmocka_unit_test(warm_device_is_held_only_when_its_agent_took_it),
+		cmocka_unit_test(asics_get_the_time_they_need_to_boot),
+		cmocka_unit_test(capacity_is_told_twice_a_second_at_most),
+		cmocka_unit_test(counters_of_ended_allocations_go),
 		cmocka_unit_test(lost_node_gives_its_allocations_up),
 		cmocka_unit_test(new_boot_keeps_the_allocation_and_is_told_again),
 		cmocka_unit_test(device_errors_leave_and_rejoin_the_pool),
