@@ -334,6 +334,7 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 	d->resync = false;
 	d->fails = 0;
 	d->retry_at_ns = 0;
+	device_settled(r, d);
 	device_mark(r, d);
 	if (d->state != DEVICE_ST_DRAINING)
 		return 0;

@@ -199,6 +199,8 @@ int device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, s
 void device_mark(struct resources *r, struct device *d);
 /* Recomputes what the facility must keep free for it. */
 void device_reserve(struct device *d);
+/* Proved to be in its commanded mode, and nothing else is on the way to it. */
+void device_settled(struct resources *r, struct device *d);
 int32_t device_mode_w(const struct device *d, enum device_mode m);
 bool device_free(const struct device *d);
 int device_event(struct resources *r, struct device *d, enum device_event e, enum why why, int64_t now_ns,

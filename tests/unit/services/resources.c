@@ -1353,6 +1353,7 @@ static void power_budget_is_never_exceeded(void **state)
 				a->deaf = rng_below(&r, 3) == 0;
 				a->refuses = rng_below(&r, 4) == 0;
 				a->mute = rng_below(&r, 3) == 0;
+				a->lies = rng_below(&r, 4) == 0;
 				break;
 			case 5:
 				stop_all(g);
@@ -1381,6 +1382,39 @@ static void power_budget_is_never_exceeded(void **state)
 		rig_free(g);
 	}
 	assert_true(most_w > 4000); /* the budget was made use of */
+}
+
+/* Two orders are on the way, up and down again; readings from before both must not free the watts of the first. */
+static void watts_of_an_order_on_the_way_stay_reserved(void **state)
+{
+	static const struct resources_budget budget[] = { { "east", 1600 } };
+	const struct resources_conf conf = { budget, 1 };
+	struct rig *g = rig_new(NULL, &conf);
+	struct agent *a = agent_add(g, "n1", "H100", 2, "east"), *b = agent_add(g, "n2", "A100", 2, "east");
+	g->budget_w = 1600;
+	hello(g, a);
+	hello(g, b);
+	run_s(g, 2);
+	direct(g, "east", "H100", 2, 0, 0);
+	direct(g, "east", "H100", 0, 0, 2);
+	direct(g, "east", "A100", 2, 0, 0);
+	struct buf mail[8];
+	int n = g->n_inbox;
+	assert_int_equal(n, 2);
+	memcpy(mail, g->inbox, sizeof(mail[0]) * 2);
+	g->n_inbox = 0;
+	g->now += S;
+	report(g, a); /* still OFF, and so is what was last ordered */
+	report(g, b);
+	settle(g);
+	deliver(g); /* what n2 was told, if anything */
+	memcpy(g->inbox, mail, sizeof(mail[0]) * 2);
+	g->n_inbox = 2;
+	deliver(g);
+	run_s(g, 10);
+	assert_int_equal(b->mode[0], HCP__MODE__SERVE);
+	assert_int_equal(a->mode[0], HCP__MODE__OFF);
+	rig_free(g);
 }
 
 static void allocation_waits_for_power_that_mining_gives_up(void **state)
@@ -1750,6 +1784,7 @@ int main(void)
 		cmocka_unit_test(local_switches_are_the_nodes_right),
 		cmocka_unit_test(emergency_stop_turns_everything_off),
 		cmocka_unit_test(power_budget_is_never_exceeded),
+		cmocka_unit_test(watts_of_an_order_on_the_way_stay_reserved),
 		cmocka_unit_test(allocation_waits_for_power_that_mining_gives_up),
 		cmocka_unit_test(restart_in_the_middle_of_a_switch_goes_on),
 		cmocka_unit_test(replay_is_identical),
