@@ -440,11 +440,12 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 	struct device_control before = d->ctl;
 	device_apply_finding(&d->ctl, f, now_ns);
 	if (f->verdict == DEVICE_CONFIRMED) {
-		int32_t w = device_mode_w(d, d->ctl.commanded);
-		if (w < d->transit_w && d->group->facility->budget_w)
-			r->poke = true; /* watts came free for those that wait */
-		d->transit_w = w;
-		device_reserve(d);
+		/*
+		 * With an order unanswered, earlier ones may still be on the way: what they would draw stays reserved
+		 * until the agent has answered the last one, for orders arrive in order.
+		 */
+		if (!d->command || d->command->reported_at_ns)
+			device_settled(r, d);
 		command_proved(d);
 		if (before.confirmed != d->ctl.confirmed || before.drifted || before.confirmed_at_ns <= before.commanded_at_ns) {
 			d->why = WHY_NONE;
@@ -581,7 +582,7 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		return err_set(err, HCP_ELIMIT, "readings", "more than a node can have");
 	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
 	if (rc == 0)
-		rc = meters_check(n, rep, err);
+		rc = meters_check(ctx, n, rep, err);
 	if (rc < 0)
 		return rc;
 	n->seq = rep->seq;

@@ -68,7 +68,6 @@ static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a
 	if (!p)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	hcp__allocation_changed__pack(ev, p);
-	r->sql_writes++;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body) VALUES($1,$2,$3,$4,$5,$6)"
 		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",

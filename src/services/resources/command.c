@@ -60,6 +60,7 @@ static int send_to_agent(struct svc_ctx *ctx, struct command *c, const Hcp__Swit
 	down.kind_case = HCP__AGENT_DOWN__KIND_SWITCH_COMMAND;
 	down.switch_command = (Hcp__SwitchCommand *)body;
 	c->sent_at_ns = svc_now_ns(ctx);
+	c->sends += c->sends < RESOURCES_RESEND_DOUBLINGS;
 	return svc_send_agent(ctx, c->node->id, &down);
 }
 
@@ -79,7 +80,6 @@ static int store(struct resources *r, struct svc_ctx *ctx, struct command *c, Hc
 	struct str items, froms;
 	if (build(ctx, c, body, &froms) < 0 || pack_items(ctx, body, &items) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO command(id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,"
 		      "reported_ns,items,froms,report) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)"
@@ -124,7 +124,9 @@ static int link_in(struct resources *r, struct command *c)
 	for (size_t i = 0; i < c->n; i++) {
 		c->items[i].device->command = c;
 		c->items[i].device->item = i;
+		c->needs_report |= c->items[i].device->resync || c->items[i].from == c->items[i].to;
 	}
+	c->needs_report |= c->alloc != NULL;
 	if (c->alloc)
 		c->alloc->commands++;
 	return 0;
@@ -135,7 +137,10 @@ static void order_device(struct resources *r, struct device *d, enum device_mode
 	int32_t w = device_mode_w(d, to);
 	w = d->reserve_w > w ? d->reserve_w : w;
 	d->transit_w = d->transit_w > w ? d->transit_w : w;
+	/* Told the same again: that it has drifted is over when readings say so, not when we repeat ourselves. */
+	bool still = d->ctl.drifted && d->ctl.commanded == to;
 	device_command(&d->ctl, to, 0, now_ns);
+	d->ctl.drifted = still;
 	device_reserve(d);
 	d->requests_base = d->requests;
 	d->local = false;
@@ -296,7 +301,6 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 	if (!p)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	hcp__switch_done__pack(&done, p);
-	r->sql_writes += 2;
 	int rc = db_run(svc_db(ctx), err, "INSERT INTO switch(no,body) VALUES($1,$2)", "ib", r->next_switch_no,
 			(struct str){ (const char *)p, size });
 	if (rc == 0)
@@ -330,6 +334,7 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 	d->resync = false;
 	d->fails = 0;
 	d->retry_at_ns = 0;
+	device_settled(r, d);
 	device_mark(r, d);
 	if (d->state != DEVICE_ST_DRAINING)
 		return 0;
@@ -339,12 +344,10 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 static void item_failed(struct resources *r, struct svc_ctx *ctx, struct item *it, bool rolled_back, enum why why)
 {
 	struct device *d = it->device;
-	if (rolled_back) {
-		int32_t transit_w = d->transit_w;
+	/* transit_w stays: until readings prove it, the device may draw as much as in either mode. */
+	if (rolled_back)
 		device_command(&d->ctl, it->from, 0, svc_now_ns(ctx));
-		d->transit_w = transit_w;
-	}
-	d->ctl.drifted = true;
+	d->ctl.drifted |= !it->proved || rolled_back;
 	d->resync = true;
 	if (d->fails < UINT8_MAX)
 		d->fails++;
@@ -374,12 +377,11 @@ static int finish(struct resources *r, struct svc_ctx *ctx, struct command *c, b
 	for (size_t i = 0; i < c->n && rc == 0; i++) {
 		if (!c->items[i].device)
 			continue;
-		if (ok || c->items[i].proved)
+		if (ok || (c->items[i].proved && !c->needs_report))
 			rc = item_done(r, ctx, c->items[i].device, err);
 		else
 			item_failed(r, ctx, &c->items[i], rep && rep->rolled_back, why);
 	}
-	r->sql_writes++;
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM command WHERE id=$1", "z", c->id);
 	if (rc == 0 && a && ok)
@@ -405,7 +407,6 @@ static int cancel(struct resources *r, struct svc_ctx *ctx, struct command *c, c
 	/* A trial that ends without an answer must not leave the circuit half open for ever. */
 	if (c->node->breaker.state == BREAKER_HALF_OPEN)
 		breaker_failure(&c->node->breaker, svc_now_ns(ctx));
-	r->sql_writes++;
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM command WHERE id=$1", "z", c->id);
 	command_free(c);
@@ -459,8 +460,10 @@ static int check(struct resources *r, struct svc_ctx *ctx, struct command *c, bo
 	*ret_ended = true;
 	if (c->unproved == 0 && !c->proved_at_ns)
 		c->proved_at_ns = now;
-	/* A lost report costs its phase times only: the readings have proved the rest. */
-	if (c->unproved == 0 && (c->reported_at_ns || now >= c->proved_at_ns + RESOURCES_GATHER_MS * NS_PER_MS))
+	/* A lost report costs its phase times only, where the readings can prove it all. */
+	bool enough = c->reported_at_ns ||
+		      (!c->needs_report && now >= c->proved_at_ns + RESOURCES_GATHER_MS * NS_PER_MS);
+	if (c->unproved == 0 && enough)
 		return finish(r, ctx, c, true, WHY_NONE, "", err);
 	if (c->reported_at_ns && now >= c->reported_at_ns + RESOURCES_VERIFY_MS * NS_PER_MS)
 		return finish(r, ctx, c, false, WHY_DEADLINE, "reported as done, but readings do not prove it", err);
@@ -534,7 +537,9 @@ static int tick(struct resources *r, struct svc_ctx *ctx, struct command *c, boo
 	int rc = check(r, ctx, c, ret_ended, err);
 	if (rc < 0 || *ret_ended)
 		return rc;
-	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + RESOURCES_RESEND_MS * NS_PER_MS)
+	/* A machine that boots for a minute need not hear it thirty times. */
+	int64_t wait_ns = (RESOURCES_RESEND_MS * NS_PER_MS) << (c->sends ? c->sends - 1 : 0);
+	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + wait_ns)
 		return resend(ctx, c);
 	return 0;
 }

@@ -239,6 +239,16 @@ void device_reserve(struct device *d)
 	d->reserve_w = w;
 }
 
+void device_settled(struct resources *r, struct device *d)
+{
+	int32_t w = device_mode_w(d, d->ctl.commanded), gate_w = device_mode_w(d, d->gate);
+	w = w > gate_w ? w : gate_w;
+	if (w < d->transit_w && d->group->facility->budget_w)
+		r->poke = true; /* watts came free for those that wait */
+	d->transit_w = w;
+	device_reserve(d);
+}
+
 bool device_free(const struct device *d)
 {
 	return d->state == DEVICE_ST_IDLE && !d->alloc && d->node->connected;

@@ -103,7 +103,6 @@ int node_save(struct resources *r, struct svc_ctx *ctx, struct node *n, struct e
 	for (size_t i = 0; i < n->n_devices; i++)
 		rec[i] = rec_of(n->devices[i]);
 	struct str state = { (const char *)rec, n->n_devices * sizeof(*rec) };
-	r->sql_writes++;
 	return db_run(svc_db(ctx), err, "UPDATE node SET connected=$2, state=$3 WHERE number=$1", "iib", (int64_t)n->number,
 		      (int64_t)n->connected, state);
 }
@@ -113,7 +112,6 @@ int node_save_hello(struct resources *r, struct svc_ctx *ctx, struct node *n, st
 	struct str hello;
 	if (pack_node(ctx, n, &hello) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO node(number,connected,hello,old_boot_id,state) VALUES($1,$2,$3,$4,x'')"
 		      " ON CONFLICT(number) DO UPDATE SET connected=excluded.connected, hello=excluded.hello,"

@@ -311,20 +311,21 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 
 int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
-	struct list again;
+	struct list now;
 	struct list *l;
 	int rc = 0;
-	list_init(&again);
-	while (rc == 0 && (l = list_pop(&r->nodes_work))) {
+	/* One pass: a node that asks again meanwhile is tried again later. */
+	list_init(&now);
+	while ((l = list_pop(&r->nodes_work)))
+		list_add_tail(&now, l);
+	while ((l = list_pop(&now))) {
 		struct node *n = list_entry(l, struct node, work);
-		bool later = false;
-		if (n->connected)
+		bool later = rc < 0;
+		if (n->connected && rc == 0)
 			rc = reconcile_node(r, ctx, n, &later, err);
-		if (later)
-			list_add_tail(&again, l);
+		if (later && list_empty(&n->work))
+			list_add_tail(&r->nodes_work, &n->work);
 	}
-	while ((l = list_pop(&again)))
-		list_add_tail(&r->nodes_work, l);
 	r->poke = false;
 	return rc;
 }
@@ -366,7 +367,6 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 		rc = plan_load_directive(r);
 	if (rc < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
 	rc = db_run(svc_db(ctx), err, "INSERT INTO state(k,v) VALUES('directive',$1) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
 		    "b", buf_str(&r->directive));
 	if (rc == 0 && r->emergency)
