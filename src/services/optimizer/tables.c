@@ -33,7 +33,7 @@ const char *const optimizer_schema[] = {
 	NULL,
 };
 
-int tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err)
+int optimizer_tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err)
 {
 	return db_run(svc_db(ctx), err, "INSERT INTO state(k,v) VALUES($1,$2) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
 		      "zb", k, v);
@@ -50,10 +50,10 @@ static int load_one_series(struct optimizer *o, struct db_row *row, struct err *
 	char name[OPTIMIZER_NAME_MAX], location[OPTIMIZER_NAME_MAX];
 	enum symbol symbol;
 	struct series *s;
-	if (str_copy(name, sizeof(name), db_text(row, 1)) < 0 || symbol_parse(name, &symbol) < 0 ||
+	if (str_copy(name, sizeof(name), db_text(row, 1)) < 0 || optimizer_symbol_parse(name, &symbol) < 0 ||
 	    str_copy(location, sizeof(location), db_text(row, 2)) < 0)
 		return HCP_ECORRUPT;
-	int rc = series_add(o, db_i64(row, 0), symbol, location, &s, err);
+	int rc = optimizer_series_add(o, db_i64(row, 0), symbol, location, &s, err);
 	if (rc < 0)
 		return rc;
 	struct market_value *v = s->value;
@@ -122,7 +122,7 @@ static int load_fleet(struct optimizer *o, struct db *db, struct err *err)
 	for (rc = db_query(db, &row, err, "SELECT body FROM capacity ORDER BY facility,class", ""); rc == 1;
 	     rc = db_next(row, err)) {
 		Hcp__ClassCapacity *c = (void *)pb_unpack_arena(&hcp__class_capacity__descriptor, db_blob(row, 0), &a);
-		if (!c || fleet_put(o, c) < 0) {
+		if (!c || optimizer_fleet_put(o, c) < 0) {
 			rc = corrupt(row, "capacity", err);
 			goto out;
 		}
@@ -135,7 +135,7 @@ static int load_fleet(struct optimizer *o, struct db *db, struct err *err)
 			rc = corrupt(row, "demand", err);
 			goto out;
 		}
-		fleet_put_demand(o, d);
+		optimizer_fleet_put_demand(o, d);
 	}
 	if (rc < 0)
 		goto out;
@@ -165,7 +165,7 @@ static int load_last(struct optimizer *o, struct db *db, struct err *err)
 	arena_init(&a, 4096, 0);
 	Hcp__Decision *d = (void *)pb_unpack_arena(&hcp__decision__descriptor, buf_str(&o->last), &a);
 	if (d)
-		fleet_targets_from(o, d);
+		optimizer_fleet_targets_from(o, d);
 	arena_release(&a);
 	if (buf_failed(&o->last))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -182,7 +182,7 @@ static int take_state(struct optimizer *o, struct str k, struct str v, struct er
 		return policy_init(&o->policy, vt, NULL, err);
 	}
 	if (str_eqz(k, "policy_state"))
-		return policy_restore(o, v, err);
+		return optimizer_policy_restore(o, v, err);
 	if (str_eqz(k, "clock") && v.n == sizeof(o->clock))
 		memcpy(&o->clock, v.p, sizeof(o->clock));
 	if (str_eqz(k, "announced") && v.n == 16) {
@@ -194,7 +194,7 @@ static int take_state(struct optimizer *o, struct str k, struct str v, struct er
 	return 0;
 }
 
-int tables_load(struct optimizer *o, struct db *db, struct err *err)
+int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc = load_series(o, db, err);

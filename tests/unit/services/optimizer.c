@@ -455,10 +455,20 @@ static void switches_are_learned_from(void **state)
 	drive_init(&d, &optimizer_def, NULL);
 	send_market(&d, 25, MARKET_NS);
 	send_fleet(&d, 0, 0);
+	/* This decision moved two classes: which of them a switch was cannot be told. */
 	snprintf(id, sizeof(id), "%s", latest(&d)->id);
 	s.decision_id = id;
 	s.to = HCP__MODE__FILL;
 	s.ok = true;
+	s.total_ns = 5 * NS_PER_S;
+	drive_event(&d, SVC_RESOURCES, &s.base);
+	assert_float_equal(latest(&d)->realised_switching_ms, 5000, 1e-9);
+	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM learned"), 0);
+	send_fleet(&d, 8, 0);
+	d.now_ns += 300 * NS_PER_S;
+	send_power(&d, 24, MARKET_NS + 900 * NS_PER_S);
+	assert_true(latest(&d)->changed);
+	snprintf(id, sizeof(id), "%s", latest(&d)->id);
 	s.total_ns = 40000 * NS_PER_MS;
 	drive_event(&d, SVC_RESOURCES, &s.base);
 	s.total_ns = 30000 * NS_PER_MS;
