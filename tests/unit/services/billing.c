@@ -418,6 +418,25 @@ static void sums_are_exact_when_commits_fail(void **state)
 	a_random_life(true);
 }
 
+/* Any one allocation may fail: the event is booked once all the same. */
+static void memory_may_run_out_anywhere(void **state)
+{
+	struct drive d;
+	drive_init(&d, &billing_def, NULL);
+	allocate(&d, "al-1", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, 3600);
+	uint64_t n = 1;
+	bool failed = true;
+	for (; failed && n < 500; n++) {
+		Hcp__MeterDelta m = delta(&d, "serve", "al-1", "cus-a");
+		m.device_ns = NS_PER_S;
+		post_deltas(&d, ++d.seq[SVC_RESOURCES], "hou-1", &m, 1);
+		failed = drive_run_short_of_memory(&d, n);
+	}
+	assert_true(n > 3 && n < 500);
+	assert_int_equal(usage(&d, "cus-a", "")->total_micros, n - 1);
+	drive_release(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +447,7 @@ int main(void)
 		cmocka_unit_test(customers_see_their_own_and_refusals_name_the_field),
 		cmocka_unit_test(sums_are_exact_through_repeats_and_restarts),
 		cmocka_unit_test(sums_are_exact_when_commits_fail),
+		cmocka_unit_test(memory_may_run_out_anywhere),
 	};
 	return cmocka_run_group_tests_name("billing", tests, NULL, NULL);
 }
