@@ -32,6 +32,7 @@ struct series {
 	struct market *market;             /* borrowed: the market that its ticks go to; NULL: subsidy */
 	uint16_t device_class;             /* SYMBOL_GPU_RATE */
 	int64_t received_at_ns;
+	int32_t interval_s;                /* of its newest tick; 0: a value of an instant */
 	struct series_point *ring;         /* owned; point i is at i % OPTIMIZER_POINTS_MAX */
 	size_t cap;
 	int64_t n;                         /* points ever */
@@ -108,6 +109,8 @@ int64_t optimizer_market_now_ns(const struct optimizer *o, int64_t now_ns);
 int optimizer_series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *location, struct series **ret,
 	       struct err *err) MUST_CHECK;
 struct series *optimizer_series_find(const struct optimizer *o, enum symbol symbol, const char *location);
+/* A price of an interval is the newest there is until the next one ends, so its market may call it stale only then. */
+void optimizer_series_cadence(struct series *s);
 int optimizer_series_push(struct series *s, int64_t at_ns, double value) MUST_CHECK;
 
 /* tables.c */

@@ -30,6 +30,7 @@ const char *const optimizer_schema[] = {
 	"  moved_idle INTEGER NOT NULL, body BLOB NOT NULL);"
 	"CREATE INDEX decision_changed ON decision(n) WHERE changed = 1;"
 	"CREATE TABLE state(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	"ALTER TABLE series ADD COLUMN interval_s INTEGER NOT NULL DEFAULT 0;",
 	NULL,
 };
 
@@ -65,6 +66,8 @@ static int load_one_series(struct optimizer *o, struct db_row *row, struct err *
 	v->suspect = db_double(row, 9);
 	v->suspects = (int)db_i64(row, 10);
 	s->n = db_i64(row, 11);
+	s->interval_s = (int32_t)db_i64(row, 12);
+	optimizer_series_cadence(s);
 	return str_copy(v->source, sizeof(v->source), db_text(row, 8)) < 0 ? HCP_ECORRUPT : 0;
 }
 
@@ -92,7 +95,7 @@ static int load_series(struct optimizer *o, struct db *db, struct err *err)
 	struct db_row *row;
 	int rc, bad;
 	for (rc = db_query(db, &row, err, "SELECT id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,"
-			   "suspect,suspects,n FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
+			   "suspect,suspects,n,interval_s FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
 		bad = load_one_series(o, row, err);
 		if (bad < 0)
 			return bad == HCP_ENOMEM ? (db_done(row), bad) : corrupt(row, "series", err);

@@ -116,6 +116,13 @@ int optimizer_series_add(struct optimizer *o, int64_t id, enum symbol symbol, co
 	return 0;
 }
 
+void optimizer_series_cadence(struct series *s)
+{
+	if (s->market)
+		s->market->rule[s->symbol].stale_ns =
+			market_rule_default((enum market_quantity)s->symbol)->stale_ns + s->interval_s * NS_PER_S;
+}
+
 int optimizer_series_push(struct series *s, int64_t at_ns, double value)
 {
 	size_t slot = (size_t)(s->n % OPTIMIZER_POINTS_MAX);
@@ -236,13 +243,13 @@ static int store_series(struct svc_ctx *ctx, const struct series *s, struct err 
 	const struct market_value *v = s->value;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO series(id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,suspect,"
-		      "suspects,n) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12) ON CONFLICT(id) DO UPDATE SET"
+		      "suspects,n,interval_s) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) ON CONFLICT(id) DO UPDATE SET"
 		      " known=excluded.known, value=excluded.value, observed_ns=excluded.observed_ns,"
 		      " valid_ns=excluded.valid_ns, received_ns=excluded.received_ns, source=excluded.source,"
-		      " suspect=excluded.suspect, suspects=excluded.suspects, n=excluded.n",
-		      "izzidiiizdii", s->id, optimizer_symbol_name(s->symbol), s->location, (int64_t)v->known, v->value,
+		      " suspect=excluded.suspect, suspects=excluded.suspects, n=excluded.n,"
+		      " interval_s=excluded.interval_s", "izzidiiizdiii", s->id, optimizer_symbol_name(s->symbol), s->location, (int64_t)v->known, v->value,
 		      v->observed_at_ns, v->valid_from_ns, s->received_at_ns, v->source, v->suspect, (int64_t)v->suspects,
-		      s->n);
+		      s->n, (int64_t)s->interval_s);
 }
 
 static int store_point(struct svc_ctx *ctx, const struct series *s, int64_t at_ns, double value, struct err *err)
@@ -287,6 +294,8 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 		o->clock.received_ns = now;
 	}
 	o->clock.accepted_ns = s->received_at_ns = now;
+	s->interval_s = t->interval_s;
+	optimizer_series_cadence(s);
 	*ret_changed = !before.known || before.value != p.tick.value || s->symbol == SYMBOL_POWER_DA;
 	if (optimizer_series_push(s, p.tick.valid_from_ns, p.tick.value) < 0)
 		return HCP_ENOMEM;

@@ -418,6 +418,31 @@ static void sums_are_exact_when_commits_fail(void **state)
 	a_random_life(true);
 }
 
+/* More work than an answer shows: the dearest lines, one for the rest, and a total that is complete. */
+static void a_long_invoice_is_summed_up(void **state)
+{
+	struct drive d;
+	struct err err = { 0 };
+	drive_init(&d, &billing_def, NULL);
+	int64_t month = drive_scalar(&d, "SELECT 2026*12+8"), sum = 0;
+	assert_int_equal(db_begin(svc_database(d.svc), &err), 0);
+	for (int64_t i = 1; i <= BILLING_LINES_MAX + 5; i++) {
+		char id[24];
+		snprintf(id, sizeof(id), "wl-%lld", (long long)i);
+		sum += i;
+		assert_int_equal(db_run(svc_database(d.svc), &err,
+					 "INSERT INTO usage VALUES('cus-a',$1,0,$2,'H100',1,0,0,0,0,$3,0,0,0)", "izi", month, id, i), 0);
+	}
+	assert_int_equal(db_commit(svc_database(d.svc), &err), 0);
+	Hcp__Usage *u = usage(&d, "cus-a", "2026-09");
+	assert_int_equal(u->n_lines, BILLING_LINES_MAX + 1);
+	assert_int_equal(u->lines[0]->amount_micros, BILLING_LINES_MAX + 5);
+	assert_string_equal(u->lines[BILLING_LINES_MAX]->kind, "other");
+	assert_int_equal(u->lines[BILLING_LINES_MAX]->amount_micros, 1 + 2 + 3 + 4 + 5);
+	assert_int_equal(u->total_micros, sum);
+	drive_release(&d);
+}
+
 /* Any one allocation may fail: the event is booked once all the same. */
 static void memory_may_run_out_anywhere(void **state)
 {
@@ -447,6 +472,7 @@ int main(void)
 		cmocka_unit_test(customers_see_their_own_and_refusals_name_the_field),
 		cmocka_unit_test(sums_are_exact_through_repeats_and_restarts),
 		cmocka_unit_test(sums_are_exact_when_commits_fail),
+		cmocka_unit_test(a_long_invoice_is_summed_up),
 		cmocka_unit_test(memory_may_run_out_anywhere),
 	};
 	return cmocka_run_group_tests_name("billing", tests, NULL, NULL);

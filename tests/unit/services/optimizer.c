@@ -250,6 +250,32 @@ static void prices_age_in_market_time_and_fall_back(void **state)
 	drive_release(&d);
 }
 
+/* An hourly price is the newest there is for an hour; a quote of an instant is old after a minute. */
+static void interval_prices_stay_fresh_until_the_next_is_due(void **state)
+{
+	struct drive d;
+	Hcp__PricesGet get = HCP__PRICES_GET__INIT;
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	Hcp__Tick btc = tick("btc_usd", "", 48100, MARKET_NS + 1);
+	btc.interval_s = 3600;
+	send_ticks(&d, &btc, 1);
+	d.now_ns += 3000 * NS_PER_S;
+	for (int i = 0; i < 2; i++) {
+		Hcp__Prices *p = drive_call(&d, &get.base);
+		assert_false(find_price(p, "btc_usd", "")->stale);
+		assert_true(find_price(p, "electricity_rt", "HB_HOUSTON")->stale);
+		drive_restart(&d);
+	}
+	btc.observed_at_ns = MARKET_NS + 3000 * NS_PER_S;
+	btc.interval_s = 0;
+	send_ticks(&d, &btc, 1);
+	d.now_ns += 90 * NS_PER_S;
+	assert_true(find_price(drive_call(&d, &get.base), "btc_usd", "")->stale);
+	drive_replay(&d);
+	drive_release(&d);
+}
+
 static void history_keeps_the_newest_points(void **state)
 {
 	struct drive d;
@@ -586,7 +612,7 @@ static void memory_may_run_out_anywhere(void **state)
 		svc_post(d.svc, m);
 		failed = drive_run_short_of_memory(&d, n);
 		assert_true(drive_scalar(&d, "SELECT count(*) FROM decision") >= decisions);
-		assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM decision"), drive_scalar(&d, "SELECT max(n) FROM decision"));
+		assert_int_equal(drive_scalar(&d, "SELECT max(n)-count(*) FROM decision"), 0);
 	}
 	assert_true(n > 5 && n < 1000);
 	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM decision"), drive_published(&d, MSG_DECISION_MADE, NULL));
@@ -640,6 +666,7 @@ int main(void)
 		cmocka_unit_test(unchanged_outcome_is_put_down_once_a_minute),
 		cmocka_unit_test(bad_ticks_are_named_and_good_ones_taken),
 		cmocka_unit_test(prices_age_in_market_time_and_fall_back),
+		cmocka_unit_test(interval_prices_stay_fresh_until_the_next_is_due),
 		cmocka_unit_test(history_keeps_the_newest_points),
 		cmocka_unit_test(profitability_takes_inputs_and_refuses_nonsense),
 		cmocka_unit_test(policy_is_set_kept_and_decides_at_once),
