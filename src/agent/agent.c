@@ -273,11 +273,15 @@ static int make_device(struct agent *a, struct err *err)
 static int make_service(struct agent *a, struct err *err)
 {
 	int rc = 0;
-	if (a->conf.model_dir) {
+	/* A node without its model still mines, and says that it cannot serve. */
+	if (a->conf.model_dir && !file_exists(a->conf.model_dir)) {
+		if (!a->conf.n_pools)
+			return err_set(err, HCP_ENOTFOUND, "model", "%s does not exist", a->conf.model_dir);
+		log_warn("runtime", "no model: %s does not exist", a->conf.model_dir);
+		a->model[0] = '\0';
+	} else if (a->conf.model_dir) {
 		struct keeper_conf kc = { .loop = a->loop, .program = a->conf.program, .model_dir = a->conf.model_dir,
 			.socket = a->socket, .on_state = on_runtime, .arg = a };
-		if (!file_exists(a->conf.model_dir))
-			return err_set(err, HCP_ENOTFOUND, "model", "%s does not exist", a->conf.model_dir);
 		rc = keeper_new(&kc, &a->keeper, err);
 	}
 	struct endpoint_conf ec = { .loop = a->loop, .host = a->conf.listen_host, .port = a->conf.listen_port,

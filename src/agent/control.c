@@ -98,7 +98,9 @@ static void on_linger(struct loop *loop, void *arg)
 	if (!c->local || c->inflight)
 		return;
 	int64_t begun_ns = loop_now_ns(loop);
-	c->local = false;
+	if (c->local_pending && c->conf.on_local) /* a filler got no processor all the while, so it never said goodbye */
+		c->conf.on_local(c->conf.arg, GATE_SERVE, begun_ns - c->local_begun_ns, "request");
+	c->local = c->local_pending = false;
 	apply(c);
 	if (gate_get(c->gate) == GATE_FILL && c->conf.on_local)
 		c->conf.on_local(c->conf.arg, GATE_FILL, loop_now_ns(loop) - begun_ns, "idle");
@@ -230,6 +232,7 @@ int control_request_begin(struct control *c, struct err *err)
 		if (!c->lease.may_serve)
 			return refuse(c, err, HCP_EUNAVAIL, "the lease does not let the node serve by itself");
 		c->local = c->local_pending = true;
+		c->local_begun_ns = loop_now_ns(c->conf.loop);
 		c->local_switches++;
 		loop_timer_stop(&c->linger);
 		c->inflight++;
