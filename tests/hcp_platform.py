@@ -66,10 +66,10 @@ class Platform:
         """Ports are chosen at the first start and kept, so that everyone finds it again."""
         child = self.start("hcpd", "--state", self.state, "--port", self.port, "--mesh-port", self.mesh, *args)
         line = child.stdout.readline()
-        found = re.search(r"ready http://[\d.]+:(\d+) mesh [\d.]+:(\d+)", line)
+        found = re.search(r"ready http://[\d.]+:(\d+)(?: mesh [\d.]+:(\d+))?", line)
         if not found:
             raise RuntimeError(f"hcpd did not start: {line!r} {self.log('hcpd')[-500:]}")
-        self.port, self.mesh = map(int, found.groups())
+        self.port, self.mesh = (int(g or 0) for g in found.groups())
         self.token = (self.state / "machine.token").read_text().strip()
         return child
 

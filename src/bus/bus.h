@@ -27,7 +27,8 @@ struct bus;
 enum {
 	BUS_HEADER = 32,
 	BUS_MAX_PAYLOAD = 8 << 20,
-	BUS_TAIL = 8192, /* newest records kept in memory for readers that keep up */
+	BUS_TAIL = 8192, /* newest records kept in memory for readers that keep up … */
+	BUS_TAIL_BYTES = 4 << 20, /* … and no more than this, where there are files to read the others from */
 };
 
 struct bus_conf {
@@ -62,6 +63,11 @@ int bus_sync(struct bus *bus, uint64_t *ret, struct err *err) MUST_CHECK;
 bool bus_is_durable(const struct bus *bus);
 uint64_t bus_end(struct bus *bus);   /* offset the next record gets */
 uint64_t bus_begin(struct bus *bus); /* oldest offset still kept */
+/*
+ * What bus_end was when the log was opened. Records that a reader had beyond it went with a torn tail, and others may
+ * stand at their offsets by now: such a reader goes on here and drops what it has by (sender, seq).
+ */
+uint64_t bus_recovered(struct bus *bus);
 
 /*
  * Up to max records from offset `from` on whose topic is in mask; *ret_next is where to go on (it also moves over

@@ -38,8 +38,9 @@ struct bus {
 	uint64_t segment_bytes, keep_bytes;
 	struct segment seg[BUS_MAX_SEGMENTS];
 	int n_seg;
-	uint64_t next, synced;
+	uint64_t next, synced, recovered;
 	struct shared_rec *tail[BUS_TAIL]; /* slot offset % BUS_TAIL */
+	uint64_t tail_first, tail_bytes;   /* oldest offset that may be in the tail; payload bytes in it */
 	struct buf out;                    /* scratch of an append */
 	struct watcher watcher[BUS_MAX_WATCHERS];
 	int n_watchers;
@@ -144,6 +145,28 @@ static int index_add(struct segment *seg, uint64_t nth, uint64_t pos)
 	return 0;
 }
 
+static void tail_drop(struct bus *bus, struct shared_rec **slot)
+{
+	if (!*slot)
+		return;
+	bus->tail_bytes -= (*slot)->rec.payload.n;
+	bus_rec_unref(&(*slot)->rec);
+	*slot = NULL;
+}
+
+/* The newest record, taken over; the oldest leave when there are too many or they are too large together. */
+static void tail_put(struct bus *bus, struct shared_rec *s)
+{
+	struct shared_rec **slot = &bus->tail[s->rec.offset % BUS_TAIL];
+	tail_drop(bus, slot);
+	*slot = s;
+	bus->tail_bytes += s->rec.payload.n;
+	if (s->rec.offset >= BUS_TAIL && bus->tail_first <= s->rec.offset - BUS_TAIL)
+		bus->tail_first = s->rec.offset - BUS_TAIL + 1;
+	while (bus->dir && bus->tail_bytes > BUS_TAIL_BYTES && bus->tail_first < s->rec.offset)
+		tail_drop(bus, &bus->tail[bus->tail_first++ % BUS_TAIL]);
+}
+
 /* Reads a segment through, builds its index, keeps the newest records; sets *ret_end to the offset after its last. */
 static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, uint64_t *ret_end, struct err *err)
 {
@@ -166,10 +189,7 @@ static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, ui
 			return HCP_ENOMEM;
 		}
 		if (into_tail) {
-			struct shared_rec **slot = &bus->tail[want % BUS_TAIL];
-			if (*slot)
-				bus_rec_unref(&(*slot)->rec);
-			*slot = s;
+			tail_put(bus, s);
 		} else {
 			mem_free(s);
 		}
@@ -236,6 +256,7 @@ int bus_open(const struct bus_conf *conf, struct bus **ret, struct err *err)
 		bus_close(bus);
 		return rc;
 	}
+	bus->recovered = bus->next;
 	*ret = bus;
 	return 0;
 }
@@ -330,10 +351,7 @@ static int append_locked(struct bus *bus, const struct bus_entry *e, size_t n, u
 				bus_rec_unref(&fresh[i]->rec);
 			continue;
 		}
-		struct shared_rec **slot = &bus->tail[(bus->next + i) % BUS_TAIL];
-		if (*slot)
-			bus_rec_unref(&(*slot)->rec);
-		*slot = fresh[i];
+		tail_put(bus, fresh[i]);
 		*ret_mask |= UINT64_C(1) << e[i].topic;
 	}
 	mem_free(fresh);
@@ -391,6 +409,11 @@ uint64_t bus_end(struct bus *bus)
 	uint64_t end = bus->next;
 	pthread_mutex_unlock(&bus->lock);
 	return end;
+}
+
+uint64_t bus_recovered(struct bus *bus)
+{
+	return bus->recovered; /* never changes after bus_open */
 }
 
 static uint64_t begin_locked(const struct bus *bus)

@@ -369,7 +369,11 @@ void cpu_device_tick(struct cpu_device *d)
 	if (d->tick_ns && now_ns > d->tick_ns) {
 		double dt_s = (double)(now_ns - d->tick_ns) / 1e9;
 		d->last_hash_ps = (s.hashes - d->tick_hashes) / dt_s;
-		d->hash_ps += (d->last_hash_ps - d->hash_ps) * (1 - exp(-dt_s / RATE_WINDOW_S));
+		/* A pause ends the average at once: what is shown then is that nothing is hashed. */
+		if (d->last_hash_ps > 0 && d->hash_ps > 0)
+			d->hash_ps += (d->last_hash_ps - d->hash_ps) * (1 - exp(-dt_s / RATE_WINDOW_S));
+		else
+			d->hash_ps = d->last_hash_ps;
 	}
 	d->tick_ns = now_ns;
 	d->tick_hashes = s.hashes;

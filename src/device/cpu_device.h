@@ -41,7 +41,7 @@ struct cpu_device_conf {
 
 struct cpu_device_stats {
 	double hashes;           /* since the start */
-	double hash_ps;          /* moving average, 10 s */
+	double hash_ps;          /* moving average, 10 s; 0 as soon as nothing is hashed */
 	double last_hash_ps;     /* between the last two ticks */
 	uint64_t quanta, shares, dropped;
 };

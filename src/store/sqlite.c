@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 
-enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 2048, DB_MAX_ARGS = 40 };
+enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40 };
 
 struct db_row {
 	struct db *db; /* borrowed */

@@ -23,7 +23,7 @@ struct db_row; /* the current row of a running query; borrowed from the store */
 struct db_conf {
 	const char *path; /* file, or NULL for one in memory */
 	bool durable;     /* commits reach the disk (WAL, FULL); false: may lose the last commits on power loss */
-	int cache_kib;    /* page cache, 0: 2048 */
+	int cache_kib;    /* page cache, 0: 512 */
 	/* Test hook, called before each COMMIT; a negative code makes the commit fail with nothing kept. */
 	int (*before_commit)(void *arg);
 	void *arg;

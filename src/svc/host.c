@@ -10,8 +10,9 @@
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "os/file.h"
+#include "os/heap.h"
 
-enum { HOST_PATH_MAX = 4096, HOST_SYNC_MS = 1000, HOST_IDLE_MS = 1000 };
+enum { HOST_PATH_MAX = 4096, HOST_SYNC_MS = 1000, HOST_IDLE_MS = 1000, HOST_TRIM_S = 10 };
 
 struct runner {
 	struct host *host;
@@ -100,6 +101,7 @@ static void *run_syncer(void *arg)
 {
 	struct host *h = arg;
 	uint64_t synced = 0, last = 0;
+	unsigned rounds = 0;
 	pthread_mutex_lock(&h->lock);
 	while (!atomic_load(&h->stop)) {
 		int64_t until = clock_mono_ns() + HOST_SYNC_MS * NS_PER_MS;
@@ -114,6 +116,8 @@ static void *run_syncer(void *arg)
 				if (h->run[i].svc)
 					svc_bus_synced(h->run[i].svc, synced);
 		last = synced;
+		if (++rounds % (HOST_TRIM_S * 1000 / HOST_SYNC_MS) == 0)
+			heap_trim();
 		pthread_mutex_lock(&h->lock);
 	}
 	pthread_mutex_unlock(&h->lock);

@@ -66,9 +66,6 @@ int journal_load(struct svc *svc, struct err *err)
 	if (rc < 0)
 		return rc;
 	memcpy(svc->inbox_stored, svc->inbox, sizeof(svc->inbox));
-	/* A log that lost its tail has fewer events than we read: go on at its end, senders publish the rest again. */
-	if (svc->conf.bus && svc->bus_next > bus_end(svc->conf.bus))
-		svc->bus_next = bus_end(svc->conf.bus);
 	svc->bus_read_next = svc->bus_next;
 	return 0;
 }

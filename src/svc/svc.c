@@ -261,6 +261,9 @@ int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc 
 		rc = open_db(svc, err);
 	if (rc == 0)
 		rc = load_state(svc, err);
+	/* The log may have lost its tail, and senders that opened before us may have filled the gap with other records. */
+	if (rc == 0 && conf->bus && svc->bus_next > bus_recovered(conf->bus))
+		svc->bus_next = svc->bus_read_next = bus_recovered(conf->bus);
 	if (rc == 0)
 		rc = journal_republish(svc, err);
 	if (rc < 0) {
@@ -284,6 +287,13 @@ void svc_close(struct svc *svc)
 	pthread_mutex_destroy(&svc->stats_lock);
 	mem_free(svc->db_path);
 	mem_free(svc);
+}
+
+void svc_abandon(struct svc *svc)
+{
+	if (svc)
+		svc->crashed = true;
+	svc_close(svc);
 }
 
 /* ---- the step ---- */
@@ -368,10 +378,26 @@ static int step_failed(struct svc *svc, size_t n, int64_t now_ns, const struct e
 	return rc;
 }
 
+/* The clock was set back: what waits for a time must not wait until the old one has come again. */
+static void follow_clock(struct svc *svc, int64_t now_ns)
+{
+	if (now_ns < svc->step_ns) {
+		int64_t periodic = now_ns + svc->def->timer_ms * NS_PER_MS, retry = now_ns + SVC_RETRY_MS * NS_PER_MS;
+		if (svc->periodic_ns != INT64_MAX && svc->periodic_ns > periodic)
+			svc->periodic_ns = periodic;
+		if (svc->wake_ns != INT64_MAX && svc->wake_ns > now_ns)
+			svc->wake_ns = now_ns;
+		if (svc->retry_ns > retry)
+			svc->retry_ns = svc->aborts_in_row ? retry : 0;
+	}
+	svc->step_ns = now_ns;
+}
+
 int svc_step(struct svc *svc, int64_t now_ns)
 {
 	struct msg *in[SVC_MAX_BATCH];
 	struct err err = { 0 };
+	follow_clock(svc, now_ns);
 	if (now_ns < svc->retry_ns)
 		return 0;
 	if (!svc->state && load_state(svc, &err) < 0) {

@@ -105,6 +105,8 @@ void svc_wake_at(struct svc_ctx *ctx, int64_t at_ns);
 /* ---- for hosts ---- */
 int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc **ret, struct err *err) MUST_CHECK;
 void svc_close(struct svc *svc);
+/* As a crash would: nothing is tidied up, who waits is told "closed". */
+void svc_abandon(struct svc *svc);
 /*
  * One batch at now_ns. Returns the number of inputs consumed, 0 if there was nothing to do, or a negative code
  * when the batch was aborted (state reloaded, requests answered "unavailable"; call again after SVC_RETRY_MS).

@@ -67,6 +67,7 @@ struct svc {
 	atomic_uint_fast64_t bus_synced;
 	int64_t wake_ns, periodic_ns;
 	int64_t retry_ns;        /* not before, after an abort */
+	int64_t step_ns;         /* clock at the last step: it may go back */
 	int aborts_in_row;
 	struct svc_ctx ctx;
 	bool replaying;

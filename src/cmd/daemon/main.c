@@ -12,6 +12,8 @@
 #include "cmd/daemon/options.h"
 #include "cmd/daemon/replay.h"
 #include "cmd/daemon/services.h"
+#include "mesh/mesh.h"
+#include "os/heap.h"
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "os/file.h"
@@ -26,6 +28,7 @@ struct hcpd {
 	int lock_fd;
 	char token[2 * TOKEN_BYTES + 1];
 	struct services_conf *services;
+	struct mesh *mesh;
 	struct host *host;
 	struct gateway *gateway;
 };
@@ -96,19 +99,37 @@ static int open_state(struct hcpd *d, struct err *err)
 
 static int start_host(struct hcpd *d, struct err *err)
 {
-	struct host_conf conf = { .state_dir = d->o->state_dir, .durable = d->o->durable };
+	struct host_conf conf = { .state_dir = d->o->state_dir, .durable = d->o->durable, .send_agent = mesh_send_agent,
+				  .send_arg = d->mesh, .remote = mesh_remote, .remote_arg = d->mesh };
 	for (int i = 0; i < SVC_COUNT; i++)
 		conf.svc_conf[i] = services_conf_of(d->services, i);
 	int rc = host_new(&conf, &d->host, err);
 	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
 		if (runs_here(d, i) && services_def(i))
 			rc = host_add(d->host, services_def(i), err);
-	return rc < 0 ? rc : host_start(d->host, err);
+	services_conf_host(d->services, d->host);
+	if (rc == 0)
+		rc = host_start(d->host, err);
+	return rc < 0 ? rc : mesh_start(d->mesh, d->host, err);
 }
 
 static const char *text_or_null(const char *s)
 {
 	return s[0] ? s : NULL;
+}
+
+static int open_mesh(struct hcpd *d, struct err *err)
+{
+	const struct options *o = d->o;
+	struct mesh_peer_conf peers[OPTIONS_PEERS_MAX];
+	for (int i = 0; i < o->n_peers; i++)
+		peers[i] = (struct mesh_peer_conf){ o->peers[i].services, o->peers[i].host, o->peers[i].port };
+	const struct mesh_conf conf = {
+		.bind = o->bind, .port = o->mesh_port, .cert_file = text_or_null(o->cert_file),
+		.key_file = text_or_null(o->key_file), .ca_file = text_or_null(o->ca_file), .token = d->token,
+		.state_dir = o->state_dir, .peers = peers, .n_peers = o->n_peers,
+	};
+	return mesh_new(&conf, &d->mesh, err);
 }
 
 static int start_gateway(struct hcpd *d, struct err *err)
@@ -118,7 +139,7 @@ static int start_gateway(struct hcpd *d, struct err *err)
 		.host = d->host, .bind = o->bind, .port = o->port, .threads = o->threads,
 		.cert_file = text_or_null(o->cert_file), .key_file = text_or_null(o->key_file),
 		.web_dir = text_or_null(o->web_dir), .cors_origins = text_or_null(o->cors), .machine_token = d->token,
-		.version = HCP_VERSION,
+		.version = HCP_VERSION, .remote_state = mesh_service_state, .remote_arg = d->mesh,
 	};
 	return runs_here(d, SVC_GATEWAY) ? gateway_new(&conf, &d->gateway, err) : 0;
 }
@@ -128,7 +149,10 @@ static void stop(struct hcpd *d)
 {
 	if (d->gateway)
 		gateway_drain(d->gateway, DRAIN_MS);
+	if (d->mesh)
+		mesh_stop(d->mesh);
 	host_free(d->host);
+	mesh_free(d->mesh);
 	gateway_free(d->gateway);
 	services_conf_free(d->services);
 	if (d->lock_fd >= 0)
@@ -140,7 +164,7 @@ static void say_ready(const struct hcpd *d)
 	printf("hcpd ready");
 	if (d->gateway)
 		printf(" %s://%s:%u", d->o->cert_file[0] ? "https" : "http", d->o->bind, gateway_port(d->gateway));
-	printf("\n");
+	printf(" mesh %s:%u\n", d->o->bind, mesh_port(d->mesh));
 	fflush(stdout);
 }
 
@@ -155,6 +179,8 @@ static int run(const struct options *o)
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* every thread started from here on leaves them to sigwait */
 	int rc = open_state(&d, &err);
+	if (rc == 0)
+		rc = open_mesh(&d, &err);
 	if (rc == 0)
 		rc = start_host(&d, &err);
 	if (rc == 0)
@@ -175,6 +201,7 @@ int main(int argc, char **argv)
 {
 	struct options o;
 	struct err err = { 0 };
+	heap_setup();
 	jsonv_setup();
 	log_setup(LOG_INFO, to_stderr, NULL, clock_wall_ns);
 	signal(SIGPIPE, SIG_IGN);

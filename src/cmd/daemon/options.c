@@ -39,6 +39,7 @@ static const struct option_row {
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
 	{ "--tls-cert", "FILE", "PEM chain; the mesh and REST speak TLS", TEXT(cert_file) },
 	{ "--tls-key", "FILE", "PEM key", TEXT(key_file) },
+	{ "--tls-ca", "FILE", "whom to trust as a peer (default: the system's store)", TEXT(ca_file) },
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
 	{ "--replay", "DIR", "feed the journal of --service in DIR to its handlers again and compare", TEXT(replay_dir) },
 	{ "--service", "NAME", "the service to replay", OTHER(KIND_SERVICE) },

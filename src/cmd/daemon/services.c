@@ -3,12 +3,32 @@
 #include "base/mem.h"
 #include "hcpd_services.h"
 #include "os/file.h"
+#include "svc/host.h"
+
+/*
+ * Texas North buys at HB_WEST; every other facility at the first settlement point a feed names. A CPU never earns its
+ * power by mining: the credit is what keeping the node busy is worth here, so that the default run mines and switches.
+ */
+static const struct optimizer_facility facilities[] = { { "texas-north", "HB_WEST", 1.05, 0.01 } };
+static const struct optimizer_credit credits[] = { { "CPU2", 0.05 }, { "CPU64", 1.00 } };
 
 struct services_conf {
 	char identity_key[SERVICES_PATH_MAX];
 	struct identity_conf identity;
 	struct orchestrator_conf orchestrator;
+	struct optimizer_conf optimizer;
+	struct host *host; /* borrowed, for the status page */
 };
+
+static bool service_stats(void *arg, int id, struct svc_stats *ret)
+{
+	const struct services_conf *c = arg;
+	struct svc *svc = c->host ? host_service(c->host, id) : NULL;
+	if (!svc)
+		return false;
+	svc_stats(svc, ret);
+	return true;
+}
 
 int services_conf_new(const char *state_dir, struct services_conf **ret, struct err *err)
 {
@@ -21,8 +41,16 @@ int services_conf_new(const char *state_dir, struct services_conf **ret, struct 
 	}
 	c->identity.key_path = c->identity_key;
 	c->orchestrator.version = HCP_VERSION;
+	c->orchestrator.stats = service_stats;
+	c->orchestrator.stats_arg = c;
+	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits, .n_credits = 2 };
 	*ret = c;
 	return 0;
+}
+
+void services_conf_host(struct services_conf *c, struct host *host)
+{
+	c->host = host;
 }
 
 void services_conf_free(struct services_conf *c)
@@ -50,6 +78,8 @@ const void *services_conf_of(const struct services_conf *c, int id)
 		return &c->identity;
 	case SVC_ORCHESTRATOR:
 		return &c->orchestrator;
+	case SVC_OPTIMIZER:
+		return &c->optimizer;
 	default:
 		return NULL;
 	}

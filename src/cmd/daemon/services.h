@@ -6,9 +6,12 @@
 enum { SERVICES_PATH_MAX = 4096 };
 
 /* Settings of every service, built from the state folder. */
+struct host;
 struct services_conf;
 
 int services_conf_new(const char *state_dir, struct services_conf **ret, struct err *err) MUST_CHECK;
+/* Where status finds the services' counters; before host_start. */
+void services_conf_host(struct services_conf *c, struct host *host);
 void services_conf_free(struct services_conf *c);
 /* NULL if this program has no such service (the gateway and realtime are no services of the host). */
 const struct svc_def *services_def(int id);

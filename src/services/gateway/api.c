@@ -173,6 +173,10 @@ static void on_reply(void *arg, struct msg *reply)
 	}
 	if (c->secret && reply->type == MSG_API_KEY)
 		((Hcp__ApiKey *)reply->body)->secret = c->secret;
+	if (reply->type == MSG_STATUS && observe_status(c, &reply->arena, (Hcp__Status *)reply->body) < 0) {
+		gw_problem(c, HCP_ENOMEM, "", "out of memory");
+		return;
+	}
 	buf_clear(out);
 	if (!reply->body || pbjson_write(reply->body, out) < 0) {
 		gw_problem(c, HCP_ENOMEM, "", "the answer is too large");

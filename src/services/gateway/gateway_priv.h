@@ -188,6 +188,8 @@ void static_handle(struct call *c);
 /* observe.c */
 void observe_health(struct call *c);
 void observe_metrics(struct call *c);
+/* Fills the services' health into a status answer: only the host knows it. */
+int observe_status(struct call *c, struct arena *a, Hcp__Status *status) MUST_CHECK;
 int observe_init(struct gw_stats *s) MUST_CHECK;
 
 /* openapi.c, generated from spec/ */

@@ -58,6 +58,38 @@ void observe_health(struct call *c)
 	buf_release(&b);
 }
 
+static int add_service(struct call *c, struct arena *a, int id, Hcp__Status *status)
+{
+	struct gateway *gw = c->gl->gw;
+	struct svc_stats st = { 0 };
+	const char *state = id == SVC_GATEWAY || id == SVC_REALTIME ? "ok" : state_of(gw, id, &st);
+	if (!state)
+		return 0;
+	struct svc *svc = host_service(gw->host, id);
+	Hcp__ServiceHealth *h = arena_alloc(a, sizeof(*h));
+	if (!h)
+		return HCP_ENOMEM;
+	hcp__service_health__init(h);
+	h->name = svc_table[id].name;
+	h->state = state;
+	h->detail = arena_strdup(a, st.detail);
+	h->seen_at_ns = svc && st.last_step_ns ? st.last_step_ns : clock_wall_ns();
+	h->batches = (int64_t)st.batches;
+	h->messages = (int64_t)st.messages;
+	h->mailbox = svc ? (int64_t)mailbox_size(svc_mailbox(svc)) : 0;
+	return h->detail ? pb_push(a, &status->n_services, &status->services, h) : HCP_ENOMEM;
+}
+
+int observe_status(struct call *c, struct arena *a, Hcp__Status *status)
+{
+	int rc = 0;
+	status->n_services = 0;
+	status->services = NULL;
+	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
+		rc = add_service(c, a, i, status);
+	return rc;
+}
+
 /* ---- metrics ---- */
 
 static uint64_t get(_Atomic uint64_t *v)

@@ -33,6 +33,7 @@ struct realtime {
 	uint64_t mask;          /* topics we read at all */
 	atomic_bool posted;
 	bool stopped;
+	struct loop_timer beat;
 };
 
 struct client {
@@ -401,6 +402,22 @@ void realtime_handle(struct call *c)
 	gw_admit(c);
 }
 
+/* Browsers cannot see pings: a message tells pages that the connection lives. */
+static void on_beat(struct loop *loop, void *arg)
+{
+	struct realtime *rt = arg;
+	char text[96];
+	snprintf(text, sizeof(text), "{\"topic\":\"heartbeat\",\"type\":\"Heartbeat\",\"at_ns\":%lld}",
+		 (long long)clock_wall_ns());
+	struct ws_frame *f = list_empty(&rt->clients) ? NULL : ws_frame_new(WS_TEXT, str_of(text));
+	if (f) {
+		list_each_safe(it, tmp, &rt->clients)
+			send_frame(list_entry(it, struct client, node), f);
+		ws_frame_unref(f);
+	}
+	loop_timer_start(&rt->beat, HEARTBEAT_MS);
+}
+
 /* ---- life ---- */
 
 int realtime_new(struct gw_loop *gl, struct realtime **ret, struct err *err)
@@ -417,6 +434,8 @@ int realtime_new(struct gw_loop *gl, struct realtime **ret, struct err *err)
 		mem_free(rt);
 		return err_set(err, HCP_ELIMIT, "threads", "too many readers of the event log");
 	}
+	loop_timer_init(&rt->beat, gl->loop, on_beat, rt);
+	loop_timer_start(&rt->beat, HEARTBEAT_MS);
 	*ret = rt;
 	return 0;
 }
@@ -426,6 +445,7 @@ void realtime_stop(struct realtime *rt)
 	if (rt->stopped)
 		return;
 	rt->stopped = true;
+	loop_timer_stop(&rt->beat);
 	bus_unwatch(rt->bus, rt);
 	list_each_safe(it, tmp, &rt->clients)
 		ws_close(list_entry(it, struct client, node)->ws, WS_GOING_AWAY, "the gateway is stopping");

@@ -144,6 +144,29 @@ static int count_states(struct svc_ctx *ctx, Hcp__Status *st, struct err *err)
 	return rc;
 }
 
+static int add_services(struct orchestrator *o, struct arena *a, Hcp__Status *st)
+{
+	static const char *const names[] = { "ok", "degraded", "down" };
+	for (int id = 0; o->conf.stats && id < SVC_COUNT; id++) {
+		struct svc_stats s;
+		if (!o->conf.stats(o->conf.stats_arg, id, &s))
+			continue;
+		Hcp__ServiceHealth *h = arena_alloc(a, sizeof(*h));
+		if (!h)
+			return HCP_ENOMEM;
+		hcp__service_health__init(h);
+		h->name = svc_table[id].name;
+		h->state = names[s.state >= 0 && s.state <= 2 ? s.state : 2];
+		h->detail = arena_strdup(a, s.detail);
+		h->seen_at_ns = s.last_step_ns;
+		h->batches = (int64_t)s.batches;
+		h->messages = (int64_t)s.messages;
+		if (!h->detail || pb_push(a, &st->n_services, &st->services, h) < 0)
+			return HCP_ENOMEM;
+	}
+	return 0;
+}
+
 int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	Hcp__Status *st = svc_reply(ctx, MSG_STATUS);
@@ -167,7 +190,8 @@ int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *er
 		st->n_targets = d->n_targets;
 		st->targets = d->targets;
 	}
-	return count_states(ctx, st, err);
+	int rc = add_services(o, a, st);
+	return rc < 0 ? rc : count_states(ctx, st, err);
 }
 
 int orch_on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

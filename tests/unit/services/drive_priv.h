@@ -28,12 +28,15 @@ struct drive {
 	int64_t now_ns;
 	uint64_t seq[SVC_COUNT];
 	struct msg *reply; /* newest answer, owned */
+	int (*before_commit)(void *arg); /* fault injection, from the next open on */
+	void *commit_arg;
 };
 
 static inline void drive_open(struct drive *d)
 {
 	struct err err = { 0 };
-	struct svc_conf conf = { .db_path = d->path, .bus = d->bus, .seed = 7, .conf = d->conf, .now_ns = d->now_ns };
+	struct svc_conf conf = { .db_path = d->path, .bus = d->bus, .seed = 7, .conf = d->conf, .now_ns = d->now_ns,
+				 .before_commit = d->before_commit, .commit_arg = d->commit_arg };
 	int rc = svc_open(d->def, &conf, &d->svc, &err);
 	if (rc < 0)
 		print_error("open: %s %s\n", err.field, err.text);
@@ -85,8 +88,10 @@ static inline void drive_keep_reply(void *arg, struct msg *reply)
 static inline void drive_run(struct drive *d)
 {
 	int rc, rounds = 0;
-	while ((rc = svc_step(d->svc, d->now_ns)) > 0)
+	while ((rc = svc_step(d->svc, d->now_ns)) > 0 || (d->before_commit && (rc < 0 || svc_has_input(d->svc)))) {
+		d->now_ns += rc <= 0 ? (SVC_RETRY_MS + 1) * NS_PER_MS : 0;
 		assert_true(++rounds < 10000);
+	}
 	assert_int_equal(rc, 0);
 }
 

@@ -81,6 +81,16 @@ static void batch_commits_then_answers_and_publishes(void **state)
 	bus_close(bus);
 }
 
+static void remove_db(const char *path)
+{
+	char wal[64];
+	unlink(path);
+	snprintf(wal, sizeof(wal), "%s-wal", path);
+	unlink(wal);
+	snprintf(wal, sizeof(wal), "%s-shm", path);
+	unlink(wal);
+}
+
 static int flaky(void *arg)
 {
 	struct rng *r = arg;
@@ -136,15 +146,8 @@ static void crashes_lose_and_repeat_nothing(void **state)
 	svc_close(a);
 	svc_close(b);
 	bus_close(bus);
-	char wal[64];
-	for (int i = 0; i < 2; i++) {
-		const char *p = i ? pb : pa;
-		unlink(p);
-		snprintf(wal, sizeof(wal), "%s-wal", p);
-		unlink(wal);
-		snprintf(wal, sizeof(wal), "%s-shm", p);
-		unlink(wal);
-	}
+	remove_db(pa);
+	remove_db(pb);
 }
 
 /* The log cannot be written (its disk is full): what was committed waits, and goes out in order once it can. */
@@ -223,6 +226,88 @@ static void failed_commit_answers_unavailable_and_recovers(void **state)
 	assert_int_equal(bus_end(bus) - 1, got.ok);
 	svc_close(a);
 	bus_close(bus);
+}
+
+static int fail_once(void *arg)
+{
+	int *left = arg;
+	return *left > 0 && --*left == 0 ? HCP_EIO : 0;
+}
+
+static int timed(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	char id[ID_TEXT_MAX];
+	return db_run(svc_db(ctx), err, "INSERT INTO job(id,n) VALUES($1,0)", "z", svc_new_id(ctx, id, ID_EVENT));
+}
+
+/* An old failure or a timer must not hold a service up until the clock has been there again. */
+static void a_clock_set_back_stops_nothing(void **state)
+{
+	static const struct svc_def def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, timed,
+		1000, false };
+	const int64_t s = INT64_C(1000000000);
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	int left = 0;
+	struct svc_conf conf = { .seed = 1, .before_commit = fail_once, .commit_arg = &left, .now_ns = 600 * s };
+	assert_int_equal(svc_open(&def, &conf, &a, &err), 0);
+	left = 1;
+	assert_true(svc_step(a, 600 * s) < 0);
+	assert_int_equal(svc_step(a, 602 * s), 1);
+	submit(a, 3, &got);
+	assert_int_equal(svc_step(a, 100 * s), 1);
+	assert_int_equal(got.ok, 1);
+	assert_true(svc_next_wake(a) <= 101 * s);
+	assert_int_equal(svc_step(a, 101 * s), 1);
+	svc_close(a);
+}
+
+static void append_noise(struct bus *bus, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct bus_entry e = { (uint64_t)i + 1, TOPIC_ROUTER_DEMAND, SVC_ROUTER, STR("noise") };
+		assert_int_equal(bus_append(bus, &e, 1, NULL), 0);
+	}
+}
+
+/* Other records stand by now at the offsets that a reader had behind it when the log lost its tail. */
+static void a_reader_of_a_shortened_log_misses_nothing(void **state)
+{
+	char pa[] = "/tmp/hcp-svc-a-XXXXXX", pb[] = "/tmp/hcp-svc-b-XXXXXX";
+	close(mkstemp(pa));
+	close(mkstemp(pb));
+	struct bus *bus;
+	struct svc *a, *b;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	struct svc_conf ca = { .db_path = pa, .bus = bus, .seed = 1, .now_ns = 1 }, cb = ca;
+	cb.db_path = pb;
+	assert_int_equal(svc_open(&submit_def, &ca, &a, &err), 0);
+	assert_int_equal(svc_open(&count_def, &cb, &b, &err), 0);
+	append_noise(bus, 5);
+	submit(a, 3, &got);
+	assert_int_equal(svc_step(a, 2), 1);
+	assert_int_equal(svc_step(b, 3), 1);
+	submit(a, 4, &got);
+	assert_int_equal(svc_step(a, 4), 1);
+	svc_close(a);
+	svc_close(b);
+	bus_close(bus);
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	ca.bus = cb.bus = bus;
+	assert_int_equal(svc_open(&submit_def, &ca, &a, &err), 0);
+	append_noise(bus, 10);
+	assert_int_equal(svc_open(&count_def, &cb, &b, &err), 0);
+	while (svc_step(b, 5) > 0)
+		;
+	assert_int_equal(scalar(b, "SELECT count(*) FROM seen WHERE times=1"), 2);
+	svc_close(a);
+	svc_close(b);
+	bus_close(bus);
+	remove_db(pa);
+	remove_db(pb);
 }
 
 static void replay_is_bit_for_bit(void **state)
@@ -307,6 +392,8 @@ int main(void)
 		cmocka_unit_test(crashes_lose_and_repeat_nothing),
 		cmocka_unit_test(failed_commit_answers_unavailable_and_recovers),
 		cmocka_unit_test(events_wait_for_a_full_log),
+		cmocka_unit_test(a_clock_set_back_stops_nothing),
+		cmocka_unit_test(a_reader_of_a_shortened_log_misses_nothing),
 		cmocka_unit_test(replay_is_bit_for_bit),
 		cmocka_unit_test(full_mailbox_refuses),
 		cmocka_unit_test(envelopes_round_trip),

@@ -1,0 +1,394 @@
+#include "agent/agent.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent_priv.h"
+#include "agent/endpoint.h"
+#include "agent/keeper.h"
+#include "agent/link.h"
+#include "agent/miner.h"
+#include "agent/wake.h"
+#include "base/hex.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "device/cpu_device.h"
+#include "hash/engine.h"
+#include "model/device_class.h"
+#include "os/clock.h"
+#include "os/entropy.h"
+#include "os/file.h"
+
+/* ---- what the parts tell ---- */
+
+static void on_device(void *arg)
+{
+	struct agent *a = arg;
+	wake_up(a->wake);
+}
+
+static void on_wake(void *arg)
+{
+	struct agent *a = arg;
+	if (!a->has_control)
+		return;
+	control_on_idle(&a->control);
+	if (a->miner)
+		miner_collect(a->miner);
+}
+
+static void on_local(void *arg, enum gate_state to, int64_t duration_ns, const char *cause)
+{
+	report_local(arg, to, duration_ns, cause);
+}
+
+static void poke(void *arg)
+{
+	struct agent *a = arg;
+	if (a->switcher)
+		switcher_poke(a->switcher);
+}
+
+static void on_runtime(void *arg, enum keeper_state s)
+{
+	log_info("runtime", "is %s", keeper_state_name(s));
+	poke(arg);
+}
+
+static double runtime_cpu_s(void *arg)
+{
+	struct agent *a = arg;
+	return a->keeper ? keeper_cpu_s(a->keeper) : 0;
+}
+
+static void on_shares(void *arg, int64_t accepted, int64_t rejected)
+{
+	struct agent *a = arg;
+	meter_shares(&a->control.meter, accepted, rejected);
+}
+
+static void on_result(void *arg, const struct switcher_result *r)
+{
+	report_switch(arg, r);
+}
+
+static void write_health(void *arg, struct buf *b)
+{
+	health_write(arg, b);
+}
+
+/* ---- what the platform says ---- */
+
+static void on_up(void *arg)
+{
+	struct agent *a = arg;
+	lease_new_peer(&a->control.lease);
+	report_hello(a);
+	log_info("link", "connected to the control plane as %s", a->node_id);
+}
+
+static void on_down(void *arg, const char *why)
+{
+	/* The lease runs on: a node that is cut off works until it ends. */
+}
+
+static void on_welcome(struct agent *a, const Hcp__Welcome *w)
+{
+	if (w->now_ns > 0)
+		a->clock_offset_ns = w->now_ns - clock_wall_ns();
+	if (w->report_ms >= AGENT_REPORT_MIN_MS && w->report_ms <= AGENT_REPORT_MAX_MS)
+		a->report_ms = (uint32_t)w->report_ms;
+	report_node(a);
+	loop_timer_start(&a->report, a->report_ms);
+}
+
+static void on_lease(struct agent *a, const Hcp__Lease *l)
+{
+	struct lease_grant g = { .ttl_ms = l->ttl_ms, .may_serve = l->may_serve, .may_fill = l->may_fill,
+		.power_budget_w = l->power_budget_w, .number = l->number };
+	struct err err;
+	if (control_lease(&a->control, &g, &err) < 0)
+		log_warn("link", "a lease was refused: %s %s", err.field, err.text);
+}
+
+/* Ids come as we gave them or as the platform knows them: "<node_id>/<id>". */
+static bool is_ours(const struct agent *a, const char *id)
+{
+	size_t n = strlen(a->node_id);
+	if (strncmp(id, a->node_id, n) == 0 && id[n] == '/')
+		id += n + 1;
+	return strcmp(id, AGENT_DEVICE_ID) == 0;
+}
+
+static void refuse_switch(struct agent *a, const Hcp__SwitchCommand *m, const char *why)
+{
+	struct switcher_result r = { .evidence = "" };
+	snprintf(r.id, sizeof(r.id), "%s", m->switch_id);
+	snprintf(r.error, sizeof(r.error), "validate: %s", why);
+	report_switch(a, &r);
+}
+
+static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
+{
+	struct switcher_order o = { .left_ms = SWITCHER_DEFAULT_MS };
+	if (str_copy(o.id, sizeof(o.id), str_of(m->switch_id)) < 0 || !o.id[0]) {
+		log_warn("switch", "a command has no usable switch_id");
+		return;
+	}
+	if (m->n_items != 1 || !is_ours(a, m->items[0]->device_id)) {
+		refuse_switch(a, m, "this node has one device, " AGENT_DEVICE_ID);
+		return;
+	}
+	const Hcp__SwitchItem *i = m->items[0];
+	o.to = (enum gate_state)i->to;
+	o.power_cap_w = i->power_cap_w;
+	if (str_copy(o.allocation_id, sizeof(o.allocation_id), str_of(i->allocation_id)) < 0 ||
+	    str_copy(o.workload_id, sizeof(o.workload_id), str_of(i->workload_id)) < 0 ||
+	    str_copy(o.model, sizeof(o.model), str_of(i->model)) < 0) {
+		refuse_switch(a, m, "an id or the model's name is too long");
+		return;
+	}
+	if (m->deadline_ns > 0)
+		o.left_ms = (m->deadline_ns - clock_wall_ns() - a->clock_offset_ns) / 1000000;
+	switcher_order(a->switcher, &o);
+}
+
+static void on_message(void *arg, const Hcp__AgentDown *m)
+{
+	struct agent *a = arg;
+	switch (m->kind_case) {
+	case HCP__AGENT_DOWN__KIND_WELCOME: on_welcome(a, m->welcome); break;
+	case HCP__AGENT_DOWN__KIND_LEASE: on_lease(a, m->lease); break;
+	case HCP__AGENT_DOWN__KIND_SWITCH_COMMAND: on_command(a, m->switch_command); break;
+	default: log_warn("link", "a message of unknown kind"); break;
+	}
+}
+
+static void on_report(struct loop *loop, void *arg)
+{
+	struct agent *a = arg;
+	report_node(a);
+	loop_timer_start(&a->report, a->report_ms);
+}
+
+static void on_samples(struct loop *loop, void *arg)
+{
+	struct agent *a = arg;
+	report_samples(a);
+	loop_timer_start(&a->samples, AGENT_SAMPLES_MS);
+}
+
+static double jitter(void *arg)
+{
+	struct agent *a = arg;
+	return rng_double(&a->rng);
+}
+
+/* ---- making the parts ---- */
+
+static void random_hex(char dst[33])
+{
+	uint8_t raw[16];
+	entropy_fill(raw, sizeof(raw));
+	hex_encode(dst, raw, sizeof(raw));
+}
+
+static int load_node_id(struct agent *a, struct err *err)
+{
+	char path[256], text[ID_TEXT_MAX];
+	struct buf b;
+	if (a->conf.node_id)
+		return str_copy(a->node_id, sizeof(a->node_id), str_of(a->conf.node_id)) < 0 || !a->node_id[0] ?
+			err_set(err, HCP_EINVAL, "node-id", "must be 1 to %d bytes", METER_ALLOCATION_MAX - 1) : 0;
+	if (file_join(path, sizeof(path), a->conf.state_dir, "node-id") < 0)
+		return err_set(err, HCP_ERANGE, "state", "the path is too long");
+	int rc = file_read(path, 256, &b, err);
+	if (rc == 0) {
+		struct str id = str_trim(buf_str(&b));
+		rc = id.n == 0 || str_copy(a->node_id, sizeof(a->node_id), id) < 0 ?
+			err_set(err, HCP_EPARSE, path, "holds no node id") : 0;
+		buf_release(&b);
+		return rc;
+	}
+	if (rc != HCP_ENOTFOUND)
+		return rc;
+	struct id id = id_new(clock_wall_ns(), &a->rng);
+	id_format(text, ID_NODE, &id);
+	snprintf(a->node_id, sizeof(a->node_id), "%s", text);
+	return file_write_atomic(path, str_of(text), 0600, err);
+}
+
+static int make_names(struct agent *a, struct err *err)
+{
+	char seed[33];
+	rng_init(&a->rng, entropy_u64());
+	random_hex(seed);
+	memcpy(a->boot_id, seed, sizeof(seed));
+	random_hex(seed);
+	memcpy(a->proof, seed, sizeof(seed));
+	if (gethostname(a->name, sizeof(a->name) - 1) != 0)
+		snprintf(a->name, sizeof(a->name), "node");
+	int rc = file_mkdirs(a->conf.state_dir, err);
+	if (rc == 0)
+		rc = load_node_id(a, err);
+	if (rc == 0 && file_join(a->socket, sizeof(a->socket), a->conf.state_dir, "runtime.sock") < 0)
+		rc = err_set(err, HCP_ERANGE, "state", "the path is too long");
+	if (rc < 0 || !a->conf.model_dir)
+		return rc;
+	/* As the encoder names it: the last part of the folder's path. */
+	struct str dir = str_of(a->conf.model_dir);
+	while (dir.n > 1 && dir.p[dir.n - 1] == '/')
+		dir.n--;
+	size_t at = dir.n;
+	while (at > 0 && dir.p[at - 1] != '/')
+		at--;
+	return str_copy(a->model, sizeof(a->model), (struct str){ dir.p + at, dir.n - at }) < 0 ?
+		err_set(err, HCP_ERANGE, "model", "the folder's name is too long") : 0;
+}
+
+static int make_device(struct agent *a, struct err *err)
+{
+	const struct hash_engine *engine = a->conf.engine ? hash_engine_by_name(a->conf.engine) : hash_engine_best();
+	if (!engine)
+		return err_set(err, HCP_EINVAL, "engine", "there is no engine \"%s\" for this processor", a->conf.engine);
+	struct cpu_device_conf dc = { .threads = a->conf.threads, .engine = engine, .now_ns = clock_mono_ns,
+		.on_idle = on_device, .on_share = on_device, .arg = a };
+	int rc = cpu_device_new(&dc, &a->device, err);
+	if (rc < 0)
+		return rc;
+	long online = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned cores = online > 0 ? (unsigned)online : 1;
+	const struct device_class *row = cpu_power_class(cores);
+	a->class_name = row->name;
+	snprintf(a->device_name, sizeof(a->device_name), "%u cores, %s", cores, engine->name);
+	struct control_conf cc = { .loop = a->loop, .device = a->device, .row = row, .cores = cores,
+		.linger_ms = a->conf.linger_ms ? a->conf.linger_ms : CONTROL_LINGER_MS, .on_local = on_local, .on_quiet = poke,
+		.on_drained = poke, .runtime_cpu_s = runtime_cpu_s, .arg = a };
+	control_init(&a->control, &cc);
+	a->has_control = true;
+	return 0;
+}
+
+static int make_service(struct agent *a, struct err *err)
+{
+	int rc = 0;
+	if (a->conf.model_dir) {
+		struct keeper_conf kc = { .loop = a->loop, .program = a->conf.program, .model_dir = a->conf.model_dir,
+			.socket = a->socket, .on_state = on_runtime, .arg = a };
+		if (!file_exists(a->conf.model_dir))
+			return err_set(err, HCP_ENOTFOUND, "model", "%s does not exist", a->conf.model_dir);
+		rc = keeper_new(&kc, &a->keeper, err);
+	}
+	struct endpoint_conf ec = { .loop = a->loop, .host = a->conf.listen_host, .port = a->conf.listen_port,
+		.control = &a->control, .keeper = a->keeper, .model = a->model, .proof = a->proof, .health = write_health,
+		.arg = a };
+	if (rc == 0)
+		rc = endpoint_new(&ec, &a->endpoint, err);
+	if (rc < 0)
+		return rc;
+	const char *host = strcmp(a->conf.listen_host, "0.0.0.0") == 0 ? "127.0.0.1" : a->conf.listen_host;
+	snprintf(a->url, sizeof(a->url), "http://%s:%u/v1/embeddings", host, endpoint_port(a->endpoint));
+	if (a->conf.advertise)
+		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "%s", a->conf.advertise);
+	else
+		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "http://%s:%u", host, endpoint_port(a->endpoint));
+	struct switcher_conf sc = { .loop = a->loop, .control = &a->control, .device = a->device, .keeper = a->keeper,
+		.model = a->model, .can_fill = a->conf.n_pools > 0, .url = a->url, .proof = a->proof, .on_result = on_result,
+		.arg = a };
+	return switcher_new(&sc, &a->switcher, err);
+}
+
+static int make_connections(struct agent *a, struct err *err)
+{
+	int rc = 0;
+	if (a->conf.n_pools) {
+		struct miner_conf mc = { .loop = a->loop, .device = a->device, .n_pools = a->conf.n_pools,
+			.seed = rng_u64(&a->rng), .on_shares = on_shares, .arg = a };
+		memcpy(mc.pools, a->conf.pools, sizeof(mc.pools));
+		rc = miner_new(&mc, &a->miner, err);
+	}
+	if (rc < 0)
+		return rc;
+	if (!a->conf.mesh_host) {
+		control_lease_forever(&a->control);
+		control_command(&a->control, a->conf.n_pools ? GATE_FILL : a->keeper ? GATE_SERVE : GATE_OFF, "", "", 0);
+		return 0;
+	}
+	struct link_conf lc = { .loop = a->loop, .host = a->conf.mesh_host, .port = a->conf.mesh_port,
+		.token = a->conf.token, .on_up = on_up, .on_down = on_down, .on_message = on_message, .arg = a,
+		.jitter = jitter };
+	return link_new(&lc, &a->link, err);
+}
+
+int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **ret, struct err *err)
+{
+	struct agent *a = mem_calloc(1, sizeof(*a));
+	if (!a)
+		return err_set(err, HCP_ENOMEM, "", "no memory for the agent");
+	a->conf = *conf;
+	a->loop = loop;
+	a->report_ms = AGENT_REPORT_MS;
+	loop_timer_init(&a->report, loop, on_report, a);
+	loop_timer_init(&a->samples, loop, on_samples, a);
+	int rc = make_names(a, err);
+	if (rc == 0)
+		rc = wake_new(loop, on_wake, a, &a->wake, err);
+	if (rc == 0)
+		rc = make_device(a, err);
+	if (rc == 0)
+		rc = make_service(a, err);
+	if (rc == 0)
+		rc = make_connections(a, err);
+	if (rc < 0) {
+		agent_free(a);
+		return rc;
+	}
+	loop_timer_start(&a->report, a->report_ms);
+	loop_timer_start(&a->samples, AGENT_SAMPLES_MS);
+	*ret = a;
+	return 0;
+}
+
+/* The last meters, so that nothing which was done goes unbilled. */
+static void say_goodbye(struct agent *a)
+{
+	control_command(&a->control, GATE_OFF, "", "", 0);
+	if (!link_is_up(a->link))
+		return;
+	report_node(a);
+	int64_t until_ns = loop_now_ns(a->loop) + AGENT_STOP_MS * 1000000LL;
+	while (loop_now_ns(a->loop) < until_ns)
+		loop_turn(a->loop, 10);
+}
+
+void agent_free(struct agent *a)
+{
+	if (!a)
+		return;
+	if (a->has_control && a->switcher)
+		say_goodbye(a);
+	loop_timer_stop(&a->report);
+	loop_timer_stop(&a->samples);
+	link_free(a->link);
+	miner_free(a->miner);
+	switcher_free(a->switcher);
+	a->switcher = NULL; /* requests that are cut poke it no more */
+	endpoint_free(a->endpoint);
+	if (a->has_control)
+		control_release(&a->control);
+	keeper_free(a->keeper);
+	cpu_device_free(a->device);
+	wake_free(a->wake);
+	mem_free(a);
+}
+
+uint16_t agent_port(const struct agent *a)
+{
+	return endpoint_port(a->endpoint);
+}
+
+const char *agent_node_id(const struct agent *a)
+{
+	return a->node_id;
+}

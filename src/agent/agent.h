@@ -1,0 +1,43 @@
+#ifndef HCP_AGENT_AGENT_H
+#define HCP_AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "stratum/client.h"
+
+struct agent;
+struct loop;
+struct control;
+
+/* One node: its device, pool, runtime, endpoint and link, on one loop. All strings are borrowed for its life. */
+struct agent_conf {
+	const char *mesh_host;   /* NULL: stand-alone, with a lease that never ends, filling when nobody asks */
+	uint16_t mesh_port;
+	const char *token;       /* NULL: none */
+	struct stratum_pool_address pools[STRATUM_POOLS_MAX];
+	size_t n_pools;          /* 0: cannot mine */
+	const char *model_dir;   /* NULL: cannot serve */
+	const char *state_dir;   /* node id, the runtime's socket; made if missing */
+	const char *listen_host;
+	uint16_t listen_port;    /* 0: any free one */
+	const char *advertise;   /* endpoint URL for the platform; NULL: http://listen_host:port */
+	const char *facility, *region;
+	const char *node_id;     /* NULL: the stored one, else a new one */
+	unsigned threads;        /* 0: one a CPU */
+	const char *engine;      /* NULL: the best */
+	uint32_t linger_ms;      /* 0: CONTROL_LINGER_MS */
+	const char *program;     /* this executable, for the runtime process */
+	const char *version;
+};
+
+/* HCP_EINVAL with the option's name in err->field; HCP_EIO, HCP_EPERM from state folder, socket or threads. */
+int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **ret, struct err *err) MUST_CHECK;
+/* Closes the gate, sends the last report (turning the loop for at most 200 ms) and ends everything. NULL is fine. */
+void agent_free(struct agent *a);
+uint16_t agent_port(const struct agent *a);
+const char *agent_node_id(const struct agent *a);
+
+#endif

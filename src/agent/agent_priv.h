@@ -1,0 +1,54 @@
+#ifndef HCP_AGENT_AGENT_PRIV_H
+#define HCP_AGENT_AGENT_PRIV_H
+
+#include "agent/agent.h"
+#include "agent/control.h"
+#include "agent/switcher.h"
+#include "base/id.h"
+#include "base/str.h"
+
+enum {
+	AGENT_REPORT_MS = 2000,      /* until the platform says otherwise */
+	AGENT_REPORT_MIN_MS = 100,
+	AGENT_REPORT_MAX_MS = 60000,
+	AGENT_SAMPLES_MS = 5000,
+	AGENT_STOP_MS = 200,
+	AGENT_ITEMS_MAX = 16,        /* of a switch command; there is one device */
+};
+#define AGENT_DEVICE_ID "cpu0"
+
+struct agent {
+	struct agent_conf conf;
+	struct loop *loop;
+	struct wake *wake;
+	struct cpu_device *device;
+	struct control control;
+	bool has_control;
+	struct keeper *keeper;     /* NULL: no model */
+	struct endpoint *endpoint;
+	struct switcher *switcher;
+	struct miner *miner;       /* NULL: no pool */
+	struct link *link;         /* NULL: stand-alone */
+	struct rng rng;
+	struct loop_timer report, samples;
+	uint32_t report_ms;
+	uint64_t seq;
+	int64_t clock_offset_ns;   /* the platform's wall clock less ours */
+	char node_id[METER_ALLOCATION_MAX], boot_id[40], name[72], device_name[96];
+	char model[128], socket[128], url[128], endpoint_url[160], proof[40];
+	const char *class_name;    /* of the catalogue */
+};
+
+/* report.c: all are dropped when the link is down. */
+void report_hello(struct agent *a);
+void report_node(struct agent *a);
+void report_samples(struct agent *a);
+void report_switch(struct agent *a, const struct switcher_result *r);
+void report_local(struct agent *a, enum gate_state to, int64_t duration_ns, const char *cause);
+
+/* health.c: appends the body of GET /health. */
+void health_write(struct agent *a, struct buf *b);
+/* "" or why the device does not do what its gate says. */
+const char *agent_trouble(const struct agent *a);
+
+#endif

@@ -1,0 +1,190 @@
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent_priv.h"
+#include "agent/endpoint.h"
+#include "agent/keeper.h"
+#include "agent/link.h"
+#include "base/arena.h"
+#include "base/log.h"
+#include "device/cpu_device.h"
+#include "os/clock.h"
+
+_Static_assert((int)GATE_SERVE == (int)HCP__MODE__SERVE && (int)GATE_FILL == (int)HCP__MODE__FILL &&
+	(int)GATE_OFF == (int)HCP__MODE__OFF && (int)GATE_SAFE == (int)HCP__MODE__SAFE, "the gate's states are the modes");
+
+static int64_t wall(const struct agent *a)
+{
+	return clock_wall_ns() + a->clock_offset_ns;
+}
+
+static void send_up(struct agent *a, const Hcp__AgentUp *m)
+{
+	int rc = a->link ? link_send(a->link, m) : 0;
+	if (rc < 0 && rc != HCP_EUNAVAIL)
+		log_warn("link", "a message was not sent: %s", err_name(rc));
+}
+
+static Hcp__DeviceReading reading(struct agent *a)
+{
+	struct cpu_device_stats s;
+	cpu_device_stats(a->device, &s);
+	Hcp__DeviceReading r = HCP__DEVICE_READING__INIT;
+	r.device_id = AGENT_DEVICE_ID;
+	r.mode = (Hcp__Mode)gate_get(a->control.gate);
+	r.power_w = (int32_t)(a->control.power.power_w + 0.5);
+	r.hash_ths = s.hash_ps / 1e12;
+	r.temperature_c = cpu_power_temperature_c(&a->control.power);
+	r.utilisation = a->control.power.busy;
+	r.error = agent_trouble(a);
+	r.requests = (int64_t)(a->control.requests - a->control.failures);
+	return r;
+}
+
+void report_hello(struct agent *a)
+{
+	Hcp__AgentDevice d = HCP__AGENT_DEVICE__INIT;
+	d.id = AGENT_DEVICE_ID;
+	d.kind = HCP__DEVICE_KIND__CPU;
+	d.device_class = a->class_name;
+	d.memory_gib = (int32_t)((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / (1 << 30) + 0.5);
+	d.mode = (Hcp__Mode)gate_get(a->control.gate);
+	d.name = a->device_name;
+	Hcp__AgentDevice *devices[] = { &d };
+	const char *models[] = { a->model };
+	Hcp__NodeHello h = HCP__NODE_HELLO__INIT;
+	h.node_id = a->node_id;
+	h.name = a->name;
+	h.facility = a->conf.facility;
+	h.region = a->conf.region;
+	h.endpoint = a->keeper ? a->endpoint_url : "";
+	h.models = models;
+	h.n_models = a->keeper ? 1 : 0;
+	h.devices = devices;
+	h.n_devices = 1;
+	h.agent_version = a->conf.version;
+	h.boot_id = a->boot_id;
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	up.kind_case = HCP__AGENT_UP__KIND_HELLO;
+	up.hello = &h;
+	send_up(a, &up);
+}
+
+/* Rows in which nothing has happened are left out. */
+static size_t fill_meters(struct agent *a, Hcp__Meter *meters, Hcp__Meter **at)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < a->control.meter.n_rows; i++) {
+		const struct meter_row *r = &a->control.meter.rows[i];
+		if (!r->device_ns && !r->requests && r->hashes <= 0 && !r->shares_accepted && !r->shares_rejected)
+			continue;
+		hcp__meter__init(&meters[n]);
+		meters[n].device_class = a->class_name;
+		meters[n].activity = meter_activity_name(r->activity);
+		meters[n].allocation_id = r->allocation_id;
+		meters[n].energy_j = (int64_t)r->energy_j;
+		meters[n].device_ns = r->device_ns;
+		meters[n].hashes = r->hashes;
+		meters[n].requests = r->requests;
+		meters[n].tokens = r->tokens;
+		meters[n].shares_accepted = r->shares_accepted;
+		meters[n].shares_rejected = r->shares_rejected;
+		at[n] = &meters[n];
+		n++;
+	}
+	return n;
+}
+
+void report_node(struct agent *a)
+{
+	control_book(&a->control);
+	if (!link_is_up(a->link))
+		return;
+	struct arena arena;
+	arena_init(&arena, 16384, 0);
+	size_t rows = a->control.meter.n_rows;
+	Hcp__Meter *meters = arena_alloc(&arena, rows * sizeof(*meters));
+	Hcp__Meter **at = arena_alloc(&arena, rows * sizeof(*at));
+	if (meters && at) {
+		Hcp__DeviceReading r = reading(a), *readings[] = { &r };
+		Hcp__NodeReport m = HCP__NODE_REPORT__INIT;
+		m.node_id = a->node_id;
+		m.boot_id = a->boot_id;
+		m.at_ns = wall(a);
+		m.readings = readings;
+		m.n_readings = 1;
+		m.n_meters = fill_meters(a, meters, at);
+		m.meters = at;
+		m.seq = ++a->seq;
+		Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+		up.kind_case = HCP__AGENT_UP__KIND_REPORT;
+		up.report = &m;
+		send_up(a, &up);
+	}
+	arena_release(&arena);
+}
+
+void report_samples(struct agent *a)
+{
+	Hcp__DeviceReading r = reading(a), *readings[] = { &r };
+	Hcp__Samples m = HCP__SAMPLES__INIT;
+	m.node_id = a->node_id;
+	m.at_ns = wall(a);
+	m.readings = readings;
+	m.n_readings = 1;
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	up.kind_case = HCP__AGENT_UP__KIND_SAMPLES;
+	up.samples = &m;
+	send_up(a, &up);
+}
+
+void report_switch(struct agent *a, const struct switcher_result *s)
+{
+	control_book(&a->control);
+	Hcp__PhaseTime times[PHASE_END], *phases[PHASE_END];
+	size_t n = 0;
+	for (int i = 0; i < PHASE_END; i++) {
+		if (!s->phase_ns[i])
+			continue;
+		hcp__phase_time__init(&times[n]);
+		times[n].phase = switcher_phase_name((enum switcher_phase)i);
+		times[n].duration_ns = s->phase_ns[i];
+		phases[n] = &times[n];
+		n++;
+	}
+	Hcp__DeviceReading r = reading(a), *readings[] = { &r };
+	const char *failed[] = { AGENT_DEVICE_ID };
+	Hcp__SwitchReport m = HCP__SWITCH_REPORT__INIT;
+	m.switch_id = s->id;
+	m.node_id = a->node_id;
+	m.ok = s->ok;
+	m.error = s->error;
+	m.rolled_back = s->rolled_back;
+	m.phases = phases;
+	m.n_phases = n;
+	m.readings = readings;
+	m.n_readings = 1;
+	m.failed_device_ids = failed;
+	m.n_failed_device_ids = s->ok ? 0 : 1;
+	m.evidence = s->evidence;
+	m.served_at_ns = s->served_at_ns ? s->served_at_ns + a->clock_offset_ns : 0;
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	up.kind_case = HCP__AGENT_UP__KIND_SWITCH_REPORT;
+	up.switch_report = &m;
+	send_up(a, &up);
+}
+
+void report_local(struct agent *a, enum gate_state to, int64_t duration_ns, const char *cause)
+{
+	Hcp__LocalSwitch m = HCP__LOCAL_SWITCH__INIT;
+	m.node_id = a->node_id;
+	m.device_id = AGENT_DEVICE_ID;
+	m.to = (Hcp__Mode)to;
+	m.at_ns = wall(a);
+	m.duration_ns = duration_ns;
+	m.cause = cause;
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	up.kind_case = HCP__AGENT_UP__KIND_LOCAL_SWITCH;
+	up.local_switch = &m;
+	send_up(a, &up);
+}

@@ -1,0 +1,290 @@
+/* Node agents: a stream each; what comes up becomes a message to resources or telemetry. */
+#include "base/log.h"
+#include "base/mem.h"
+#include "mesh/mesh_priv.h"
+
+static void send_gone(struct mesh *m, const char *node_id, const char *reason)
+{
+	struct msg *q = msg_new(MSG_NODE_GONE);
+	Hcp__NodeGone *gone = q ? (Hcp__NodeGone *)q->body : NULL;
+	if (gone) {
+		gone->node_id = arena_strdup(&q->arena, node_id);
+		gone->reason = reason;
+		q->key = gone->node_id;
+	}
+	if (!gone || !gone->node_id) {
+		msg_free(q);
+		log_error("mesh", "out of memory: the end of node %s is noticed by its lease only", node_id);
+		return;
+	}
+	host_send(m->host, q);
+}
+
+/* Takes the stream out of our books; tells resources if the node is without a stream now. */
+static void agent_free(struct agent *a, const char *reason)
+{
+	struct mesh *m = a->mesh;
+	if (map_get(&m->by_node, str_of(a->node_id)) == a) {
+		map_del(&m->by_node, str_of(a->node_id));
+		if (!a->replaced && !atomic_load(&m->stopping))
+			send_gone(m, a->node_id, reason);
+	}
+	list_del(&a->node);
+	m->n_agents--;
+	grpc_call_set_user(a->call, NULL);
+	mem_free(a);
+}
+
+static void agent_drop(struct agent *a, enum grpc_status status, const char *text)
+{
+	struct grpc_call *call = a->call;
+	agent_free(a, text);
+	grpc_stream_finish(call, status, text);
+}
+
+/* ---- hello ---- */
+
+static bool is_node_id(const char *s)
+{
+	size_t n = strlen(s);
+	for (size_t i = 0; i < n; i++)
+		if (!(s[i] >= 'a' && s[i] <= 'z') && !(s[i] >= 'A' && s[i] <= 'Z') && !(s[i] >= '0' && s[i] <= '9') &&
+		    !strchr("._-", s[i]))
+			return false;
+	return n >= 1 && n <= MESH_NODE_ID_MAX;
+}
+
+/* The answer to a hello: a refusal ends the stream, so that the agent learns why and tries again later. */
+struct hello_answer {
+	struct handoff handoff;
+	struct mesh *mesh;
+	struct msg *reply; /* owned */
+	uint64_t number;
+	char node_id[MESH_NODE_ID_MAX + 1];
+};
+
+static void take_hello_answer(struct mesh *m, struct handoff *h)
+{
+	struct hello_answer *ha = (struct hello_answer *)(void *)h;
+	struct agent *a = map_get(&m->by_node, str_of(ha->node_id));
+	struct err err = { 0 };
+	int rc = msg_error(ha->reply, &err);
+	if (rc < 0 && a && a->number == ha->number)
+		agent_drop(a, grpc_status_of_err(rc), err.text);
+	msg_free(ha->reply);
+	mem_free(ha);
+}
+
+static void on_hello_answer(void *arg, struct msg *reply)
+{
+	struct hello_answer *ha = arg;
+	ha->reply = reply;
+	mesh_hand(ha->mesh, &ha->handoff, true);
+}
+
+static int enlist(struct agent *a, const char *node_id)
+{
+	struct mesh *m = a->mesh;
+	void *old = NULL;
+	memcpy(a->node_id, node_id, strlen(node_id) + 1);
+	if (map_put(&m->by_node, str_of(a->node_id), a, &old) < 0) {
+		a->node_id[0] = 0;
+		return HCP_ENOMEM;
+	}
+	if (old) {
+		struct agent *before = old;
+		before->replaced = true;
+		agent_drop(before, GRPC_ABORTED, "a newer stream of this node has taken over");
+	}
+	return 0;
+}
+
+/* 0, or a status to end the stream with. */
+static enum grpc_status take_hello(struct agent *a, struct msg *q, const char **ret_text)
+{
+	const Hcp__NodeHello *hello = (const Hcp__NodeHello *)q->body;
+	if (!is_node_id(hello->node_id)) {
+		*ret_text = "node_id must be 1 to 64 letters, digits, dots, dashes";
+		return GRPC_INVALID_ARGUMENT;
+	}
+	if (a->node_id[0] && strcmp(a->node_id, hello->node_id) != 0) {
+		*ret_text = "a stream belongs to one node";
+		return GRPC_INVALID_ARGUMENT;
+	}
+	struct hello_answer *ha = mem_calloc(1, sizeof(*ha));
+	*ret_text = "out of memory";
+	if (!ha || (!a->node_id[0] && enlist(a, hello->node_id) < 0)) {
+		mem_free(ha);
+		return GRPC_RESOURCE_EXHAUSTED;
+	}
+	*ha = (struct hello_answer){ .handoff = { .fn = take_hello_answer }, .mesh = a->mesh, .number = a->number };
+	memcpy(ha->node_id, a->node_id, sizeof(ha->node_id));
+	q->reply_fn = on_hello_answer;
+	q->reply_arg = ha;
+	return GRPC_OK;
+}
+
+/* ---- messages ---- */
+
+/* AgentUp to the message inside, in one arena; *ret_node is where its node id stands. NULL: not understood. */
+static struct msg *unwrap(struct str bytes, const char ***ret_node)
+{
+	struct msg *q = msg_new(MSG_NODE_REPORT);
+	Hcp__AgentUp *up = q ? (void *)pb_unpack_arena(&hcp__agent_up__descriptor, bytes, &q->arena) : NULL;
+	switch (up ? up->kind_case : HCP__AGENT_UP__KIND__NOT_SET) {
+	case HCP__AGENT_UP__KIND_HELLO:
+		q->type = MSG_NODE_HELLO;
+		q->body = &up->hello->base;
+		*ret_node = (const char **)&up->hello->node_id;
+		return q;
+	case HCP__AGENT_UP__KIND_REPORT:
+		q->type = MSG_NODE_REPORT;
+		q->body = &up->report->base;
+		*ret_node = (const char **)&up->report->node_id;
+		return q;
+	case HCP__AGENT_UP__KIND_SWITCH_REPORT:
+		q->type = MSG_SWITCH_REPORT;
+		q->body = &up->switch_report->base;
+		*ret_node = (const char **)&up->switch_report->node_id;
+		return q;
+	case HCP__AGENT_UP__KIND_LOCAL_SWITCH:
+		q->type = MSG_LOCAL_SWITCH;
+		q->body = &up->local_switch->base;
+		*ret_node = (const char **)&up->local_switch->node_id;
+		return q;
+	case HCP__AGENT_UP__KIND_SAMPLES:
+		q->type = MSG_SAMPLES;
+		q->body = &up->samples->base;
+		*ret_node = (const char **)&up->samples->node_id;
+		return q;
+	default:
+		msg_free(q);
+		return NULL;
+	}
+}
+
+static bool within_rate(struct agent *a)
+{
+	int64_t now_ms = loop_turn_ms(a->mesh->loop);
+	a->credit += (double)(now_ms - a->credit_ms) * MESH_AGENT_PER_S / 1000;
+	a->credit_ms = now_ms;
+	if (a->credit > 2 * MESH_AGENT_PER_S)
+		a->credit = 2 * MESH_AGENT_PER_S;
+	if (a->credit < 1)
+		return false;
+	a->credit -= 1;
+	return true;
+}
+
+static void on_message(struct grpc_call *call, void *arg, struct str bytes)
+{
+	struct agent *a = grpc_call_user(call);
+	const char **node = NULL, *text = "";
+	if (!a)
+		return;
+	if (!within_rate(a)) {
+		agent_drop(a, GRPC_RESOURCE_EXHAUSTED, "too many messages a second");
+		return;
+	}
+	struct msg *q = unwrap(bytes, &node);
+	if (!q) {
+		agent_drop(a, GRPC_INVALID_ARGUMENT, "not an AgentUp message");
+		return;
+	}
+	if (q->type != MSG_NODE_HELLO && (!a->node_id[0] || strcmp(*node, a->node_id) != 0)) {
+		msg_free(q);
+		agent_drop(a, GRPC_INVALID_ARGUMENT,
+			   a->node_id[0] ? "a stream belongs to one node" : "the first message must be NodeHello");
+		return;
+	}
+	enum grpc_status status = q->type == MSG_NODE_HELLO ? take_hello(a, q, &text) : GRPC_OK;
+	if (status != GRPC_OK) {
+		msg_free(q);
+		agent_drop(a, status, text);
+		return;
+	}
+	q->key = *node;
+	host_send(a->mesh->host, q);
+}
+
+static void on_open(struct grpc_call *call, void *arg)
+{
+	struct mesh *m = arg;
+	if (!mesh_authorised(m, call)) {
+		grpc_stream_finish(call, GRPC_UNAUTHENTICATED, "the machine token is missing or wrong");
+		return;
+	}
+	if (atomic_load(&m->stopping) || !m->host || !host_service(m->host, SVC_RESOURCES)) {
+		grpc_stream_finish(call, GRPC_UNAVAILABLE, "agents are not taken here: resources does not run in this process");
+		return;
+	}
+	struct agent *a = m->n_agents < MESH_AGENTS_MAX ? mem_calloc(1, sizeof(*a)) : NULL;
+	if (!a) {
+		grpc_stream_finish(call, GRPC_RESOURCE_EXHAUSTED, "no room for another agent");
+		return;
+	}
+	*a = (struct agent){ .mesh = m, .call = call, .number = ++m->agent_number, .credit = 2 * MESH_AGENT_PER_S,
+			     .credit_ms = loop_turn_ms(m->loop) };
+	list_add_tail(&m->agents, &a->node);
+	m->n_agents++;
+	grpc_call_set_user(call, a);
+}
+
+static void on_half_close(struct grpc_call *call, void *arg)
+{
+	struct agent *a = grpc_call_user(call);
+	if (a)
+		agent_drop(a, GRPC_OK, "the agent ended its stream");
+}
+
+static void on_close(struct grpc_call *call, void *arg)
+{
+	struct agent *a = grpc_call_user(call);
+	if (a)
+		agent_drop(a, GRPC_CANCELLED, "the connection to the agent was lost");
+}
+
+const struct grpc_stream_ops mesh_agent_ops = {
+	.on_open = on_open, .on_message = on_message, .on_half_close = on_half_close, .on_close = on_close,
+};
+
+void mesh_agents_stop(struct mesh *m)
+{
+	list_each_safe(it, tmp, &m->agents)
+		agent_drop(list_entry(it, struct agent, node), GRPC_UNAVAILABLE, "the control plane is stopping");
+}
+
+/* ---- down ---- */
+
+struct down {
+	struct handoff handoff;
+	char node_id[MESH_NODE_ID_MAX + 1];
+	size_t n;
+	char bytes[];
+};
+
+static void send_down(struct mesh *m, struct handoff *h)
+{
+	struct down *d = (struct down *)(void *)h;
+	struct agent *a = map_get(&m->by_node, str_of(d->node_id));
+	if (a && grpc_stream_send(a->call, (struct str){ d->bytes, d->n }) == HCP_ELIMIT)
+		agent_drop(a, GRPC_RESOURCE_EXHAUSTED, "the agent takes its commands too slowly");
+	mem_free(d);
+}
+
+/* Lost if the node has no stream or memory is short: resources sends again until a report confirms. */
+void mesh_send_agent(void *mesh, const char *node_id, struct str bytes)
+{
+	struct mesh *m = mesh;
+	if (strlen(node_id) > MESH_NODE_ID_MAX || atomic_load(&m->stopping))
+		return;
+	struct down *d = mem_alloc(sizeof(*d) + bytes.n);
+	if (!d)
+		return;
+	d->handoff = (struct handoff){ .fn = send_down };
+	memcpy(d->node_id, node_id, strlen(node_id) + 1);
+	d->n = bytes.n;
+	memcpy(d->bytes, bytes.p, bytes.n);
+	if (!mesh_hand(m, &d->handoff, false))
+		mem_free(d);
+}

@@ -1,0 +1,56 @@
+#ifndef HCP_SERVICES_BILLING_PRIV_H
+#define HCP_SERVICES_BILLING_PRIV_H
+
+#include "services/billing/billing.h"
+
+struct power_price {
+	char location[BILLING_NAME_MAX];
+	double usd_mwh;
+};
+
+/* The market as last told; what is unknown has the default of econ/market. */
+struct billing_market {
+	struct power_price power[BILLING_LOCATIONS_MAX]; /* in the order first seen */
+	size_t n_power;
+	double btc_usd, difficulty, fees_btc, height;    /* height < 0: unknown */
+	int64_t market_ns;
+};
+
+/*
+ * What is left below a micro-dollar, kept so that the ledger's sum is the formula on the sum:
+ *   micros += (amount × price + rest) / unit,  rest = the remainder, 0 <= rest < unit
+ */
+struct rests {
+	int64_t energy; /* unit J_PER_MWH */
+	int64_t mining; /* unit 1,000,000: millionths of a micro-dollar */
+};
+
+struct billing {
+	struct billing_conf conf;
+	struct billing_market market;
+	struct rests rests;
+};
+
+/* Whole units of amount × price + *rest, leaving the remainder in *rest. Floor; 0 <= *rest < unit before and after. */
+int64_t take_whole(int64_t amount, int64_t price, int64_t unit, int64_t *rest);
+
+/* market.c */
+int on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int market_load(struct billing *b, struct db *db, struct err *err) MUST_CHECK;
+/* Micro-USD per MWh at the facility now. */
+int64_t market_power_micros_mwh(const struct billing *b, const char *facility);
+/* Expected BTC of one hash at the facility's pool, and USD of one BTC. */
+double market_btc_per_hash(const struct billing *b, const char *facility, int64_t now_ns);
+
+/* meter.c */
+int on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+/* query.c */
+int on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* Months since the year 0 of an instant, UTC. */
+int64_t month_of(int64_t ns);
+
+#endif

@@ -1,0 +1,101 @@
+#include "services/billing/billing.h"
+
+#include "base/mem.h"
+#include "base/panic.h"
+#include "services/billing/billing_priv.h"
+
+/*
+ * allocation  price as it was when the devices were held; rest in device-ns × micros/h below a micro-dollar
+ * usage       by customer, month, workload and class; kind 0 device time, 1 requests at endpoints;
+ *             device time in whole seconds and a rest, since nanoseconds of a fleet overflow 64 bits
+ * revenue     by hour of UTC
+ */
+static const char *const schema[] = {
+	"CREATE TABLE allocation(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, workload_id TEXT NOT NULL,"
+	"  class TEXT NOT NULL, devices INTEGER NOT NULL, price_micros_h INTEGER NOT NULL, opened_ns INTEGER NOT NULL,"
+	"  closed_ns INTEGER NOT NULL, device_s INTEGER NOT NULL, device_rest_ns INTEGER NOT NULL, energy_j INTEGER NOT NULL,"
+	"  amount_micros INTEGER NOT NULL, rest INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE usage(customer_id TEXT NOT NULL, month INTEGER NOT NULL, kind INTEGER NOT NULL,"
+	"  workload_id TEXT NOT NULL, class TEXT NOT NULL, device_s INTEGER NOT NULL, device_rest_ns INTEGER NOT NULL,"
+	"  energy_j INTEGER NOT NULL, requests INTEGER NOT NULL, tokens INTEGER NOT NULL, amount_micros INTEGER NOT NULL,"
+	"  token_micros INTEGER NOT NULL, token_rest INTEGER NOT NULL, request_rest INTEGER NOT NULL,"
+	"  PRIMARY KEY(customer_id, month, kind, workload_id, class)) WITHOUT ROWID;"
+	"CREATE INDEX usage_month ON usage(month);"
+	"CREATE TABLE revenue(hour INTEGER PRIMARY KEY, ai_micros INTEGER NOT NULL, mining_micros INTEGER NOT NULL,"
+	"  energy_cost_micros INTEGER NOT NULL, energy_j INTEGER NOT NULL, hashes REAL NOT NULL, expected_btc REAL NOT NULL,"
+	"  shares_accepted INTEGER NOT NULL, shares_rejected INTEGER NOT NULL);"
+	"CREATE TABLE workload(id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE price(n INTEGER PRIMARY KEY, symbol TEXT NOT NULL, location TEXT NOT NULL, value REAL NOT NULL,"
+	"  market_ns INTEGER NOT NULL, UNIQUE(symbol, location));"
+	"CREATE TABLE rests(one INTEGER PRIMARY KEY CHECK(one = 1), energy INTEGER NOT NULL, mining INTEGER NOT NULL);",
+	NULL,
+};
+
+int64_t take_whole(int64_t amount, int64_t price, int64_t unit, int64_t *rest)
+{
+	__int128 n = (__int128)amount * price + *rest;
+	__int128 whole = n / unit, left = n % unit;
+	if (left < 0) {
+		left += unit;
+		whole--;
+	}
+	must(whole <= INT64_MAX && whole >= INT64_MIN);
+	*rest = (int64_t)left;
+	return (int64_t)whole;
+}
+
+static int load_rests(struct billing *b, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(db, &row, err, "SELECT energy,mining FROM rests", "");
+	if (rc != 1)
+		return rc;
+	b->rests = (struct rests){ db_i64(row, 0), db_i64(row, 1) };
+	db_done(row);
+	return 0;
+}
+
+static int billing_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
+{
+	struct billing *b = mem_calloc(1, sizeof(*b));
+	if (!b)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (conf)
+		b->conf = *(const struct billing_conf *)conf;
+	if (!b->conf.token_micros_million)
+		b->conf.token_micros_million = BILLING_TOKEN_MICROS;
+	if (b->conf.token_micros_million < 0)
+		b->conf.token_micros_million = 0;
+	if (b->conf.request_micros_million < 0)
+		b->conf.request_micros_million = 0;
+	int rc = market_load(b, db, err);
+	if (rc == 0)
+		rc = load_rests(b, db, err);
+	if (rc == 0 && (b->conf.token_micros_million > BILLING_PRICE_MICROS_H_MAX ||
+			b->conf.request_micros_million > BILLING_PRICE_MICROS_H_MAX))
+		rc = err_set(err, HCP_ERANGE, "token_micros_million", "more than 10,000 USD a million");
+	if (rc < 0) {
+		mem_free(b);
+		return rc;
+	}
+	*ret_state = b;
+	return 0;
+}
+
+static const struct svc_handler handlers[] = {
+	{ MSG_METERED, on_metered, false },
+	{ MSG_ALLOCATION_CHANGED, on_allocation, false },
+	{ MSG_MARKET_MOVED, on_market_moved, false },
+	{ MSG_WORKLOAD_CHANGED, on_workload, false },
+	{ MSG_USAGE_GET, on_usage, true },
+	{ MSG_REVENUE_GET, on_revenue, true },
+	{ 0 },
+};
+
+const struct svc_def billing_def = {
+	.id = SVC_BILLING,
+	.schema = schema,
+	.handlers = handlers,
+	.open = billing_open,
+	.close = mem_free,
+};

@@ -1,0 +1,654 @@
+/* What agents say: they may repeat, reorder and lie. Readings decide, never words. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "services/resources/resources_priv.h"
+
+#define LOST_NS (RESOURCES_LEASE_MS * NS_PER_MS)
+#define FALL_NS (5 * NS_PER_S) /* from the end of a lease until every device is in SAFE */
+
+/* ---- leases ---- */
+
+static void lease_rights(const struct resources *r, const struct node *n, Hcp__Lease *lease)
+{
+	for (size_t i = 0; i < n->n_devices && !r->emergency; i++) {
+		const struct device *d = n->devices[i];
+		const struct group *g = d->group;
+		if (d->state == DEVICE_ST_FAILED || d->state == DEVICE_ST_MAINTENANCE)
+			continue;
+		lease->may_serve |= g->cls->kind != DEVICE_ASIC && (n->endpoint[0] || (g->has_target && g->serve > 0));
+		lease->may_fill |= d->ctl.desired == DEVICE_FILL || (g->has_target && g->plan_mine > 0);
+	}
+}
+
+static int send_lease(struct resources *r, struct svc_ctx *ctx, struct node *n)
+{
+	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
+	Hcp__Lease lease = HCP__LEASE__INIT;
+	n->lease_until_ns = svc_now_ns(ctx) + RESOURCES_LEASE_MS * NS_PER_MS;
+	lease.node_id = n->id;
+	lease.until_ns = n->lease_until_ns;
+	lease.ttl_ms = RESOURCES_LEASE_MS;
+	lease.number = ++n->lease_number;
+	lease_rights(r, n, &lease);
+	down.kind_case = HCP__AGENT_DOWN__KIND_LEASE;
+	down.lease = &lease;
+	return svc_send_agent(ctx, n->id, &down);
+}
+
+static int send_welcome(struct svc_ctx *ctx, const struct node *n)
+{
+	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
+	Hcp__Welcome w = HCP__WELCOME__INIT;
+	w.node_id = n->id;
+	w.now_ns = svc_now_ns(ctx);
+	w.report_ms = RESOURCES_REPORT_MS;
+	down.kind_case = HCP__AGENT_DOWN__KIND_WELCOME;
+	down.welcome = &w;
+	return svc_send_agent(ctx, n->id, &down);
+}
+
+/* ---- coming and going ---- */
+
+static void heard(struct resources *r, struct node *n, int64_t now_ns)
+{
+	n->seen_at_ns = now_ns;
+	list_del(&n->silent);
+	list_add_tail(&r->nodes_seen, &n->silent);
+}
+
+static void draws_at_least(struct device *d, enum device_mode m)
+{
+	int32_t w = device_mode_w(d, m);
+	if (w > d->transit_w) {
+		d->transit_w = w;
+		device_reserve(d);
+	}
+}
+
+/* Back from being lost: whatever its agent runs by now, it is told anew. */
+static int restore(struct resources *r, struct node *n, int64_t now_ns, struct err *err)
+{
+	int rc = 0;
+	n->connected = true;
+	r->nodes_connected++;
+	for (size_t i = 0; i < n->n_devices && rc == 0; i++) {
+		struct device *d = n->devices[i];
+		if (d->state != DEVICE_ST_FAILED || d->why != WHY_NODE_LOST)
+			continue;
+		d->resync = true;
+		rc = device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now_ns, err);
+		plan_want(r, d->group->facility);
+	}
+	if (list_empty(&n->unsaved))
+		list_add_tail(&r->nodes_unsaved, &n->unsaved);
+	node_want_work(r, n);
+	return rc;
+}
+
+static int lose(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *reason, struct err *err)
+{
+	if (!n->connected)
+		return 0;
+	n->connected = false;
+	r->nodes_connected--;
+	list_del(&n->silent);
+	list_add_tail(&r->nodes_lost, &n->silent);
+	if (list_empty(&n->unsaved))
+		list_add_tail(&r->nodes_unsaved, &n->unsaved);
+	int rc = allocs_end_all(r, ctx, n, reason, err);
+	if (rc == 0)
+		rc = command_cancel_all(r, ctx, NULL, n, reason, err);
+	for (size_t i = 0; i < n->n_devices && rc == 0; i++) {
+		struct device *d = n->devices[i];
+		if (d->state != DEVICE_ST_FAILED)
+			rc = device_event(r, d, DEVICE_EV_FAIL, WHY_NODE_LOST, svc_now_ns(ctx), err);
+		plan_want(r, d->group->facility);
+	}
+	return rc;
+}
+
+int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__NodeGone *g = (const Hcp__NodeGone *)m->body;
+	struct node *n = node_find(r, g->node_id);
+	if (!n)
+		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", g->node_id);
+	int rc = lose(r, ctx, n, "node lost", err);
+	return rc < 0 ? rc : inventory_flush(r, ctx, "node lost", err);
+}
+
+/* A lost node's watts stay reserved until its lease has ended and its devices have fallen to SAFE. */
+static void free_power(struct resources *r, int64_t now_ns)
+{
+	list_each_safe(l, tmp, &r->nodes_lost) {
+		struct node *n = list_entry(l, struct node, silent);
+		if (now_ns < n->lease_until_ns + FALL_NS)
+			continue;
+		list_del(l);
+		for (size_t i = 0; i < n->n_devices; i++) {
+			struct device *d = n->devices[i];
+			d->transit_w = device_mode_w(d, DEVICE_SAFE);
+			d->power_w = 0;
+			d->hash_ths = 0;
+			device_reserve(d);
+			device_mark(r, d);
+			plan_want(r, d->group->facility);
+		}
+	}
+}
+
+int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	int rc = 0;
+	if (!r->started_at_ns)
+		r->started_at_ns = now;
+	while (rc == 0 && !list_empty(&r->nodes_seen)) {
+		struct node *n = list_entry(r->nodes_seen.next, struct node, silent);
+		int64_t since = n->seen_at_ns > r->started_at_ns ? n->seen_at_ns : r->started_at_ns;
+		if (now < since + LOST_NS)
+			break;
+		log_warn("resources", "node %s is lost: no report for %d ms", n->id, RESOURCES_LEASE_MS);
+		rc = lose(r, ctx, n, "node lost", err);
+	}
+	free_power(r, now);
+	return rc;
+}
+
+/* ---- hello ---- */
+
+static int check_text(const char *s, size_t cap, bool needed, const char *field, struct err *err)
+{
+	if (needed && !s[0])
+		return err_set(err, HCP_EINVAL, field, "missing");
+	if (strlen(s) >= cap)
+		return err_set(err, HCP_EINVAL, field, "longer than %zu characters", cap - 1);
+	return 0;
+}
+
+static int check_device(struct resources *r, const Hcp__NodeHello *h, size_t i, struct err *err)
+{
+	const Hcp__AgentDevice *a = h->devices[i];
+	const struct device_class *c = device_class_find(str_of(a->device_class));
+	const struct device *d = device_find(r, h->node_id, a->id);
+	enum device_mode m;
+	int rc = check_text(a->id, RESOURCES_ID_MAX, true, "id", err);
+	if (rc == 0)
+		rc = check_text(a->name, RESOURCES_ID_MAX, false, "name", err);
+	if (rc < 0)
+		return rc;
+	if (!c)
+		return err_set(err, HCP_ENOTFOUND, "device_class", "there is no device class %.32s", a->device_class);
+	if ((int)a->kind != (int)c->kind)
+		return err_set(err, HCP_EINVAL, "kind", "%s is of another kind", c->name);
+	if (d && d->group->cls != c)
+		return err_set(err, HCP_ECONFLICT, "device_class", "this device is known as %s", d->group->cls->name);
+	if (mode_of_wire(a->mode, &m) < 0)
+		return err_set(err, HCP_EINVAL, "mode", "%d is no mode", (int)a->mode);
+	if (a->memory_gib < 0)
+		return err_set(err, HCP_ERANGE, "memory_gib", "must not be negative");
+	return 0;
+}
+
+/* Ids of one announcement, each once. */
+static int check_unique(const Hcp__NodeHello *h, struct err *err)
+{
+	struct map seen;
+	int rc = 0;
+	map_init(&seen);
+	for (size_t i = 0; i < h->n_devices && rc == 0; i++) {
+		if (map_get(&seen, str_of(h->devices[i]->id)))
+			rc = err_set(err, HCP_EINVAL, "devices", "%.64s is announced twice", h->devices[i]->id);
+		else if (map_put(&seen, str_of(h->devices[i]->id), h->devices[i], NULL) < 0)
+			rc = err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	map_release(&seen);
+	return rc;
+}
+
+static int check_hello(struct resources *r, const Hcp__NodeHello *h, const struct node *n, struct err *err)
+{
+	char at[32];
+	int rc = check_text(h->node_id, RESOURCES_ID_MAX, true, "node_id", err);
+	if (rc == 0 && strchr(h->node_id, '/'))
+		rc = err_set(err, HCP_EINVAL, "node_id", "must not hold a slash");
+	if (rc == 0)
+		rc = check_text(h->facility, NAME_MAX_LEN, true, "facility", err);
+	if (rc == 0)
+		rc = check_text(h->boot_id, NAME_MAX_LEN, true, "boot_id", err);
+	if (rc == 0)
+		rc = check_text(h->region, NAME_MAX_LEN, false, "region", err);
+	if (rc == 0)
+		rc = check_text(h->name, RESOURCES_ID_MAX, false, "name", err);
+	if (rc == 0)
+		rc = check_text(h->endpoint, 256, false, "endpoint", err);
+	if (rc == 0)
+		rc = check_text(h->agent_version, NAME_MAX_LEN, false, "agent_version", err);
+	if (rc < 0)
+		return rc;
+	if (n && strcmp(n->facility, h->facility))
+		return err_set(err, HCP_ECONFLICT, "facility", "node %.64s is known in %.60s", n->id, n->facility);
+	if (h->n_models > 64)
+		return err_set(err, HCP_ELIMIT, "models", "a node has at most 64 models");
+	if (h->n_devices > RESOURCES_NODE_DEVICES || (!n && r->n_nodes >= RESOURCES_MAX_NODES) ||
+	    r->n_devices + h->n_devices > RESOURCES_MAX_DEVICES)
+		return err_set(err, HCP_ELIMIT, "devices", "more than %d devices of a node, or the inventory is full",
+			       RESOURCES_NODE_DEVICES);
+	for (size_t i = 0; i < h->n_devices && rc == 0; i++) {
+		rc = check_device(r, h, i, err);
+		if (rc < 0) {
+			snprintf(at, sizeof(at), "devices[%zu]", i);
+			err_prefix(err, at);
+		}
+	}
+	return rc < 0 ? rc : check_unique(h, err);
+}
+
+static int hello_new_device(struct resources *r, struct node *n, const Hcp__AgentDevice *a, enum device_mode gate,
+			    int64_t now_ns)
+{
+	struct device *d;
+	int rc = resources_device_add(r, n, a, &d);
+	if (rc < 0)
+		return rc;
+	d->gate = gate;
+	d->ctl.desired = d->ctl.confirmed = gate;
+	device_command(&d->ctl, gate, 0, now_ns);
+	d->changed_at_ns = now_ns;
+	/* At work already for somebody: it is told what we want, or nobody would know what it runs. */
+	d->resync = gate == DEVICE_SERVE || gate == DEVICE_FILL;
+	d->transit_w = device_mode_w(d, gate);
+	device_reserve(d);
+	device_mark(r, d);
+	plan_want(r, d->group->facility);
+	return 0;
+}
+
+static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDevice *a, bool new_boot, int64_t now_ns,
+			struct err *err)
+{
+	struct device *d = device_find(r, n->id, a->id);
+	enum device_mode gate = DEVICE_SAFE;
+	(void)!mode_of_wire(a->mode, &gate);
+	if (!d)
+		return hello_new_device(r, n, a, gate, now_ns) < 0 ? err_set(err, HCP_ENOMEM, "", "out of memory") : 0;
+	d->gate = gate;
+	d->read_at_ns = now_ns;
+	d->memory_gib = a->memory_gib;
+	draws_at_least(d, gate);
+	if (new_boot) {
+		d->requests = d->requests_base = 0;
+		if (gate != d->ctl.commanded && !d->command) {
+			d->ctl.drifted = true;
+			d->why = WHY_MODE_DIFFERS;
+			device_reserve(d);
+			device_mark(r, d);
+		}
+	}
+	if (d->state == DEVICE_ST_FAILED && d->why == WHY_NOT_ANNOUNCED) {
+		d->resync = true;
+		plan_want(r, d->group->facility);
+		return device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now_ns, err);
+	}
+	return 0;
+}
+
+/* Devices that the node had and does not announce any more leave the pool. */
+static int hello_missing(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeHello *h,
+			 struct err *err)
+{
+	int rc = 0;
+	bool *there = arena_calloc(svc_arena(ctx), n->n_devices + 1);
+	if (!there)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (n->n_devices == h->n_devices)
+		return 0;
+	for (size_t i = 0; i < h->n_devices; i++) {
+		const struct device *d = device_find(r, n->id, h->devices[i]->id);
+		for (size_t k = 0; k < n->n_devices; k++)
+			there[k] |= n->devices[k] == d;
+	}
+	for (size_t i = 0; i < n->n_devices && rc == 0; i++) {
+		struct device *d = n->devices[i];
+		if (there[i] || (d->state == DEVICE_ST_FAILED && d->why == WHY_NOT_ANNOUNCED))
+			continue;
+		if (d->alloc)
+			rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, "device gone", err);
+		if (rc == 0 && d->command)
+			rc = command_drop_device(r, ctx, d, err);
+		if (rc == 0 && d->state != DEVICE_ST_FAILED)
+			rc = device_event(r, d, DEVICE_EV_FAIL, WHY_NOT_ANNOUNCED, svc_now_ns(ctx), err);
+		d->why = WHY_NOT_ANNOUNCED;
+		plan_want(r, d->group->facility);
+	}
+	return rc;
+}
+
+static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeHello *h, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	bool new_boot = strcmp(n->boot_id, h->boot_id) != 0;
+	int rc = 0;
+	if (new_boot) {
+		snprintf(n->old_boot_id, sizeof(n->old_boot_id), "%s", n->boot_id);
+		n->n_meters = 0;
+		n->seq = 0;
+		list_each(l, &n->commands)
+			list_entry(l, struct command, of_node)->sent_at_ns = 0; /* what it was told died with it */
+	}
+	/* A changed endpoint or model is news, even when up and mode stay. */
+	if (strcmp(n->endpoint, h->endpoint) || n->n_models != h->n_models)
+		n->said_mode = -1;
+	for (size_t i = 0; n->said_mode != -1 && i < h->n_models; i++)
+		if (strcmp(n->models[i], h->models[i]))
+			n->said_mode = -1;
+	if (node_set_info(n, h) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (!n->connected)
+		rc = restore(r, n, now, err);
+	for (size_t i = 0; i < h->n_devices && rc == 0; i++)
+		rc = hello_device(r, n, h->devices[i], new_boot, now, err);
+	if (rc == 0)
+		rc = hello_missing(r, ctx, n, h, err);
+	heard(r, n, now);
+	node_want_work(r, n);
+	r->capacity_dirty = true;
+	return rc;
+}
+
+int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__NodeHello *h = (const Hcp__NodeHello *)m->body;
+	struct node *n = node_find(r, h->node_id);
+	int rc = check_hello(r, h, n, err);
+	if (rc < 0)
+		return rc;
+	if (n && !strcmp(h->boot_id, n->old_boot_id))
+		return err_set(err, HCP_ESTATE, "boot_id", "boot %.60s is over", h->boot_id);
+	if (!n) {
+		n = node_new(h->node_id);
+		if (!n || node_add(r, n) < 0) {
+			node_free(n);
+			return err_set(err, HCP_ENOMEM, "", "out of memory");
+		}
+	}
+	rc = hello_take(r, ctx, n, h, err);
+	if (rc == 0)
+		rc = send_welcome(ctx, n);
+	if (rc == 0)
+		rc = send_lease(r, ctx, n);
+	if (rc == 0)
+		rc = node_save_hello(r, ctx, n, err);
+	if (rc == 0)
+		rc = report_save(r, ctx, n, err);
+	if (rc == 0 && list_empty(&n->unsaved))
+		list_add_tail(&r->nodes_unsaved, &n->unsaved);
+	return rc < 0 ? rc : inventory_flush(r, ctx, "hello", err);
+}
+
+/* ---- readings ---- */
+
+/* The node switched by itself, as its lease allows: FILL to SERVE for a request, and back. */
+static bool take_local(struct resources *r, struct device *d, enum device_mode to, int64_t at_ns)
+{
+	bool out = to == DEVICE_SERVE && d->ctl.commanded == DEVICE_FILL && d->ctl.desired == DEVICE_FILL &&
+		   d->group->cls->kind != DEVICE_ASIC;
+	bool back = to == DEVICE_FILL && d->local && d->ctl.desired == DEVICE_FILL;
+	if ((!out && !back) || d->command || d->alloc || r->emergency || at_ns <= d->ctl.commanded_at_ns)
+		return false;
+	device_command(&d->ctl, to, 0, at_ns);
+	d->requests_base = d->requests;
+	d->local = out;
+	d->changed_at_ns = at_ns;
+	draws_at_least(d, to);
+	device_mark(r, d);
+	return true;
+}
+
+static struct device_finding find(const struct resources *r, const struct device *d, int64_t measured_at_ns,
+				  int64_t now_ns)
+{
+	const struct device_class *c = d->group->cls;
+	struct device_actual a = {
+		.measured_at_ns = measured_at_ns, .power_w = d->power_w, .hash_ths = d->hash_ths,
+		.temperature_c = d->temperature_c, .served = d->requests > d->requests_base ?
+			(uint64_t)(d->requests - d->requests_base) : 0,
+		.power_measured = true, .health_ok = d->gate == DEVICE_SERVE,
+	};
+	/* A CPU node's watts are an estimate: they prove nothing and disprove nothing, its work decides. */
+	if (c->kind == DEVICE_CPU)
+		a.power_w = c->power_w[d->ctl.commanded];
+	return device_confirm(c, &d->ctl, &a, &r->tolerance, now_ns);
+}
+
+/* The agent itself says that the gate stands elsewhere. */
+static struct device_finding mismatch(const struct resources *r, const struct device *d, int64_t now_ns)
+{
+	bool was_proved = d->ctl.confirmed_at_ns > d->ctl.commanded_at_ns && d->ctl.confirmed == d->ctl.commanded;
+	int64_t allowed_ns = d->group->cls->switch_ms[d->ctl.commanded] * NS_PER_MS + r->tolerance.settle_ns;
+	bool late = now_ns - d->ctl.commanded_at_ns > allowed_ns;
+	return (struct device_finding){ .verdict = was_proved || late ? DEVICE_DRIFTED : DEVICE_PENDING };
+}
+
+static void take_finding(struct resources *r, struct device *d, const struct device_finding *f, enum why why,
+			 int64_t now_ns)
+{
+	struct device_control before = d->ctl;
+	device_apply_finding(&d->ctl, f, now_ns);
+	if (f->verdict == DEVICE_CONFIRMED) {
+		int32_t w = device_mode_w(d, d->ctl.commanded);
+		if (w < d->transit_w && d->group->facility->budget_w)
+			r->poke = true; /* watts came free for those that wait */
+		d->transit_w = w;
+		device_reserve(d);
+		command_proved(d);
+		if (before.confirmed != d->ctl.confirmed || before.drifted || before.confirmed_at_ns <= before.commanded_at_ns) {
+			d->why = WHY_NONE;
+			d->changed_at_ns = now_ns;
+			device_mark(r, d);
+		}
+	}
+	if (d->ctl.drifted && d->power_w > d->reserve_w)
+		device_reserve(d);
+	if (!d->ctl.drifted || before.drifted)
+		return;
+	d->why = why;
+	d->changed_at_ns = now_ns;
+	d->retry_at_ns = now_ns + NS_PER_S;
+	device_reserve(d);
+	device_mark(r, d);
+	node_want_work(r, d->node);
+}
+
+static int take_error(struct resources *r, struct svc_ctx *ctx, struct device *d, const char *error, struct err *err)
+{
+	int rc = 0;
+	if (d->state == DEVICE_ST_FAILED)
+		return 0;
+	log_warn("resources", "device %s: %.120s", d->id, error);
+	if (d->alloc)
+		rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, "device failed", err);
+	if (rc == 0 && d->command)
+		rc = command_drop_device(r, ctx, d, err);
+	plan_want(r, d->group->facility);
+	return rc < 0 ? rc : device_event(r, d, DEVICE_EV_FAIL, WHY_DEVICE_ERROR, svc_now_ns(ctx), err);
+}
+
+static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device *d, const Hcp__DeviceReading *x,
+			int64_t measured_at_ns, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	(void)!mode_of_wire(x->mode, &d->gate);
+	d->power_w = x->power_w;
+	d->hash_ths = x->hash_ths;
+	d->temperature_c = x->temperature_c;
+	d->utilisation = x->utilisation;
+	d->read_at_ns = now;
+	draws_at_least(d, d->gate);
+	if (x->error[0])
+		return take_error(r, ctx, d, x->error, err);
+	int rc = 0;
+	if (d->state == DEVICE_ST_FAILED && d->why == WHY_DEVICE_ERROR) {
+		d->resync = true;
+		plan_want(r, d->group->facility);
+		rc = device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now, err);
+	}
+	bool local = d->gate != d->ctl.commanded && take_local(r, d, d->gate, measured_at_ns - 1);
+	d->requests = x->requests;
+	if (!local && d->requests < d->requests_base)
+		d->requests_base = 0; /* its agent started again */
+	struct device_finding f = d->gate != d->ctl.commanded ? mismatch(r, d, now) : find(r, d, measured_at_ns, now);
+	enum why why = d->gate != d->ctl.commanded ? WHY_MODE_DIFFERS : (enum why)(WHY_DRIFT + (int)f.reason);
+	take_finding(r, d, &f, why, now);
+	return rc;
+}
+
+/* Readings come in the order of the announcement, so the hint nearly always hits. */
+static struct device *reading_device(const struct resources *r, const struct node *n, const char *id, size_t hint)
+{
+	if (hint < n->n_devices && !strcmp(n->devices[hint]->agent_id, id))
+		return n->devices[hint];
+	return device_find(r, n->id, id);
+}
+
+static int check_readings(const struct resources *r, const struct node *n, size_t n_readings,
+			  Hcp__DeviceReading *const *x, struct err *err)
+{
+	char at[32];
+	for (size_t i = 0; i < n_readings; i++) {
+		enum device_mode m;
+		int rc = 0;
+		if (!reading_device(r, n, x[i]->device_id, i))
+			rc = err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s never announced %.48s", n->id, x[i]->device_id);
+		else if (mode_of_wire(x[i]->mode, &m) < 0)
+			rc = err_set(err, HCP_EINVAL, "mode", "%d is no mode", (int)x[i]->mode);
+		else if (x[i]->power_w < 0)
+			rc = err_set(err, HCP_ERANGE, "power_w", "must not be negative");
+		else if (!isfinite(x[i]->hash_ths) || x[i]->hash_ths < 0)
+			rc = err_set(err, HCP_ERANGE, "hash_ths", "must be finite and not negative");
+		else if (!isfinite(x[i]->utilisation))
+			rc = err_set(err, HCP_ERANGE, "utilisation", "must be finite");
+		else if (x[i]->requests < 0)
+			rc = err_set(err, HCP_ERANGE, "requests", "must not be negative");
+		if (rc < 0) {
+			snprintf(at, sizeof(at), "readings[%zu]", i);
+			err_prefix(err, at);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* A device that its node no longer measures has proved nothing lately. */
+static void check_stale(struct resources *r, struct node *n, int64_t now_ns)
+{
+	for (size_t i = 0; i < n->n_devices; i++) {
+		struct device *d = n->devices[i];
+		if (d->state == DEVICE_ST_FAILED || d->ctl.drifted || !d->read_at_ns ||
+		    now_ns - d->read_at_ns <= r->tolerance.stale_ns)
+			continue;
+		struct device_finding f = { .verdict = DEVICE_DRIFTED };
+		take_finding(r, d, &f, WHY_STALE, now_ns);
+	}
+}
+
+static int take_readings(struct resources *r, struct svc_ctx *ctx, struct node *n, size_t n_readings,
+			 Hcp__DeviceReading *const *x, int64_t measured_at_ns, struct err *err)
+{
+	int rc = 0;
+	for (size_t i = 0; i < n_readings && rc == 0; i++)
+		rc = take_reading(r, ctx, reading_device(r, n, x[i]->device_id, i), x[i], measured_at_ns, err);
+	return rc < 0 ? rc : commands_of_node(r, ctx, n, err);
+}
+
+int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__NodeReport *rep = (const Hcp__NodeReport *)m->body;
+	struct node *n = node_find(r, rep->node_id);
+	int64_t now = svc_now_ns(ctx), measured_at = rep->at_ns < now ? rep->at_ns : now;
+	if (!n)
+		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", rep->node_id);
+	if (strcmp(rep->boot_id, n->boot_id))
+		return err_set(err, HCP_ESTATE, "boot_id", "%.40s is not the boot that said hello", rep->boot_id);
+	if (rep->seq <= n->seq)
+		return 0; /* repeated, or overtaken by a later one: the counters in that one hold it all */
+	if (rep->n_readings > RESOURCES_NODE_DEVICES || rep->n_meters > RESOURCES_NODE_METERS)
+		return err_set(err, HCP_ELIMIT, "readings", "more than a node can have");
+	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
+	if (rc == 0)
+		rc = meters_check(n, rep, err);
+	if (rc < 0)
+		return rc;
+	n->seq = rep->seq;
+	if (!n->connected)
+		rc = restore(r, n, now, err);
+	heard(r, n, now);
+	if (rc == 0)
+		rc = meters_take(r, ctx, n, rep, err);
+	if (rc == 0)
+		rc = take_readings(r, ctx, n, rep->n_readings, rep->readings, measured_at, err);
+	if (rc == 0 && rep->n_readings < n->n_devices)
+		check_stale(r, n, now);
+	if (rc == 0)
+		rc = send_lease(r, ctx, n);
+	if (rc == 0)
+		rc = report_save(r, ctx, n, err);
+	return rc < 0 ? rc : inventory_flush(r, ctx, "report", err);
+}
+
+int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__SwitchReport *rep = (const Hcp__SwitchReport *)m->body;
+	struct node *n = node_find(r, rep->node_id);
+	if (!n)
+		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", rep->node_id);
+	struct command *c = map_get(&r->command_by_id, str_of(rep->switch_id));
+	if (c && c->node != n)
+		return err_set(err, HCP_EPERM, "switch_id", "this switch is another node's");
+	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
+	if (rc < 0)
+		return rc;
+	if (!c)
+		return 0; /* repeated, late, or no longer wanted */
+	/* Evidence is about the devices of the command; a later order makes it void. */
+	for (size_t i = 0; i < rep->n_readings && rc == 0; i++) {
+		struct device *d = reading_device(r, n, rep->readings[i]->device_id, i);
+		if (d->command == c)
+			rc = take_reading(r, ctx, d, rep->readings[i], svc_now_ns(ctx), err);
+	}
+	c = rc == 0 ? map_get(&r->command_by_id, str_of(rep->switch_id)) : NULL;
+	if (c)
+		rc = command_take_report(r, ctx, c, rep, err);
+	return rc < 0 ? rc : inventory_flush(r, ctx, "switch", err);
+}
+
+int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__LocalSwitch *s = (const Hcp__LocalSwitch *)m->body;
+	struct device *d = device_find(r, s->node_id, s->device_id);
+	enum device_mode to;
+	if (!node_find(r, s->node_id))
+		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", s->node_id);
+	if (!d)
+		return err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s has no device %.48s", s->node_id, s->device_id);
+	if (mode_of_wire(s->to, &to) < 0)
+		return err_set(err, HCP_EINVAL, "to", "%d is no mode", (int)s->to);
+	int64_t at = s->at_ns < svc_now_ns(ctx) ? s->at_ns : svc_now_ns(ctx);
+	if (at <= d->ctl.commanded_at_ns || to == d->ctl.commanded)
+		return 0; /* an order that came later overrides it */
+	d->gate = to;
+	if (!take_local(r, d, to, at) && !d->command) {
+		/* SAFE at the end of a lease, or something it may not do: bring it back. */
+		draws_at_least(d, to);
+		struct device_finding f = { .verdict = DEVICE_DRIFTED };
+		take_finding(r, d, &f, WHY_MODE_DIFFERS, svc_now_ns(ctx));
+	}
+	return inventory_flush(r, ctx, "local switch", err);
+}

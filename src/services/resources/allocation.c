@@ -1,0 +1,440 @@
+/* A workload's hold on devices: all of them or none. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "services/resources/resources_priv.h"
+
+enum device_mode alloc_mode(const struct alloc *a)
+{
+	return a->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING ? DEVICE_FILL : DEVICE_SERVE;
+}
+
+void alloc_free(struct alloc *a)
+{
+	if (!a)
+		return;
+	mem_free(a->devices);
+	mem_free(a);
+}
+
+static struct alloc *alloc_new(size_t n)
+{
+	struct alloc *a = mem_calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	list_init(&a->link);
+	a->devices = mem_calloc(n ? n : 1, sizeof(struct device *));
+	if (!a->devices) {
+		alloc_free(a);
+		return NULL;
+	}
+	return a;
+}
+
+/* ---- telling and storing ---- */
+
+static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s, const char *reason,
+		Hcp__AllocationChanged *ev)
+{
+	hcp__allocation_changed__init(ev);
+	ev->allocation_id = a->id;
+	ev->workload_id = a->workload_id;
+	ev->customer_id = a->customer_id;
+	ev->state = s;
+	ev->at_ns = svc_now_ns(ctx);
+	ev->price_micros_h = a->price_micros_h;
+	ev->reason = reason;
+	ev->type = a->type;
+	ev->switch_id = a->switch_id;
+	ev->device_class = a->n ? a->devices[0]->group->cls->name : "";
+	ev->node_id = a->n ? a->devices[0]->node->id : "";
+	ev->device_ids = arena_alloc(svc_arena(ctx), (a->n + 1) * sizeof(*ev->device_ids));
+	if (!ev->device_ids)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < a->n; i++) {
+		ev->device_ids[i] = a->devices[i]->id;
+		if (a->devices[i]->node != a->devices[0]->node)
+			ev->node_id = "";
+	}
+	ev->n_device_ids = a->n;
+	return 0;
+}
+
+static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, const Hcp__AllocationChanged *ev,
+		 bool ended, struct err *err)
+{
+	size_t size = hcp__allocation_changed__get_packed_size(ev);
+	uint8_t *p = arena_alloc(svc_arena(ctx), size);
+	if (!p)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	hcp__allocation_changed__pack(ev, p);
+	r->sql_writes++;
+	return db_run(svc_db(ctx), err,
+		      "INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body) VALUES($1,$2,$3,$4,$5,$6)"
+		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
+		      "ziiizb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
+		      (struct str){ (const char *)p, size });
+}
+
+static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s,
+		    const char *reason, struct err *err)
+{
+	Hcp__AllocationChanged ev;
+	bool ended = s == HCP__ALLOCATION_STATE__RELEASED || s == HCP__ALLOCATION_STATE__REFUSED;
+	if (fill(ctx, a, s, reason, &ev) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = store(r, ctx, a, &ev, ended, err);
+	return rc < 0 ? rc : svc_publish(ctx, a->id, &ev.base);
+}
+
+int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
+	       enum allocation_state state)
+{
+	struct arena arena;
+	arena_init(&arena, 4096, 0);
+	const Hcp__AllocationChanged *ev = (void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, packed, &arena);
+	struct alloc *a = ev ? alloc_new(ev->n_device_ids) : NULL;
+	int rc = !ev ? HCP_ECORRUPT : !a ? HCP_ENOMEM : 0;
+	if (rc == 0 && (str_copy(a->id, sizeof(a->id), id) < 0 || str_copy(a->model, sizeof(a->model), model) < 0 ||
+			str_copy(a->workload_id, sizeof(a->workload_id), str_of(ev->workload_id)) < 0 ||
+			str_copy(a->customer_id, sizeof(a->customer_id), str_of(ev->customer_id)) < 0 ||
+			str_copy(a->switch_id, sizeof(a->switch_id), str_of(ev->switch_id)) < 0))
+		rc = HCP_ECORRUPT;
+	if (rc == 0) {
+		a->state = state;
+		a->type = ev->type;
+		a->price_micros_h = ev->price_micros_h;
+		a->at_ns = ev->at_ns;
+		a->expires_ns = expires_ns;
+	}
+	for (size_t i = 0; rc == 0 && i < ev->n_device_ids; i++) {
+		struct device *d = map_get(&r->devices, str_of(ev->device_ids[i]));
+		if (!d)
+			rc = HCP_ECORRUPT;
+		else
+			a->devices[a->n++] = d;
+	}
+	if (rc == 0)
+		rc = map_put(&r->alloc_by_id, str_of(a->id), a, NULL);
+	if (rc == 0) {
+		list_add_tail(&r->allocs, &a->link);
+		for (size_t i = 0; i < a->n; i++)
+			a->devices[i]->alloc = a;
+	} else {
+		alloc_free(a);
+	}
+	arena_release(&arena);
+	return rc;
+}
+
+/* ---- the life of one ---- */
+
+static int move(struct alloc *a, enum allocation_event e, struct err *err)
+{
+	enum allocation_state next;
+	if (allocation_next(a->state, e, &next, NULL) < 0)
+		return err_set(err, HCP_EINTERNAL, a->id, "event %s in state %s", allocation_event_name(e),
+			       allocation_state_name(a->state));
+	a->state = next;
+	return 0;
+}
+
+int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum allocation_event e, const char *reason,
+	      struct err *err)
+{
+	bool held = a->state == ALLOCATION_RUNNING;
+	int rc = move(a, e, err);
+	if (rc == 0)
+		rc = command_cancel_all(r, ctx, a, NULL, reason, err);
+	if (rc == 0)
+		rc = announce(r, ctx, a, held || e == ALLOCATION_EV_RELEASE ? HCP__ALLOCATION_STATE__RELEASED :
+			      HCP__ALLOCATION_STATE__REFUSED, reason, err);
+	for (size_t i = 0; i < a->n && rc == 0; i++) {
+		struct device *d = a->devices[i];
+		d->alloc = NULL;
+		d->resync = true;
+		d->retry_at_ns = 0;
+		device_mark(r, d);
+		if (d->state == DEVICE_ST_ACTIVE)
+			rc = device_event(r, d, DEVICE_EV_DRAIN, WHY_NONE, svc_now_ns(ctx), err);
+		else if (d->state == DEVICE_ST_ALLOCATING)
+			rc = device_event(r, d, DEVICE_EV_ABORT, WHY_NONE, svc_now_ns(ctx), err);
+		plan_want(r, d->group->facility);
+		node_want_work(r, d->node);
+	}
+	(void)map_del(&r->alloc_by_id, str_of(a->id));
+	list_del(&a->link);
+	alloc_free(a);
+	return rc;
+}
+
+int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *reason, struct err *err)
+{
+	int rc = 0;
+	if (!n) {
+		while (rc == 0 && !list_empty(&r->allocs))
+			rc = alloc_end(r, ctx, list_entry(r->allocs.next, struct alloc, link), ALLOCATION_EV_LOSE, reason, err);
+		return rc;
+	}
+	for (size_t i = 0; i < n->n_devices && rc == 0; i++)
+		if (n->devices[i]->alloc)
+			rc = alloc_end(r, ctx, n->devices[i]->alloc, ALLOCATION_EV_LOSE, reason, err);
+	return rc;
+}
+
+static int by_node(const void *x, const void *y)
+{
+	const struct item *a = x, *b = y;
+	if (a->device->node != b->device->node)
+		return a->device->node->number < b->device->node->number ? -1 : 1;
+	return a->device->index < b->device->index ? -1 : 1;
+}
+
+/* Watts that its devices need more than they may draw now, facility by facility. */
+static bool has_power(const struct alloc *a)
+{
+	bool enough = true;
+	for (size_t i = 0; i < a->n; i++)
+		a->devices[i]->group->facility->promised_w = 0;
+	for (size_t i = 0; i < a->n; i++) {
+		struct device *d = a->devices[i];
+		struct facility *f = d->group->facility;
+		int32_t more_w = device_mode_w(d, alloc_mode(a)) - d->reserve_w;
+		f->promised_w += more_w > 0 ? more_w : 0;
+		enough &= !f->budget_w || !f->promised_w || f->reserved_w + f->promised_w <= f->budget_w;
+	}
+	return enough;
+}
+
+/* Commands to all its nodes, once there is power for all. */
+static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct err *err)
+{
+	if (!has_power(a))
+		return 0;
+	struct item *items = arena_alloc(svc_arena(ctx), (a->n + 1) * sizeof(*items));
+	if (!items)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	for (size_t i = 0; i < a->n; i++)
+		items[i] = (struct item){ .device = a->devices[i], .to = alloc_mode(a) };
+	qsort(items, a->n, sizeof(*items), by_node);
+	int rc = move(a, ALLOCATION_EV_COMMIT, err);
+	for (size_t i = 0, end; i < a->n && rc == 0; i = end) {
+		for (end = i + 1; end < a->n && items[end].device->node == items[i].device->node; end++)
+			;
+		(void)breaker_allow(&items[i].device->node->breaker, svc_now_ns(ctx)); /* a half open one takes it as its trial */
+		rc = command_issue(r, ctx, items[i].device->node, a, items + i, end - i, err);
+	}
+	return rc < 0 ? rc : announce(r, ctx, a, HCP__ALLOCATION_STATE__SWITCHING, "", err);
+}
+
+int alloc_switched(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *switch_id, struct err *err)
+{
+	if (a->commands)
+		return 0;
+	memcpy(a->switch_id, switch_id, strlen(switch_id) + 1);
+	int rc = move(a, ALLOCATION_EV_START, err);
+	for (size_t i = 0; i < a->n && rc == 0; i++)
+		rc = device_event(r, a->devices[i], DEVICE_EV_START, WHY_NONE, svc_now_ns(ctx), err);
+	return rc < 0 ? rc : announce(r, ctx, a, HCP__ALLOCATION_STATE__HELD, "", err);
+}
+
+/* ---- the router's orders ---- */
+
+/* Why this device cannot be had; NULL if it can. */
+static const char *unfit(const struct resources *r, struct svc_ctx *ctx, const struct alloc *a, const struct device *d)
+{
+	const struct breaker *b = &d->node->breaker;
+	if (!d->node->connected)
+		return "its node is not connected";
+	if (d->alloc)
+		return d->alloc == a ? "is named twice" : "is taken";
+	if (d->state != DEVICE_ST_IDLE)
+		return device_state_name(d->state);
+	if (d->ctl.drifted)
+		return "drifted: not in the mode it was told";
+	if (d->group->cls->kind == DEVICE_ASIC && alloc_mode(a) != DEVICE_FILL)
+		return "can only mine";
+	if (b->state == BREAKER_HALF_OPEN || (b->state == BREAKER_OPEN && svc_now_ns(ctx) < b->open_until_ns))
+		return "its node failed too often, its circuit is open";
+	if (a->n && a->devices[0]->group->cls != d->group->cls)
+		return "is of another class than the others";
+	return NULL;
+}
+
+static int refuse(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const Hcp__Place *p, const char *reason,
+		  struct err *err)
+{
+	Hcp__AllocationChanged ev;
+	for (size_t i = 0; i < a->n; i++)
+		a->devices[i]->alloc = NULL;
+	a->n = 0;
+	a->state = ALLOCATION_EXPIRED;
+	int rc = fill(ctx, a, HCP__ALLOCATION_STATE__REFUSED, reason, &ev);
+	ev.device_ids = p->device_ids;
+	ev.n_device_ids = p->n_device_ids;
+	if (rc == 0)
+		rc = store(r, ctx, a, &ev, true, err);
+	return rc < 0 ? rc : svc_publish(ctx, a->id, &ev.base);
+}
+
+static int check_place(const Hcp__Place *p, struct err *err)
+{
+	if (!p->allocation_id[0] || strlen(p->allocation_id) >= ID_TEXT_MAX)
+		return err_set(err, HCP_EINVAL, "allocation_id", "missing, or longer than an id");
+	if (!p->workload || !p->workload->id[0] || strlen(p->workload->id) >= ID_TEXT_MAX)
+		return err_set(err, HCP_EINVAL, "workload", "missing, or its id is longer than an id");
+	if (strlen(p->workload->customer_id) >= NAME_MAX_LEN)
+		return err_set(err, HCP_EINVAL, "workload.customer_id", "longer than %d characters", NAME_MAX_LEN - 1);
+	if (strlen(p->workload->model) >= NAME_MAX_LEN)
+		return err_set(err, HCP_EINVAL, "workload.model", "longer than %d characters", NAME_MAX_LEN - 1);
+	if (p->n_device_ids == 0 || p->n_device_ids > ALLOCATION_DEVICES_MAX)
+		return err_set(err, HCP_ERANGE, "device_ids", "must be 1 to %d, are %zu", ALLOCATION_DEVICES_MAX,
+			       p->n_device_ids);
+	return 0;
+}
+
+/* 1: this allocation was placed, refused or ended before. */
+static int seen_before(struct resources *r, struct svc_ctx *ctx, const char *id, struct err *err)
+{
+	struct db_row *row;
+	if (map_get(&r->alloc_by_id, str_of(id)))
+		return 1;
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT 1 FROM allocation WHERE id=$1", "z", id);
+	if (rc == 1)
+		db_done(row);
+	return rc;
+}
+
+static int reserve(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	int rc = money_from_usd(a->devices[0]->group->cls->list_usd_h, &a->price_micros_h);
+	if (rc == 0)
+		rc = map_put(&r->alloc_by_id, str_of(a->id), a, NULL);
+	if (rc < 0) {
+		alloc_free(a);
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	list_add_tail(&r->allocs, &a->link);
+	for (size_t i = 0; i < a->n && rc == 0; i++) {
+		struct device *d = a->devices[i];
+		rc = device_event(r, d, DEVICE_EV_ASSIGN, WHY_NONE, now, err);
+		if (rc == 0 && d->command)
+			rc = command_drop_device(r, ctx, d, err);
+		device_set_desired(r, d, alloc_mode(a));
+		plan_want(r, d->group->facility);
+	}
+	if (rc == 0)
+		rc = announce(r, ctx, a, HCP__ALLOCATION_STATE__RESERVED, "", err);
+	return rc < 0 ? rc : start(r, ctx, a, err);
+}
+
+static int find_devices(struct resources *r, struct svc_ctx *ctx, const Hcp__Place *p, struct alloc *a,
+			char reason[REASON_MAX])
+{
+	if (r->emergency) {
+		snprintf(reason, REASON_MAX, "the platform is in emergency stop");
+		return HCP_ESTATE;
+	}
+	for (size_t i = 0; i < p->n_device_ids; i++) {
+		struct device *d = map_get(&r->devices, str_of(p->device_ids[i]));
+		const char *why = d ? unfit(r, ctx, a, d) : "is not known";
+		if (why) {
+			snprintf(reason, REASON_MAX, "device %.64s: %s", p->device_ids[i], why);
+			return HCP_ESTATE;
+		}
+		d->alloc = a;
+		a->devices[a->n++] = d;
+	}
+	return 0;
+}
+
+int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__Place *p = (const Hcp__Place *)m->body;
+	char reason[REASON_MAX], action[NAME_MAX_LEN];
+	int rc = check_place(p, err);
+	if (rc == 0)
+		rc = seen_before(r, ctx, p->allocation_id, err);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	struct alloc *a = alloc_new(p->n_device_ids);
+	if (!a)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	snprintf(a->id, sizeof(a->id), "%s", p->allocation_id);
+	snprintf(a->workload_id, sizeof(a->workload_id), "%s", p->workload->id);
+	snprintf(a->customer_id, sizeof(a->customer_id), "%s", p->workload->customer_id);
+	snprintf(a->model, sizeof(a->model), "%s", p->workload->model);
+	a->type = p->workload->type;
+	a->at_ns = svc_now_ns(ctx);
+	a->expires_ns = a->at_ns + ALLOCATION_RESERVE_NS;
+	if (find_devices(r, ctx, p, a, reason) < 0) {
+		rc = refuse(r, ctx, a, p, reason, err);
+		alloc_free(a);
+		return rc;
+	}
+	rc = reserve(r, ctx, a, err);
+	snprintf(action, sizeof(action), "allocation %.36s", p->allocation_id);
+	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
+}
+
+int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct resources *r = state;
+	const Hcp__Release *rel = (const Hcp__Release *)m->body;
+	char action[NAME_MAX_LEN];
+	/* Unknown or over: what the router wants is so already. */
+	struct alloc *a = map_get(&r->alloc_by_id, str_of(rel->allocation_id));
+	if (!a)
+		return 0;
+	snprintf(action, sizeof(action), "release %.36s", a->id);
+	int rc = alloc_end(r, ctx, a, ALLOCATION_EV_RELEASE, rel->reason[0] ? rel->reason : "released", err);
+	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
+}
+
+int allocs_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
+{
+	int rc = 0;
+	list_each_safe(l, tmp, &r->allocs) {
+		struct alloc *a = list_entry(l, struct alloc, link);
+		if (rc < 0 || a->state != ALLOCATION_RESERVED)
+			continue;
+		rc = start(r, ctx, a, err);
+		if (rc == 0 && a->state == ALLOCATION_RESERVED && svc_now_ns(ctx) >= a->expires_ns)
+			rc = alloc_end(r, ctx, a, ALLOCATION_EV_EXPIRE, "no power within the facility's budget", err);
+	}
+	return rc;
+}
+
+int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *n, const char *allocation_id,
+		   const char **ret, struct err *err)
+{
+	struct db_row *row;
+	*ret = "";
+	if (!allocation_id[0])
+		return 0;
+	const struct alloc *a = map_get(&r->alloc_by_id, str_of(allocation_id));
+	for (size_t i = 0; a && i < a->n; i++) {
+		if (a->devices[i]->node == n) {
+			*ret = a->customer_id;
+			return 0;
+		}
+	}
+	if (a)
+		return 0;
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT body FROM allocation WHERE id=$1", "z", allocation_id);
+	if (rc <= 0)
+		return rc;
+	const Hcp__AllocationChanged *ev = (void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, db_blob(row, 0),
+								   svc_arena(ctx));
+	db_done(row);
+	if (!ev)
+		return err_set(err, HCP_ECORRUPT, "allocation", "allocation %.40s cannot be read", allocation_id);
+	size_t len = strlen(n->id);
+	/* One that was refused never was anybody's. */
+	for (size_t i = 0; ev->state == HCP__ALLOCATION_STATE__RELEASED && i < ev->n_device_ids; i++)
+		if (!strncmp(ev->device_ids[i], n->id, len) && ev->device_ids[i][len] == '/')
+			*ret = ev->customer_id;
+	return 0;
+}

@@ -1,0 +1,545 @@
+/*
+ * Switches: one SwitchCommand a node and wish, sent again until the agent reports or its time is over.
+ *
+ *   issued ──▶ reported ok ──▶ all proved by readings ──▶ done
+ *      │           └────────── not proved in time ──────┐
+ *      ├─▶ reported not ok (rolled back) ───────────────┼──▶ failed: drifted, tried again later
+ *      └─▶ deadline passed ─────────────────────────────┘
+ */
+#include <stdio.h>
+
+#include "services/resources/resources_priv.h"
+
+static int64_t deadline_for(const struct item *items, size_t n)
+{
+	int64_t typical_ms = 0, sum = RESOURCES_SLACK_MS * NS_PER_MS;
+	for (size_t i = 0; i < n; i++) {
+		int64_t ms = items[i].device->group->cls->switch_ms[items[i].to];
+		typical_ms = ms > typical_ms ? ms : typical_ms;
+	}
+	for (int p = SWITCH_VALIDATE; p < SWITCH_COMMIT; p++)
+		sum += switch_deadline_ns((enum switch_phase)p, typical_ms);
+	return sum;
+}
+
+static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchCommand *out, struct str *ret_froms)
+{
+	struct arena *a = svc_arena(ctx);
+	Hcp__SwitchItem *rows = arena_alloc(a, (c->n + 1) * sizeof(*rows));
+	char *froms = arena_alloc(a, c->n + 1);
+	hcp__switch_command__init(out);
+	out->items = arena_alloc(a, (c->n + 1) * sizeof(*out->items));
+	if (!rows || !out->items || !froms)
+		return HCP_ENOMEM;
+	out->switch_id = c->id;
+	out->node_id = c->node->id;
+	out->deadline_ns = c->deadline_ns;
+	out->signal_at_ns = c->signal_at_ns;
+	for (size_t i = 0; i < c->n; i++) {
+		const struct device *d = c->items[i].device;
+		if (!d)
+			continue;
+		Hcp__SwitchItem *row = &rows[out->n_items];
+		hcp__switch_item__init(row);
+		row->device_id = d->agent_id;
+		row->to = wire_mode(c->items[i].to);
+		row->allocation_id = d->alloc ? d->alloc->id : "";
+		row->workload_id = d->alloc ? d->alloc->workload_id : "";
+		if (c->items[i].to == DEVICE_SERVE)
+			row->model = d->alloc && d->alloc->model[0] ? d->alloc->model : c->node->n_models ? c->node->models[0] : "";
+		froms[out->n_items] = (char)c->items[i].from;
+		out->items[out->n_items++] = row;
+	}
+	*ret_froms = (struct str){ froms, out->n_items };
+	return 0;
+}
+
+static int send_to_agent(struct svc_ctx *ctx, struct command *c, const Hcp__SwitchCommand *body)
+{
+	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
+	down.kind_case = HCP__AGENT_DOWN__KIND_SWITCH_COMMAND;
+	down.switch_command = (Hcp__SwitchCommand *)body;
+	c->sent_at_ns = svc_now_ns(ctx);
+	return svc_send_agent(ctx, c->node->id, &down);
+}
+
+static int pack_items(struct svc_ctx *ctx, const Hcp__SwitchCommand *body, struct str *ret)
+{
+	size_t size = hcp__switch_command__get_packed_size(body);
+	uint8_t *p = arena_alloc(svc_arena(ctx), size);
+	if (!p)
+		return HCP_ENOMEM;
+	hcp__switch_command__pack(body, p);
+	*ret = (struct str){ (const char *)p, size };
+	return 0;
+}
+
+static int store(struct resources *r, struct svc_ctx *ctx, struct command *c, Hcp__SwitchCommand *body, struct err *err)
+{
+	struct str items, froms;
+	if (build(ctx, c, body, &froms) < 0 || pack_items(ctx, body, &items) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	r->sql_writes++;
+	return db_run(svc_db(ctx), err,
+		      "INSERT INTO command(id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,"
+		      "reported_ns,items,froms,report) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)"
+		      " ON CONFLICT(id) DO UPDATE SET reported_ns=excluded.reported_ns, items=excluded.items,"
+		      " froms=excluded.froms, report=excluded.report", "zizziiiiibbb", c->id, (int64_t)c->node->number,
+		      c->alloc ? c->alloc->id : "", c->decision_id, c->decided_at_ns, c->issued_at_ns, c->deadline_ns,
+		      c->signal_at_ns, c->reported_at_ns, items, froms, buf_str(&c->report));
+}
+
+void command_free(struct command *c)
+{
+	if (!c)
+		return;
+	buf_release(&c->report);
+	mem_free(c->items);
+	mem_free(c);
+}
+
+static struct command *command_new(const struct item *items, size_t n)
+{
+	struct command *c = mem_calloc(1, sizeof(*c));
+	if (!c)
+		return NULL;
+	list_init(&c->link);
+	list_init(&c->of_node);
+	buf_init(&c->report, 1 << 20);
+	c->items = mem_dup(items, n * sizeof(*items));
+	c->n = c->unproved = n;
+	if (!c->items) {
+		command_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+static int link_in(struct resources *r, struct command *c)
+{
+	if (map_put(&r->command_by_id, str_of(c->id), c, NULL) < 0)
+		return HCP_ENOMEM;
+	list_add_tail(&r->commands, &c->link);
+	list_add_tail(&c->node->commands, &c->of_node);
+	for (size_t i = 0; i < c->n; i++) {
+		c->items[i].device->command = c;
+		c->items[i].device->item = i;
+	}
+	if (c->alloc)
+		c->alloc->commands++;
+	return 0;
+}
+
+static void order_device(struct resources *r, struct device *d, enum device_mode to, int64_t now_ns)
+{
+	int32_t w = device_mode_w(d, to);
+	w = d->reserve_w > w ? d->reserve_w : w;
+	d->transit_w = d->transit_w > w ? d->transit_w : w;
+	device_command(&d->ctl, to, 0, now_ns);
+	device_reserve(d);
+	d->requests_base = d->requests;
+	d->local = false;
+	device_mark(r, d);
+}
+
+int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, struct alloc *a, const struct item *items,
+		  size_t n_items, struct err *err)
+{
+	Hcp__SwitchCommand body;
+	int64_t now = svc_now_ns(ctx);
+	struct command *c = command_new(items, n_items);
+	if (!c)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	svc_new_id(ctx, c->id, ID_SWITCH);
+	c->node = n;
+	c->alloc = a;
+	c->issued_at_ns = now;
+	c->deadline_ns = now + deadline_for(items, n_items);
+	c->decided_at_ns = a ? a->at_ns : r->decided_at_ns;
+	if (!a) {
+		memcpy(c->decision_id, r->decision_id, sizeof(c->decision_id));
+		c->signal_at_ns = r->signal_at_ns;
+	}
+	for (size_t i = 0; i < c->n; i++) {
+		struct device *d = c->items[i].device;
+		c->items[i].from = d->ctl.commanded;
+		order_device(r, d, c->items[i].to, now);
+	}
+	if (link_in(r, c) < 0) {
+		command_free(c);
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	int rc = store(r, ctx, c, &body, err);
+	if (rc == 0)
+		rc = send_to_agent(ctx, c, &body);
+	if (rc == 0 && a)
+		memcpy(a->switch_id, c->id, sizeof(a->switch_id));
+	svc_wake_at(ctx, now + RESOURCES_RESEND_MS * NS_PER_MS);
+	return rc;
+}
+
+static int load_items(struct resources *r, struct node *n, const Hcp__SwitchCommand *body, struct str froms,
+		      struct item *items)
+{
+	for (size_t i = 0; i < body->n_items; i++) {
+		struct device *d = device_find(r, n->id, body->items[i]->device_id);
+		if (!d || mode_of_wire(body->items[i]->to, &items[i].to) < 0 || (uint8_t)froms.p[i] >= DEVICE_MODE_END)
+			return HCP_ECORRUPT;
+		items[i].device = d;
+		items[i].from = (enum device_mode)froms.p[i];
+		items[i].proved = d->ctl.confirmed_at_ns > d->ctl.commanded_at_ns && d->ctl.confirmed == d->ctl.commanded;
+	}
+	return 0;
+}
+
+int command_load(struct resources *r, struct db_row *row)
+{
+	struct arena a;
+	struct command *c = NULL;
+	int64_t number = db_i64(row, 1);
+	struct str froms = db_blob(row, 10);
+	arena_init(&a, 4096, 0);
+	const Hcp__SwitchCommand *body = (void *)pb_unpack_arena(&hcp__switch_command__descriptor, db_blob(row, 9), &a);
+	struct item *items = body ? arena_calloc(&a, (body->n_items + 1) * sizeof(*items)) : NULL;
+	int rc = !body || !items || number < 0 || (size_t)number >= r->n_nodes || froms.n != body->n_items ? HCP_ECORRUPT : 0;
+	if (rc == 0)
+		rc = load_items(r, r->node[number], body, froms, items);
+	if (rc == 0 && !(c = command_new(items, body->n_items)))
+		rc = HCP_ENOMEM;
+	if (rc == 0) {
+		char alloc_id[ID_TEXT_MAX] = "";
+		c->node = r->node[number];
+		c->unproved = 0;
+		for (size_t i = 0; i < c->n; i++)
+			c->unproved += !c->items[i].proved;
+		c->decided_at_ns = db_i64(row, 4);
+		c->issued_at_ns = db_i64(row, 5);
+		c->deadline_ns = db_i64(row, 6);
+		c->signal_at_ns = db_i64(row, 7);
+		c->reported_at_ns = db_i64(row, 8);
+		buf_adds(&c->report, db_blob(row, 11));
+		if (str_copy(c->id, sizeof(c->id), db_text(row, 0)) < 0 ||
+		    str_copy(alloc_id, sizeof(alloc_id), db_text(row, 2)) < 0 ||
+		    str_copy(c->decision_id, sizeof(c->decision_id), db_text(row, 3)) < 0)
+			rc = HCP_ECORRUPT;
+		c->alloc = alloc_id[0] ? map_get(&r->alloc_by_id, str_of(alloc_id)) : NULL;
+	}
+	if (rc == 0)
+		rc = link_in(r, c);
+	if (rc < 0)
+		command_free(c);
+	arena_release(&a);
+	return rc;
+}
+
+/* ---- the end of a switch ---- */
+
+static const char *evidence_of(const struct command *c)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		if (!c->items[i].device)
+			continue;
+		return c->items[i].to == DEVICE_SERVE ? "served_request" : c->items[i].to == DEVICE_FILL ? "hash_rate" : "watts";
+	}
+	return "";
+}
+
+static int add_phase(struct arena *a, Hcp__SwitchDone *done, const char *name, int64_t ns)
+{
+	Hcp__PhaseTime *p = arena_alloc(a, sizeof(*p));
+	if (!p)
+		return HCP_ENOMEM;
+	hcp__phase_time__init(p);
+	p->phase = name;
+	p->duration_ns = ns > 0 ? ns : 0;
+	return pb_push(a, &done->n_phases, &done->phases, p);
+}
+
+/* Ours around the agent's: validate is decision to order, commit is report to proof. */
+static int fill_phases(struct svc_ctx *ctx, const struct command *c, const Hcp__SwitchReport *rep, Hcp__SwitchDone *done)
+{
+	struct arena *a = svc_arena(ctx);
+	int rc = add_phase(a, done, "validate", c->decided_at_ns ? c->issued_at_ns - c->decided_at_ns : 0);
+	for (size_t i = 0; rep && rc == 0 && i < rep->n_phases; i++)
+		if (strcmp(rep->phases[i]->phase, "validate") && strcmp(rep->phases[i]->phase, "commit"))
+			rc = add_phase(a, done, rep->phases[i]->phase, rep->phases[i]->duration_ns);
+	return rc < 0 ? rc : add_phase(a, done, "commit", c->reported_at_ns ? svc_now_ns(ctx) - c->reported_at_ns : 0);
+}
+
+static int say_done(struct resources *r, struct svc_ctx *ctx, const struct command *c, bool ok, const char *error,
+		    struct err *err)
+{
+	Hcp__SwitchDone done = HCP__SWITCH_DONE__INIT;
+	const Hcp__SwitchReport *rep = c->report.n ? (void *)pb_unpack_arena(&hcp__switch_report__descriptor,
+									     buf_str(&c->report), svc_arena(ctx)) : NULL;
+	done.switch_id = c->id;
+	done.decision_id = c->decision_id;
+	done.node_id = c->node->id;
+	done.ok = ok;
+	done.error = error;
+	done.rolled_back = rep && rep->rolled_back;
+	done.done_at_ns = svc_now_ns(ctx);
+	done.total_ns = done.done_at_ns - c->issued_at_ns;
+	done.signal_at_ns = c->signal_at_ns;
+	done.evidence = ok ? (rep && rep->evidence[0] ? rep->evidence : evidence_of(c)) : "";
+	done.allocation_id = c->alloc ? c->alloc->id : "";
+	for (size_t i = 0; i < c->n; i++) {
+		if (!c->items[i].device)
+			continue;
+		if (done.devices++ == 0)
+			done.to = wire_mode(c->items[i].to);
+	}
+	if (fill_phases(ctx, c, rep, &done) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	size_t size = hcp__switch_done__get_packed_size(&done);
+	uint8_t *p = arena_alloc(svc_arena(ctx), size);
+	if (!p)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	hcp__switch_done__pack(&done, p);
+	r->sql_writes += 2;
+	int rc = db_run(svc_db(ctx), err, "INSERT INTO switch(no,body) VALUES($1,$2)", "ib", r->next_switch_no,
+			(struct str){ (const char *)p, size });
+	if (rc == 0)
+		rc = db_run(svc_db(ctx), err, "DELETE FROM switch WHERE no<=$1", "i", r->next_switch_no - RESOURCES_KEEP_SWITCHES);
+	r->next_switch_no++;
+	return rc < 0 ? rc : svc_publish(ctx, c->id, &done.base);
+}
+
+static void take_out(struct resources *r, struct command *c)
+{
+	(void)map_del(&r->command_by_id, str_of(c->id));
+	list_del(&c->link);
+	list_del(&c->of_node);
+	for (size_t i = 0; i < c->n; i++)
+		if (c->items[i].device)
+			c->items[i].device->command = NULL;
+	if (c->alloc)
+		c->alloc->commands--;
+}
+
+static int64_t backoff_ns(const struct device *d)
+{
+	int64_t ms = 1000;
+	for (int i = 0; i < d->fails && ms < RESOURCES_RETRY_MAX_MS; i++)
+		ms *= 2;
+	return ms * NS_PER_MS;
+}
+
+static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err)
+{
+	d->resync = false;
+	d->fails = 0;
+	d->retry_at_ns = 0;
+	device_mark(r, d);
+	if (d->state != DEVICE_ST_DRAINING)
+		return 0;
+	return device_event(r, d, DEVICE_EV_RELEASE, WHY_NONE, svc_now_ns(ctx), err);
+}
+
+static void item_failed(struct resources *r, struct svc_ctx *ctx, struct item *it, bool rolled_back, enum why why)
+{
+	struct device *d = it->device;
+	if (rolled_back) {
+		int32_t transit_w = d->transit_w;
+		device_command(&d->ctl, it->from, 0, svc_now_ns(ctx));
+		d->transit_w = transit_w;
+	}
+	d->ctl.drifted = true;
+	d->resync = true;
+	if (d->fails < UINT8_MAX)
+		d->fails++;
+	d->retry_at_ns = svc_now_ns(ctx) + backoff_ns(d);
+	d->why = why;
+	d->changed_at_ns = svc_now_ns(ctx);
+	device_reserve(d);
+	device_mark(r, d);
+	node_want_work(r, d->node);
+}
+
+static int finish(struct resources *r, struct svc_ctx *ctx, struct command *c, bool ok, enum why why, const char *error,
+		  struct err *err)
+{
+	struct alloc *a = c->alloc;
+	const Hcp__SwitchReport *rep = c->report.n ? (void *)pb_unpack_arena(&hcp__switch_report__descriptor,
+									     buf_str(&c->report), svc_arena(ctx)) : NULL;
+	const char *reason = arena_strdup(svc_arena(ctx), error);
+	if (!reason)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = say_done(r, ctx, c, ok, reason, err);
+	take_out(r, c);
+	if (ok)
+		breaker_success(&c->node->breaker);
+	else
+		breaker_failure(&c->node->breaker, svc_now_ns(ctx));
+	for (size_t i = 0; i < c->n && rc == 0; i++) {
+		if (!c->items[i].device)
+			continue;
+		if (ok || c->items[i].proved)
+			rc = item_done(r, ctx, c->items[i].device, err);
+		else
+			item_failed(r, ctx, &c->items[i], rep && rep->rolled_back, why);
+	}
+	r->sql_writes++;
+	if (rc == 0)
+		rc = db_run(svc_db(ctx), err, "DELETE FROM command WHERE id=$1", "z", c->id);
+	if (rc == 0 && a && ok)
+		rc = alloc_switched(r, ctx, a, c->id, err);
+	else if (rc == 0 && a)
+		rc = alloc_end(r, ctx, a, ALLOCATION_EV_LOSE, reason, err);
+	command_free(c);
+	return rc;
+}
+
+/* Not a failure of the node: somebody wants something else now. */
+static int cancel(struct resources *r, struct svc_ctx *ctx, struct command *c, const char *why, struct err *err)
+{
+	int rc = say_done(r, ctx, c, false, why, err);
+	take_out(r, c);
+	for (size_t i = 0; i < c->n; i++) {
+		if (!c->items[i].device)
+			continue;
+		c->items[i].device->resync = true;
+		device_mark(r, c->items[i].device);
+		node_want_work(r, c->node);
+	}
+	/* A trial that ends without an answer must not leave the circuit half open for ever. */
+	if (c->node->breaker.state == BREAKER_HALF_OPEN)
+		breaker_failure(&c->node->breaker, svc_now_ns(ctx));
+	r->sql_writes++;
+	if (rc == 0)
+		rc = db_run(svc_db(ctx), err, "DELETE FROM command WHERE id=$1", "z", c->id);
+	command_free(c);
+	return rc;
+}
+
+int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err)
+{
+	struct command *c = d->command;
+	Hcp__SwitchCommand body;
+	size_t left = 0;
+	for (size_t i = 0; i < c->n; i++)
+		left += c->items[i].device != NULL;
+	if (left == 1)
+		return cancel(r, ctx, c, "superseded by a later wish", err);
+	struct item *it = &c->items[d->item];
+	if (!it->proved)
+		c->unproved--;
+	it->device = NULL;
+	d->command = NULL;
+	d->resync = true;
+	return store(r, ctx, c, &body, err);
+}
+
+int command_cancel_all(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct node *n, const char *why,
+		       struct err *err)
+{
+	int rc = 0;
+	list_each_safe(l, tmp, n ? &n->commands : &r->commands) {
+		struct command *c = n ? list_entry(l, struct command, of_node) : list_entry(l, struct command, link);
+		if (rc == 0 && (!a || c->alloc == a))
+			rc = cancel(r, ctx, c, why, err);
+	}
+	return rc;
+}
+
+/* ---- progress ---- */
+
+void command_proved(struct device *d)
+{
+	struct command *c = d->command;
+	if (!c || c->items[d->item].proved)
+		return;
+	c->items[d->item].proved = true;
+	c->unproved--;
+}
+
+static int check(struct resources *r, struct svc_ctx *ctx, struct command *c, bool *ret_ended, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	*ret_ended = true;
+	if (c->unproved == 0 && !c->proved_at_ns)
+		c->proved_at_ns = now;
+	/* A lost report costs its phase times only: the readings have proved the rest. */
+	if (c->unproved == 0 && (c->reported_at_ns || now >= c->proved_at_ns + RESOURCES_GATHER_MS * NS_PER_MS))
+		return finish(r, ctx, c, true, WHY_NONE, "", err);
+	if (c->reported_at_ns && now >= c->reported_at_ns + RESOURCES_VERIFY_MS * NS_PER_MS)
+		return finish(r, ctx, c, false, WHY_DEADLINE, "reported as done, but readings do not prove it", err);
+	if (now >= c->deadline_ns)
+		return finish(r, ctx, c, false, WHY_DEADLINE, "not proved before the deadline", err);
+	*ret_ended = false;
+	return 0;
+}
+
+/* The end of one that an allocation waits for may end others of that allocation: the walk must start again. */
+static int walk(struct resources *r, struct svc_ctx *ctx, struct node *n,
+		int (*fn)(struct resources *, struct svc_ctx *, struct command *, bool *, struct err *), struct err *err)
+{
+	bool again = true;
+	int rc = 0;
+	while (again && rc == 0) {
+		again = false;
+		list_each_safe(l, tmp, n ? &n->commands : &r->commands) {
+			struct command *c = n ? list_entry(l, struct command, of_node) : list_entry(l, struct command, link);
+			bool ended, gang = c->alloc != NULL;
+			rc = fn(r, ctx, c, &ended, err);
+			again = rc == 0 && ended && gang;
+			if (rc < 0 || again)
+				break;
+		}
+	}
+	return rc;
+}
+
+int commands_of_node(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err)
+{
+	return walk(r, ctx, n, check, err);
+}
+
+int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command *c, const Hcp__SwitchReport *rep,
+			struct err *err)
+{
+	Hcp__SwitchReport kept = *rep;
+	Hcp__SwitchCommand body;
+	bool ended;
+	if (c->reported_at_ns)
+		return commands_of_node(r, ctx, c->node, err);
+	kept.n_readings = 0;
+	kept.readings = NULL;
+	if (pb_append(&kept.base, &c->report) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	c->reported_at_ns = svc_now_ns(ctx);
+	for (size_t i = 0; i < c->n; i++)
+		if (c->items[i].device)
+			c->items[i].device->ctl.acked = true;
+	if (!rep->ok)
+		return finish(r, ctx, c, false, WHY_AGENT_REFUSED, rep->error[0] ? rep->error : "the agent could not switch", err);
+	int rc = check(r, ctx, c, &ended, err);
+	if (rc < 0 || ended)
+		return rc;
+	svc_wake_at(ctx, c->reported_at_ns + RESOURCES_VERIFY_MS * NS_PER_MS);
+	return store(r, ctx, c, &body, err);
+}
+
+static int resend(struct svc_ctx *ctx, struct command *c)
+{
+	Hcp__SwitchCommand body;
+	struct str froms;
+	if (build(ctx, c, &body, &froms) < 0)
+		return HCP_ENOMEM;
+	return send_to_agent(ctx, c, &body);
+}
+
+static int tick(struct resources *r, struct svc_ctx *ctx, struct command *c, bool *ret_ended, struct err *err)
+{
+	int rc = check(r, ctx, c, ret_ended, err);
+	if (rc < 0 || *ret_ended)
+		return rc;
+	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + RESOURCES_RESEND_MS * NS_PER_MS)
+		return resend(ctx, c);
+	return 0;
+}
+
+int commands_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
+{
+	return walk(r, ctx, NULL, tick, err);
+}

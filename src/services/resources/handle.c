@@ -1,0 +1,149 @@
+#include "services/resources/resources.h"
+
+#include "services/resources/resources_priv.h"
+
+static const char *const schema[] = {
+	"CREATE TABLE node(number INTEGER PRIMARY KEY, connected INTEGER NOT NULL, hello BLOB NOT NULL,"
+	"  old_boot_id TEXT NOT NULL, state BLOB NOT NULL);"
+	"CREATE TABLE report(number INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen_ns INTEGER NOT NULL,"
+	"  lease_ns INTEGER NOT NULL, lease_number INTEGER NOT NULL, energy_j INTEGER NOT NULL, metered_ns INTEGER NOT NULL,"
+	"  meters BLOB NOT NULL);"
+	"CREATE TABLE command(id TEXT PRIMARY KEY, number INTEGER NOT NULL, allocation_id TEXT NOT NULL,"
+	"  decision_id TEXT NOT NULL, decided_ns INTEGER NOT NULL, issued_ns INTEGER NOT NULL, deadline_ns INTEGER NOT NULL,"
+	"  signal_ns INTEGER NOT NULL, reported_ns INTEGER NOT NULL, items BLOB NOT NULL, froms BLOB NOT NULL,"
+	"  report BLOB NOT NULL);"
+	"CREATE TABLE allocation(id TEXT PRIMARY KEY, state INTEGER NOT NULL, ended_ns INTEGER NOT NULL,"
+	"  expires_ns INTEGER NOT NULL, model TEXT NOT NULL, body BLOB NOT NULL);"
+	"CREATE INDEX allocation_live ON allocation(ended_ns);"
+	"CREATE TABLE switch(no INTEGER PRIMARY KEY, body BLOB NOT NULL);"
+	"CREATE TABLE state(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	NULL,
+};
+
+#define KEEP_ENDED_NS (24 * 3600 * NS_PER_S) /* a repeated Place within it is known as such */
+#define PRUNE_EVERY_NS (60 * NS_PER_S)
+
+static void resources_close(void *state)
+{
+	struct resources *r = state;
+	if (!r)
+		return;
+	list_each_safe(c, tmp_c, &r->commands)
+		command_free(list_entry(c, struct command, link));
+	list_each_safe(a, tmp_a, &r->allocs)
+		alloc_free(list_entry(a, struct alloc, link));
+	for (size_t i = 0; i < r->n_nodes; i++)
+		node_free(r->node[i]);
+	for (size_t i = 0; i < r->n_devices; i++) {
+		mem_free(resources_device_at(r, i)->id);
+		mem_free(resources_device_at(r, i)->name);
+	}
+	for (size_t i = 0; i < (r->n_devices + DEVICE_BLOCK - 1) / DEVICE_BLOCK; i++)
+		mem_free(r->block[i]);
+	for (size_t i = 0; i < r->n_groups; i++) {
+		mem_free(r->group[i]->devices);
+		mem_free(r->group[i]);
+	}
+	for (size_t i = 0; i < r->n_facilities; i++)
+		mem_free(r->facility[i]);
+	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->alloc_by_id, &r->command_by_id };
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		map_release(maps[i]);
+	buf_release(&r->directive);
+	mem_free(r->node);
+	mem_free(r->block);
+	mem_free(r->group);
+	mem_free(r->facility);
+	mem_free(r->changed);
+	mem_free(r);
+}
+
+static int resources_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
+{
+	struct resources *r = mem_calloc(1, sizeof(*r));
+	if (!r)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	r->svc = svc;
+	if (conf)
+		r->conf = *(const struct resources_conf *)conf;
+	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->alloc_by_id, &r->command_by_id };
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
+		map_init(maps[i]);
+	struct list *lists[] = { &r->nodes_seen, &r->nodes_lost, &r->nodes_work, &r->nodes_unsaved, &r->commands, &r->allocs };
+	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
+		list_init(lists[i]);
+	buf_init(&r->directive, 1 << 20);
+	device_tolerance_default(&r->tolerance);
+	int rc = load_all(r, db, err);
+	if (rc < 0) {
+		resources_close(r);
+		return rc;
+	}
+	*ret_state = r;
+	return 0;
+}
+
+static int prune(struct resources *r, struct svc_ctx *ctx, struct err *err)
+{
+	int64_t now = svc_now_ns(ctx);
+	if (now < r->pruned_at_ns + PRUNE_EVERY_NS)
+		return 0;
+	r->pruned_at_ns = now;
+	return db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i", now - KEEP_ENDED_NS);
+}
+
+static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	struct resources *r = state;
+	int rc = agents_timer(r, ctx, err);
+	if (rc == 0)
+		rc = commands_timer(r, ctx, err);
+	if (rc == 0)
+		rc = plan_dirty(r, ctx, err);
+	if (rc == 0)
+		rc = allocs_timer(r, ctx, err);
+	if (rc == 0)
+		rc = plan_dirty(r, ctx, err);
+	if (rc == 0)
+		rc = reconcile(r, ctx, err);
+	if (rc == 0)
+		rc = prune(r, ctx, err);
+	if (rc == 0)
+		rc = inventory_flush(r, ctx, "reconcile", err);
+	return rc < 0 ? rc : capacity_publish(r, ctx, err);
+}
+
+int64_t resources_reserved_w(const void *state, const char *facility)
+{
+	const struct resources *r = state;
+	const struct facility *f = map_get(&r->facilities, str_of(facility));
+	return f ? f->reserved_w : -1;
+}
+
+static const struct svc_handler handlers[] = {
+	{ MSG_NODE_HELLO, on_hello, false },
+	{ MSG_NODE_REPORT, on_report, false },
+	{ MSG_SWITCH_REPORT, on_switch_report, false },
+	{ MSG_LOCAL_SWITCH, on_local_switch, false },
+	{ MSG_NODE_GONE, on_gone, false },
+	{ MSG_DIRECTIVE, on_directive, false },
+	{ MSG_PLACE, on_place, false },
+	{ MSG_RELEASE, on_release, false },
+	{ MSG_RESOURCES_LIST, on_resources_list, true },
+	{ MSG_RESOURCE_GET, on_resource_get, true },
+	{ MSG_AVAILABILITY_GET, on_availability, true },
+	{ MSG_FLEET_GET, on_fleet, true },
+	{ MSG_NODES_LIST, on_nodes, true },
+	{ MSG_SWITCHES_LIST, on_switches, true },
+	{ 0 },
+};
+
+const struct svc_def resources_def = {
+	.id = SVC_RESOURCES,
+	.schema = schema,
+	.handlers = handlers,
+	.open = resources_open,
+	.close = resources_close,
+	.timer = resources_timer,
+	.timer_ms = 1000,
+};

@@ -1,0 +1,420 @@
+/* Nodes, devices, groups and facilities; what may change in a device, and how that is told and stored. */
+#include <stdio.h>
+
+#include "services/resources/resources_priv.h"
+
+int vec_room(void **items, size_t n, size_t *cap, size_t size)
+{
+	if (n < *cap)
+		return 0;
+	size_t more = *cap ? *cap * 2 : 16;
+	void *p = mem_realloc(*items, more * size);
+	if (!p)
+		return HCP_ENOMEM;
+	*items = p;
+	*cap = more;
+	return 0;
+}
+
+/* The wire has one word, OFF, for a device that does nothing; the catalogue's IDLE is that. */
+Hcp__Mode wire_mode(enum device_mode m)
+{
+	switch (m) {
+	case DEVICE_SERVE:
+		return HCP__MODE__SERVE;
+	case DEVICE_FILL:
+		return HCP__MODE__FILL;
+	case DEVICE_SAFE:
+		return HCP__MODE__SAFE;
+	default:
+		return HCP__MODE__OFF;
+	}
+}
+
+int mode_of_wire(Hcp__Mode m, enum device_mode *ret)
+{
+	switch (m) {
+	case HCP__MODE__SERVE:
+		*ret = DEVICE_SERVE;
+		return 0;
+	case HCP__MODE__FILL:
+		*ret = DEVICE_FILL;
+		return 0;
+	case HCP__MODE__OFF:
+		*ret = DEVICE_IDLE;
+		return 0;
+	case HCP__MODE__SAFE:
+		*ret = DEVICE_SAFE;
+		return 0;
+	default:
+		return HCP_EINVAL;
+	}
+}
+
+const char *why_text(enum why w)
+{
+	static const char *const text[] = {
+		"", "node lost", "no longer announced by its node", "the device reports an error", "emergency stop",
+		"waits for power", "its gate is in another mode", "not proved before the deadline", "the agent could not switch",
+		"no reading for too long",
+	};
+	if (w >= WHY_DRIFT && w < WHY_END)
+		return device_drift_name((enum device_drift)(w - WHY_DRIFT));
+	return (size_t)w < sizeof(text) / sizeof(text[0]) ? text[w] : "";
+}
+
+struct device *resources_device_at(const struct resources *r, size_t i)
+{
+	return &r->block[i / DEVICE_BLOCK][i % DEVICE_BLOCK];
+}
+
+struct node *node_find(const struct resources *r, const char *id)
+{
+	return map_get(&r->nodes, str_of(id));
+}
+
+struct device *device_find(const struct resources *r, const char *node_id, const char *agent_id)
+{
+	char key[2 * RESOURCES_ID_MAX];
+	int n = snprintf(key, sizeof(key), "%s/%s", node_id, agent_id);
+	if (n < 0 || (size_t)n >= sizeof(key))
+		return NULL;
+	return map_get(&r->devices, (struct str){ key, (size_t)n });
+}
+
+static int64_t budget_of(const struct resources *r, const char *facility)
+{
+	for (size_t i = 0; i < r->conf.n_budgets; i++)
+		if (strcmp(r->conf.budgets[i].facility, facility) == 0)
+			return r->conf.budgets[i].budget_w;
+	return 0;
+}
+
+int facility_get(struct resources *r, const char *name, const char *region, struct facility **ret)
+{
+	struct facility *f = map_get(&r->facilities, str_of(name));
+	if (!f) {
+		f = mem_calloc(1, sizeof(*f));
+		if (!f || vec_room((void **)&r->facility, r->n_facilities, &r->cap_facilities, sizeof(f)) < 0 ||
+		    map_put(&r->facilities, str_of(name), f, NULL) < 0) {
+			mem_free(f);
+			return HCP_ENOMEM;
+		}
+		r->facility[r->n_facilities++] = f;
+		snprintf(f->name, sizeof(f->name), "%s", name);
+		f->budget_w = budget_of(r, name);
+	}
+	if (region[0])
+		snprintf(f->region, sizeof(f->region), "%s", region);
+	*ret = f;
+	return 0;
+}
+
+int group_get(struct resources *r, struct facility *f, const struct device_class *cls, struct group **ret)
+{
+	char key[NAME_MAX_LEN + DEVICE_CLASS_NAME_MAX + 2];
+	snprintf(key, sizeof(key), "%s/%s", cls->name, f->name);
+	struct group *g = map_get(&r->groups, str_of(key));
+	if (!g) {
+		g = mem_calloc(1, sizeof(*g));
+		if (!g || vec_room((void **)&r->group, r->n_groups, &r->cap_groups, sizeof(g)) < 0 ||
+		    map_put(&r->groups, str_of(key), g, NULL) < 0) {
+			mem_free(g);
+			return HCP_ENOMEM;
+		}
+		r->group[r->n_groups++] = g;
+		g->facility = f;
+		g->cls = cls;
+		plan_find_target(r, g);
+	}
+	*ret = g;
+	return 0;
+}
+
+struct node *node_new(const char *id)
+{
+	struct node *n = mem_calloc(1, sizeof(*n));
+	if (!n)
+		return NULL;
+	snprintf(n->id, sizeof(n->id), "%s", id);
+	list_init(&n->silent);
+	list_init(&n->work);
+	list_init(&n->unsaved);
+	list_init(&n->commands);
+	breaker_init(&n->breaker, BREAKER_DEFAULT);
+	return n;
+}
+
+void node_free(struct node *n)
+{
+	if (!n)
+		return;
+	mem_free(n->models);
+	mem_free(n->devices);
+	mem_free(n->meters);
+	mem_free(n);
+}
+
+int node_add(struct resources *r, struct node *n)
+{
+	if (vec_room((void **)&r->node, r->n_nodes, &r->cap_nodes, sizeof(n)) < 0 ||
+	    map_put(&r->nodes, str_of(n->id), n, NULL) < 0)
+		return HCP_ENOMEM;
+	n->number = (uint32_t)r->n_nodes;
+	r->node[r->n_nodes++] = n;
+	return 0;
+}
+
+static struct device *take_slot(struct resources *r)
+{
+	size_t b = r->n_devices / DEVICE_BLOCK;
+	if (r->n_devices % DEVICE_BLOCK == 0) {
+		if (vec_room((void **)&r->block, b, &r->cap_blocks, sizeof(*r->block)) < 0)
+			return NULL;
+		r->block[b] = mem_calloc(DEVICE_BLOCK, sizeof(struct device));
+		struct device **more = mem_realloc(r->changed, (b + 1) * DEVICE_BLOCK * sizeof(*more));
+		if (more)
+			r->changed = more;
+		if (!r->block[b] || !more) {
+			mem_free(r->block[b]);
+			return NULL;
+		}
+	}
+	return &r->block[b][r->n_devices % DEVICE_BLOCK];
+}
+
+/* Out of memory leaves the slot half made; the caller's batch aborts and the state is loaded anew. */
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret)
+{
+	struct facility *f;
+	struct group *g;
+	char id[2 * RESOURCES_ID_MAX];
+	size_t cap = n->n_devices;
+	if (facility_get(r, n->facility, n->region, &f) < 0 ||
+	    group_get(r, f, device_class_find(str_of(a->device_class)), &g) < 0)
+		return HCP_ENOMEM;
+	struct device *d = take_slot(r);
+	if (!d || (n->n_devices % 64 == 0 && !(n->devices = mem_realloc(n->devices, (cap + 64) * sizeof(d)))))
+		return HCP_ENOMEM;
+	if (vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
+		return HCP_ENOMEM;
+	snprintf(id, sizeof(id), "%s/%s", n->id, a->id);
+	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib };
+	r->n_devices++; /* from here on closing frees its texts */
+	d->id = mem_strdup(id);
+	d->name = mem_strdup(a->name);
+	if (!d->id || !d->name || map_put(&r->devices, str_of(d->id), d, NULL) < 0)
+		return HCP_ENOMEM;
+	d->agent_id = d->id + strlen(n->id) + 1;
+	n->devices[n->n_devices++] = d;
+	g->devices[g->n++] = d;
+	*ret = d;
+	return 0;
+}
+
+void device_mark(struct resources *r, struct device *d)
+{
+	if (list_empty(&d->node->unsaved))
+		list_add_tail(&r->nodes_unsaved, &d->node->unsaved);
+	if (d->marked)
+		return;
+	d->marked = true;
+	r->changed[r->n_changed++] = d;
+}
+
+int32_t device_mode_w(const struct device *d, enum device_mode m)
+{
+	const double *w = d->group->cls->power_w;
+	/* A node may leave FILL for SERVE by itself under its lease; the budget must have room for that. */
+	double most = m == DEVICE_FILL && w[DEVICE_SERVE] > w[DEVICE_FILL] ? w[DEVICE_SERVE] : w[m];
+	return (int32_t)most;
+}
+
+void device_reserve(struct device *d)
+{
+	int32_t w = d->transit_w;
+	if (d->ctl.drifted && d->power_w > w)
+		w = d->power_w;
+	d->group->facility->reserved_w += w - d->reserve_w;
+	d->reserve_w = w;
+}
+
+bool device_free(const struct device *d)
+{
+	return d->state == DEVICE_ST_IDLE && !d->alloc && d->node->connected;
+}
+
+int device_event(struct resources *r, struct device *d, enum device_event e, enum why why, int64_t now_ns,
+		 struct err *err)
+{
+	enum device_state next;
+	int rc = device_next(d->state, e, &next, err);
+	if (rc < 0)
+		return err_set(err, HCP_EINTERNAL, d->id, "event %s in state %s", device_event_name(e),
+			       device_state_name(d->state));
+	d->state = next;
+	d->why = why;
+	d->changed_at_ns = now_ns;
+	device_mark(r, d);
+	return 0;
+}
+
+void device_set_desired(struct resources *r, struct device *d, enum device_mode m)
+{
+	if (d->ctl.desired == m)
+		return;
+	d->ctl.desired = m;
+	if (m != DEVICE_FILL)
+		d->local = false;
+	d->retry_at_ns = 0;
+	d->fails = 0;
+	device_mark(r, d);
+	node_want_work(r, d->node);
+}
+
+void node_want_work(struct resources *r, struct node *n)
+{
+	r->poke = true;
+	if (list_empty(&n->work))
+		list_add_tail(&r->nodes_work, &n->work);
+}
+
+void device_fill(const struct device *d, Hcp__Device *out)
+{
+	const struct device_class *c = d->group->cls;
+	hcp__device__init(out);
+	out->id = d->id;
+	out->node_id = d->node->id;
+	out->facility = d->group->facility->name;
+	out->region = d->group->facility->region;
+	out->kind = (Hcp__DeviceKind)c->kind;
+	out->device_class = c->name;
+	out->state = (Hcp__DeviceState)(d->state + 1);
+	out->desired = wire_mode(d->ctl.desired);
+	out->commanded = wire_mode(d->ctl.commanded);
+	out->confirmed = d->ctl.confirmed_at_ns ? wire_mode(d->ctl.confirmed) : HCP__MODE__MODE_UNSPECIFIED;
+	out->drifted = d->ctl.drifted;
+	out->allocation_id = d->alloc ? d->alloc->id : "";
+	out->workload_id = d->alloc ? d->alloc->workload_id : "";
+	out->customer_id = d->alloc ? d->alloc->customer_id : "";
+	out->power_w = d->power_w;
+	out->hash_ths = d->hash_ths;
+	out->temperature_c = d->temperature_c;
+	out->utilisation = d->utilisation;
+	out->changed_at_ns = d->changed_at_ns;
+	out->reason = why_text(d->why);
+	out->memory_gib = d->memory_gib;
+	out->health = d->state == DEVICE_ST_FAILED ? 0 : d->ctl.drifted ? 1.0 / (1 + d->fails) : 1;
+	out->name = d->name;
+}
+
+/* ---- the end of a handler ---- */
+
+static uint32_t summary(const struct device *d)
+{
+	return 1U << 31 | (uint32_t)d->state | (uint32_t)d->ctl.desired << 4 | (uint32_t)d->ctl.commanded << 8 |
+	       (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 | (uint32_t)!!d->ctl.confirmed_at_ns << 17;
+}
+
+static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n, const char *action)
+{
+	struct arena *a = svc_arena(ctx);
+	Hcp__DevicesChanged ev = HCP__DEVICES_CHANGED__INIT;
+	Hcp__Device *rows = arena_alloc(a, n * sizeof(*rows));
+	ev.devices = arena_alloc(a, n * sizeof(*ev.devices));
+	if (!rows || !ev.devices)
+		return HCP_ENOMEM;
+	ev.n_devices = n;
+	ev.action = action;
+	ev.node_id = d[0]->node->id;
+	for (size_t i = 0; i < n; i++) {
+		device_fill(d[i], &rows[i]);
+		ev.devices[i] = &rows[i];
+		if (d[i]->node != d[0]->node)
+			ev.node_id = "";
+	}
+	return svc_publish(ctx, ev.node_id, &ev.base);
+}
+
+static int publish_changed(struct resources *r, struct svc_ctx *ctx, const char *action)
+{
+	struct device **told = r->changed;
+	size_t n = 0;
+	int rc = 0;
+	for (size_t i = 0; i < r->n_changed; i++) {
+		struct device *d = r->changed[i];
+		uint32_t now = summary(d);
+		d->marked = false;
+		if (now == d->said && d->alloc == d->said_alloc)
+			continue;
+		d->said = now;
+		d->said_alloc = d->alloc;
+		told[n++] = d;
+	}
+	r->n_changed = 0;
+	r->capacity_dirty |= n > 0;
+	for (size_t at = 0; at < n && rc == 0; at += RESOURCES_EVENT_DEVICES)
+		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES, action);
+	return rc;
+}
+
+static int endpoint_mode(const struct node *n)
+{
+	bool fill = false;
+	for (size_t i = 0; i < n->n_devices; i++) {
+		if (n->devices[i]->ctl.confirmed_at_ns && n->devices[i]->ctl.confirmed == DEVICE_SERVE)
+			return HCP__MODE__SERVE;
+		fill |= n->devices[i]->ctl.confirmed_at_ns && n->devices[i]->ctl.confirmed == DEVICE_FILL;
+	}
+	return fill ? HCP__MODE__FILL : HCP__MODE__OFF;
+}
+
+int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err)
+{
+	bool up = n->connected && !r->emergency;
+	int mode = up ? endpoint_mode(n) : HCP__MODE__OFF;
+	if (!n->endpoint[0] || (up == n->said_up && mode == n->said_mode))
+		return 0;
+	Hcp__EndpointChanged ev = HCP__ENDPOINT_CHANGED__INIT;
+	ev.node_id = n->id;
+	ev.endpoint = n->endpoint;
+	ev.models = n->models;
+	ev.n_models = n->n_models;
+	ev.up = up;
+	ev.device_id = n->n_devices ? n->devices[0]->id : "";
+	ev.mode = (Hcp__Mode)mode;
+	ev.region = n->region;
+	n->said_up = up;
+	n->said_mode = mode;
+	return svc_publish(ctx, n->id, &ev.base);
+}
+
+void inventory_all_said(struct resources *r)
+{
+	for (size_t i = 0; i < r->n_devices; i++) {
+		struct device *d = resources_device_at(r, i);
+		d->said = summary(d);
+		d->said_alloc = d->alloc;
+	}
+	for (size_t i = 0; i < r->n_nodes; i++) {
+		r->node[i]->said_up = r->node[i]->connected && !r->emergency;
+		r->node[i]->said_mode = r->node[i]->said_up ? endpoint_mode(r->node[i]) : HCP__MODE__OFF;
+	}
+}
+
+int inventory_flush(struct resources *r, struct svc_ctx *ctx, const char *action, struct err *err)
+{
+	int rc = r->n_changed ? publish_changed(r, ctx, action) : 0;
+	struct list *l;
+	while (rc == 0 && (l = list_pop(&r->nodes_unsaved))) {
+		struct node *n = list_entry(l, struct node, unsaved);
+		rc = node_save(r, ctx, n, err);
+		if (rc == 0)
+			rc = node_say_endpoint(r, ctx, n, err);
+	}
+	if (r->poke)
+		svc_wake_at(ctx, svc_now_ns(ctx));
+	else if (r->capacity_dirty)
+		svc_wake_at(ctx, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS);
+	return rc;
+}

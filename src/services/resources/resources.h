@@ -1,0 +1,42 @@
+#ifndef HCP_SERVICES_RESOURCES_H
+#define HCP_SERVICES_RESOURCES_H
+
+#include "svc/svc.h"
+
+/* Most watts that the devices of a facility may draw together, at the plug. */
+struct resources_budget {
+	const char *facility;
+	int64_t budget_w;
+};
+
+/* Settings; all zero: no budgets. Borrowed by the service. */
+struct resources_conf {
+	const struct resources_budget *budgets;
+	size_t n_budgets;
+};
+
+enum {
+	RESOURCES_REPORT_MS = 2000,      /* how often an agent reports */
+	RESOURCES_LEASE_MS = 15000,      /* life of a lease; also the silence after which a node is lost */
+	RESOURCES_RESEND_MS = 2000,      /* an unanswered command goes out again */
+	RESOURCES_SLACK_MS = 5000,       /* on top of the phases' deadlines: transport and scheduling */
+	RESOURCES_VERIFY_MS = 10000,     /* after an agent's "done": readings must prove it within this time */
+	RESOURCES_GATHER_MS = 3000,      /* proved by readings: how long to wait for the agent's phase times */
+	RESOURCES_CAPACITY_MS = 500,     /* least time between two CapacityChanged */
+	RESOURCES_RETRY_MAX_MS = 64000,  /* most time between two tries to bring a drifted device back */
+	RESOURCES_NODE_DEVICES = 4096,   /* devices of one node */
+	RESOURCES_NODE_METERS = 4096,    /* counters of one node since its agent started */
+	RESOURCES_MAX_NODES = 100000,
+	RESOURCES_MAX_DEVICES = 1 << 20,
+	RESOURCES_EVENT_DEVICES = 500,   /* devices in one DevicesChanged */
+	RESOURCES_KEEP_SWITCHES = 1000,
+	RESOURCES_ID_MAX = 96,           /* node ids and agents' device ids, with the NUL */
+};
+
+extern const struct svc_def resources_def;
+
+/* For simulators and tests, in the service's thread: watts that the facility may draw at this moment by what was
+ * commanded and proved; -1 if there is no such facility. */
+int64_t resources_reserved_w(const void *state, const char *facility);
+
+#endif

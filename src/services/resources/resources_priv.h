@@ -1,0 +1,295 @@
+#ifndef HCP_SERVICES_RESOURCES_PRIV_H
+#define HCP_SERVICES_RESOURCES_PRIV_H
+
+#include "base/breaker.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "base/mem.h"
+#include "base/money.h"
+#include "base/panic.h"
+#include "model/allocation.h"
+#include "model/device.h"
+#include "model/switch.h"
+#include "services/resources/resources.h"
+
+/*
+ *   facility ─▶ group (facility, class) ─▶ devices      what plans and capacity are made over
+ *                                            ▲
+ *   node ─────────────────────────▶ devices ─┘          what agents report and take commands for
+ *   command ─▶ node, items ─▶ devices                   one SwitchCommand under way; a device is in at most one
+ *   alloc ──▶ devices                                   a workload's hold; a device has at most one
+ *
+ * Devices lie in blocks that never move, so pointers to them stay good.
+ */
+enum { DEVICE_BLOCK = 4096, REASON_MAX = 160, NAME_MAX_LEN = 64 };
+
+/* Why a device is as it is; its text is what people read. Stored: append only. */
+enum why {
+	WHY_NONE = 0,
+	WHY_NODE_LOST = 1,
+	WHY_NOT_ANNOUNCED = 2,
+	WHY_DEVICE_ERROR = 3,
+	WHY_EMERGENCY = 4,
+	WHY_POWER = 5,
+	WHY_MODE_DIFFERS = 6,
+	WHY_DEADLINE = 7,
+	WHY_AGENT_REFUSED = 8,
+	WHY_STALE = 9,
+	WHY_DRIFT = 16, /* + enum device_drift */
+	WHY_END = WHY_DRIFT + DEVICE_DRIFT_END,
+};
+
+struct device {
+	struct node *node;       /* borrowed, all of these */
+	struct group *group;
+	struct alloc *alloc;
+	struct command *command; /* under way, or NULL */
+	size_t item;             /* its place in the command */
+	char *id;                /* owned, "<node>/<agent's id>"; agent_id points into it */
+	const char *agent_id;
+	char *name;              /* owned */
+	uint32_t index;          /* in order of arrival */
+	int32_t memory_gib;
+	/* kept in the node's row */
+	struct device_control ctl;
+	enum device_state state;
+	enum why why;
+	bool resync;             /* must be commanded even if it seems right: the agent may run what we do not know */
+	bool local;              /* switched FILL to SERVE by its node under lease */
+	uint8_t fails;           /* failed switches in a row */
+	int64_t changed_at_ns;
+	int64_t retry_at_ns;     /* not commanded before */
+	int64_t requests_base;   /* served since boot when the command went out */
+	int32_t transit_w;       /* most watts of all modes since the last proof */
+	/* readings, in memory only */
+	enum device_mode gate;   /* what the agent's gate says */
+	int32_t power_w, temperature_c, reserve_w;
+	double hash_ths, utilisation;
+	int64_t requests, read_at_ns;
+	/* what the last event said */
+	bool marked;
+	uint32_t said;
+	const struct alloc *said_alloc;
+};
+
+struct meter {
+	const struct device_class *cls;
+	char activity[8];
+	char allocation_id[ID_TEXT_MAX];
+	int64_t v[6]; /* energy_j device_ns requests tokens shares_accepted shares_rejected */
+	double hashes;
+};
+
+struct node {
+	char id[RESOURCES_ID_MAX];
+	char name[RESOURCES_ID_MAX], facility[NAME_MAX_LEN], region[NAME_MAX_LEN], version[NAME_MAX_LEN], endpoint[256];
+	char boot_id[NAME_MAX_LEN], old_boot_id[NAME_MAX_LEN];
+	const char **models; /* owned, one allocation with its texts */
+	size_t n_models;
+	struct device **devices; /* owned array */
+	size_t n_devices;
+	uint32_t number;
+	bool connected;
+	uint64_t seq, lease_number;
+	int64_t seen_at_ns, lease_until_ns, metered_at_ns, energy_j;
+	struct meter *meters; /* owned, n_meters of them */
+	size_t n_meters;
+	struct breaker breaker;
+	struct list silent;   /* r->nodes_seen, least recently heard first, or r->nodes_lost */
+	struct list work;     /* r->nodes_work: may need commands */
+	struct list unsaved;  /* r->nodes_unsaved */
+	struct list commands; /* under way */
+	bool said_up;
+	int said_mode;
+};
+
+struct group {
+	struct facility *facility;
+	const struct device_class *cls;
+	struct device **devices; /* owned array of borrowed devices */
+	size_t n, cap;
+	bool has_target;
+	int32_t serve, mine, idle; /* of the directive */
+	int32_t plan_serve, plan_mine; /* of free devices, after the budget had its say */
+};
+
+struct facility {
+	char name[NAME_MAX_LEN], region[NAME_MAX_LEN];
+	int64_t budget_w; /* 0: none */
+	int64_t reserved_w;
+	int64_t promised_w; /* scratch of one decision */
+	bool dirty; /* plan again */
+};
+
+struct item {
+	struct device *device; /* NULL: taken over by a later command */
+	enum device_mode to, from;
+	bool proved;
+};
+
+struct command {
+	struct list link;    /* r->commands, oldest first */
+	struct list of_node; /* node->commands */
+	char id[ID_TEXT_MAX], decision_id[ID_TEXT_MAX];
+	struct node *node;
+	struct alloc *alloc; /* the allocation that waits for it, or NULL */
+	int64_t decided_at_ns, issued_at_ns, sent_at_ns, deadline_ns, signal_at_ns, reported_at_ns, proved_at_ns;
+	struct buf report;   /* packed SwitchReport without readings; empty before it */
+	struct item *items;  /* owned */
+	size_t n, unproved;
+};
+
+struct alloc {
+	struct list link; /* r->allocs */
+	char id[ID_TEXT_MAX], workload_id[ID_TEXT_MAX], customer_id[NAME_MAX_LEN], model[NAME_MAX_LEN];
+	enum allocation_state state;
+	Hcp__WorkloadType type;
+	struct device **devices; /* owned array */
+	size_t n;
+	int64_t price_micros_h, at_ns, expires_ns;
+	size_t commands; /* not finished */
+	char switch_id[ID_TEXT_MAX];
+};
+
+struct resources {
+	struct svc *svc;
+	struct resources_conf conf;
+	struct map nodes, devices, groups, facilities, alloc_by_id, command_by_id;
+	struct node **node; /* owned, in order of arrival; grown by doubling */
+	size_t n_nodes, cap_nodes, nodes_connected;
+	struct device **block; /* owned blocks of DEVICE_BLOCK */
+	size_t n_devices, cap_blocks;
+	struct group **group;
+	size_t n_groups, cap_groups;
+	struct facility **facility;
+	size_t n_facilities, cap_facilities;
+	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs;
+	struct device **changed; /* marked since the last flush */
+	size_t n_changed, cap_changed;
+	/* directive */
+	struct buf directive; /* packed, in force */
+	char decision_id[ID_TEXT_MAX];
+	int64_t decided_at_ns, signal_at_ns;
+	bool emergency;
+	bool capacity_dirty;
+	bool poke;            /* something may be commanded now: wake the timer */
+	int64_t started_at_ns; /* first timer since the state was loaded: silence counts from there */
+	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;
+	struct device_tolerance tolerance;
+	uint64_t sql_writes; /* statements that changed rows, for tests of cost */
+};
+
+/* ---- inventory.c: structures, what may change in a device, and how that is told and stored ---- */
+int vec_room(void **items, size_t n, size_t *cap, size_t size) MUST_CHECK;
+Hcp__Mode wire_mode(enum device_mode m);
+/* HCP_EINVAL for a number that is no mode. */
+int mode_of_wire(Hcp__Mode m, enum device_mode *ret) MUST_CHECK;
+const char *why_text(enum why w);
+struct device *resources_device_at(const struct resources *r, size_t i);
+struct node *node_find(const struct resources *r, const char *id);
+struct device *device_find(const struct resources *r, const char *node_id, const char *agent_id);
+int facility_get(struct resources *r, const char *name, const char *region, struct facility **ret) MUST_CHECK;
+int group_get(struct resources *r, struct facility *f, const struct device_class *cls, struct group **ret) MUST_CHECK;
+struct node *node_new(const char *id);
+void node_free(struct node *n);
+int node_add(struct resources *r, struct node *n) MUST_CHECK;
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret) MUST_CHECK;
+/* Has changed: tell and store it at the next flush. Never fails (the array has room for every device). */
+void device_mark(struct resources *r, struct device *d);
+/* Recomputes what the facility must keep free for it. */
+void device_reserve(struct device *d);
+int32_t device_mode_w(const struct device *d, enum device_mode m);
+bool device_free(const struct device *d);
+int device_event(struct resources *r, struct device *d, enum device_event e, enum why why, int64_t now_ns,
+		 struct err *err) MUST_CHECK;
+void device_set_desired(struct resources *r, struct device *d, enum device_mode m);
+void node_want_work(struct resources *r, struct node *n);
+void device_fill(const struct device *d, Hcp__Device *out);
+/* Ends a handler: rows of changed nodes, DevicesChanged, EndpointChanged, and a wake-up for what remains. */
+int inventory_flush(struct resources *r, struct svc_ctx *ctx, const char *action, struct err *err) MUST_CHECK;
+int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
+
+/* What was said before a restart is known to the world: nothing is said again. */
+void inventory_all_said(struct resources *r);
+
+/* ---- load.c ---- */
+int load_all(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
+int node_set_info(struct node *n, const Hcp__NodeHello *h) MUST_CHECK;
+int node_save_hello(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
+int node_save(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
+
+/* ---- agent.c ---- */
+int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+/* ---- meter.c ---- */
+int meters_check(struct node *n, const Hcp__NodeReport *rep, struct err *err) MUST_CHECK;
+/* Publishes the differences and keeps the new counters (memory; report_save stores them). */
+int meters_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeReport *rep, struct err *err)
+	MUST_CHECK;
+/* One row a node: sequence, lease and counters. */
+int report_save(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
+int meters_load(struct node *n, struct str packed) MUST_CHECK;
+
+/* ---- plan.c ---- */
+int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int plan_load_directive(struct resources *r) MUST_CHECK;
+void plan_find_target(struct resources *r, struct group *g);
+void plan_want(struct resources *r, struct facility *f);
+int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Commands for every node that may need some, as far as breakers and budgets allow. */
+int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+/* ---- command.c ---- */
+/* items are copied. from is filled in. */
+int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, struct alloc *a, const struct item *items,
+		  size_t n_items, struct err *err) MUST_CHECK;
+int command_load(struct resources *r, struct db_row *row) MUST_CHECK;
+void command_free(struct command *c);
+/* A later wish takes the device out of the command under way. */
+int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err) MUST_CHECK;
+int command_cancel_all(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct node *n, const char *why,
+		       struct err *err) MUST_CHECK;
+int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command *c, const Hcp__SwitchReport *rep,
+			struct err *err) MUST_CHECK;
+/* The device was proved to be in its commanded mode. */
+void command_proved(struct device *d);
+/* Ends those commands of a node that were proved. */
+int commands_of_node(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
+int commands_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+/* ---- allocation.c ---- */
+int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
+	       enum allocation_state state) MUST_CHECK;
+void alloc_free(struct alloc *a);
+enum device_mode alloc_mode(const struct alloc *a);
+/* One of its commands ended well; HELD after the last. */
+int alloc_switched(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *switch_id, struct err *err)
+	MUST_CHECK;
+/* Ends it: REFUSED if it never was held, else RELEASED. Frees it. */
+int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum allocation_event e, const char *reason,
+	      struct err *err) MUST_CHECK;
+int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *reason, struct err *err)
+	MUST_CHECK;
+int allocs_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Customer of an allocation that has a device on this node; "" if there is none such. */
+int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *n, const char *allocation_id,
+		   const char **ret, struct err *err) MUST_CHECK;
+
+/* ---- query.c ---- */
+int on_resources_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_resource_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_availability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_fleet(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_nodes(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_switches(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int capacity_of(const struct resources *r, const struct group *g, struct arena *a, Hcp__ClassCapacity **ret) MUST_CHECK;
+int capacity_publish(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+#endif

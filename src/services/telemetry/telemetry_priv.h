@@ -1,0 +1,92 @@
+#ifndef HCP_SERVICES_TELEMETRY_PRIV_H
+#define HCP_SERVICES_TELEMETRY_PRIV_H
+
+#include "base/map.h"
+#include "model/device_class.h"
+#include "services/telemetry/telemetry.h"
+
+enum metric {
+	METRIC_POWER_W,
+	METRIC_HASH_THS,
+	METRIC_TEMPERATURE_C,
+	METRIC_UTILISATION,
+};
+
+enum scope {
+	SCOPE_SITE = 0,
+	SCOPE_CLASS = 1,
+	SCOPE_NODE = 2,
+	SCOPE_DEVICE = 3,
+};
+
+/*
+ * An hour of 5 s points. Slot of a point: (seconds / 5) mod 720; NaN: no point. Sums (power, hash rate) or means
+ * (temperature, utilisation) over the devices with a fresh reading.
+ *
+ *   bucket:   … newest-719 … newest
+ */
+struct series {
+	float v[TELEMETRY_POINTS][TELEMETRY_METRICS];
+	int64_t newest;                 /* bucket; 0: none yet */
+	double sum[TELEMETRY_METRICS];  /* of the bucket being made */
+	uint32_t n[TELEMETRY_METRICS];
+};
+
+struct node {
+	char id[TELEMETRY_NAME_MAX];
+	struct series *series; /* owned; NULL: more nodes than TELEMETRY_NODES_MAX */
+	int64_t seen_ns;
+};
+
+struct device_ring {
+	float v[TELEMETRY_MINUTES][TELEMETRY_METRICS];
+};
+
+struct device {
+	struct node *node;        /* borrowed; NULL before its first sample */
+	struct device_ring *ring; /* owned; minutes before `minute`; NULL: none yet, silent for an hour, or no room */
+	int64_t minute;           /* the one being summed */
+	int64_t seen_ns;
+	float last[TELEMETRY_METRICS];
+	float sum[TELEMETRY_METRICS];
+	uint16_t n[TELEMETRY_METRICS];
+	int16_t cls;              /* of the catalogue; -1: unknown */
+};
+
+struct telemetry {
+	struct series site;
+	struct series *cls[DEVICE_CLASS_MAX]; /* owned, made when first needed */
+	struct map nodes;    /* id → struct node, owned */
+	struct map devices;  /* "<node>/<device>" → struct device, owned */
+	struct device **dev; /* the same, to walk quickly; owned array */
+	size_t n_dev, cap_dev, n_rings, n_node_series;
+	int64_t bucket;      /* the last one made */
+};
+
+/* rings.c: pure */
+void series_init(struct series *s);
+/* Values of a bucket; buckets between the newest and this one become gaps. Older than the newest: ignored. */
+void series_put(struct series *s, int64_t bucket, const float v[TELEMETRY_METRICS]);
+/* NaN if there is none. */
+float series_at(const struct series *s, int64_t bucket, enum metric metric);
+/* Mean of a minute's points, NaN where there is none. False: none at all. */
+bool series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS]);
+/* Closes the minutes before `minute`. */
+void device_roll(struct device *d, int64_t minute);
+void telemetry_device_add(struct device *d, const float v[TELEMETRY_METRICS]);
+/* NaN if there is none; the minute being summed counts as far as it goes. */
+float telemetry_device_at(const struct device *d, int64_t minute, enum metric metric);
+
+/* samples.c */
+int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int device_get(struct telemetry *t, struct str id, struct device **ret, struct err *err) MUST_CHECK;
+int node_get(struct telemetry *t, const char *id, struct node **ret, struct err *err) MUST_CHECK;
+/* The series of a class; NULL when out of memory. */
+struct series *class_series(struct telemetry *t, size_t cls);
+int telemetry_timer(void *state, struct svc_ctx *ctx, struct err *err);
+
+/* query.c */
+int on_series(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+#endif

@@ -1,0 +1,323 @@
+/* Reads every event as it reaches the bus: the digest of the run, and the promises that events alone can break. */
+#include "watch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/panic.h"
+#include "wire/pb.h"
+
+struct watch *watch_new(struct sim *s)
+{
+	struct watch *w = mem_calloc(1, sizeof(*w));
+	must(w);
+	w->sim = s;
+	w->next = 1;
+	map_init(&w->workloads);
+	map_init(&w->allocations);
+	map_init(&w->owners);
+	return w;
+}
+
+void watch_free(struct watch *w)
+{
+	size_t pos = 0;
+	void *v;
+	if (!w)
+		return;
+	while (map_next(&w->workloads, &pos, NULL, &v))
+		mem_free(v);
+	for (pos = 0; map_next(&w->allocations, &pos, NULL, &v);) {
+		mem_free(((struct seen_allocation *)v)->device);
+		mem_free(v);
+	}
+	map_release(&w->workloads);
+	map_release(&w->allocations);
+	map_release(&w->owners);
+	for (int i = 0; i < SVC_COUNT; i++)
+		mem_free(w->sent[i].hash);
+	mem_free(w);
+}
+
+void watch_rewind(struct sim *s)
+{
+	uint64_t end = bus_end(s->bus);
+	if (s->watch->next > end)
+		s->watch->next = end;
+}
+
+int watch_workload(const struct sim *s, const char *id)
+{
+	const struct seen_workload *w = map_get(&s->watch->workloads, str_of(id));
+	return w ? w->state : 0;
+}
+
+uint64_t watch_events(const struct sim *s)
+{
+	return s->watch->events;
+}
+
+/* ---- workloads: the table of legal moves, written down here a second time ---- */
+
+static bool may_move(int from, int to)
+{
+	enum { Q = HCP__WORKLOAD_STATE__QUEUED, S, R, P, DONE, FAIL, CANCEL };
+	switch (from) {
+	case 0:
+		return to == Q;
+	case Q:
+		return to == Q || to == S || to == FAIL || to == CANCEL;
+	case S:
+		return to == R || to == Q || to == FAIL || to == CANCEL;
+	case R:
+		return to == P || to == DONE || to == FAIL || to == CANCEL || to == Q;
+	case P:
+		return to == R || to == Q || to == FAIL || to == CANCEL || to == DONE;
+	default:
+		return false;
+	}
+}
+
+static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
+{
+	const Hcp__Workload *wl = ev->workload;
+	struct seen_workload *seen = map_get(&w->workloads, str_of(wl->id));
+	int from = seen ? seen->state : 0;
+	if ((int)ev->from != from)
+		sim_fail(w->sim, "workload %s is said to come from state %d, but was in %d", wl->id, (int)ev->from, from);
+	if (!may_move(from, (int)wl->state))
+		sim_fail(w->sim, "workload %s moved from state %d to %d (%s)", wl->id, from, (int)wl->state, wl->reason);
+	if (!seen) {
+		seen = mem_calloc(1, sizeof(*seen));
+		must(seen && map_put(&w->workloads, str_of(wl->id), seen, NULL) == 0);
+		snprintf(seen->id, sizeof(seen->id), "%s", wl->id);
+		snprintf(seen->device_class, sizeof(seen->device_class), "%s", wl->device_class);
+		seen->count = wl->device_count;
+	}
+	if (wl->version <= seen->version)
+		sim_fail(w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);
+	if (wl->state == HCP__WORKLOAD_STATE__QUEUED && !wl->reason[0])
+		sim_fail(w->sim, "workload %s waits without a reason", wl->id);
+	if (wl->state == HCP__WORKLOAD_STATE__RUNNING && wl->n_device_ids != (size_t)wl->device_count)
+		sim_fail(w->sim, "workload %s runs on %zu devices, asked for %d", wl->id, wl->n_device_ids, wl->device_count);
+	seen->state = (int)wl->state;
+	seen->version = wl->version;
+}
+
+/* ---- allocations: one owner a device ---- */
+
+static struct seen_allocation *allocation(struct watch *w, const char *id)
+{
+	struct seen_allocation *a = map_get(&w->allocations, str_of(id));
+	if (a)
+		return a;
+	a = mem_calloc(1, sizeof(*a));
+	must(a && map_put(&w->allocations, str_of(id), a, NULL) == 0);
+	snprintf(a->id, sizeof(a->id), "%s", id);
+	return a;
+}
+
+static void set_devices(struct seen_allocation *a, size_t n, const char *const *ids)
+{
+	mem_free(a->device);
+	a->device = mem_calloc(n + 1, sizeof(*a->device));
+	must(a->device);
+	a->n_devices = n;
+	for (size_t i = 0; i < n; i++)
+		snprintf(a->device[i], sizeof(a->device[i]), "%s", ids[i]);
+}
+
+static void place(struct watch *w, const Hcp__Place *p)
+{
+	struct seen_allocation *a = map_get(&w->allocations, str_of(p->allocation_id));
+	if (a)
+		sim_fail(w->sim, "allocation %s is placed twice", p->allocation_id);
+	a = allocation(w, p->allocation_id);
+	set_devices(a, p->n_device_ids, (const char *const *)p->device_ids);
+	snprintf(a->workload, sizeof(a->workload), "%s", p->workload->id);
+	if (p->n_device_ids != (size_t)p->workload->device_count)
+		sim_fail(w->sim, "%s is placed on %zu devices, asked for %d", p->workload->id, p->n_device_ids,
+			 p->workload->device_count);
+}
+
+static bool may_follow(int from, int to)
+{
+	if (from == HCP__ALLOCATION_STATE__RELEASED || from == HCP__ALLOCATION_STATE__REFUSED)
+		return false;
+	if (to == HCP__ALLOCATION_STATE__REFUSED)
+		return from <= HCP__ALLOCATION_STATE__SWITCHING || from == HCP__ALLOCATION_STATE__RELEASING;
+	return to > from || (from == to && to == HCP__ALLOCATION_STATE__RELEASING);
+}
+
+static void take(struct watch *w, struct seen_allocation *a)
+{
+	for (size_t i = 0; i < a->n_devices; i++) {
+		void *old = NULL;
+		must(map_put(&w->owners, str_of(a->device[i]), a, &old) == 0);
+		if (old && old != a)
+			sim_fail(w->sim, "device %s belongs to %s and to %s", a->device[i], ((struct seen_allocation *)old)->id,
+				 a->id);
+	}
+}
+
+static void give_back(struct watch *w, struct seen_allocation *a)
+{
+	for (size_t i = 0; i < a->n_devices; i++)
+		if (map_get(&w->owners, str_of(a->device[i])) == a)
+			map_del(&w->owners, str_of(a->device[i]));
+}
+
+static void allocation_changed(struct watch *w, const Hcp__AllocationChanged *ev)
+{
+	struct seen_allocation *a = allocation(w, ev->allocation_id);
+	int to = (int)ev->state;
+	if (!may_follow(a->state, to))
+		sim_fail(w->sim, "allocation %s goes from state %d to %d (%s)", a->id, a->state, to, ev->reason);
+	a->state = to;
+	if (!a->device && ev->n_device_ids)
+		set_devices(a, ev->n_device_ids, (const char *const *)ev->device_ids);
+	if (!a->workload[0])
+		snprintf(a->workload, sizeof(a->workload), "%s", ev->workload_id);
+	if (to == HCP__ALLOCATION_STATE__RELEASED || to == HCP__ALLOCATION_STATE__REFUSED)
+		give_back(w, a);
+	else
+		take(w, a);
+}
+
+static void metered(struct watch *w, const Hcp__Metered *ev)
+{
+	for (size_t i = 0; i < ev->n_deltas; i++) {
+		const Hcp__MeterDelta *d = ev->deltas[i];
+		if (d->energy_j < 0 || d->device_ns < 0 || !(d->hashes >= 0) || d->requests < 0)
+			sim_fail(w->sim, "node %s: a meter ran backwards (%lld J, %lld ns)", ev->node_id, (long long)d->energy_j,
+				 (long long)d->device_ns);
+		w->metered_energy_j += d->energy_j;
+		w->metered_device_ns += d->device_ns;
+		w->metered_hashes += d->hashes;
+	}
+}
+
+/* ---- the bus ---- */
+
+static void look(struct watch *w, const struct msg *m)
+{
+	w->by_type[m->type]++;
+	switch (m->type) {
+	case MSG_WORKLOAD_CHANGED:
+		workload_changed(w, (const Hcp__WorkloadChanged *)m->body);
+		break;
+	case MSG_PLACE:
+		place(w, (const Hcp__Place *)m->body);
+		break;
+	case MSG_ALLOCATION_CHANGED:
+		allocation_changed(w, (const Hcp__AllocationChanged *)m->body);
+		break;
+	case MSG_METERED:
+		metered(w, (const Hcp__Metered *)m->body);
+		break;
+	default:
+		break;
+	}
+}
+
+/* 1: an event never seen; 0: a repeat, which must be the same to the bit. */
+static int number(struct watch *w, const struct bus_rec *rec)
+{
+	struct numbers *n = &w->sent[rec->sender];
+	uint64_t h = hash_bytes(rec->payload.p, rec->payload.n, rec->topic + 1);
+	if (rec->seq <= n->n) {
+		if (n->hash[rec->seq - 1] != h)
+			sim_fail(w->sim, "event %llu of %s was published twice with different content",
+				 (unsigned long long)rec->seq, svc_table[rec->sender].name);
+		return 0;
+	}
+	if (rec->seq != n->n + 1)
+		sim_fail(w->sim, "%s published event %llu after %zu: events are lost", svc_table[rec->sender].name,
+			 (unsigned long long)rec->seq, n->n);
+	if (n->n == n->cap) {
+		n->cap = n->cap ? n->cap * 2 : 1024;
+		n->hash = mem_realloc(n->hash, n->cap * sizeof(*n->hash));
+		must(n->hash);
+	}
+	n->hash[n->n++] = h;
+	return 1;
+}
+
+/* What the event says, in protobuf's own words: enough to follow one object through the platform. */
+static void trace(const struct watch *w, const struct bus_rec *rec, const struct msg *m)
+{
+	const char *id = w->sim->opts.trace;
+	if (!id || !memmem(rec->payload.p, rec->payload.n, id, strlen(id)))
+		return;
+	printf("%.3f s #%llu %s %s", (double)(w->sim->now_ns - w->sim->start_ns) / 1e9, (unsigned long long)rec->offset,
+	       svc_table[rec->sender].name, msg_info(m->type)->name);
+	if (m->type == MSG_WORKLOAD_CHANGED) {
+		const Hcp__Workload *x = ((const Hcp__WorkloadChanged *)m->body)->workload;
+		printf(" state %d allocation %s: %s", (int)x->state, x->allocation_id, x->reason);
+	} else if (m->type == MSG_ALLOCATION_CHANGED) {
+		const Hcp__AllocationChanged *x = (const Hcp__AllocationChanged *)m->body;
+		printf(" %s state %d: %s", x->allocation_id, (int)x->state, x->reason);
+	} else if (m->type == MSG_JOB_STATE) {
+		const Hcp__JobState *x = (const Hcp__JobState *)m->body;
+		printf(" %s %s: %s", x->state, x->allocation_id, x->reason);
+	} else if (m->type == MSG_RELEASE) {
+		const Hcp__Release *x = (const Hcp__Release *)m->body;
+		printf(" %s: %s", x->allocation_id, x->reason);
+	} else if (m->type == MSG_JOB_CANCEL) {
+		printf(": %s", ((const Hcp__JobCancel *)m->body)->reason);
+	}
+	printf("\n");
+}
+
+void watch_bus(struct sim *s)
+{
+	struct watch *w = s->watch;
+	struct bus_rec *rec[256];
+	struct err err = { 0 };
+	int n;
+	while ((n = bus_read(s->bus, w->next, UINT64_MAX, 256, rec, &w->next, &err)) > 0)
+		for (int i = 0; i < n; i++) {
+			struct msg *m;
+			s->digest = hash_bytes(rec[i]->payload.p, rec[i]->payload.n, s->digest ^ rec[i]->offset);
+			if (number(w, rec[i])) {
+				if (msg_unpack(rec[i]->payload, &m, &err) < 0)
+					sim_fail(s, "an event cannot be read: %s", err.text);
+				w->events++;
+				trace(w, rec[i], m);
+				look(w, m);
+				msg_free(m);
+			}
+			bus_rec_unref(rec[i]);
+		}
+	if (n < 0)
+		sim_fail(s, "the bus cannot be read: %s", err.text);
+}
+
+void watch_full(struct sim *s)
+{
+	watch_tables(s);
+	load_check(s);
+}
+
+void watch_replays(struct sim *s)
+{
+	for (int i = 0; i < SVC_COUNT; i++) {
+		struct slot *t = &s->slot[i];
+		struct err err = { 0 };
+		struct arena a;
+		Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
+		if (!t->svc || t->def->no_journal)
+			continue;
+		arena_init(&a, 1024, 0);
+		if (svc_replay(t->def, t->conf, svc_database(t->svc), 0, INT64_MAX, &report, &a, &err) < 0)
+			sim_fail(s, "%s cannot be replayed: after %lld batches: %s %s", svc_table[i].name,
+				 (long long)report.batches, err.field, err.text);
+		if (!report.identical)
+			sim_fail(s, "replay of %s differs at batch %lld: %s", svc_table[i].name,
+				 (long long)report.first_difference, report.detail);
+		sim_say(s, "replay of %s: %lld batches, %lld events, identical", svc_table[i].name,
+			(long long)report.batches, (long long)report.events);
+		arena_release(&a);
+	}
+}

@@ -1,0 +1,47 @@
+#ifndef HCP_TESTS_SIM_WATCH_H
+#define HCP_TESTS_SIM_WATCH_H
+
+#include "sim.h"
+
+enum { WATCH_SETTLE_TRIES = 30 }; /* looks, ten seconds apart: work that comes and goes is between two states at some */
+
+/* What the watcher knows, from events alone: it never asks a service what it believes. */
+struct seen_workload {
+	char id[ID_TEXT_MAX];
+	int state;                /* Hcp__WorkloadState of the last event */
+	int32_t count;
+	char device_class[32];
+	int64_t version;
+};
+
+struct seen_allocation {
+	char id[ID_TEXT_MAX];
+	char workload[ID_TEXT_MAX];
+	int state;                /* Hcp__AllocationState of the last event; 0: only placed */
+	size_t n_devices;
+	char (*device)[96];       /* owned */
+};
+
+struct numbers {              /* of one sender: a digest per event number */
+	uint64_t *hash;           /* owned; [seq - 1] */
+	size_t n, cap;
+};
+
+struct watch {
+	struct sim *sim;
+	uint64_t next;            /* offset on the bus */
+	uint64_t events;
+	uint64_t by_type[MSG_TYPE_MAX + 1];
+	struct numbers sent[SVC_COUNT];
+	struct map workloads;     /* id -> struct seen_workload, owned */
+	struct map allocations;   /* id -> struct seen_allocation, owned */
+	struct map owners;        /* device id -> struct seen_allocation that holds it */
+	char odd[320];            /* what was not settled at the last look */
+	int64_t metered_energy_j, metered_device_ns;
+	double metered_hashes;
+};
+
+/* watch_tables.c: the services' own tables against what they said */
+void watch_tables(struct sim *s);
+
+#endif

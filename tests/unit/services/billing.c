@@ -1,0 +1,417 @@
+#include "services/billing/billing.h"
+
+#include <math.h>
+
+#include "base/rng.h"
+#include "base/timefmt.h"
+#include "drive_priv.h"
+
+static Hcp__Principal customer(const char *id)
+{
+	Hcp__Principal p = HCP__PRINCIPAL__INIT;
+	p.customer_id = id;
+	p.role = HCP__ROLE__CUSTOMER;
+	return p;
+}
+
+static void move_market(struct drive *d, const char *symbol, const char *location, double value)
+{
+	Hcp__MarketMoved ev = HCP__MARKET_MOVED__INIT;
+	Hcp__Tick t = HCP__TICK__INIT, *p[] = { &t };
+	t.symbol = symbol;
+	t.location = location;
+	t.value = value;
+	ev.n_ticks = 1;
+	ev.ticks = p;
+	ev.market_time_ns = d->now_ns;
+	drive_event(d, SVC_OPTIMIZER, &ev.base);
+}
+
+static void allocate(struct drive *d, const char *id, const char *who, const char *workload, Hcp__AllocationState state,
+		     int64_t price)
+{
+	Hcp__AllocationChanged a = HCP__ALLOCATION_CHANGED__INIT;
+	const char *devices[] = { "n/0", "n/1" };
+	a.allocation_id = id;
+	a.customer_id = who;
+	a.workload_id = workload;
+	a.device_class = "H100";
+	a.state = state;
+	a.price_micros_h = price;
+	a.at_ns = d->now_ns;
+	a.n_device_ids = 2;
+	a.device_ids = devices;
+	drive_event(d, SVC_RESOURCES, &a.base);
+}
+
+static Hcp__MeterDelta delta(const struct drive *d, const char *activity, const char *allocation, const char *who)
+{
+	Hcp__MeterDelta m = HCP__METER_DELTA__INIT;
+	m.device_class = "H100";
+	m.activity = activity;
+	m.allocation_id = allocation;
+	m.customer_id = who;
+	m.from_ns = d->now_ns - 2 * NS_PER_S;
+	m.to_ns = d->now_ns;
+	return m;
+}
+
+static void post_deltas(struct drive *d, uint64_t seq, const char *facility, Hcp__MeterDelta *m, size_t n)
+{
+	Hcp__Metered ev = HCP__METERED__INIT;
+	Hcp__MeterDelta *p[8];
+	for (size_t i = 0; i < n; i++)
+		p[i] = &m[i];
+	ev.n_deltas = n;
+	ev.deltas = p;
+	ev.facility = facility;
+	drive_event_seq(d, SVC_RESOURCES, seq, &ev.base);
+}
+
+static void meter(struct drive *d, Hcp__MeterDelta *m, size_t n)
+{
+	post_deltas(d, ++d->seq[SVC_RESOURCES], "hou-1", m, n);
+	drive_run(d);
+}
+
+static Hcp__Usage *usage(struct drive *d, const char *who, const char *month)
+{
+	Hcp__UsageGet g = HCP__USAGE_GET__INIT;
+	g.customer_id = who;
+	g.month = month;
+	return drive_call(d, &g.base);
+}
+
+static Hcp__Revenue *revenue(struct drive *d, int hours)
+{
+	Hcp__RevenueGet g = HCP__REVENUE_GET__INIT;
+	g.hours = hours;
+	return drive_call(d, &g.base);
+}
+
+static void an_allocation_is_billed_by_its_device_time(void **state)
+{
+	struct drive d;
+	Hcp__WorkloadChanged w = HCP__WORKLOAD_CHANGED__INIT;
+	Hcp__Workload wl = HCP__WORKLOAD__INIT;
+	drive_init(&d, &billing_def, NULL);
+	wl.id = "wl-1";
+	wl.name = "nightly embeddings";
+	wl.state = HCP__WORKLOAD_STATE__RUNNING;
+	w.workload = &wl;
+	drive_event(&d, SVC_ORCHESTRATOR, &w.base);
+	move_market(&d, "electricity_rt", "HB_HOUSTON", 50);
+	allocate(&d, "al-1", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, 2490000);
+	allocate(&d, "al-1", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, 9990000); /* the first price stays */
+	Hcp__MeterDelta m = delta(&d, "serve", "al-1", "cus-a");
+	m.device_ns = 2 * 1800 * NS_PER_S;
+	m.energy_j = 2520000;
+	meter(&d, &m, 1);
+	m.activity = "off";
+	m.energy_j = 0;
+	meter(&d, &m, 1);
+	allocate(&d, "al-1", "cus-a", "wl-1", HCP__ALLOCATION_STATE__RELEASED, 0);
+	for (int i = 0; i < 2; i++) {
+		Hcp__Usage *u = usage(&d, "cus-a", "");
+		assert_int_equal(u->total_micros, 2490000);
+		assert_int_equal(u->n_lines, 1);
+		assert_string_equal(u->lines[0]->kind, "device_hours");
+		assert_string_equal(u->lines[0]->workload_name, "nightly embeddings");
+		assert_float_equal(u->lines[0]->quantity, 1, 1e-12);
+		assert_int_equal(u->lines[0]->device_ns, 3600 * NS_PER_S);
+		assert_string_equal(u->currency, "USD");
+		Hcp__Revenue *r = revenue(&d, 0);
+		assert_int_equal(r->n_hours, 24);
+		assert_int_equal(r->ai_micros, 2490000);
+		assert_int_equal(r->energy_cost_micros, 35000); /* 0.7 kWh at 50 USD/MWh */
+		assert_int_equal(r->net_micros, 2490000 - 35000);
+		assert_int_equal(r->hours[23]->hour_start_ns, d.now_ns / (3600 * NS_PER_S) * (3600 * NS_PER_S));
+		assert_int_equal(r->hours[23]->ai_micros, 2490000);
+		drive_restart(&d);
+	}
+	assert_int_equal(drive_scalar(&d, "SELECT closed_ns>0 FROM allocation"), 1);
+	drive_replay(&d);
+	drive_release(&d);
+}
+
+static void mining_earns_by_hashprice(void **state)
+{
+	static const struct billing_facility f[] = { { "hou-1", "HB_WEST", 0.02 } };
+	static const struct billing_conf conf = { .facility = f, .n_facilities = 1 };
+	struct drive d;
+	drive_init(&d, &billing_def, &conf);
+	move_market(&d, "electricity_rt", "HB_HOUSTON", 500);
+	move_market(&d, "electricity_rt", "HB_WEST", -10);
+	move_market(&d, "btc_usd", "", 60000);
+	move_market(&d, "difficulty", "", 9e13);
+	move_market(&d, "block_fees_btc", "", 0.125);
+	move_market(&d, "block_height", "", 870000);
+	Hcp__MeterDelta m[2] = { delta(&d, "fill", "", ""), delta(&d, "fill", "al-h", "cus-h") };
+	m[0].hashes = 200e12 * 3600;
+	m[0].energy_j = 3500 * 3600;
+	m[0].shares_accepted = 7;
+	m[0].shares_rejected = 1;
+	m[1].hashes = 5e15; /* a customer's own mining: the coins are the customer's */
+	allocate(&d, "al-h", "cus-h", "wl-h", HCP__ALLOCATION_STATE__HELD, 1000);
+	meter(&d, m, 2);
+	double btc = 200e12 * 3600 * 3.25 * 0.98 / (9e13 * 4294967296.0);
+	Hcp__Revenue *r = revenue(&d, 1);
+	assert_float_equal(r->expected_btc, btc, 1e-12 * btc);
+	assert_true(llabs(r->mining_micros - (int64_t)(btc * 60000 * 1e6)) <= 1);
+	assert_true(r->mining_micros > 0);
+	assert_int_equal(r->energy_cost_micros, -35000); /* 3.5 kWh at -10 USD/MWh */
+	assert_int_equal(r->shares_accepted, 7);
+	assert_int_equal(r->shares_rejected, 1);
+	drive_release(&d);
+}
+
+static void requests_are_billed_by_token(void **state)
+{
+	static const struct billing_conf conf = { .token_micros_million = 20000, .request_micros_million = 500000 };
+	struct drive d;
+	drive_init(&d, &billing_def, &conf);
+	Hcp__MeterDelta m = delta(&d, "serve", "", "cus-b");
+	m.requests = 1;
+	m.tokens = 33;
+	for (int i = 0; i < 1000; i++)
+		meter(&d, &m, 1);
+	Hcp__Usage *u = usage(&d, "cus-b", "");
+	assert_int_equal(u->n_lines, 2);
+	/* 33,000 tokens at 0.02 USD a million and 1,000 requests at 0.5, although no single delta is a micro-dollar. */
+	assert_int_equal(u->total_micros, 660 + 500);
+	assert_string_equal(u->lines[1]->kind, "tokens");
+	assert_int_equal(u->lines[1]->amount_micros, 660);
+	assert_float_equal(u->lines[0]->quantity, 1000, 0);
+	assert_int_equal(revenue(&d, 1)->ai_micros, 1160);
+	drive_release(&d);
+}
+
+static void metered_before_held_is_priced_by_held(void **state)
+{
+	struct drive d;
+	drive_init(&d, &billing_def, NULL);
+	Hcp__MeterDelta m = delta(&d, "serve", "al-9", "");
+	m.device_ns = 5400 * NS_PER_S + 7;
+	meter(&d, &m, 1);
+	assert_int_equal(usage(&d, "cus-a", "")->total_micros, 0);
+	allocate(&d, "al-9", "cus-a", "wl-9", HCP__ALLOCATION_STATE__HELD, 1000000);
+	assert_int_equal(usage(&d, "cus-a", "")->total_micros, 1500000);
+	assert_int_equal(usage(&d, "cus-a", "")->lines[0]->device_ns, 5400 * NS_PER_S + 7);
+	assert_int_equal(revenue(&d, 1)->ai_micros, 1500000);
+	drive_release(&d);
+}
+
+static void customers_see_their_own_and_refusals_name_the_field(void **state)
+{
+	struct drive d;
+	Hcp__UsageGet g = HCP__USAGE_GET__INIT;
+	Hcp__RevenueGet r = HCP__REVENUE_GET__INIT;
+	Hcp__Principal a = customer("cus-a"), nobody = customer("");
+	drive_init(&d, &billing_def, NULL);
+	allocate(&d, "al-1", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, 1000000);
+	allocate(&d, "al-2", "cus-b", "wl-2", HCP__ALLOCATION_STATE__HELD, 3000000);
+	Hcp__MeterDelta m[2] = { delta(&d, "serve", "al-1", "cus-a"), delta(&d, "serve", "al-2", "cus-b") };
+	m[0].device_ns = m[1].device_ns = 3600 * NS_PER_S;
+	meter(&d, m, 2);
+	Hcp__Usage *u = drive_call_as(&d, &a, &g.base);
+	assert_string_equal(u->customer_id, "cus-a");
+	assert_int_equal(u->total_micros, 1000000);
+	g.customer_id = "cus-b";
+	drive_call_as(&d, &a, &g.base);
+	assert_int_equal(d.reply->type, MSG_PROBLEM);
+	assert_string_equal(((Hcp__Problem *)d.reply->body)->code, "not_found");
+	assert_string_equal(((Hcp__Problem *)d.reply->body)->field, "customer_id");
+	g.customer_id = "";
+	drive_call_as(&d, &nobody, &g.base);
+	assert_int_equal(d.reply->type, MSG_PROBLEM);
+	assert_int_equal(usage(&d, "", "")->total_micros, 4000000);
+	assert_int_equal(usage(&d, "", "2020-01")->n_lines, 0);
+	static const char *const bad[] = { "2026", "2026-13", "2026-00", "26-11", "2026/11", "2026-1x", "+026-11", "2026-11-01" };
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		g.month = bad[i];
+		drive_refused(&d, &g.base, "invalid", "month");
+	}
+	r.hours = 721;
+	drive_refused(&d, &r.base, "out_of_range", "hours");
+	r.hours = -1;
+	drive_refused(&d, &r.base, "out_of_range", "hours");
+	/* Events that make no sense change nothing. */
+	struct svc_stats st;
+	m[0].device_ns = -1;
+	meter(&d, m, 2);
+	m[0].device_ns = 1;
+	m[1].hashes = NAN;
+	meter(&d, m, 2);
+	allocate(&d, "", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, 1);
+	allocate(&d, "al-3", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, -1);
+	move_market(&d, "btc_usd", "", NAN);
+	svc_stats(d.svc, &st);
+	assert_int_equal(usage(&d, "", "")->total_micros, 4000000);
+	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM allocation"), 2);
+	assert_int_equal(st.refused >= 5, 1);
+	drive_release(&d);
+}
+
+/* ---- the ledger under a random life ---- */
+
+enum { ALLOCATIONS = 12, CUSTOMERS = 4, EVENTS = 1500 };
+
+struct life {
+	char id[ALLOCATIONS][16], workload[ALLOCATIONS][16];
+	int64_t price[ALLOCATIONS];
+	__int128 device_ns[ALLOCATIONS], energy_cost, tokens[CUSTOMERS][3];
+	int64_t energy_j, power_micros;
+	long double mining_micros;
+	double btc_usd;
+};
+
+static const char *const who[CUSTOMERS] = { "cus-0", "cus-1", "cus-2", "cus-3" };
+
+static size_t random_deltas(struct drive *d, struct life *l, struct rng *r, int month, Hcp__MeterDelta *m)
+{
+	size_t n = 1 + (size_t)rng_below(r, 5);
+	for (size_t i = 0; i < n; i++) {
+		int kind = (int)rng_below(r, 3), k = (int)rng_below(r, ALLOCATIONS), c = (int)rng_below(r, CUSTOMERS);
+		m[i] = delta(d, kind == 0 ? "serve" : kind == 1 ? "fill" : "serve", kind == 0 ? l->id[k] : "",
+			     kind == 0 ? who[k % CUSTOMERS] : kind == 2 ? who[c] : "");
+		m[i].energy_j = (int64_t)rng_below(r, 100000);
+		m[i].device_ns = (int64_t)rng_below(r, 20000000000);
+		l->energy_j += m[i].energy_j;
+		l->energy_cost += (__int128)m[i].energy_j * l->power_micros;
+		if (kind == 0)
+			l->device_ns[k] += m[i].device_ns;
+		if (kind == 1) {
+			m[i].hashes = (double)rng_below(r, 1000000000) * 1e6;
+			l->mining_micros += (long double)m[i].hashes * 3.25L * 0.99L / (9e13L * 4294967296.0L) * l->btc_usd * 1e6L;
+		}
+		if (kind == 2) {
+			m[i].tokens = (int64_t)rng_below(r, 700);
+			m[i].requests = 1;
+			l->tokens[c][month] += m[i].tokens;
+		}
+	}
+	return n;
+}
+
+/* Commits fail now and then; what was booked in them must not count. */
+static int flaky(void *arg)
+{
+	struct rng *faults = arg;
+	return rng_below(faults, 7) == 0 ? HCP_EIO : 0;
+}
+
+static void a_random_life(bool faults_too)
+{
+	struct drive d;
+	struct rng r, faults;
+	struct life *l = mem_calloc(1, sizeof(*l));
+	rng_init(&r, 20261120);
+	rng_init(&faults, 5);
+	drive_init(&d, &billing_def, NULL);
+	if (faults_too) {
+		svc_close(d.svc);
+		d.before_commit = flaky;
+		d.commit_arg = &faults;
+		drive_open(&d);
+	}
+	move_market(&d, "difficulty", "", 9e13);
+	move_market(&d, "block_fees_btc", "", 0.125);
+	move_market(&d, "block_height", "", 870000);
+	l->btc_usd = 60000;
+	l->power_micros = 50000000;
+	move_market(&d, "btc_usd", "", l->btc_usd);
+	move_market(&d, "electricity_rt", "HB", 50);
+	for (int i = 0; i < ALLOCATIONS; i++) {
+		snprintf(l->id[i], sizeof(l->id[i]), "al-%d", i);
+		snprintf(l->workload[i], sizeof(l->workload[i]), "wl-%d", i / 2);
+		l->price[i] = (int64_t)rng_below(&r, 5000000) + 1;
+		allocate(&d, l->id[i], who[i % CUSTOMERS], l->workload[i], HCP__ALLOCATION_STATE__HELD, l->price[i]);
+	}
+	int month = 0;
+	for (int i = 0; i < EVENTS; i++) {
+		Hcp__MeterDelta m[8];
+		d.now_ns += 60 * NS_PER_S;
+		if (i == EVENTS / 3 || i == 2 * EVENTS / 3) {
+			d.now_ns += 31 * 86400 * NS_PER_S;
+			month++;
+		}
+		if (rng_below(&r, 10) == 0) {
+			double usd = (double)rng_below(&r, 300) - 40;
+			l->power_micros = (int64_t)(usd * 1e6);
+			move_market(&d, "electricity_rt", "HB", usd);
+			l->btc_usd = 50000 + (double)rng_below(&r, 20000);
+			move_market(&d, "btc_usd", "", l->btc_usd);
+		}
+		size_t n = random_deltas(&d, l, &r, month, m);
+		uint64_t seq = ++d.seq[SVC_RESOURCES];
+		post_deltas(&d, seq, "hou-1", m, n);
+		if (rng_below(&r, 3) == 0)
+			post_deltas(&d, seq, "hou-1", m, n); /* the bus repeats */
+		if (rng_below(&r, 2))
+			drive_run(&d);
+		if (rng_below(&r, 3) == 0)
+			drive_run(&d), post_deltas(&d, seq, "hou-1", m, n);
+		drive_run(&d); /* prices of the test's own sums are those at the time of the delta */
+		if (rng_below(&r, 100) == 0)
+			drive_restart(&d);
+	}
+	int64_t want = 0, total = drive_scalar(&d, "SELECT sum(amount_micros) FROM usage");
+	for (int i = 0; i < ALLOCATIONS; i++)
+		want += (int64_t)(l->device_ns[i] * l->price[i] / (3600 * (__int128)NS_PER_S));
+	for (int c = 0; c < CUSTOMERS; c++)
+		for (int k = 0; k < 3; k++)
+			want += (int64_t)(l->tokens[c][k] * BILLING_TOKEN_MICROS / 1000000);
+	assert_int_equal(total, want);
+	assert_int_equal(drive_scalar(&d, "SELECT sum(ai_micros) FROM revenue"), total);
+	/* The invoices of all customers and months are the ledger. */
+	int64_t invoiced = 0, lines = 0;
+	for (int c = 0; c < CUSTOMERS; c++) {
+		for (int64_t ns = DRIVE_START_NS; ns <= d.now_ns; ns += 86400 * NS_PER_S) {
+			static char last[TIMEFMT_MAX];
+			char iso[TIMEFMT_MAX];
+			timefmt_format(iso, ns);
+			iso[7] = '\0';
+			if (strcmp(iso, last) == 0)
+				continue;
+			snprintf(last, sizeof(last), "%s", iso);
+			Hcp__Usage *u = usage(&d, who[c], iso);
+			invoiced += u->total_micros;
+			for (size_t i = 0; i < u->n_lines; i++)
+				lines += u->lines[i]->amount_micros;
+		}
+	}
+	assert_int_equal(invoiced, total);
+	assert_int_equal(lines, total);
+	__int128 unit = J_PER_MWH, cost = l->energy_cost / unit - (l->energy_cost % unit < 0);
+	assert_int_equal(drive_scalar(&d, "SELECT sum(energy_cost_micros) FROM revenue"), (int64_t)cost);
+	assert_int_equal(drive_scalar(&d, "SELECT sum(energy_j) FROM revenue"), l->energy_j);
+	assert_true(fabsl((long double)drive_scalar(&d, "SELECT sum(mining_micros) FROM revenue") - l->mining_micros) < 2);
+	assert_true(l->mining_micros > 1000);
+	drive_replay(&d);
+	drive_release(&d);
+	mem_free(l);
+}
+
+static void sums_are_exact_through_repeats_and_restarts(void **state)
+{
+	a_random_life(false);
+}
+
+static void sums_are_exact_when_commits_fail(void **state)
+{
+	a_random_life(true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(an_allocation_is_billed_by_its_device_time),
+		cmocka_unit_test(mining_earns_by_hashprice),
+		cmocka_unit_test(requests_are_billed_by_token),
+		cmocka_unit_test(metered_before_held_is_priced_by_held),
+		cmocka_unit_test(customers_see_their_own_and_refusals_name_the_field),
+		cmocka_unit_test(sums_are_exact_through_repeats_and_restarts),
+		cmocka_unit_test(sums_are_exact_when_commits_fail),
+	};
+	return cmocka_run_group_tests_name("billing", tests, NULL, NULL);
+}
