@@ -71,7 +71,8 @@ void fleet_device_break(struct fleet_device *d, enum fleet_fault fault, int64_t 
 
 /* ---- one step ---- */
 
-static void faults(struct fleet_device *d, const struct fleet_rules *rules, struct rng *rng, int64_t now_ns, int64_t dt_ns)
+static void faults(struct fleet_device *d, const struct fleet_rules *rules, struct rng *rng, int64_t now_ns,
+	int64_t dt_ns)
 {
 	if (d->fault != FLEET_GOOD && now_ns >= d->repaired_ns) {
 		bool dead = d->fault == FLEET_DEAD;

@@ -44,6 +44,11 @@ struct fleet_run {
 	uint64_t up, down, dropped, bad;
 };
 
+static size_t per_node(const struct device_class *cls)
+{
+	return cls->kind == DEVICE_ASIC ? FLEET_RUN_ASICS : cls->kind == DEVICE_GPU ? FLEET_RUN_GPUS : 1;
+}
+
 int fleet_run_spec(const char *spec, struct fleet_run_conf *conf, struct err *err)
 {
 	struct str rest = str_of(spec);
@@ -55,10 +60,11 @@ int fleet_run_spec(const char *spec, struct fleet_run_conf *conf, struct err *er
 		uint64_t devices;
 		const struct device_class *cls = device_class_find(name);
 		if (!cls)
-			return err_set(err, HCP_EINVAL, "spec", "'%.*s' is no device class", (int)(name.n < 40 ? name.n : 40), name.p);
+			return err_set(err, HCP_EINVAL, "spec", "'%.*s' is no device class", (int)(name.n < 40 ? name.n : 40),
+				name.p);
 		if (!count.p || num_parse_u64(count, &devices) < 0 || devices == 0 || devices > 1000000)
 			return err_set(err, HCP_EINVAL, "spec", "%s needs a number of devices: %s:250", cls->name, cls->name);
-		nodes += devices / (cls->kind == DEVICE_ASIC ? FLEET_RUN_ASICS : cls->kind == DEVICE_GPU ? FLEET_RUN_GPUS : 1) + 1;
+		nodes += devices / per_node(cls) + 1;
 		if (conf->n_groups == FLEET_RUN_CLASSES_MAX || nodes > FLEET_RUN_NODES_MAX)
 			return err_set(err, HCP_ELIMIT, "spec", "at most %d classes and %d nodes", FLEET_RUN_CLASSES_MAX,
 				FLEET_RUN_NODES_MAX);
@@ -190,11 +196,6 @@ static int init_runner(struct fleet_run *r, struct runner *x, const struct fleet
 	x->connection = &r->connections[index / FLEET_RUN_STREAMS];
 	loop_timer_init(&x->timer, r->loop, on_timer, x);
 	return node_init(&x->node, &conf, err);
-}
-
-static size_t per_node(const struct device_class *cls)
-{
-	return cls->kind == DEVICE_ASIC ? FLEET_RUN_ASICS : cls->kind == DEVICE_GPU ? FLEET_RUN_GPUS : 1;
 }
 
 static int make_nodes(struct fleet_run *r, struct err *err)

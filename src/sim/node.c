@@ -65,7 +65,8 @@ int node_init(struct node *n, const struct node_conf *conf, struct err *err)
 		return err_set(err, HCP_EINVAL, "devices", "a node has 1 to %d devices of one class", NODE_DEVICES_MAX);
 	*n = (struct node){ .cls = conf->cls, .rules = conf->rules, .n_devices = conf->n_devices,
 		.now_ns = conf->start_ns, .report_ms = NODE_REPORT_MS, .phase_ms = conf->phase_ms };
-	if (str_copy(n->id, sizeof(n->id), str_of(conf->id)) < 0 || str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
+	if (str_copy(n->id, sizeof(n->id), str_of(conf->id)) < 0 ||
+	    str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
 	    str_copy(n->facility, sizeof(n->facility), str_of(conf->facility)) < 0 ||
 	    str_copy(n->region, sizeof(n->region), str_of(conf->region)) < 0)
 		return err_set(err, HCP_EINVAL, "node", "a name is longer than %d bytes", NODE_TEXT_MAX - 1);

@@ -218,7 +218,8 @@ static void fleet_say(struct fleet_program *f)
 	struct fleet_run_totals t;
 	fleet_run_totals(f->run, &t);
 	log_info("fleet", "%zu devices, %zu of %zu nodes connected, %zu with a lease; %.3f MW, %.1f PH/s; switches %" PRIu64
-		" ok, %" PRIu64 " failed; leases lapsed %" PRIu64 "; messages %" PRIu64 " up, %" PRIu64 " down, %" PRIu64 " dropped",
+		" ok, %" PRIu64 " failed; leases lapsed %" PRIu64 "; messages %" PRIu64 " up, %" PRIu64 " down, %" PRIu64
+		" dropped",
 		t.devices, t.connected, t.nodes, t.leased, (double)t.power_w / 1e6, t.hash_ths / 1e3, t.switches_ok,
 		t.switches_failed, t.lapses, t.messages_up, t.messages_down, t.dropped);
 }
@@ -250,8 +251,8 @@ static int run_fleet(int argc, char **argv)
 	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *spec = NULL, *level = "info";
 	char host[HOST_MAX], token[MESH_LINK_TOKEN_MAX];
 	bool small = false;
-	struct fleet_run_conf conf = { .host = host, .token = token, .facility = "texas-north", .region = "us-tx", .seed = 1,
-		.rules.repair_ns = FLEET_REPAIR_S * INT64_C(1000000000), .clock = fleet_clock };
+	struct fleet_run_conf conf = { .host = host, .token = token, .facility = "texas-north", .region = "us-tx",
+		.seed = 1, .rules.repair_ns = FLEET_REPAIR_S * INT64_C(1000000000), .clock = fleet_clock };
 	const struct opt table[] = {
 		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port (127.0.0.1:8443)" },
 		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines" },
@@ -261,7 +262,7 @@ static int run_fleet(int argc, char **argv)
 		{ "region", OPT_TEXT, &conf.region, 0, 0, "NAME", "its region (us-tx)" },
 		{ "seed", OPT_U64, &conf.seed, 0, 0, "N", "of noise and faults (1)" },
 		{ "fail-rate", OPT_DOUBLE, &conf.rules.fail_rate_h, 0, 1000, "X", "faults per device-hour (0)" },
-		{ "lie-rate", OPT_DOUBLE, &conf.rules.lie_rate, 0, 1, "X", "share of orders acknowledged and not followed (0)" },
+		{ "lie-rate", OPT_DOUBLE, &conf.rules.lie_rate, 0, 1, "X", "share of orders acknowledged, not followed (0)" },
 		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
 		{ NULL },
 	};

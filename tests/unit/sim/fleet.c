@@ -562,7 +562,8 @@ static void any_history_ends_in_the_commanded_mode(void **state)
 			snprintf(id, sizeof(id), "sw-%d", i);
 			if (what < 5) {
 				want = modes[gpu ? rng_below(&rng, 4) : 1 + rng_below(&rng, 3)];
-				command(&w, id, 1 + rng_below(&rng, w.node.n_devices), want, gpu && want == HCP__MODE__SERVE ? id : "", 120000);
+				command(&w, id, 1 + rng_below(&rng, w.node.n_devices), want,
+					gpu && want == HCP__MODE__SERVE ? id : "", 120000);
 				memcpy(last, id, sizeof(last));
 			} else if (what < 7 && last[0]) {
 				command(&w, last, 1, want, "", 120000);
@@ -657,8 +658,8 @@ static void default_fleet_is_cheap(void **state)
 	buf_init(&c.out, 0);
 	for (size_t g = 0; g < 5; g++) {
 		for (size_t k = 0; k < groups[g].nodes; k++) {
-			struct node_conf conf = { .id = "n1", .name = "n", .facility = "f", .region = "r", .cls = cls(groups[g].name),
-				.n_devices = groups[g].devices, .seed = n, .start_ns = START_NS };
+			struct node_conf conf = { .id = "n1", .name = "n", .facility = "f", .region = "r",
+				.cls = cls(groups[g].name), .n_devices = groups[g].devices, .seed = n, .start_ns = START_NS };
 			assert_int_equal(node_init(&nodes[n], &conf, NULL), 0);
 			node_connected(&nodes[n], START_NS);
 			n++;
@@ -689,8 +690,8 @@ static void default_fleet_is_cheap(void **state)
 		assert_int_equal(nodes[i].switches_ok, 1);
 		node_release(&nodes[i]);
 	}
-	print_message("%zu devices: %.2f ms of processor time a simulated second, %.0f kB/s of reports, %.2f MW\n", devices, ms,
-		(double)c.bytes / SECONDS / 1e3, (double)power_w / 1e6);
+	print_message("%zu devices: %.2f ms of processor time a simulated second, %.0f kB/s of reports, %.2f MW\n", devices,
+		ms, (double)c.bytes / SECONDS / 1e3, (double)power_w / 1e6);
 	assert_true(power_w > 50000000 && power_w < 52000000);
 	buf_release(&c.out);
 }
