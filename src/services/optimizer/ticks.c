@@ -247,7 +247,8 @@ static int store_series(struct svc_ctx *ctx, const struct series *s, struct err 
 		      " known=excluded.known, value=excluded.value, observed_ns=excluded.observed_ns,"
 		      " valid_ns=excluded.valid_ns, received_ns=excluded.received_ns, source=excluded.source,"
 		      " suspect=excluded.suspect, suspects=excluded.suspects, n=excluded.n,"
-		      " interval_s=excluded.interval_s", "izzidiiizdiii", s->id, optimizer_symbol_name(s->symbol), s->location, (int64_t)v->known, v->value,
+		      " interval_s=excluded.interval_s",
+		      "izzidiiizdiii", s->id, optimizer_symbol_name(s->symbol), s->location, (int64_t)v->known, v->value,
 		      v->observed_at_ns, v->valid_from_ns, s->received_at_ns, v->source, v->suspect, (int64_t)v->suspects,
 		      s->n, (int64_t)s->interval_s);
 }
