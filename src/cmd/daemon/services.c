@@ -10,6 +10,7 @@
  * power by mining: the credit is what keeping the node busy is worth here, so that the default run mines and switches.
  */
 static const struct optimizer_facility facilities[] = { { "texas-north", "HB_WEST", 1.05, 0.01 } };
+static const struct billing_facility billed[] = { { "texas-north", "HB_WEST", 0.01 } };
 static const struct optimizer_credit credits[] = { { "CPU2", 0.05 }, { "CPU64", 1.00 } };
 
 struct services_conf {
@@ -17,6 +18,7 @@ struct services_conf {
 	struct identity_conf identity;
 	struct orchestrator_conf orchestrator;
 	struct optimizer_conf optimizer;
+	struct billing_conf billing;
 	struct host *host; /* borrowed, for the status page */
 };
 
@@ -44,6 +46,7 @@ int services_conf_new(const char *state_dir, struct services_conf **ret, struct 
 	c->orchestrator.stats = service_stats;
 	c->orchestrator.stats_arg = c;
 	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits, .n_credits = 2 };
+	c->billing = (struct billing_conf){ .facility = billed, .n_facilities = 1 };
 	*ret = c;
 	return 0;
 }
@@ -78,6 +81,8 @@ const void *services_conf_of(const struct services_conf *c, int id)
 		return &c->identity;
 	case SVC_ORCHESTRATOR:
 		return &c->orchestrator;
+	case SVC_BILLING:
+		return &c->billing;
 	case SVC_OPTIMIZER:
 		return &c->optimizer;
 	default:
