@@ -54,8 +54,15 @@ int mode_of_wire(Hcp__Mode m, enum device_mode *ret)
 const char *why_text(enum why w)
 {
 	static const char *const text[] = {
-		"", "node lost", "no longer announced by its node", "the device reports an error", "emergency stop",
-		"waits for power", "its gate is in another mode", "not proved before the deadline", "the agent could not switch",
+		"",
+		"node lost",
+		"no longer announced by its node",
+		"the device reports an error",
+		"emergency stop",
+		"waits for power",
+		"its gate is in another mode",
+		"not proved before the deadline",
+		"the agent could not switch",
 		"no reading for too long",
 	};
 	if (w >= WHY_DRIFT && w < WHY_END)
@@ -323,7 +330,8 @@ void device_fill(const struct device *d, Hcp__Device *out)
 static uint32_t summary(const struct device *d)
 {
 	return 1U << 31 | (uint32_t)d->state | (uint32_t)d->ctl.desired << 4 | (uint32_t)d->ctl.commanded << 8 |
-	       (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 | (uint32_t)!!d->ctl.confirmed_at_ns << 17;
+	       (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 |
+	       (uint32_t) !!d->ctl.confirmed_at_ns << 17;
 }
 
 static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n, const char *action)
@@ -364,7 +372,8 @@ static int publish_changed(struct resources *r, struct svc_ctx *ctx, const char 
 	r->n_changed = 0;
 	r->capacity_dirty |= n > 0;
 	for (size_t at = 0; at < n && rc == 0; at += RESOURCES_EVENT_DEVICES)
-		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES, action);
+		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES,
+				  action);
 	return rc;
 }
 

@@ -194,7 +194,8 @@ int group_get(struct resources *r, struct facility *f, const struct device_class
 struct node *node_new(const char *id);
 void node_free(struct node *n);
 int node_add(struct resources *r, struct node *n) MUST_CHECK;
-int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret) MUST_CHECK;
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a,
+			 struct device **ret) MUST_CHECK;
 /* Has changed: tell and store it at the next flush. Never fails (the array has room for every device). */
 void device_mark(struct resources *r, struct device *d);
 /* Recomputes what the facility must keep free for it. */

@@ -154,7 +154,8 @@ static struct rig *rig_new(const char *path, const struct resources_conf *conf)
 	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &g->bus, &err), 0);
 	g->now = 1000 * S;
 	g->read_from = 1;
-	g->conf = (struct svc_conf){ .db_path = path, .bus = g->bus, .seed = 7, .conf = conf, .send_agent = on_down, .send_arg = g };
+	g->conf = (struct svc_conf){
+		.db_path = path, .bus = g->bus, .seed = 7, .conf = conf, .send_agent = on_down, .send_arg = g};
 	open_svc(g);
 	return g;
 }
@@ -856,7 +857,7 @@ static void allocation_lives_and_ends(void **state)
 {
 	struct rig *g = rig_new(NULL, NULL);
 	struct agent *a = agent_add(g, "n1", "H100", 4, "east");
-	const char *two[] = { "n1/d0", "n1/d1" }, *one[] = { "n1/d1" }, *none[] = { "n1/d9" }, *twice[] = { "n1/d2", "n1/d2" };
+	const char *two[] = {"n1/d0", "n1/d1"}, *one[] = {"n1/d1"}, *none[] = {"n1/d9"}, *twice[] = {"n1/d2", "n1/d2"};
 	hello(g, a);
 	direct(g, "east", "H100", 0, 4, 0);
 	deliver(g);
@@ -1275,8 +1276,10 @@ static int64_t physical_w(const struct rig *g)
 		const struct device_class *c = device_class_find(str_of(g->agent[i].cls));
 		for (int k = 0; k < g->agent[i].n; k++) {
 			Hcp__Mode m = g->agent[i].mode[k];
-			sum += (int64_t)c->power_w[m == HCP__MODE__SERVE ? DEVICE_SERVE : m == HCP__MODE__FILL ? DEVICE_FILL :
-						   m == HCP__MODE__SAFE ? DEVICE_SAFE : DEVICE_IDLE];
+			sum += (int64_t)c->power_w[m == HCP__MODE__SERVE  ? DEVICE_SERVE
+						   : m == HCP__MODE__FILL ? DEVICE_FILL
+						   : m == HCP__MODE__SAFE ? DEVICE_SAFE
+									  : DEVICE_IDLE];
 		}
 	}
 	return sum;
@@ -1291,7 +1294,8 @@ static void fall(struct rig *g, struct agent *a)
 		drop_for(g, a);
 }
 
-/* Agents take commands late or not at all, refuse, vanish, start again and switch by themselves. Watts stay below the budget at every moment. */
+/* Agents take commands late or not at all, refuse, vanish, start again and switch by themselves. Watts stay below the
+ * budget at every moment. */
 static void power_budget_is_never_exceeded(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 6000 } };
@@ -1339,7 +1343,8 @@ static void power_budget_is_never_exceeded(void **state)
 				break;
 			case 2:
 				for (int k = 0; k < 2; k++) {
-					snprintf(text[k], sizeof(text[k]), "n%d/d%d", (int)rng_below(&r, 3), (int)rng_below(&r, 4));
+					snprintf(text[k], sizeof(text[k]), "n%d/d%d", (int)rng_below(&r, 3),
+						 (int)rng_below(&r, 4));
 					dev[k] = text[k];
 				}
 				snprintf(id, sizeof(id), "al-%d", t);
@@ -1545,7 +1550,8 @@ static void replay_is_identical(void **state)
 		snprintf(id, sizeof(id), "al-%d", t);
 		switch (rng_below(&r, 6)) {
 		case 0:
-			direct(g, "east", rng_below(&r, 2) ? "H100" : "S21", (int)rng_below(&r, 3), (int)rng_below(&r, 4), 0);
+			direct(g, "east", rng_below(&r, 2) ? "H100" : "S21", (int)rng_below(&r, 3),
+			       (int)rng_below(&r, 4), 0);
 			break;
 		case 1:
 			place(g, id, 1, devs, 1);
