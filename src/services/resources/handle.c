@@ -38,7 +38,7 @@ static void resources_close(void *state)
 		mem_free(resources_device_at(r, i)->id);
 		mem_free(resources_device_at(r, i)->name);
 	}
-	for (size_t i = 0; i < (r->n_devices + DEVICE_BLOCK - 1) / DEVICE_BLOCK; i++)
+	for (size_t i = 0; i < r->n_blocks; i++)
 		mem_free(r->block[i]);
 	for (size_t i = 0; i < r->n_groups; i++) {
 		mem_free(r->group[i]->devices);

@@ -175,17 +175,17 @@ int node_add(struct resources *r, struct node *n)
 static struct device *take_slot(struct resources *r)
 {
 	size_t b = r->n_devices / DEVICE_BLOCK;
-	if (r->n_devices % DEVICE_BLOCK == 0) {
+	if (b == r->n_blocks) {
 		if (vec_room((void **)&r->block, b, &r->cap_blocks, sizeof(*r->block)) < 0)
 			return NULL;
-		r->block[b] = mem_calloc(DEVICE_BLOCK, sizeof(struct device));
 		struct device **more = mem_realloc(r->changed, (b + 1) * DEVICE_BLOCK * sizeof(*more));
-		if (more)
-			r->changed = more;
-		if (!r->block[b] || !more) {
-			mem_free(r->block[b]);
+		if (!more)
 			return NULL;
-		}
+		r->changed = more;
+		r->block[b] = mem_calloc(DEVICE_BLOCK, sizeof(struct device));
+		if (!r->block[b])
+			return NULL;
+		r->n_blocks++;
 	}
 	return &r->block[b][r->n_devices % DEVICE_BLOCK];
 }
@@ -196,14 +196,12 @@ int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDe
 	struct facility *f;
 	struct group *g;
 	char id[2 * RESOURCES_ID_MAX];
-	size_t cap = n->n_devices;
 	if (facility_get(r, n->facility, n->region, &f) < 0 ||
 	    group_get(r, f, device_class_find(str_of(a->device_class)), &g) < 0)
 		return HCP_ENOMEM;
 	struct device *d = take_slot(r);
-	if (!d || (n->n_devices % 64 == 0 && !(n->devices = mem_realloc(n->devices, (cap + 64) * sizeof(d)))))
-		return HCP_ENOMEM;
-	if (vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
+	if (!d || vec_room((void **)&n->devices, n->n_devices, &n->cap_devices, sizeof(d)) < 0 ||
+	    vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
 		return HCP_ENOMEM;
 	snprintf(id, sizeof(id), "%s/%s", n->id, a->id);
 	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib };

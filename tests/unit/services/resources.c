@@ -58,6 +58,8 @@ struct rig {
 	struct buf inbox[4096]; /* packed SwitchCommands: node id, NUL, bytes */
 	int n_inbox, sent;
 	int64_t budget_w; /* of all agents together; 0: not watched */
+	int starve; /* allocation that fails in the next step, counted from 1; 0: none */
+	bool struck;
 	int problems;
 	char code[32], field[64];
 };
@@ -74,6 +76,9 @@ static void on_down(void *arg, const char *node, struct str bytes)
 {
 	struct rig *g = arg;
 	struct agent *a = agent_of(g, node);
+	/* The step is committed; from here on it would be the test that starves. */
+	g->struck |= mem_fail_hits() > 0;
+	mem_fail_after(0, 0);
 	Hcp__AgentDown *d = hcp__agent_down__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
 	assert_non_null(d);
 	g->sent++;
@@ -170,8 +175,22 @@ static void rig_free(struct rig *g)
 	mem_free(g);
 }
 
+/* A step in which one allocation fails. */
+static void starved_step(struct rig *g)
+{
+	mem_fail_after((uint64_t)g->starve, 0);
+	(void)svc_step(g->svc, g->now);
+	g->struck |= mem_fail_hits() > 0;
+	mem_fail_after(0, 0);
+	g->starve = 0;
+	g->now += (SVC_RETRY_MS + 1) * MS;
+}
+
 static void settle(struct rig *g)
 {
+	g->struck = false;
+	if (g->starve)
+		starved_step(g);
 	for (int i = 0; i < 64; i++) {
 		g->now += 1000;
 		int rc = svc_step(g->svc, g->now);
@@ -1640,6 +1659,64 @@ static void failed_commits_leave_no_trace(void **state)
 	remove_db(path);
 }
 
+/* The same said twice, memory failing the first time: a sender that heard "unavailable" says it again. */
+static int say_starved(struct rig *g, int n, unsigned type, const ProtobufCMessage *body)
+{
+	g->starve = n;
+	say(g, type, body);
+	int struck = g->struck;
+	say(g, type, body);
+	assert_string_equal(g->code, "");
+	return struck;
+}
+
+/* Memory fails at any one allocation of a report, a directive, a placement and their answers: nothing is half done. */
+static void memory_that_fails_anywhere_leaves_no_trace(void **state)
+{
+	int strikes = 0, before = -1;
+	for (int n = 1; strikes != before && n < 5000; n += 1 + n / 25) {
+		struct rig *g = rig_new(NULL, NULL);
+		struct agent *a = agent_add(g, "n1", "H100", 3, "east"), *b = agent_add(g, "n2", "H100", 2, "east");
+		const char *two[] = { "n1/d0", "n1/d1" };
+		Hcp__ClassTarget t = HCP__CLASS_TARGET__INIT, *ts[] = { &t };
+		Hcp__Directive d = HCP__DIRECTIVE__INIT;
+		Hcp__Place p = HCP__PLACE__INIT;
+		Hcp__Workload w = HCP__WORKLOAD__INIT;
+		before = strikes;
+		g->starve = n;
+		hello(g, a);
+		strikes += g->struck;
+		hello(g, a);
+		hello(g, b);
+		g->starve = n;
+		report(g, a);
+		strikes += g->struck;
+		t.facility = "east";
+		t.device_class = "H100";
+		t.serve = 2;
+		t.mine = 3;
+		d.targets = ts;
+		d.n_targets = 1;
+		strikes += say_starved(g, n, MSG_DIRECTIVE, &d.base);
+		g->starve = n;
+		deliver(g); /* the first switch report */
+		strikes += g->struck;
+		run_s(g, 4);
+		w.id = "wl-1";
+		p.allocation_id = "al-1";
+		p.workload = &w;
+		p.device_ids = two;
+		p.n_device_ids = 2;
+		strikes += say_starved(g, n, MSG_PLACE, &p.base);
+		run_s(g, 20);
+		alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+		assert_int_equal(agents_in(g, HCP__MODE__SERVE) + agents_in(g, HCP__MODE__FILL), 5);
+		DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__ACTIVE);
+		rig_free(g);
+	}
+	assert_true(strikes > 50);
+}
+
 static int64_t changes(struct rig *g)
 {
 	struct db_row *row;
@@ -1795,6 +1872,7 @@ int main(void)
 		cmocka_unit_test(restart_in_the_middle_of_a_switch_goes_on),
 		cmocka_unit_test(replay_is_identical),
 		cmocka_unit_test(failed_commits_leave_no_trace),
+		cmocka_unit_test(memory_that_fails_anywhere_leaves_no_trace),
 		cmocka_unit_test(directive_over_16000_devices_costs_a_row_a_node),
 		cmocka_unit_test(queries_filter_page_and_refuse),
 	};
