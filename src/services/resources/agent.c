@@ -327,7 +327,8 @@ static int hello_missing(struct resources *r, struct svc_ctx *ctx, struct node *
 	return rc;
 }
 
-static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeHello *h, struct err *err)
+static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeHello *h,
+		      struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
 	bool new_boot = strcmp(n->boot_id, h->boot_id) != 0;
@@ -447,7 +448,8 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 		if (!d->command || d->command->reported_at_ns)
 			device_settled(r, d);
 		command_proved(d);
-		if (before.confirmed != d->ctl.confirmed || before.drifted || before.confirmed_at_ns <= before.commanded_at_ns) {
+		if (before.confirmed != d->ctl.confirmed || before.drifted ||
+		    before.confirmed_at_ns <= before.commanded_at_ns) {
 			d->why = WHY_NONE;
 			d->changed_at_ns = now_ns;
 			device_mark(r, d);
@@ -524,7 +526,8 @@ static int check_readings(const struct resources *r, const struct node *n, size_
 		enum device_mode m;
 		int rc = 0;
 		if (!reading_device(r, n, x[i]->device_id, i))
-			rc = err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s never announced %.48s", n->id, x[i]->device_id);
+			rc = err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s never announced %.48s", n->id,
+				     x[i]->device_id);
 		else if (mode_of_wire(x[i]->mode, &m) < 0)
 			rc = err_set(err, HCP_EINVAL, "mode", "%d is no mode", (int)x[i]->mode);
 		else if (x[i]->power_w < 0)
@@ -638,7 +641,8 @@ int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (!node_find(r, s->node_id))
 		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", s->node_id);
 	if (!d)
-		return err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s has no device %.48s", s->node_id, s->device_id);
+		return err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s has no device %.48s", s->node_id,
+			       s->device_id);
 	if (mode_of_wire(s->to, &to) < 0)
 		return err_set(err, HCP_EINVAL, "to", "%d is no mode", (int)s->to);
 	int64_t at = s->at_ns < svc_now_ns(ctx) ? s->at_ns : svc_now_ns(ctx);

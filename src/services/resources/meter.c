@@ -49,13 +49,15 @@ static int check_values(const Hcp__Meter *m, const struct meter *last, struct er
 		if (v[i] < 0 || v[i] > COUNTER_MAX)
 			return err_set(err, HCP_ERANGE, counter_name[i], "%lld is no counter", (long long)v[i]);
 		if (last && v[i] < last->v[i])
-			return err_set(err, HCP_ESTATE, counter_name[i], "went back from %lld to %lld without a new boot",
-				       (long long)last->v[i], (long long)v[i]);
+			return err_set(err, HCP_ESTATE, counter_name[i],
+				       "went back from %lld to %lld without a new boot", (long long)last->v[i],
+				       (long long)v[i]);
 	}
 	if (!isfinite(m->hashes) || m->hashes < 0 || m->hashes > HASHES_MAX)
 		return err_set(err, HCP_ERANGE, "hashes", "%g is no counter", m->hashes);
 	if (last && m->hashes < last->hashes)
-		return err_set(err, HCP_ESTATE, "hashes", "went back from %g to %g without a new boot", last->hashes, m->hashes);
+		return err_set(err, HCP_ESTATE, "hashes", "went back from %g to %g without a new boot", last->hashes,
+			       m->hashes);
 	return 0;
 }
 
@@ -244,9 +246,9 @@ int report_save(struct resources *r, struct svc_ctx *ctx, struct node *n, struct
 		      "INSERT INTO report(number,seq,seen_ns,lease_ns,lease_number,energy_j,metered_ns,meters)"
 		      " VALUES($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT(number) DO UPDATE SET seq=excluded.seq,"
 		      " seen_ns=excluded.seen_ns, lease_ns=excluded.lease_ns, lease_number=excluded.lease_number,"
-		      " energy_j=excluded.energy_j, metered_ns=excluded.metered_ns, meters=excluded.meters", "iiiiiiib",
-		      (int64_t)n->number, (int64_t)n->seq, n->seen_at_ns, n->lease_until_ns, (int64_t)n->lease_number, n->energy_j,
-		      n->metered_at_ns, meters);
+		      " energy_j=excluded.energy_j, metered_ns=excluded.metered_ns, meters=excluded.meters",
+		      "iiiiiiib", (int64_t)n->number, (int64_t)n->seq, n->seen_at_ns, n->lease_until_ns,
+		      (int64_t)n->lease_number, n->energy_j, n->metered_at_ns, meters);
 }
 
 int meters_load(struct node *n, struct str packed)

@@ -87,7 +87,7 @@ struct node {
 	const char **models; /* owned, one allocation with its texts */
 	size_t n_models;
 	struct device **devices; /* owned array */
-	size_t n_devices;
+	size_t n_devices, cap_devices;
 	uint32_t number;
 	bool connected;
 	uint64_t seq, lease_number;
@@ -160,7 +160,7 @@ struct resources {
 	struct node **node; /* owned, in order of arrival; grown by doubling */
 	size_t n_nodes, cap_nodes, nodes_connected;
 	struct device **block; /* owned blocks of DEVICE_BLOCK */
-	size_t n_devices, cap_blocks;
+	size_t n_devices, n_blocks, cap_blocks;
 	struct group **group;
 	size_t n_groups, cap_groups;
 	struct facility **facility;
@@ -194,7 +194,8 @@ int group_get(struct resources *r, struct facility *f, const struct device_class
 struct node *node_new(const char *id);
 void node_free(struct node *n);
 int node_add(struct resources *r, struct node *n) MUST_CHECK;
-int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret) MUST_CHECK;
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a,
+			 struct device **ret) MUST_CHECK;
 /* Has changed: tell and store it at the next flush. Never fails (the array has room for every device). */
 void device_mark(struct resources *r, struct device *d);
 /* Recomputes what the facility must keep free for it. */

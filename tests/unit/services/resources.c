@@ -58,6 +58,8 @@ struct rig {
 	struct buf inbox[4096]; /* packed SwitchCommands: node id, NUL, bytes */
 	int n_inbox, sent;
 	int64_t budget_w; /* of all agents together; 0: not watched */
+	int starve; /* allocation that fails in the next step, counted from 1; 0: none */
+	bool struck;
 	int problems;
 	char code[32], field[64];
 };
@@ -74,6 +76,9 @@ static void on_down(void *arg, const char *node, struct str bytes)
 {
 	struct rig *g = arg;
 	struct agent *a = agent_of(g, node);
+	/* The step is committed; from here on it would be the test that starves. */
+	g->struck |= mem_fail_hits() > 0;
+	mem_fail_after(0, 0);
 	Hcp__AgentDown *d = hcp__agent_down__unpack(NULL, bytes.n, (const uint8_t *)bytes.p);
 	assert_non_null(d);
 	g->sent++;
@@ -154,7 +159,8 @@ static struct rig *rig_new(const char *path, const struct resources_conf *conf)
 	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &g->bus, &err), 0);
 	g->now = 1000 * S;
 	g->read_from = 1;
-	g->conf = (struct svc_conf){ .db_path = path, .bus = g->bus, .seed = 7, .conf = conf, .send_agent = on_down, .send_arg = g };
+	g->conf = (struct svc_conf){
+		.db_path = path, .bus = g->bus, .seed = 7, .conf = conf, .send_agent = on_down, .send_arg = g};
 	open_svc(g);
 	return g;
 }
@@ -169,8 +175,22 @@ static void rig_free(struct rig *g)
 	mem_free(g);
 }
 
+/* A step in which one allocation fails. */
+static void starved_step(struct rig *g)
+{
+	mem_fail_after((uint64_t)g->starve, 0);
+	(void)svc_step(g->svc, g->now);
+	g->struck |= mem_fail_hits() > 0;
+	mem_fail_after(0, 0);
+	g->starve = 0;
+	g->now += (SVC_RETRY_MS + 1) * MS;
+}
+
 static void settle(struct rig *g)
 {
+	g->struck = false;
+	if (g->starve)
+		starved_step(g);
 	for (int i = 0; i < 64; i++) {
 		g->now += 1000;
 		int rc = svc_step(g->svc, g->now);
@@ -856,7 +876,7 @@ static void allocation_lives_and_ends(void **state)
 {
 	struct rig *g = rig_new(NULL, NULL);
 	struct agent *a = agent_add(g, "n1", "H100", 4, "east");
-	const char *two[] = { "n1/d0", "n1/d1" }, *one[] = { "n1/d1" }, *none[] = { "n1/d9" }, *twice[] = { "n1/d2", "n1/d2" };
+	const char *two[] = {"n1/d0", "n1/d1"}, *one[] = {"n1/d1"}, *none[] = {"n1/d9"}, *twice[] = {"n1/d2", "n1/d2"};
 	hello(g, a);
 	direct(g, "east", "H100", 0, 4, 0);
 	deliver(g);
@@ -1275,8 +1295,10 @@ static int64_t physical_w(const struct rig *g)
 		const struct device_class *c = device_class_find(str_of(g->agent[i].cls));
 		for (int k = 0; k < g->agent[i].n; k++) {
 			Hcp__Mode m = g->agent[i].mode[k];
-			sum += (int64_t)c->power_w[m == HCP__MODE__SERVE ? DEVICE_SERVE : m == HCP__MODE__FILL ? DEVICE_FILL :
-						   m == HCP__MODE__SAFE ? DEVICE_SAFE : DEVICE_IDLE];
+			sum += (int64_t)c->power_w[m == HCP__MODE__SERVE  ? DEVICE_SERVE
+						   : m == HCP__MODE__FILL ? DEVICE_FILL
+						   : m == HCP__MODE__SAFE ? DEVICE_SAFE
+									  : DEVICE_IDLE];
 		}
 	}
 	return sum;
@@ -1291,7 +1313,8 @@ static void fall(struct rig *g, struct agent *a)
 		drop_for(g, a);
 }
 
-/* Agents take commands late or not at all, refuse, vanish, start again and switch by themselves. Watts stay below the budget at every moment. */
+/* Agents take commands late or not at all, refuse, vanish, start again and switch by themselves. Watts stay below the
+ * budget at every moment. */
 static void power_budget_is_never_exceeded(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 6000 } };
@@ -1339,7 +1362,8 @@ static void power_budget_is_never_exceeded(void **state)
 				break;
 			case 2:
 				for (int k = 0; k < 2; k++) {
-					snprintf(text[k], sizeof(text[k]), "n%d/d%d", (int)rng_below(&r, 3), (int)rng_below(&r, 4));
+					snprintf(text[k], sizeof(text[k]), "n%d/d%d", (int)rng_below(&r, 3),
+						 (int)rng_below(&r, 4));
 					dev[k] = text[k];
 				}
 				snprintf(id, sizeof(id), "al-%d", t);
@@ -1545,7 +1569,8 @@ static void replay_is_identical(void **state)
 		snprintf(id, sizeof(id), "al-%d", t);
 		switch (rng_below(&r, 6)) {
 		case 0:
-			direct(g, "east", rng_below(&r, 2) ? "H100" : "S21", (int)rng_below(&r, 3), (int)rng_below(&r, 4), 0);
+			direct(g, "east", rng_below(&r, 2) ? "H100" : "S21", (int)rng_below(&r, 3),
+			       (int)rng_below(&r, 4), 0);
 			break;
 		case 1:
 			place(g, id, 1, devs, 1);
@@ -1632,6 +1657,64 @@ static void failed_commits_leave_no_trace(void **state)
 	assert_int_equal(agents_in(g, HCP__MODE__FILL), 3);
 	rig_free(g);
 	remove_db(path);
+}
+
+/* The same said twice, memory failing the first time: a sender that heard "unavailable" says it again. */
+static int say_starved(struct rig *g, int n, unsigned type, const ProtobufCMessage *body)
+{
+	g->starve = n;
+	say(g, type, body);
+	int struck = g->struck;
+	say(g, type, body);
+	assert_string_equal(g->code, "");
+	return struck;
+}
+
+/* Memory fails at any one allocation of a report, a directive, a placement and their answers: nothing is half done. */
+static void memory_that_fails_anywhere_leaves_no_trace(void **state)
+{
+	int strikes = 0, before = -1;
+	for (int n = 1; strikes != before && n < 5000; n += 1 + n / 25) {
+		struct rig *g = rig_new(NULL, NULL);
+		struct agent *a = agent_add(g, "n1", "H100", 3, "east"), *b = agent_add(g, "n2", "H100", 2, "east");
+		const char *two[] = { "n1/d0", "n1/d1" };
+		Hcp__ClassTarget t = HCP__CLASS_TARGET__INIT, *ts[] = { &t };
+		Hcp__Directive d = HCP__DIRECTIVE__INIT;
+		Hcp__Place p = HCP__PLACE__INIT;
+		Hcp__Workload w = HCP__WORKLOAD__INIT;
+		before = strikes;
+		g->starve = n;
+		hello(g, a);
+		strikes += g->struck;
+		hello(g, a);
+		hello(g, b);
+		g->starve = n;
+		report(g, a);
+		strikes += g->struck;
+		t.facility = "east";
+		t.device_class = "H100";
+		t.serve = 2;
+		t.mine = 3;
+		d.targets = ts;
+		d.n_targets = 1;
+		strikes += say_starved(g, n, MSG_DIRECTIVE, &d.base);
+		g->starve = n;
+		deliver(g); /* the first switch report */
+		strikes += g->struck;
+		run_s(g, 4);
+		w.id = "wl-1";
+		p.allocation_id = "al-1";
+		p.workload = &w;
+		p.device_ids = two;
+		p.n_device_ids = 2;
+		strikes += say_starved(g, n, MSG_PLACE, &p.base);
+		run_s(g, 20);
+		alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+		assert_int_equal(agents_in(g, HCP__MODE__SERVE) + agents_in(g, HCP__MODE__FILL), 5);
+		DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__ACTIVE);
+		rig_free(g);
+	}
+	assert_true(strikes > 50);
 }
 
 static int64_t changes(struct rig *g)
@@ -1789,6 +1872,7 @@ int main(void)
 		cmocka_unit_test(restart_in_the_middle_of_a_switch_goes_on),
 		cmocka_unit_test(replay_is_identical),
 		cmocka_unit_test(failed_commits_leave_no_trace),
+		cmocka_unit_test(memory_that_fails_anywhere_leaves_no_trace),
 		cmocka_unit_test(directive_over_16000_devices_costs_a_row_a_node),
 		cmocka_unit_test(queries_filter_page_and_refuse),
 	};
