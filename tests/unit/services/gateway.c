@@ -45,7 +45,8 @@ static void routes(void **state)
 	assert_true(str_eqz(m.params[0].value, "1") && str_eqz(m.params[1].value, "2"));
 	assert_int_equal(match(&r, HTTP_M_PUT, "/a", &m), -1);
 	assert_int_equal(m.verbs, 1U << HTTP_M_GET | 1U << HTTP_M_POST);
-	static const char *const none[] = { "/", "", "/b", "/a/", "/a//b/2", "/a/1/b", "/a/1/b/2/3", "/a/1/b/", "a", "//a" };
+	static const char *const none[] = { "/", "", "/b", "/a/", "/a//b/2", "/a/1/b", "/a/1/b/2/3", "/a/1/b/", "a",
+					    "//a" };
 	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
 		assert_int_equal(match(&r, HTTP_M_GET, none[i], &m), -1);
 		assert_int_equal(m.verbs, 0);
@@ -61,7 +62,8 @@ static void every_declared_route_is_found(void **state)
 	for (size_t i = 0; i < route_count; i++)
 		assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m), i);
 	router_release(&r);
-	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0 }, { "GET", "/a", 1, 1, 1, 200, 0, "", 0 } };
+	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0 },
+						   { "GET", "/a", 1, 1, 1, 200, 0, "", 0 } };
 	assert_int_equal(router_init(&r, twice, 2, NULL), HCP_EEXIST);
 }
 
@@ -153,7 +155,8 @@ static void problems(void **state)
 	struct buf b;
 	buf_init(&b, 0);
 	problem_write(&b, 400, HCP_EINVAL, "a\"b", "no \"way\"", "00");
-	assert_string_equal(b.data, "{\"type\":\"https://hcp.dev/problems/invalid\",\"title\":\"Bad Request\",\"status\":400,"
+	assert_string_equal(b.data, "{\"type\":\"https://hcp.dev/problems/invalid\",\"title\":\"Bad Request\","
+				    "\"status\":400,"
 				    "\"detail\":\"no \\\"way\\\"\",\"code\":\"invalid\",\"field\":\"a\\\"b\",\"trace_id\":\"00\"}");
 	buf_release(&b);
 }
