@@ -678,3 +678,65 @@ def test_mesh_wants_the_token(start_hcpd):
         with pytest.raises(grpc.RpcError) as e:  # AgentUp{samples} before hello
             list(stream(iter([b"\x2a\x03\x0a\x01n"]), metadata=good, timeout=5))
         assert e.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE)
+
+
+class AgentStream:
+    """An agent by hand: what is put goes up, what comes down is in `got`."""
+
+    def __init__(self, grpc, channel, token):
+        self.up, self.got, self.ended = queue.Queue(), queue.Queue(), threading.Event()
+        self.call = channel.stream_stream("/hcp.v1.Agent/Connect")(iter(self.up.get, None), metadata=(("authorization", f"Bearer {token}"),))
+        self.code = None
+
+        def read():
+            try:
+                for m in self.call:
+                    self.got.put(m)
+            except grpc.RpcError:
+                pass
+            self.code = self.call.code()
+            self.ended.set()
+        threading.Thread(target=read, daemon=True).start()
+
+    def hello(self, node, boot="b1"):
+        device = field(1, "d0") + field(2, 1) + field(3, "H100") + field(4, 80) + field(5, 3) + field(6, "gpu")
+        self.up.put(field(1, field(1, node) + field(2, node) + field(3, "texas-north") + field(4, "us-tx") + field(7, device) +
+                          field(9, boot)))
+
+    def close(self):
+        self.up.put(None)
+
+
+def test_agents_come_are_replaced_and_go(start_hcpd):
+    grpc = pytest.importorskip("grpc")
+    h = start_hcpd("agents")
+
+    def node(name):
+        return next((n for n in h.call("GET", "/api/v1/nodes").json()["nodes"] if n["id"] == name), None)
+    with grpc.insecure_channel(h.mesh) as channel:
+        first = AgentStream(grpc, channel, h.machine_token)
+        first.hello("node-1")
+        kinds = {first.got.get(timeout=10)[0] >> 3, first.got.get(timeout=10)[0] >> 3}
+        assert kinds >= {1, 2}  # Welcome and Lease
+        assert node("node-1")["connected"] and h.call("GET", "/api/v1/resources/node-1%2Fd0").json()["device_class"] == "H100"
+        second = AgentStream(grpc, channel, h.machine_token)
+        second.hello("node-1", "b2")
+        assert first.ended.wait(10) and first.code == grpc.StatusCode.ABORTED
+        second.got.get(timeout=10)
+        time.sleep(0.3)
+        assert node("node-1")["connected"]  # the end of the old stream does not count
+        for bad in ("", "no de", "x" * 65, "../etc"):
+            wrong = AgentStream(grpc, channel, h.machine_token)
+            wrong.hello(bad)
+            assert wrong.ended.wait(10) and wrong.code == grpc.StatusCode.INVALID_ARGUMENT, bad
+        other = AgentStream(grpc, channel, h.machine_token)
+        other.hello("node-2")
+        other.got.get(timeout=10)
+        other.up.put(field(2, field(1, "node-1") + field(2, "b2") + field(6, 9)))  # a report for somebody else
+        assert other.ended.wait(10) and other.code == grpc.StatusCode.INVALID_ARGUMENT
+        flood = AgentStream(grpc, channel, h.machine_token)
+        for _ in range(3000):
+            flood.hello("node-3")
+        assert flood.ended.wait(20) and flood.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        second.close()
+        wait_for("the node to be gone", lambda: not node("node-1")["connected"])

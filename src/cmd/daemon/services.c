@@ -1,8 +1,14 @@
 #include "cmd/daemon/services.h"
 
 #include "base/mem.h"
-#include "hcpd_services.h"
 #include "os/file.h"
+#include "services/billing/billing.h"
+#include "services/identity/identity.h"
+#include "services/optimizer/optimizer.h"
+#include "services/orchestrator/orchestrator.h"
+#include "services/resources/resources.h"
+#include "services/router/router.h"
+#include "services/telemetry/telemetry.h"
 #include "svc/host.h"
 
 /*
@@ -45,7 +51,8 @@ int services_conf_new(const char *state_dir, struct services_conf **ret, struct 
 	c->orchestrator.version = HCP_VERSION;
 	c->orchestrator.stats = service_stats;
 	c->orchestrator.stats_arg = c;
-	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits, .n_credits = 2 };
+	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits,
+						.n_credits = 2 };
 	c->billing = (struct billing_conf){ .facility = billed, .n_facilities = 1 };
 	*ret = c;
 	return 0;
@@ -64,9 +71,7 @@ void services_conf_free(struct services_conf *c)
 const struct svc_def *services_def(int id)
 {
 	static const struct svc_def *const defs[] = {
-#define ROW(name) &name##_def,
-		HCPD_SERVICES(ROW)
-#undef ROW
+		&orchestrator_def, &optimizer_def, &router_def, &resources_def, &billing_def, &identity_def, &telemetry_def,
 	};
 	for (size_t i = 0; i < sizeof(defs) / sizeof(defs[0]); i++)
 		if (defs[i]->id == id)
