@@ -76,7 +76,7 @@ static void on_result(void *arg, const struct switcher_result *r)
 
 static void write_health(void *arg, struct buf *b)
 {
-	health_write(arg, b);
+	agent_health(arg, b);
 }
 
 /* ---- what the platform says ---- */

@@ -97,7 +97,8 @@ static void embed(struct endpoint *e, struct http_req *req)
 	struct err err = { 0 };
 	int64_t begun_ns = loop_now_ns(e->conf.loop);
 	if (!e->conf.keeper || keeper_state(e->conf.keeper) != KEEPER_READY) {
-		refuse(req, 503, "unavailable", e->conf.keeper ? "the inference runtime is not ready" : "this node has no model");
+		refuse(req, 503, "unavailable",
+			e->conf.keeper ? "the inference runtime is not ready" : "this node has no model");
 		return;
 	}
 	struct flight *f = arena_calloc(req->arena, sizeof(*f));

@@ -22,15 +22,11 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-#include "agent/agent_priv.h"
-#include "agent/endpoint.h"
-#include "agent/keeper.h"
-#include "agent/miner.h"
+#include "agent/agent.h"
 #include "agent/runtime_main.h"
 #include "base/hist.h"
-#include "device/cpu_device.h"
+#include "loop/loop.h"
 #include "os/clock.h"
-#include "os/file.h"
 #include "sim/pool_server.h"
 
 enum { LINGER_MS = 5, GAP_MS = 12, WARM = 20, WAIT_MS = 60000, ANSWER_MAX = 65536 };
@@ -40,7 +36,8 @@ struct bench {
 	struct agent *agent;
 	long requests;
 	uint16_t port;
-	char socket[128], body[256];
+	const char *model_name;
+	char socket[100], body[256];
 	_Atomic int done;
 	int failed;
 	struct hist added, direct, model, total;
@@ -69,7 +66,8 @@ static int connect_to(const struct bench *b, bool direct)
 static int64_t ask(const struct bench *b, int fd)
 {
 	char head[512], answer[ANSWER_MAX];
-	int n = snprintf(head, sizeof(head), "POST /v1/embeddings HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\n"
+	int n = snprintf(head, sizeof(head),
+		"POST /v1/embeddings HTTP/1.1\r\nhost: node\r\ncontent-type: application/json\r\n"
 		"content-length: %zu\r\n\r\n%s", strlen(b->body), b->body);
 	if (send(fd, head, (size_t)n, MSG_NOSIGNAL) != n)
 		return -1;
@@ -84,7 +82,8 @@ static int64_t ask(const struct bench *b, int fd)
 		const char *end = strstr(answer, "\r\n\r\n");
 		if (want || !end)
 			continue;
-		const char *length = strcasestr(answer, "content-length:"), *ns = strcasestr(answer, RUNTIME_COMPUTE_HEADER ":");
+		const char *length = strcasestr(answer, "content-length:");
+		const char *ns = strcasestr(answer, RUNTIME_COMPUTE_HEADER ":");
 		if (strncmp(answer, "HTTP/1.1 200", 12) != 0 || !length || !ns)
 			return -1;
 		want = (size_t)(end + 4 - answer) + (size_t)strtoul(length + 15, NULL, 10);
@@ -128,11 +127,30 @@ static void *client(void *arg)
 	return NULL;
 }
 
-static bool ready(const struct agent *a)
+/* The number after `key`, itself after `section` ("" for none), in the node's own account. */
+static double health(struct agent *a, const char *section, const char *key)
 {
-	struct cpu_device_stats s;
-	cpu_device_stats(a->device, &s);
-	return keeper_state(a->keeper) == KEEPER_READY && gate_get(a->control.gate) == GATE_FILL && s.hashes > 0;
+	struct buf b;
+	buf_init(&b, 0);
+	agent_health(a, &b);
+	buf_addc(&b, '\0');
+	const char *at = buf_failed(&b) ? NULL : strstr(b.data, section);
+	at = at ? strstr(at, key) : NULL;
+	double v = at ? strtod(at + strlen(key), NULL) : -1;
+	buf_release(&b);
+	return v;
+}
+
+static bool ready(struct agent *a)
+{
+	struct buf b;
+	buf_init(&b, 0);
+	agent_health(a, &b);
+	buf_addc(&b, '\0');
+	bool is = !buf_failed(&b) && strstr(b.data, "\"state\":\"ready\"") &&
+		strstr(b.data, "\"gate\":{\"state\":\"fill\"");
+	buf_release(&b);
+	return is && health(a, "\"device\"", "\"hashes\":") > 0;
 }
 
 static double load1(void)
@@ -141,24 +159,27 @@ static double load1(void)
 	return getloadavg(&v, 1) == 1 ? v : -1;
 }
 
+static void quantiles(const char *name, const struct hist *h)
+{
+	printf(",\"%s_p50_us\":%.1f,\"%s_p99_us\":%.1f", name, (double)hist_quantile(h, 0.5) / 1e3, name,
+		(double)hist_quantile(h, 0.99) / 1e3);
+}
+
 static void report(struct bench *b)
 {
-	struct cpu_device_stats s;
-	const struct hist *yield = &b->agent->control.gate->yield_ns;
-	cpu_device_stats(b->agent->device, &s);
-	printf("{\"id\":\"PERF-1\",\"local_p50_us\":%.1f,\"local_p99_us\":%.1f,\"local_max_us\":%.1f",
-		(double)hist_quantile(&b->added, 0.5) / 1e3, (double)hist_quantile(&b->added, 0.99) / 1e3, (double)b->added.max / 1e3);
-	printf(",\"direct_p50_us\":%.1f,\"direct_p99_us\":%.1f", (double)hist_quantile(&b->direct, 0.5) / 1e3,
-		(double)hist_quantile(&b->direct, 0.99) / 1e3);
-	printf(",\"model_p50_us\":%.1f,\"model_p99_us\":%.1f,\"total_p99_us\":%.1f", (double)hist_quantile(&b->model, 0.5) / 1e3,
-		(double)hist_quantile(&b->model, 0.99) / 1e3, (double)hist_quantile(&b->total, 0.99) / 1e3);
-	const struct hist *inside = endpoint_added_ns(b->agent->endpoint);
-	printf(",\"inside_p50_us\":%.1f,\"inside_p99_us\":%.1f", (double)hist_quantile(inside, 0.5) / 1e3,
-		(double)hist_quantile(inside, 0.99) / 1e3);
-	printf(",\"yield_p50_us\":%.1f,\"yield_p99_us\":%.1f", (double)hist_quantile(yield, 0.5) / 1e3,
-		(double)hist_quantile(yield, 0.99) / 1e3);
-	printf(",\"switches\":%" PRIu64 ",\"hash_ps\":%.0f,\"model\":\"%s\",\"load1\":%.2f}\n", b->agent->control.local_switches,
-		s.hash_ps, b->agent->model, load1());
+	struct agent *a = b->agent;
+	printf("{\"id\":\"PERF-1\"");
+	quantiles("local", &b->added);
+	quantiles("direct", &b->direct);
+	quantiles("model", &b->model);
+	quantiles("total", &b->total);
+	printf(",\"local_max_us\":%.1f", (double)b->added.max / 1e3);
+	printf(",\"inside_p50_us\":%.1f,\"inside_p99_us\":%.1f", health(a, "\"added_ns\"", "\"p50\":") / 1e3,
+		health(a, "\"added_ns\"", "\"p99\":") / 1e3);
+	printf(",\"yield_p50_us\":%.1f,\"yield_p99_us\":%.1f", health(a, "\"yield_ns\"", "\"p50\":") / 1e3,
+		health(a, "\"yield_ns\"", "\"p99\":") / 1e3);
+	printf(",\"switches\":%.0f,\"hash_ps\":%.0f,\"model\":\"%s\",\"load1\":%.2f}\n",
+		health(a, "", "\"local_switches\":"), health(a, "\"device\"", "\"hash_ps\":"), b->model_name, load1());
 }
 
 static int run(struct bench *b, const char *model, char *dir, struct err *err)
@@ -182,9 +203,10 @@ static int run(struct bench *b, const char *model, char *dir, struct err *err)
 	}
 	if (rc == 0) {
 		b->port = agent_port(b->agent);
-		memcpy(b->socket, b->agent->socket, sizeof(b->socket));
-		snprintf(b->body, sizeof(b->body), "{\"model\":\"%s\",\"input\":\"a sentence of some ten words, as customers "
-			"send them\"}", b->agent->model);
+		snprintf(b->socket, sizeof(b->socket), "%s/runtime.sock", dir);
+		b->model_name = strrchr(model, '/') ? strrchr(model, '/') + 1 : model;
+		snprintf(b->body, sizeof(b->body),
+			"{\"model\":\"%s\",\"input\":\"a sentence of some ten words, as customers send them\"}", b->model_name);
 		if (pthread_create(&thread, NULL, client, b) != 0)
 			rc = err_set(err, HCP_EIO, "", "no thread");
 	}

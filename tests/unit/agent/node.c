@@ -184,8 +184,8 @@ static void on_end(struct grpc_call *call, void *arg)
 	grpc_stream_finish(call, GRPC_OK, NULL);
 }
 
-static const struct grpc_stream_ops stream_ops = { .on_open = on_open, .on_message = on_message, .on_half_close = on_end,
-	.on_close = on_end };
+static const struct grpc_stream_ops stream_ops = { .on_open = on_open, .on_message = on_message,
+	.on_half_close = on_end, .on_close = on_end };
 
 static void no_handler(struct http_req *req, void *arg)
 {
@@ -328,6 +328,7 @@ static int ask(struct world *w, const char *method, const char *path, const char
 	return w->status;
 }
 
+#define LONG_ID "0123456789012345678901234567890123456789012345678901234567890123456789"
 #define EMBED "{\"model\":\"hcp-generated-tiny\",\"input\":\"a b\"}"
 
 static int embed(struct world *w)
@@ -445,7 +446,7 @@ static void bad_commands_change_nothing(void **state)
 		{ { .id = "b4", .to = HCP__MODE__OFF, .items = 2 }, "one device" },
 		{ { .id = "b5", .to = HCP__MODE__SAFE }, "mode" },
 		{ { .id = "b6", .to = HCP__MODE__OFF, .deadline_ms = -1000 }, "deadline" },
-		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = "0123456789012345678901234567890123456789012345678901234567890123456789" },
+		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = LONG_ID },
 			"too long" },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
