@@ -9,6 +9,7 @@
 #include "agent/keeper.h"
 #include "agent/link.h"
 #include "agent/miner.h"
+#include "agent/priority.h"
 #include "agent/wake.h"
 #include "base/hex.h"
 #include "base/log.h"
@@ -75,7 +76,7 @@ static void on_result(void *arg, const struct switcher_result *r)
 
 static void write_health(void *arg, struct buf *b)
 {
-	health_write(arg, b);
+	agent_health(arg, b);
 }
 
 /* ---- what the platform says ---- */
@@ -348,6 +349,7 @@ int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **r
 		agent_free(a);
 		return rc;
 	}
+	priority_raise(); /* after the fill threads have begun, which shall not inherit it */
 	loop_timer_start(&a->report, a->report_ms);
 	loop_timer_start(&a->samples, AGENT_SAMPLES_MS);
 	*ret = a;

@@ -2,17 +2,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/panic.h"
 #include "device/cpu_device.h"
 #include "model/device_class.h"
-
-static double process_cpu_s(void)
-{
-	struct timespec t;
-	return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0 ? (double)t.tv_sec + (double)t.tv_nsec / 1e9 : 0;
-}
+#include "os/clock.h"
 
 static struct meter_totals totals(struct control *c)
 {
@@ -20,7 +14,7 @@ static struct meter_totals totals(struct control *c)
 	cpu_device_stats(c->conf.device, &s);
 	int64_t now_ns = loop_now_ns(c->conf.loop);
 	double runtime_s = c->conf.runtime_cpu_s ? c->conf.runtime_cpu_s(c->conf.arg) : 0;
-	cpu_power_update(&c->power, now_ns, process_cpu_s() + runtime_s);
+	cpu_power_update(&c->power, now_ns, (double)clock_cpu_ns(0) / 1e9 + runtime_s);
 	return (struct meter_totals){ .now_ns = now_ns, .energy_j = c->power.energy_j, .hashes = s.hashes };
 }
 

@@ -97,7 +97,8 @@ static void old_rows_make_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_row_gets_its_own), cmocka_unit_test(nothing_is_lost), cmocka_unit_test(old_rows_make_room),
+		cmocka_unit_test(each_row_gets_its_own), cmocka_unit_test(nothing_is_lost),
+		cmocka_unit_test(old_rows_make_room),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,8 +49,8 @@ static void rig_init(struct rig *r)
 
 static void rig_mine(struct rig *r, uint16_t first, uint16_t second)
 {
-	struct miner_conf mc = { .loop = r->loop, .device = r->device, .seed = 1, .backoff_min_ms = 20, .backoff_max_ms = 100,
-		.on_shares = on_shares, .arg = r, .n_pools = second ? 2 : 1,
+	struct miner_conf mc = { .loop = r->loop, .device = r->device, .seed = 1, .backoff_min_ms = 20,
+		.backoff_max_ms = 100, .on_shares = on_shares, .arg = r, .n_pools = second ? 2 : 1,
 		.pools = { { "127.0.0.1", first, "w", "x" }, { "127.0.0.1", second, "w", "x" } } };
 	assert_int_equal(miner_new(&mc, &r->miner, NULL), 0);
 }

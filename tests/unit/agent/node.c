@@ -1,4 +1,7 @@
-/* A whole node against a control plane and a pool of the test, with the real runtime as its child. */
+/*
+ * A whole node against a control plane and a pool of the test, with the real runtime as its child: this program again,
+ * started with "runtime".
+ */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +13,7 @@
 #include "agent/keeper.h"
 #include "agent/link.h"
 #include "agent/miner.h"
+#include "agent/runtime_main.h"
 #include "base/arena.h"
 #include "base/mem.h"
 #include "device/cpu_device.h"
@@ -180,8 +184,8 @@ static void on_end(struct grpc_call *call, void *arg)
 	grpc_stream_finish(call, GRPC_OK, NULL);
 }
 
-static const struct grpc_stream_ops stream_ops = { .on_open = on_open, .on_message = on_message, .on_half_close = on_end,
-	.on_close = on_end };
+static const struct grpc_stream_ops stream_ops = { .on_open = on_open, .on_message = on_message,
+	.on_half_close = on_end, .on_close = on_end };
 
 static void no_handler(struct http_req *req, void *arg)
 {
@@ -206,7 +210,7 @@ static void world_init(struct world *w, bool with_mesh, bool with_pool)
 	}
 	struct agent_conf c = { .mesh_host = with_mesh ? "127.0.0.1" : NULL, .mesh_port = http_server_port(w->mesh),
 		.token = bearer, .model_dir = HCP_TINY_MODEL, .state_dir = w->dir, .listen_host = "127.0.0.1", .facility = "f1",
-		.region = "r1", .threads = 2, .program = HCP_AGENT, .version = "test", .n_pools = with_pool ? 1 : 0,
+		.region = "r1", .threads = 2, .program = "/proc/self/exe", .version = "test", .n_pools = with_pool ? 1 : 0,
 		.pools = { { "127.0.0.1", w->pool_port, "w", "x" } } };
 	struct err err = { 0 };
 	if (agent_new(w->loop, &c, &w->agent, &err) < 0)
@@ -324,6 +328,7 @@ static int ask(struct world *w, const char *method, const char *path, const char
 	return w->status;
 }
 
+#define LONG_ID "0123456789012345678901234567890123456789012345678901234567890123456789"
 #define EMBED "{\"model\":\"hcp-generated-tiny\",\"input\":\"a b\"}"
 
 static int embed(struct world *w)
@@ -441,7 +446,7 @@ static void bad_commands_change_nothing(void **state)
 		{ { .id = "b4", .to = HCP__MODE__OFF, .items = 2 }, "one device" },
 		{ { .id = "b5", .to = HCP__MODE__SAFE }, "mode" },
 		{ { .id = "b6", .to = HCP__MODE__OFF, .deadline_ms = -1000 }, "deadline" },
-		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = "0123456789012345678901234567890123456789012345678901234567890123456789" },
+		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = LONG_ID },
 			"too long" },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -616,7 +621,7 @@ static void keeps_its_id(void **state)
 	assert_non_null(mkdtemp(dir));
 	assert_int_equal(loop_new(NULL, &loop, NULL), 0);
 	struct agent_conf c = { .state_dir = dir, .listen_host = "127.0.0.1", .facility = "f", .region = "r", .threads = 1,
-		.program = HCP_AGENT, .version = "t", .n_pools = 1, .pools = { { "127.0.0.1", 1, "w", "x" } } };
+		.program = "/proc/self/exe", .version = "t", .n_pools = 1, .pools = { { "127.0.0.1", 1, "w", "x" } } };
 	for (int i = 0; i < 2; i++) {
 		struct agent *a = NULL;
 		assert_int_equal(agent_new(loop, &c, &a, NULL), 0);
@@ -637,8 +642,10 @@ static void keeps_its_id(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "runtime") == 0)
+		return runtime_main(argc - 1, argv + 1);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hello_and_lease), cmocka_unit_test(switches_are_proved),
 		cmocka_unit_test(bad_commands_change_nothing), cmocka_unit_test(failed_switches_roll_back),

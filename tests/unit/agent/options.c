@@ -34,8 +34,8 @@ static void all_options(void **state)
 	assert_int_equal(write(fd, "  secret\n", 9), 9);
 	close(fd);
 	assert_int_equal(PARSE(&o, &err, "--mesh", "[::1]:8443", "--token-file", path, "--pool", "a:1,b.example:65535",
-		"--worker", "w.1", "--model", "/m", "--state", "/s", "--listen", "0.0.0.0:80", "--facility", "f", "--region", "r",
-		"--node-id", "nd-1", "--threads", "3"), 0);
+		"--worker", "w.1", "--model", "/m", "--state", "/s", "--listen", "0.0.0.0:80", "--facility", "f",
+		"--region", "r", "--node-id", "nd-1", "--threads", "3"), 0);
 	assert_string_equal(o.conf.mesh_host, "::1");
 	assert_int_equal(o.conf.mesh_port, 8443);
 	assert_string_equal(o.conf.token, "secret");
@@ -48,7 +48,8 @@ static void all_options(void **state)
 	assert_int_equal(o.conf.threads, 3);
 	options_release(&o);
 	assert_int_equal(file_write_atomic(path, STR("two\nlines\n"), 0600, NULL), 0);
-	assert_int_equal(PARSE(&o, &err, "--mesh", "h:1", "--token-file", path, "--state", "/s", "--pool", "a:1"), HCP_EINVAL);
+	assert_int_equal(PARSE(&o, &err, "--mesh", "h:1", "--token-file", path, "--state", "/s", "--pool", "a:1"),
+		HCP_EINVAL);
 	assert_string_equal(err.field, "token-file");
 	options_release(&o);
 	unlink(path);
