@@ -278,7 +278,7 @@ static bool proved(struct node *n, struct node_switch *s, struct node_item *it)
 	/* A device that lies says that it is done, and the agent has no better meter than the device's own. */
 	if (d->d.lying)
 		return true;
-	if (n->now_ns < d->d.ready_ns)
+	if (n->now_ns < d->d.ready_ns && n->cls->kind != DEVICE_ASIC)
 		return false;
 	if (it->to == DEVICE_SERVE && fleet_device_probe(&d->d, n->now_ns) && s->served_at_ns == 0)
 		s->served_at_ns = n->now_ns;
@@ -303,7 +303,9 @@ static bool look(struct node *n, struct node_switch *s)
 	if (s->reached_ns == 0 && n->now_ns >= ready_ns)
 		s->reached_ns = n->now_ns;
 	if (waiting && n->now_ns < s->deadline_ns) {
-		s->look_ns = ready_ns > n->now_ns ? ready_ns : n->now_ns + NODE_VERIFY_MS * MS_NS;
+		/* Miners take a minute, and some are done before others. */
+		int64_t step_ns = (ready_ns > n->now_ns ? NODE_STEP_MS : NODE_VERIFY_MS) * MS_NS;
+		s->look_ns = ready_ns > n->now_ns && ready_ns - n->now_ns < step_ns ? ready_ns : n->now_ns + step_ns;
 		return false;
 	}
 	finish(n, s, waiting ? late : "", true);

@@ -252,8 +252,8 @@ static int gpu_row(struct reader *f)
 	int64_t days = row.start_ns / (DAY_S * S_NS);
 	timefmt_civil(days, &year, &month, &day);
 	int64_t next_days = month == 12 ? timefmt_days(year + 1, 1, 1) : timefmt_days(year, month + 1, 1);
-	row.interval_s = (next_days - days) * DAY_S;
-	row.known_ns = row.start_ns + row.interval_s * S_NS;
+	/* A rate that holds from now on, not the price of an interval. */
+	row.start_ns = row.known_ns = next_days * DAY_S * S_NS;
 	return add(f->r, &row, f->err);
 }
 

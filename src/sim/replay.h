@@ -18,7 +18,7 @@
  *	day-ahead price   13:30 Central of the day before        USD/MWh, 24 hours at once (publication of the results)
  *	BTC candle        end of its hour                        close
  *	network day       end of the day                         difficulty; subsidy and fees per block of that day
- *	GPU month         end of the month                       median list price
+ *	GPU month         end of the month                       median list price; no interval, it starts then
  *
  * From `from_ns` on: replay_next first gives what was known then (the newest value of each symbol and location, and
  * the day-ahead hours that have not ended), then everything up to and including to_ns. One thread owns it.

@@ -164,7 +164,9 @@ static void first_comes_what_is_known_at_the_start(void **state)
 			assert_int_equal(t.interval_start_ns, at("2024-06-15T11:00:00Z"));
 		} else if (!strcmp(t.symbol, "gpu_rate")) {
 			gpu++;
-			assert_int_equal(t.interval_start_ns, at("2024-05-01"));
+			/* May's list prices, known since its end. */
+			assert_int_equal(t.observed_at_ns, at("2024-06-01"));
+			assert_int_equal(t.interval_s, 0);
 		} else if (!strcmp(t.symbol, "electricity_da")) {
 			/* 07:07 Central: the rest of this Central day, tomorrow is not published yet. */
 			da++;
