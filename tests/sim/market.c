@@ -1,4 +1,5 @@
-/* The market of a run: a seeded simulator behind a feed that stops, repeats itself, goes back in time and talks rubbish. */
+/* The market of a run: a seeded simulator behind a feed that stops, repeats itself, goes back in time and talks
+ * rubbish. */
 #include <math.h>
 
 #include "base/mem.h"

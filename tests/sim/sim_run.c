@@ -55,7 +55,8 @@ static const struct resources_conf resources_conf = { .budgets = resources_budge
 static const struct optimizer_facility optimizer_facilities[] = { { "west", "HB_WEST", 1.05, 0.01 },
 								  { "north", "HB_NORTH", 1.05, 0.01 } };
 static const struct optimizer_conf optimizer_conf = { .facility = optimizer_facilities, .n_facilities = 2 };
-static const struct billing_facility billing_facilities[] = { { "west", "HB_WEST", 0.01 }, { "north", "HB_NORTH", 0.01 } };
+static const struct billing_facility billing_facilities[] = { { "west", "HB_WEST", 0.01 },
+	{ "north", "HB_NORTH", 0.01 } };
 static const struct billing_conf billing_conf = { .facility = billing_facilities, .n_facilities = 2 };
 
 static void cast_platform(struct sim *s)
@@ -106,7 +107,9 @@ static struct outcome run_once(const struct sim_opts *opts)
 
 static int usage(const char *what)
 {
-	fprintf(stderr, "sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--calm] [--keep] [--verbose] [--trace ID] [--platform | --stand-ins]\n",
+	fprintf(stderr,
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--calm] [--keep] [--verbose] "
+		"[--trace ID] [--platform | --stand-ins]\n",
 		what);
 	return 2;
 }
@@ -170,8 +173,8 @@ int main(int argc, char **argv)
 		}
 	}
 	double took = (double)(clock_mono_ns() - began) / 1e9;
-	printf("%d runs of %g h held: %llu events, %llu batches in %.1f s, %.0f simulated hours a minute\n", o.runs, o.hours,
-	       (unsigned long long)events, (unsigned long long)steps, took,
-	       o.runs * (o.hours + SIM_SETTLE_MIN / 60.0) * (o.twice ? 2 : 1) * 60 / took);
+	printf("%d runs of %g h held: %llu events, %llu batches in %.1f s, %.0f simulated hours a minute\n", o.runs,
+		o.hours, (unsigned long long)events, (unsigned long long)steps, took,
+		o.runs * (o.hours + SIM_SETTLE_MIN / 60.0) * (o.twice ? 2 : 1) * 60 / took);
 	return 0;
 }

@@ -100,7 +100,8 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		seen->count = wl->device_count;
 	}
 	if (wl->version <= seen->version)
-		sim_fail(w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);
+		sim_fail(
+			w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);
 	if (wl->state == HCP__WORKLOAD_STATE__QUEUED && !wl->reason[0])
 		sim_fail(w->sim, "workload %s waits without a reason", wl->id);
 	if (wl->state == HCP__WORKLOAD_STATE__RUNNING && wl->n_device_ids != (size_t)wl->device_count)
