@@ -169,6 +169,11 @@ int control_lease(struct control *c, const struct lease_grant *g, struct err *er
 	return 0;
 }
 
+void control_allow_fill(struct control *c)
+{
+	c->lease.may_fill = true;
+}
+
 void control_command(struct control *c, enum gate_state to, const char *allocation_id, const char *workload_id,
 	int32_t power_cap_w)
 {

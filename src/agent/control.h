@@ -74,6 +74,8 @@ void control_release(struct control *c);
 /* Stand-alone: a lease that never ends. */
 void control_lease_forever(struct control *c);
 int control_lease(struct control *c, const struct lease_grant *g, struct err *err) MUST_CHECK;
+/* An order to fill is newer than the lease held, which may still say otherwise; the next lease decides again. */
+void control_allow_fill(struct control *c);
 /* Ids are copied; "" for none. */
 void control_command(struct control *c, enum gate_state to, const char *allocation_id, const char *workload_id,
 	int32_t power_cap_w);

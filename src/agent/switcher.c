@@ -124,8 +124,6 @@ static const char *refusal(const struct switcher *s, const struct switcher_order
 		return "this node has another model";
 	if (o->to == GATE_FILL && !s->conf.can_fill)
 		return "no pool is configured";
-	if (o->to == GATE_FILL && !s->conf.control->lease.may_fill)
-		return "the lease does not let the node mine";
 	return NULL;
 }
 
@@ -182,6 +180,8 @@ static void activate(struct switcher *s)
 	enter(s, PHASE_SAVE); /* mining keeps its place in the threads, requests are answered: nothing else to keep */
 	enter(s, PHASE_SWITCH);
 	s->hashes_before = hashes(s);
+	if (o->to == GATE_FILL)
+		control_allow_fill(s->conf.control);
 	control_command(s->conf.control, o->to, o->allocation_id, o->workload_id, o->power_cap_w);
 	enter(s, PHASE_ACTIVATE);
 	control_resume(s->conf.control);

@@ -532,6 +532,11 @@ static void a_request_interrupts_filling(void **state)
 	assert_int_equal(gate(&w), GATE_FILL);
 	lease(&w, 60000, false, false);
 	assert_int_equal(gate(&w), GATE_OFF);
+	/* An order is newer than the lease, and the next lease newer than the order. */
+	assert_true(COMMAND(&w, .id = "b", .to = HCP__MODE__FILL)->ok);
+	assert_int_equal(gate(&w), GATE_FILL);
+	lease(&w, 60000, false, false);
+	assert_int_equal(gate(&w), GATE_OFF);
 	assert_int_equal(pool_rejected(w.pool), 0);
 	world_release(&w);
 }
