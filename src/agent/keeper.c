@@ -25,6 +25,7 @@ struct keeper {
 };
 
 struct keeper_call {
+	struct keeper *keeper;
 	struct http_call *http;
 	keeper_done_fn *done;
 	void *arg;
@@ -107,7 +108,7 @@ static void on_probe(void *arg, int code, const struct http_response *r, const s
 		return;
 	}
 	if (loop_turn_ms(k->conf.loop) - k->spawned_ms > KEEPER_START_MS && k->child)
-		child_stop(k->child, 1000); /* on_exit goes on */
+		child_stop(k->child, KEEPER_GRACE_MS); /* on_exit goes on */
 	else
 		loop_timer_start(&k->timer, KEEPER_PROBE_MS);
 }
@@ -167,6 +168,7 @@ int keeper_new(const struct keeper_conf *conf, struct keeper **ret, struct err *
 	if (!k)
 		return err_set(err, HCP_ENOMEM, "", "no memory for the runtime's keeper");
 	k->conf = *conf;
+	k->conf.call_ms = conf->call_ms ? conf->call_ms : KEEPER_CALL_MS;
 	k->backoff_ms = KEEPER_BACKOFF_MIN_MS;
 	struct http_client_conf hc = { .unix_path = conf->socket, .max_conns_per_origin = 16,
 		.idle_timeout_ms = 3000 * 1000 };
@@ -206,6 +208,9 @@ void keeper_stats(const struct keeper *k, struct keeper_stats *ret)
 static void on_embed(void *arg, int code, const struct http_response *r, const struct err *err)
 {
 	struct keeper_call *c = arg;
+	struct keeper *k = c->keeper;
+	if (code == HCP_ETIMEOUT && k->child)
+		child_stop(k->child, KEEPER_GRACE_MS);
 	c->done(c->arg, code, r, err);
 	mem_free(c);
 }
@@ -218,11 +223,12 @@ int keeper_embed(struct keeper *k, struct str body, keeper_done_fn *done, void *
 	struct keeper_call *c = mem_calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, HCP_ENOMEM, "", "no memory for the request");
+	c->keeper = k;
 	c->done = done;
 	c->arg = arg;
 	struct http_header type = { STR("content-type"), STR("application/json") };
 	struct http_call_conf cc = { .method = "POST", .url = "http://runtime/v1/embeddings", .headers = &type,
-		.n_headers = 1, .body = body, .deadline_ms = KEEPER_CALL_MS, .max_body_bytes = 64 << 20, .on_done = on_embed,
+		.n_headers = 1, .body = body, .deadline_ms = k->conf.call_ms, .max_body_bytes = 64 << 20, .on_done = on_embed,
 		.arg = c };
 	int rc = http_call_start(k->http, &cc, &c->http, err);
 	if (rc < 0) {

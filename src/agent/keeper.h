@@ -20,6 +20,8 @@ struct http_response;
  *     ▲  backoff 100 ms … 10 s  │                          │
  *     └──────────── the process ended, or did not serve within KEEPER_START_MS (then it is killed)
  *
+ * A runtime that leaves a request unanswered until its deadline hangs and is ended, too.
+ *
  * One thread. A runtime that stays up for KEEPER_GOOD_MS ends the backoff.
  */
 enum keeper_state { KEEPER_DOWN, KEEPER_STARTING, KEEPER_READY, KEEPER_ASLEEP };
@@ -30,7 +32,8 @@ enum {
 	KEEPER_GOOD_MS = 10000,
 	KEEPER_BACKOFF_MIN_MS = 100,
 	KEEPER_BACKOFF_MAX_MS = 10000,
-	KEEPER_CALL_MS = 60000, /* deadline of a forwarded request */
+	KEEPER_CALL_MS = 60000,
+	KEEPER_GRACE_MS = 1000, /* between SIGTERM and SIGKILL */
 };
 
 struct keeper_conf {
@@ -38,6 +41,7 @@ struct keeper_conf {
 	const char *program;   /* of the agent: run with "runtime"; borrowed, as the next two */
 	const char *model_dir;
 	const char *socket;    /* path, at most 100 bytes; made by the runtime, removed here */
+	uint32_t call_ms;      /* deadline of a forwarded request; 0: KEEPER_CALL_MS */
 	/* READY, DOWN, ASLEEP was reached. May be NULL. */
 	void (*on_state)(void *arg, enum keeper_state s);
 	void *arg;
