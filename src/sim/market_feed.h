@@ -12,7 +12,7 @@ struct loop;
 struct market_feed;
 
 /*
- * Sends a market to the optimizer at `speed` market seconds per wall second. Values of one instant travel in one
+ * Sends a market to the optimizer at `speed` market seconds per wall second, never ahead of the wall clock. Values of one instant travel in one
  * request. While hcpd is away the market goes on; when it is back it gets the newest values first. One thread.
  */
 enum {
