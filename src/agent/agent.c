@@ -9,6 +9,7 @@
 #include "agent/keeper.h"
 #include "agent/link.h"
 #include "agent/miner.h"
+#include "agent/priority.h"
 #include "agent/wake.h"
 #include "base/hex.h"
 #include "base/log.h"
@@ -75,7 +76,7 @@ static void on_result(void *arg, const struct switcher_result *r)
 
 static void write_health(void *arg, struct buf *b)
 {
-	health_write(arg, b);
+	agent_health(arg, b);
 }
 
 /* ---- what the platform says ---- */
@@ -273,11 +274,15 @@ static int make_device(struct agent *a, struct err *err)
 static int make_service(struct agent *a, struct err *err)
 {
 	int rc = 0;
-	if (a->conf.model_dir) {
+	/* A node without its model still mines, and says that it cannot serve. */
+	if (a->conf.model_dir && !file_exists(a->conf.model_dir)) {
+		if (!a->conf.n_pools)
+			return err_set(err, HCP_ENOTFOUND, "model", "%s does not exist", a->conf.model_dir);
+		log_warn("runtime", "no model: %s does not exist", a->conf.model_dir);
+		a->model[0] = '\0';
+	} else if (a->conf.model_dir) {
 		struct keeper_conf kc = { .loop = a->loop, .program = a->conf.program, .model_dir = a->conf.model_dir,
 			.socket = a->socket, .on_state = on_runtime, .arg = a };
-		if (!file_exists(a->conf.model_dir))
-			return err_set(err, HCP_ENOTFOUND, "model", "%s does not exist", a->conf.model_dir);
 		rc = keeper_new(&kc, &a->keeper, err);
 	}
 	struct endpoint_conf ec = { .loop = a->loop, .host = a->conf.listen_host, .port = a->conf.listen_port,
@@ -344,6 +349,7 @@ int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **r
 		agent_free(a);
 		return rc;
 	}
+	priority_raise(); /* after the fill threads have begun, which shall not inherit it */
 	loop_timer_start(&a->report, a->report_ms);
 	loop_timer_start(&a->samples, AGENT_SAMPLES_MS);
 	*ret = a;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/str.h"
 #include "stratum/client.h"
 
 struct agent;
@@ -33,10 +34,15 @@ struct agent_conf {
 	const char *version;
 };
 
-/* HCP_EINVAL with the option's name in err->field; HCP_EIO, HCP_EPERM from state folder, socket or threads. */
+/*
+ * The calling thread runs at raised priority afterwards (priority.h). HCP_EINVAL with the option's name in err->field;
+ * HCP_EIO, HCP_EPERM from state folder, socket or threads.
+ */
 int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **ret, struct err *err) MUST_CHECK;
 /* Closes the gate, sends the last report (turning the loop for at most 200 ms) and ends everything. NULL is fine. */
 void agent_free(struct agent *a);
+/* Appends the JSON object of GET /health. */
+void agent_health(struct agent *a, struct buf *b);
 uint16_t agent_port(const struct agent *a);
 const char *agent_node_id(const struct agent *a);
 

@@ -46,8 +46,7 @@ void report_samples(struct agent *a);
 void report_switch(struct agent *a, const struct switcher_result *r);
 void report_local(struct agent *a, enum gate_state to, int64_t duration_ns, const char *cause);
 
-/* health.c: appends the body of GET /health. */
-void health_write(struct agent *a, struct buf *b);
+/* health.c */
 /* "" or why the device does not do what its gate says. */
 const char *agent_trouble(const struct agent *a);
 

@@ -2,17 +2,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/panic.h"
 #include "device/cpu_device.h"
 #include "model/device_class.h"
-
-static double process_cpu_s(void)
-{
-	struct timespec t;
-	return clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t) == 0 ? (double)t.tv_sec + (double)t.tv_nsec / 1e9 : 0;
-}
+#include "os/clock.h"
 
 static struct meter_totals totals(struct control *c)
 {
@@ -20,7 +14,7 @@ static struct meter_totals totals(struct control *c)
 	cpu_device_stats(c->conf.device, &s);
 	int64_t now_ns = loop_now_ns(c->conf.loop);
 	double runtime_s = c->conf.runtime_cpu_s ? c->conf.runtime_cpu_s(c->conf.arg) : 0;
-	cpu_power_update(&c->power, now_ns, process_cpu_s() + runtime_s);
+	cpu_power_update(&c->power, now_ns, (double)clock_cpu_ns(0) / 1e9 + runtime_s);
 	return (struct meter_totals){ .now_ns = now_ns, .energy_j = c->power.energy_j, .hashes = s.hashes };
 }
 
@@ -98,7 +92,9 @@ static void on_linger(struct loop *loop, void *arg)
 	if (!c->local || c->inflight)
 		return;
 	int64_t begun_ns = loop_now_ns(loop);
-	c->local = false;
+	if (c->local_pending && c->conf.on_local) /* a filler got no processor all the while, so it never said goodbye */
+		c->conf.on_local(c->conf.arg, GATE_SERVE, begun_ns - c->local_begun_ns, "request");
+	c->local = c->local_pending = false;
 	apply(c);
 	if (gate_get(c->gate) == GATE_FILL && c->conf.on_local)
 		c->conf.on_local(c->conf.arg, GATE_FILL, loop_now_ns(loop) - begun_ns, "idle");
@@ -230,6 +226,7 @@ int control_request_begin(struct control *c, struct err *err)
 		if (!c->lease.may_serve)
 			return refuse(c, err, HCP_EUNAVAIL, "the lease does not let the node serve by itself");
 		c->local = c->local_pending = true;
+		c->local_begun_ns = loop_now_ns(c->conf.loop);
 		c->local_switches++;
 		loop_timer_stop(&c->linger);
 		c->inflight++;

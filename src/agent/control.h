@@ -61,6 +61,7 @@ struct control {
 	enum gate_state pausing_to;
 	bool local;                 /* serving by ourselves while commanded FILL */
 	bool local_pending;         /* that switch is not reported yet: fillers are on their way out */
+	int64_t local_begun_ns;
 	unsigned inflight;
 	uint64_t requests; /* ended */
 	uint64_t failures; /* those of them that were not answered with 200, the client's own errors included */

@@ -82,7 +82,8 @@ static void on_answer(void *arg, int code, const struct http_response *r, const 
 	}
 	int64_t compute_ns = header_i64(r, RUNTIME_COMPUTE_HEADER), tokens = header_i64(r, RUNTIME_TOKENS_HEADER);
 	int status = r->status;
-	http_reply(req, status, NULL, 0, r->body);
+	struct http_header h = { STR(RUNTIME_COMPUTE_HEADER), http_response_header(r, RUNTIME_COMPUTE_HEADER) };
+	http_reply(req, status, &h, h.value.p ? 1 : 0, r->body);
 	if (status == 200) {
 		int64_t added_ns = loop_now_ns(e->conf.loop) - begun_ns - compute_ns;
 		hist_add(&e->added_ns, added_ns > 0 ? (uint64_t)added_ns : 0);
@@ -96,7 +97,8 @@ static void embed(struct endpoint *e, struct http_req *req)
 	struct err err = { 0 };
 	int64_t begun_ns = loop_now_ns(e->conf.loop);
 	if (!e->conf.keeper || keeper_state(e->conf.keeper) != KEEPER_READY) {
-		refuse(req, 503, "unavailable", e->conf.keeper ? "the inference runtime is not ready" : "this node has no model");
+		refuse(req, 503, "unavailable",
+			e->conf.keeper ? "the inference runtime is not ready" : "this node has no model");
 		return;
 	}
 	struct flight *f = arena_calloc(req->arena, sizeof(*f));

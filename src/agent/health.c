@@ -38,10 +38,10 @@ static void put_device(struct agent *a, struct buf *b)
 		a->class_name, cpu_device_threads(a->device), cpu_device_engine(a->device));
 	buf_printf(b, ",\"hash_ps\":%.0f,\"hashes\":%.0f,\"power_w\":%.1f,\"power_estimated\":%s,\"energy_j\":%.0f",
 		s.hash_ps, s.hashes, c->power.power_w, cpu_power_is_estimated(&c->power) ? "true" : "false", c->power.energy_j);
-	buf_printf(b, ",\"temperature_c\":%d,\"busy\":%.3f,\"shares_dropped\":%" PRIu64 "}", cpu_power_temperature_c(&c->power),
-		c->power.busy, s.dropped);
-	buf_printf(b, ",\"gate\":{\"state\":\"%s\",\"commanded\":\"%s\",\"switches\":%" PRIu64, gate_state_name(gate_get(c->gate)),
-		gate_state_name(c->commanded), c->gate->switches);
+	buf_printf(b, ",\"temperature_c\":%d,\"busy\":%.3f,\"shares_dropped\":%" PRIu64 "}",
+		cpu_power_temperature_c(&c->power), c->power.busy, s.dropped);
+	buf_printf(b, ",\"gate\":{\"state\":\"%s\",\"commanded\":\"%s\",\"switches\":%" PRIu64,
+		gate_state_name(gate_get(c->gate)), gate_state_name(c->commanded), c->gate->switches);
 	put_hist(b, "yield_ns", &c->gate->yield_ns);
 	put_text(b, "allocation_id", c->allocation_id);
 	buf_addc(b, '}');
@@ -55,7 +55,8 @@ static void put_pool(struct agent *a, struct buf *b)
 	}
 	struct miner_stats m;
 	miner_stats(a->miner, &m);
-	buf_printf(b, ",\"pool\":{\"up\":%s,\"state\":\"%s\",\"port\":%u,\"difficulty\":", m.up ? "true" : "false", m.state, m.port);
+	buf_printf(b, ",\"pool\":{\"up\":%s,\"state\":\"%s\",\"port\":%u,\"difficulty\":", m.up ? "true" : "false", m.state,
+		m.port);
 	buf_add_double(b, m.difficulty);
 	put_text(b, "host", m.host);
 	buf_printf(b, ",\"submitted\":%" PRIu64 ",\"accepted\":%" PRIu64 ",\"rejected\":%" PRIu64 ",\"stale\":%" PRIu64
@@ -93,7 +94,7 @@ static void put_rest(struct agent *a, struct buf *b)
 	put_hist(b, "added_ns", endpoint_added_ns(a->endpoint));
 }
 
-void health_write(struct agent *a, struct buf *b)
+void agent_health(struct agent *a, struct buf *b)
 {
 	const char *trouble = agent_trouble(a);
 	bool safe = gate_get(a->control.gate) == GATE_SAFE;

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -10,6 +9,7 @@
 #include "http/http_client.h"
 #include "loop/child.h"
 #include "loop/loop.h"
+#include "os/clock.h"
 
 struct keeper {
 	struct keeper_conf conf;
@@ -221,8 +221,9 @@ int keeper_embed(struct keeper *k, struct str body, keeper_done_fn *done, void *
 	c->done = done;
 	c->arg = arg;
 	struct http_header type = { STR("content-type"), STR("application/json") };
-	struct http_call_conf cc = { .method = "POST", .url = "http://runtime/v1/embeddings", .headers = &type, .n_headers = 1,
-		.body = body, .deadline_ms = KEEPER_CALL_MS, .max_body_bytes = 64 << 20, .on_done = on_embed, .arg = c };
+	struct http_call_conf cc = { .method = "POST", .url = "http://runtime/v1/embeddings", .headers = &type,
+		.n_headers = 1, .body = body, .deadline_ms = KEEPER_CALL_MS, .max_body_bytes = 64 << 20, .on_done = on_embed,
+		.arg = c };
 	int rc = http_call_start(k->http, &cc, &c->http, err);
 	if (rc < 0) {
 		mem_free(c);
@@ -240,11 +241,7 @@ void keeper_cancel(struct keeper_call *call)
 
 double keeper_cpu_s(const struct keeper *k)
 {
-	clockid_t id;
-	struct timespec t;
-	if (!k->stats.pid || clock_getcpuclockid(k->stats.pid, &id) != 0 || clock_gettime(id, &t) != 0)
-		return 0;
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return k->stats.pid ? (double)clock_cpu_ns(k->stats.pid) / 1e9 : 0;
 }
 
 const char *keeper_state_name(enum keeper_state s)

@@ -65,6 +65,8 @@ static int parse_pools(struct options *o, struct str list, struct err *err)
 
 static int read_token(struct options *o, const char *path, struct err *err)
 {
+	if (o->token.data)
+		return err_set(err, HCP_EINVAL, "token-file", "is given twice");
 	int rc = file_read(path, 4096, &o->token, err);
 	if (rc < 0)
 		return rc;
@@ -77,8 +79,10 @@ static int read_token(struct options *o, const char *path, struct err *err)
 	return 0;
 }
 
-enum { MESH = 1, NO_MESH, TOKEN, POOL, WORKER, MODEL, STATE, LISTEN, ADVERTISE, FACILITY, REGION, NODE_ID, THREADS, ENGINE,
-	LINGER, HELP, VERSION };
+enum {
+	MESH = 1, NO_MESH, TOKEN, POOL, WORKER, MODEL, STATE, LISTEN, ADVERTISE, FACILITY, REGION, NODE_ID, THREADS,
+	ENGINE, LINGER, HELP, VERSION,
+};
 
 static const struct option longs[] = {
 	{ "mesh", 1, NULL, MESH }, { "no-mesh", 0, NULL, NO_MESH }, { "token-file", 1, NULL, TOKEN },
@@ -107,7 +111,7 @@ static int take(struct options *o, int option, const char *arg, const char **ret
 			rc = err_set(err, HCP_EINVAL, "mesh", "must be HOST:PORT");
 		break;
 	case NO_MESH: o->no_mesh = true; break;
-	case TOKEN: rc = o->token.data ? err_set(err, HCP_EINVAL, "token-file", "is given twice") : read_token(o, arg, err); break;
+	case TOKEN: rc = read_token(o, arg, err); break;
 	case POOL: rc = parse_pools(o, str_of(arg), err); break;
 	case WORKER: *ret_worker = arg; break;
 	case MODEL: o->conf.model_dir = arg; break;

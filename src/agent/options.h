@@ -13,7 +13,7 @@ struct options {
 	bool no_mesh, help, version;
 };
 
-/* HCP_EINVAL, or what reading the token file gives; err->field is the option. Releases nothing: options_release does. */
+/* HCP_EINVAL, or what reading the token file gives; err->field is the option. options_release even after failure. */
 int options_parse(struct options *o, int argc, char **argv, struct err *err) MUST_CHECK;
 void options_release(struct options *o);
 extern const char options_usage[], options_version[];

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/priority.h"
 #include "base/num.h"
 #include "http/http_server.h"
 #include "infer/builtin.h"
@@ -197,6 +198,7 @@ int runtime_main(int argc, char **argv)
 		rc = loop_new(NULL, &s.loop, &err);
 	if (rc == 0)
 		rc = listen_on(&s, o.listen, &err);
+	priority_raise();
 	if (rc == 0)
 		rc = confine(o.parent, &err);
 	if (rc == 0)

@@ -245,6 +245,13 @@ static int on_frame(nghttp2_session *h2, const nghttp2_frame *f, void *arg)
 	struct grpc_client *c = arg;
 	if (f->hd.type == NGHTTP2_GOAWAY)
 		c->going_away = true;
+	/* The server has ended a stream on which we could still send: it is over, our half included. */
+	bool data = f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS;
+	struct grpc_rpc *r = data && f->hd.flags & NGHTTP2_FLAG_END_STREAM ? rpc_of(h2, f->hd.stream_id) : NULL;
+	if (r && !r->out_end) {
+		(void)nghttp2_submit_rst_stream(h2, NGHTTP2_FLAG_NONE, f->hd.stream_id, NGHTTP2_NO_ERROR);
+		conclude(r, NGHTTP2_NO_ERROR);
+	}
 	return 0;
 }
 

@@ -71,7 +71,8 @@ static void mirror(struct peer *p, const Hcp__Envelope *e, struct str bytes)
 	const struct msg_info *info = msg_info(e->type);
 	int sender = svc_by_name(e->sender, strlen(e->sender));
 	struct err err = { 0 };
-	if (!info || info->kind != MSG_KIND_EVENT || !(p->mask >> info->topic & 1) || topic_table[info->topic].from != sender) {
+	if (!info || info->kind != MSG_KIND_EVENT || !(p->mask >> info->topic & 1) ||
+	    topic_table[info->topic].from != sender) {
 		log_warn("mesh", "%s:%u sends an event that is not its own", p->host, p->port);
 		return;
 	}
@@ -203,7 +204,8 @@ static void send_remote(struct mesh *m, struct handoff *h)
 		if (m->peers[i].services >> r->target & 1)
 			p = &m->peers[i];
 	if (!p || !p->client || !grpc_client_up(p->client)) {
-		remote_free(r, HCP_EUNAVAIL, p ? "the service's process is not connected; try again" : "no process has this service");
+		remote_free(r, HCP_EUNAVAIL, p ? "the service's process is not connected; try again"
+					       : "no process has this service");
 		return;
 	}
 	int64_t left_ms = r->msg->deadline_ns ? (r->msg->deadline_ns - clock_wall_ns()) / NS_PER_MS : MESH_CALL_MS;
@@ -215,8 +217,8 @@ static void send_remote(struct mesh *m, struct handoff *h)
 	list_add_tail(&p->requests, &r->node);
 	int rc = pack_request(r, &b);
 	if (rc == 0)
-		rc = grpc_call(p->client, "/hcp.v1.Mesh/Call", md, metadata(m, md), buf_str(&b), (uint32_t)left_ms, on_answer, r,
-			       NULL, NULL);
+		rc = grpc_call(p->client, "/hcp.v1.Mesh/Call", md, metadata(m, md), buf_str(&b), (uint32_t)left_ms, on_answer,
+			       r, NULL, NULL);
 	buf_release(&b);
 	if (rc < 0) {
 		list_del(&r->node);
@@ -237,7 +239,8 @@ void mesh_remote(void *mesh, int target, struct msg *q)
 		mem_free(r);
 	}
 	int code = atomic_load(&m->stopping) ? HCP_ECLOSED : HCP_EUNAVAIL;
-	err_set(&err, code, "", code == HCP_ECLOSED ? "the process is stopping" : "too many requests wait for other processes");
+	err_set(&err, code, "", code == HCP_ECLOSED ? "the process is stopping"
+						    : "too many requests wait for other processes");
 	msg_answer_problem(q, code, &err);
 	msg_free(q);
 }

@@ -28,3 +28,12 @@ void clock_sleep_ns(int64_t ns)
 	while (nanosleep(&ts, &ts) < 0 && errno == EINTR)
 		;
 }
+
+int64_t clock_cpu_ns(int pid)
+{
+	clockid_t id = CLOCK_PROCESS_CPUTIME_ID;
+	struct timespec t;
+	if ((pid && clock_getcpuclockid(pid, &id) != 0) || clock_gettime(id, &t) != 0)
+		return 0;
+	return t.tv_sec * NS_PER_S + t.tv_nsec;
+}

@@ -2,22 +2,14 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "wire/pb.h"
 
 enum { MSG_ARENA = 1024, MSG_ARENA_MAX = 64 << 20 };
 
-static void *arena_hook_alloc(void *arg, size_t n)
-{
-	return arena_alloc(arg, n);
-}
-
-static void arena_hook_free(void *arg, void *p)
-{
-}
-
 ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a)
 {
-	ProtobufCAllocator alloc = { arena_hook_alloc, arena_hook_free, a };
-	return protobuf_c_message_unpack(d, &alloc, bytes.n, (const uint8_t *)bytes.p);
+	ProtobufCMessage *m = NULL;
+	return pb_unpack(d, bytes, a, &m, NULL) < 0 ? NULL : m;
 }
 
 int pb_append(const ProtobufCMessage *m, struct buf *out)
@@ -93,10 +85,10 @@ int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err
 	struct msg *m = msg_alloc(type);
 	if (!m)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	m->body = pb_unpack_arena(info->desc, bytes, &m->arena);
-	if (!m->body) {
+	int rc = pb_unpack(info->desc, bytes, &m->arena, &m->body, err);
+	if (rc < 0) {
 		msg_free(m);
-		return err_set(err, HCP_EPARSE, "body", "not a %s message", info->name);
+		return rc == HCP_ENOMEM ? rc : err_set(err, HCP_EPARSE, "body", "not a %s message", info->name);
 	}
 	*ret = m;
 	return 0;
@@ -170,8 +162,12 @@ int msg_unpack(struct str bytes, struct msg **ret, struct err *err)
 {
 	struct arena a;
 	arena_init(&a, 4096, MSG_ARENA_MAX);
-	Hcp__Envelope *e = (void *)pb_unpack_arena(&hcp__envelope__descriptor, bytes, &a);
-	int rc = e ? msg_from_envelope(e, ret, err) : err_set(err, HCP_EPARSE, "envelope", "not an envelope");
+	ProtobufCMessage *e;
+	int rc = pb_unpack(&hcp__envelope__descriptor, bytes, &a, &e, err);
+	if (rc == 0)
+		rc = msg_from_envelope((const Hcp__Envelope *)(void *)e, ret, err);
+	else if (rc != HCP_ENOMEM)
+		rc = err_set(err, HCP_EPARSE, "envelope", "not an envelope");
 	arena_release(&a);
 	return rc;
 }

@@ -298,41 +298,70 @@ void svc_abandon(struct svc *svc)
 
 /* ---- the step ---- */
 
-/* Requests first (they wait), then events. Returns how many inputs were gathered. */
-static size_t gather(struct svc *svc, struct msg **in, size_t max, int64_t now_ns, struct err *err)
+static int decode_event(struct svc *svc, const struct bus_rec *rec, struct msg **ret)
 {
-	size_t n = 0;
-	bool due = now_ns >= svc->wake_ns || now_ns >= svc->periodic_ns;
-	for (struct msg *m = mailbox_take(svc->mailbox, max - 1), *next; m; m = next) {
-		next = m->next;
-		m->next = NULL;
-		in[n++] = m;
+	struct err err = { 0 };
+	int rc = msg_unpack(rec->payload, ret, &err);
+	if (rc < 0) {
+		log_error(name_of(svc), "event %llu of the log cannot be read: %s", (unsigned long long)rec->offset, err.text);
+		return rc;
 	}
-	struct bus_rec *rec[64];
+	(*ret)->sender = rec->sender;
+	(*ret)->seq = rec->seq;
+	(*ret)->bus_offset = rec->offset;
+	return 0;
+}
+
+/* Events that were not consumed yet. Where memory ends reading ends, and goes on there next time. */
+static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct err *err)
+{
+	struct bus_rec *rec[SVC_EVENTS_A_BATCH];
 	uint64_t seen[SVC_COUNT];
+	size_t n = 0;
+	bool stopped = false;
 	memcpy(seen, svc->inbox, sizeof(seen));
-	size_t room = max - 1 - n;
-	int got = svc->conf.bus && room ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec,
-						   &svc->bus_read_next, err) : 0;
+	int got = bus_read(svc->conf.bus, svc->bus_next, svc->mask, max, rec, &svc->bus_read_next, err);
 	for (int i = 0; i < got; i++) {
-		struct msg *m;
-		if (rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender] &&
-		    msg_unpack(rec[i]->payload, &m, err) == 0) {
+		bool fresh = rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender];
+		int rc = fresh && !stopped ? decode_event(svc, rec[i], &in[n]) : 0;
+		if (rc == HCP_ENOMEM) {
+			stopped = true;
+			svc->bus_read_next = rec[i]->offset;
+		} else if (fresh && !stopped) {
 			seen[rec[i]->sender] = rec[i]->seq;
-			m->sender = rec[i]->sender;
-			m->seq = rec[i]->seq;
-			m->bus_offset = rec[i]->offset;
-			in[n++] = m;
+			n += rc == 0;
 		}
 		bus_rec_unref(rec[i]);
 	}
 	if (got < 0)
 		svc->bus_read_next = svc->bus_next;
-	if (due) {
-		struct msg *timer = msg_new(MSG_NONE);
-		if (timer)
-			in[n++] = timer;
+	return n;
+}
+
+/*
+ * Requests (they wait), events, the timer; each has room, so none starves the others. After repeated aborts one input
+ * at a time, events first, so that the one our code cannot take is found.
+ */
+static size_t gather(struct svc *svc, struct msg **in, int64_t now_ns, struct err *err)
+{
+	bool single = svc->aborts_in_row >= SVC_POISON_TRIES;
+	bool due = now_ns >= svc->wake_ns || now_ns >= svc->periodic_ns;
+	size_t n = 0;
+	if (single && svc->conf.bus)
+		n = gather_events(svc, in, 1, err);
+	if (n)
+		return n;
+	struct msg *m = mailbox_take(svc->mailbox, single ? 1 : SVC_MAX_BATCH - SVC_EVENTS_A_BATCH - 1);
+	for (struct msg *next; m; m = next) {
+		next = m->next;
+		m->next = NULL;
+		in[n++] = m;
 	}
+	if (!single && svc->conf.bus)
+		n += gather_events(svc, in + n, SVC_EVENTS_A_BATCH, err);
+	struct msg *timer = due && (!single || n == 0) ? msg_new(MSG_NONE) : NULL;
+	if (timer)
+		in[n++] = timer;
 	return n;
 }
 
@@ -410,12 +439,11 @@ int svc_step(struct svc *svc, int64_t now_ns)
 		set_health(svc, 1, err.text);
 		return err.code;
 	}
-	size_t max = svc->aborts_in_row >= SVC_POISON_TRIES ? 2 : SVC_MAX_BATCH;
-	size_t n = gather(svc, in, max, now_ns, &err);
+	size_t n = gather(svc, in, now_ns, &err);
 	while (n == 0 && svc->bus_read_next > svc->bus_next) {
 		/* Only repeats and other topics: pass over them without a transaction. */
 		svc->bus_next = svc->bus_read_next;
-		n = gather(svc, in, max, now_ns, &err);
+		n = gather(svc, in, now_ns, &err);
 	}
 	if (n == 0)
 		return 0;

@@ -77,7 +77,7 @@ struct svc {
 	struct svc_stats stats;
 };
 
-enum { SVC_POISON_TRIES = 3, SVC_PRUNE_EVERY = 256 };
+enum { SVC_EVENTS_A_BATCH = 64, SVC_POISON_TRIES = 3, SVC_PRUNE_EVERY = 256 };
 
 /* Inputs and events kept for replay, per service; the oldest go first. */
 #define SVC_JOURNAL_BYTES (INT64_C(256) << 20)

@@ -138,3 +138,6 @@ def test_kill_anything_anytime(program):
         p.kill(children["hcpd"])
         for name in ("orchestrator", "resources", "billing", "router", "optimizer"):
             assert scalar(p.state / f"{name}.db", "PRAGMA integrity_check") == "ok", name
+        metered = scalar(p.state / "resources.db", "SELECT sum(energy_j) FROM report")
+        billed = scalar(p.state / "billing.db", "SELECT sum(energy_j) FROM revenue")
+        assert metered == billed and metered > 0

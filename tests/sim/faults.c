@@ -1,5 +1,5 @@
 /* What goes wrong: commits that fail, crashes, power cuts, slow services, clocks that jump. */
-#include "sim.h"
+#include "net.h"
 
 enum {
 	FAULT_COMMIT_IN = 4000,   /* one of so many commits fails */
@@ -90,4 +90,6 @@ void faults_start(struct sim *s)
 {
 	s->faults = true;
 	sim_at(s, s->now_ns + 60 * NS_PER_S, strike, NULL, 0);
+	if (s->net)
+		net_faults(s);
 }

@@ -21,7 +21,8 @@ static const struct peer_node {
 };
 
 static const char *const schema[] = {
-	"CREATE TABLE device(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, node INTEGER NOT NULL, failed INTEGER NOT NULL,"
+	"CREATE TABLE device(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, node INTEGER NOT NULL, failed INTEGER NOT "
+	"NULL,"
 	"  alloc TEXT NOT NULL, fill INTEGER NOT NULL);"
 	"CREATE TABLE alloc(id TEXT PRIMARY KEY, state INTEGER NOT NULL, until_ns INTEGER NOT NULL, body BLOB NOT NULL);",
 	NULL,
@@ -41,8 +42,9 @@ static int tell_devices(struct svc_ctx *ctx, int64_t node, struct err *err)
 	struct arena *a = svc_arena(ctx);
 	Hcp__DevicesChanged ev = HCP__DEVICES_CHANGED__INIT;
 	int rc;
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT id,node,failed,alloc,fill FROM device WHERE node=$1 OR $1<0 ORDER BY n",
-			   "i", node); rc == 1; rc = db_next(row, err)) {
+	for (rc = db_query(svc_db(ctx), &row, err,
+			 "SELECT id,node,failed,alloc,fill FROM device WHERE node=$1 OR $1<0 ORDER BY n", "i", node);
+		 rc == 1; rc = db_next(row, err)) {
 		const struct peer_node *pn = &peer_node[db_i64(row, 1)];
 		Hcp__Device *d = arena_alloc(a, sizeof(*d));
 		if (!d)
@@ -81,19 +83,22 @@ static int tell(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState s
 
 /* ---- allocations ---- */
 
-static int set_state(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, int64_t until, struct err *err)
+static int set_state(
+	struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, int64_t until, struct err *err)
 {
 	size_t n = hcp__place__get_packed_size(p);
 	uint8_t *body = arena_alloc(svc_arena(ctx), n);
 	if (!body)
 		return HCP_ENOMEM;
 	hcp__place__pack(p, body);
-	return db_run(svc_db(ctx), err, "INSERT INTO alloc(id,state,until_ns,body) VALUES($1,$2,$3,$4)"
-		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, until_ns=excluded.until_ns", "ziib", p->allocation_id,
-		      (int64_t)state, until, (struct str){ (char *)body, n });
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO alloc(id,state,until_ns,body) VALUES($1,$2,$3,$4)"
+		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, until_ns=excluded.until_ns",
+		"ziib", p->allocation_id, (int64_t)state, until, (struct str){ (char *)body, n });
 }
 
-static int finish(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason, struct err *err)
+static int finish(
+	struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason, struct err *err)
 {
 	int rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc='' WHERE alloc=$1", "z", p->allocation_id);
 	if (rc == 0)
@@ -140,7 +145,8 @@ static int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		}
 	}
 	for (size_t i = 0; i < p->n_device_ids; i++) {
-		rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc=$2 WHERE id=$1", "zz", p->device_ids[i], p->allocation_id);
+		rc = db_run(
+			svc_db(ctx), err, "UPDATE device SET alloc=$2 WHERE id=$1", "zz", p->device_ids[i], p->allocation_id);
 		if (rc < 0)
 			return rc;
 	}
@@ -206,8 +212,8 @@ static int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	if (rc == 0)
 		rc = tell_devices(ctx, node, err);
 	if (rc == 0)
-		rc = db_query(svc_db(ctx), &row, err, "SELECT DISTINCT alloc FROM device WHERE node=$1 AND alloc<>'' ORDER BY 1",
-			      "i", node);
+		rc = db_query(svc_db(ctx), &row, err,
+			"SELECT DISTINCT alloc FROM device WHERE node=$1 AND alloc<>'' ORDER BY 1", "i", node);
 	return end_all(ctx, row, rc, "its node is lost", err);
 }
 
@@ -256,8 +262,9 @@ static int peer_timer(void *state, struct svc_ctx *ctx, struct err *err)
 		db_done(row);
 	if (rc <= 0)
 		return rc < 0 ? rc : populate(ctx, err);
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT id FROM alloc WHERE state=2 AND until_ns<=$1 ORDER BY until_ns,id LIMIT 64",
-			   "i", svc_now_ns(ctx)); rc == 1; rc = db_next(row, err))
+	for (rc = db_query(svc_db(ctx), &row, err,
+			 "SELECT id FROM alloc WHERE state=2 AND until_ns<=$1 ORDER BY until_ns,id LIMIT 64", "i", svc_now_ns(ctx));
+		 rc == 1; rc = db_next(row, err))
 		if (str_copy(ids[n], sizeof(ids[n]), db_text(row, 0)) == 0)
 			n++;
 	for (size_t i = 0; i < n && rc == 0; i++)

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 #include "base/timefmt.h"
+#include "net.h"
 #include "os/file.h"
 
 static const char bus_file[] = "bus/00000000000000000001.log";
@@ -120,6 +121,7 @@ static void open_slot(struct slot *t)
 	struct svc_conf conf = {
 		.db_path = t->path, .bus = s->bus, .seed = t->seed, .conf = t->conf, .before_commit = faults_before_commit,
 		.after_commit = faults_after_commit, .commit_arg = t, .now_ns = sim_clock_ns(s),
+		.send_agent = s->net ? net_down : NULL, .send_arg = s,
 	};
 	t->not_before_ns = 0;
 	t->nudged = false;
@@ -164,6 +166,8 @@ void sim_crash(struct sim *s, int id, int64_t down_ns)
 	sim_say(s, "%s crashes for %.1f s", svc_table[id].name, (double)down_ns / 1e9);
 	t->crashes++;
 	close_slot(t);
+	if (id == SVC_RESOURCES && s->net && rng_below(&s->rng, 2))
+		net_drop_all(s);
 	sim_at(s, s->now_ns + down_ns, reopen, t, 0);
 }
 
@@ -190,6 +194,7 @@ static void cut_bus(struct sim *s)
 	char path[SIM_DIR_MAX + 64];
 	uint64_t all = bus_bytes(s), lost = all - s->bus_synced_bytes;
 	snprintf(path, sizeof(path), "%s/%s", s->dir, bus_file);
+	s->lost_events |= lost > 0;
 	uint64_t keep = s->bus_synced_bytes + (lost ? rng_below(&s->rng, lost + 1) : 0);
 	sim_say(s, "the log loses %llu bytes", (unsigned long long)(all - keep));
 	if (truncate(path, (off_t)keep) < 0)
@@ -206,6 +211,8 @@ void sim_power_cut(struct sim *s, bool lose_tail)
 		close_slot(&s->slot[i]);
 	}
 	bus_close(s->bus);
+	if (s->net)
+		net_drop_all(s);
 	if (lose_tail)
 		cut_bus(s);
 	open_bus(s);
@@ -329,6 +336,8 @@ void sim_run_until(struct sim *s, int64_t until_ns)
 			no_rest(s);
 		while (s->n_queue && s->queue[0].at_ns <= s->now_ns) {
 			struct sim_event e = pop(s);
+			if (++spins > SIM_SPIN_MAX)
+				no_rest(s);
 			e.fn(s, e.arg, e.data);
 		}
 		step_due(s);
@@ -372,6 +381,8 @@ void sim_release(struct sim *s)
 		close_slot(&s->slot[i]);
 	bus_close(s->bus);
 	load_free(s->load_state);
+	net_free(s->net);
+	mem_free(s->market);
 	watch_free(s->watch);
 	mem_free(s->queue);
 	if (s->opts.keep)

@@ -20,6 +20,8 @@
  * Everything random comes from one seed, so a run is repeated bit for bit. The first broken promise ends the process.
  */
 struct sim;
+struct net;
+struct net_budget;
 
 enum {
 	SIM_DIR_MAX = 256,
@@ -28,7 +30,11 @@ enum {
 	SIM_SETTLE_MIN = 30,        /* minutes without faults and load before the last checks */
 };
 
+/* Who plays: the whole platform, or orchestrator and router among stand-ins (every fourth seed unless told). */
+enum sim_cast { CAST_BY_SEED, CAST_PLATFORM, CAST_STAND_INS };
+
 struct sim_opts {
+	enum sim_cast cast;
 	uint64_t seed;
 	double hours;
 	int runs;
@@ -81,7 +87,11 @@ struct sim {
 	uint64_t digest;
 	struct watch *watch;        /* owned */
 	struct load *load_state;    /* owned */
-	struct market *market;      /* owned */
+	struct market_feed *market; /* owned */
+	struct net *net;            /* owned; NULL: no simulated nodes */
+	const struct net_budget *budget; /* borrowed */
+	size_t n_budgets;
+	bool lost_events;           /* a power cut took events with it: their order may have changed */
 	uint64_t steps;
 };
 
@@ -121,6 +131,8 @@ void watch_replays(struct sim *s);
 /* State of a workload by the events, 0 if it was never heard of. */
 int watch_workload(const struct sim *s, const char *id);
 uint64_t watch_events(const struct sim *s);
+/* Joules that were metered of a node. */
+int64_t watch_node_j(const struct sim *s, const char *node_id);
 
 /* ---- load.c: customers and operators ---- */
 struct load *load_new(struct sim *s);
@@ -130,6 +142,9 @@ void load_check(struct sim *s);
 /* Nobody stops the platform any more; a stop in force is cleared. */
 void load_settle(struct sim *s);
 void load_summary(const struct sim *s);
+
+/* ---- market.c ---- */
+void market_start(struct sim *s);
 
 /* ---- faults.c ---- */
 void faults_start(struct sim *s);

@@ -6,9 +6,14 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "net.h"
 #include "os/clock.h"
+#include "services/billing/billing.h"
+#include "services/optimizer/optimizer.h"
 #include "services/orchestrator/orchestrator.h"
+#include "services/resources/resources.h"
 #include "services/router/router.h"
+#include "services/telemetry/telemetry.h"
 #include "sim.h"
 
 static void minute(struct sim *s, void *arg, uint64_t data)
@@ -20,7 +25,6 @@ static void minute(struct sim *s, void *arg, uint64_t data)
 static void tick(struct sim *s, void *arg, uint64_t data)
 {
 	sim_at(s, s->now_ns + 300 * NS_PER_S, tick, NULL, 0);
-	if (s->slot[SVC_OPTIMIZER].def == &peer_optimizer_def)
 		sim_post(s, msg_new(MSG_TICKS));
 }
 
@@ -28,24 +32,67 @@ struct outcome {
 	uint64_t digest, events, steps;
 };
 
+/* Stand-ins: no machines, but a market for quarrels between orchestrator and router. */
+static void cast_stand_ins(struct sim *s)
+{
+	sim_add(s, &orchestrator_def, NULL);
+	sim_add(s, &router_def, NULL);
+	sim_add(s, &peer_resources_def, NULL);
+	sim_add(s, &peer_optimizer_def, NULL);
+	sim_open_all(s);
+	peer_start(s);
+	sim_at(s, s->now_ns + 5 * NS_PER_S, tick, NULL, 0);
+}
+
+static const struct net_fleet small_fleet[] = {
+	{ "west-h100", "west", "H100", 4 }, { "west-a100", "west", "A100", 4 },  { "west-s21", "west", "S21", 4 },
+	{ "west-xp", "west", "S19XP", 3 },  { "north-h100", "north", "H100", 3 }, { "north-s21", "north", "S21", 2 },
+};
+/* Less than all of west may draw at once (29,830 W): plans are cut. North has no budget. */
+static const struct net_budget small_budget[] = { { "west", 21000 } };
+static const struct resources_budget resources_budgets[] = { { "west", 21000 } };
+static const struct resources_conf resources_conf = { .budgets = resources_budgets, .n_budgets = 1 };
+static const struct optimizer_facility optimizer_facilities[] = { { "west", "HB_WEST", 1.05, 0.01 },
+								  { "north", "HB_NORTH", 1.05, 0.01 } };
+static const struct optimizer_conf optimizer_conf = { .facility = optimizer_facilities, .n_facilities = 2 };
+static const struct billing_facility billing_facilities[] = { { "west", "HB_WEST", 0.01 },
+	{ "north", "HB_NORTH", 0.01 } };
+static const struct billing_conf billing_conf = { .facility = billing_facilities, .n_facilities = 2 };
+
+static void cast_platform(struct sim *s)
+{
+	const struct fleet_rules rules = { .fail_rate_h = s->opts.calm ? 0 : 0.002, .lie_rate = s->opts.calm ? 0 : 0.01,
+					   .repair_ns = 900 * NS_PER_S };
+	s->budget = small_budget;
+	s->n_budgets = 1;
+	sim_add(s, &orchestrator_def, NULL);
+	sim_add(s, &router_def, NULL);
+	sim_add(s, &resources_def, &resources_conf);
+	sim_add(s, &optimizer_def, &optimizer_conf);
+	sim_add(s, &billing_def, &billing_conf);
+	sim_add(s, &telemetry_def, NULL);
+	net_start(s, small_fleet, sizeof(small_fleet) / sizeof(small_fleet[0]), &rules);
+	sim_open_all(s);
+	market_start(s);
+}
+
 static struct outcome run_once(const struct sim_opts *opts)
 {
 	struct sim s;
 	sim_init(&s, opts);
-	sim_add(&s, &orchestrator_def, NULL);
-	sim_add(&s, &router_def, NULL);
-	sim_add(&s, &peer_resources_def, NULL);
-	sim_add(&s, &peer_optimizer_def, NULL);
-	sim_open_all(&s);
-	peer_start(&s);
+	bool stand_ins = opts->cast == CAST_STAND_INS || (opts->cast == CAST_BY_SEED && opts->seed % 4 == 3);
+	if (stand_ins)
+		cast_stand_ins(&s);
+	else
+		cast_platform(&s);
 	load_start(&s);
 	if (!opts->calm)
 		faults_start(&s);
 	sim_at(&s, s.now_ns + 60 * NS_PER_S, minute, NULL, 0);
-	sim_at(&s, s.now_ns + 5 * NS_PER_S, tick, NULL, 0);
 	sim_run_until(&s, s.start_ns + (int64_t)(opts->hours * 3600e9));
 	s.faults = false;
 	sim_say(&s, "no more faults");
+	net_settle(&s);
 	sim_run_until(&s, s.now_ns + 120 * NS_PER_S);
 	load_settle(&s);
 	peer_settle(&s);
@@ -60,7 +107,9 @@ static struct outcome run_once(const struct sim_opts *opts)
 
 static int usage(const char *what)
 {
-	fprintf(stderr, "sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--calm] [--keep] [--verbose] [--trace ID]\n",
+	fprintf(stderr,
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--calm] [--keep] [--verbose] "
+		"[--trace ID] [--platform | --stand-ins]\n",
 		what);
 	return 2;
 }
@@ -78,6 +127,10 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			o->keep = true;
 		else if (!strcmp(argv[i], "--twice"))
 			o->twice = true;
+		else if (!strcmp(argv[i], "--stand-ins"))
+			o->cast = CAST_STAND_INS;
+		else if (!strcmp(argv[i], "--platform"))
+			o->cast = CAST_PLATFORM;
 		else if (!strcmp(argv[i], "--trace") && *v)
 			o->trace = argv[++i];
 		else if (!strcmp(argv[i], "--seed") && num_parse_u64(str_of(v), &o->seed) == 0)
@@ -120,8 +173,8 @@ int main(int argc, char **argv)
 		}
 	}
 	double took = (double)(clock_mono_ns() - began) / 1e9;
-	printf("%d runs of %g h held: %llu events, %llu batches in %.1f s, %.0f simulated hours a minute\n", o.runs, o.hours,
-	       (unsigned long long)events, (unsigned long long)steps, took,
-	       o.runs * (o.hours + SIM_SETTLE_MIN / 60.0) * (o.twice ? 2 : 1) * 60 / took);
+	printf("%d runs of %g h held: %llu events, %llu batches in %.1f s, %.0f simulated hours a minute\n", o.runs,
+		o.hours, (unsigned long long)events, (unsigned long long)steps, took,
+		o.runs * (o.hours + SIM_SETTLE_MIN / 60.0) * (o.twice ? 2 : 1) * 60 / took);
 	return 0;
 }

@@ -17,6 +17,7 @@ struct watch *watch_new(struct sim *s)
 	map_init(&w->workloads);
 	map_init(&w->allocations);
 	map_init(&w->owners);
+	map_init(&w->nodes);
 	return w;
 }
 
@@ -32,6 +33,9 @@ void watch_free(struct watch *w)
 		mem_free(((struct seen_allocation *)v)->device);
 		mem_free(v);
 	}
+	for (pos = 0; map_next(&w->nodes, &pos, NULL, &v);)
+		mem_free(v);
+	map_release(&w->nodes);
 	map_release(&w->workloads);
 	map_release(&w->allocations);
 	map_release(&w->owners);
@@ -96,7 +100,8 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		seen->count = wl->device_count;
 	}
 	if (wl->version <= seen->version)
-		sim_fail(w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);
+		sim_fail(
+			w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);
 	if (wl->state == HCP__WORKLOAD_STATE__QUEUED && !wl->reason[0])
 		sim_fail(w->sim, "workload %s waits without a reason", wl->id);
 	if (wl->state == HCP__WORKLOAD_STATE__RUNNING && wl->n_device_ids != (size_t)wl->device_count)
@@ -185,13 +190,25 @@ static void allocation_changed(struct watch *w, const Hcp__AllocationChanged *ev
 		take(w, a);
 }
 
+int64_t watch_node_j(const struct sim *s, const char *node_id)
+{
+	const struct seen_node *n = map_get(&s->watch->nodes, str_of(node_id));
+	return n ? n->energy_j : 0;
+}
+
 static void metered(struct watch *w, const Hcp__Metered *ev)
 {
+	struct seen_node *n = map_get(&w->nodes, str_of(ev->node_id));
+	if (!n) {
+		n = mem_calloc(1, sizeof(*n));
+		must(n && map_put(&w->nodes, str_of(ev->node_id), n, NULL) == 0);
+	}
 	for (size_t i = 0; i < ev->n_deltas; i++) {
 		const Hcp__MeterDelta *d = ev->deltas[i];
 		if (d->energy_j < 0 || d->device_ns < 0 || !(d->hashes >= 0) || d->requests < 0)
 			sim_fail(w->sim, "node %s: a meter ran backwards (%lld J, %lld ns)", ev->node_id, (long long)d->energy_j,
 				 (long long)d->device_ns);
+		n->energy_j += d->energy_j;
 		w->metered_energy_j += d->energy_j;
 		w->metered_device_ns += d->device_ns;
 		w->metered_hashes += d->hashes;

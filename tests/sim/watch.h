@@ -27,6 +27,10 @@ struct numbers {              /* of one sender: a digest per event number */
 	size_t n, cap;
 };
 
+struct seen_node {
+	int64_t energy_j;
+};
+
 struct watch {
 	struct sim *sim;
 	uint64_t next;            /* offset on the bus */
@@ -35,6 +39,7 @@ struct watch {
 	struct numbers sent[SVC_COUNT];
 	struct map workloads;     /* id -> struct seen_workload, owned */
 	struct map allocations;   /* id -> struct seen_allocation, owned */
+	struct map nodes;         /* id -> struct seen_node, owned */
 	struct map owners;        /* device id -> struct seen_allocation that holds it */
 	char odd[320];            /* what was not settled at the last look */
 	int64_t metered_energy_j, metered_device_ns;

@@ -8,12 +8,12 @@
 #include "base/mem.h"
 
 /* A query whose failure is our own bug or a broken database. */
-#define EACH(s, row, slot_id, sql)                                                                                      \
-	struct err row##_err = { 0 };                                                                                   \
-	struct db_row *row;                                                                                             \
-	int row##_rc;                                                                                                   \
-	for (row##_rc = db_query(svc_database((s)->slot[slot_id].svc), &row, &row##_err, sql, "");                      \
-	     row##_rc == 1 || (row##_rc < 0 && table_failed(s, slot_id, &row##_err)); row##_rc = db_next(row, &row##_err))
+#define EACH(s, row, slot_id, sql)                                                                                     \
+	struct err row##_err = { 0 };                                                                                      \
+	struct db_row *row;                                                                                                \
+	int row##_rc;                                                                                                      \
+	for (row##_rc = db_query(svc_database((s)->slot[slot_id].svc), &row, &row##_err, sql, "");                         \
+		 row##_rc == 1 || (row##_rc < 0 && table_failed(s, slot_id, &row##_err)); row##_rc = db_next(row, &row##_err))
 
 static bool table_failed(const struct sim *s, int id, const struct err *err)
 {
@@ -55,8 +55,10 @@ static void check_quota(struct sim *s)
 	if (!s->slot[SVC_ORCHESTRATOR].svc)
 		return;
 	EACH(s, row, SVC_ORCHESTRATOR,
-	     "SELECT q.customer_id,q.active,(SELECT count(*) FROM workload w WHERE w.customer_id=q.customer_id AND w.state<5)"
-	     " FROM quota q") {
+		"SELECT q.customer_id,q.active,(SELECT count(*) FROM workload w WHERE w.customer_id=q.customer_id AND "
+		"w.state<5)"
+		" FROM quota q")
+	{
 		char id[64];
 		text(id, sizeof(id), db_text(row, 0));
 		if (db_i64(row, 1) != db_i64(row, 2))
@@ -143,7 +145,8 @@ static bool settled_workload(struct sim *s, const struct seen_workload *w, const
 	case HCP__WORKLOAD_STATE__CANCELLED:
 		if (a)
 			return odd(s, "workload %s is over (state %d), but holds %s (state %d)", w->id, w->state, a->id, a->state);
-		return !j || odd(s, "workload %s is over (state %d), but the router has it in state %d", w->id, w->state, j->state);
+		return !j ||
+			   odd(s, "workload %s is over (state %d), but the router has it in state %d", w->id, w->state, j->state);
 	default:
 		return odd(s, "workload %s is stuck in state %d", w->id, w->state);
 	}

@@ -160,7 +160,7 @@ int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 		if (!row)
 			return err_set(err, HCP_EINVAL, argv[i], "no such option; see --help");
 		if (row->value && !value.p) {
-			if (++i == argc)
+			if (++i == argc || str_starts(str_of(argv[i]), STR("--")))
 				return err_set(err, HCP_EINVAL, row->name, "needs a value: %s", row->value);
 			value = str_of(argv[i]);
 		} else if (!row->value && value.p) {

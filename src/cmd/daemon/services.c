@@ -1,8 +1,14 @@
 #include "cmd/daemon/services.h"
 
 #include "base/mem.h"
-#include "hcpd_services.h"
 #include "os/file.h"
+#include "services/billing/billing.h"
+#include "services/identity/identity.h"
+#include "services/optimizer/optimizer.h"
+#include "services/orchestrator/orchestrator.h"
+#include "services/resources/resources.h"
+#include "services/router/router.h"
+#include "services/telemetry/telemetry.h"
 #include "svc/host.h"
 
 /*
@@ -10,6 +16,7 @@
  * power by mining: the credit is what keeping the node busy is worth here, so that the default run mines and switches.
  */
 static const struct optimizer_facility facilities[] = { { "texas-north", "HB_WEST", 1.05, 0.01 } };
+static const struct billing_facility billed[] = { { "texas-north", "HB_WEST", 0.01 } };
 static const struct optimizer_credit credits[] = { { "CPU2", 0.05 }, { "CPU64", 1.00 } };
 
 struct services_conf {
@@ -17,6 +24,7 @@ struct services_conf {
 	struct identity_conf identity;
 	struct orchestrator_conf orchestrator;
 	struct optimizer_conf optimizer;
+	struct billing_conf billing;
 	struct host *host; /* borrowed, for the status page */
 };
 
@@ -43,7 +51,9 @@ int services_conf_new(const char *state_dir, struct services_conf **ret, struct 
 	c->orchestrator.version = HCP_VERSION;
 	c->orchestrator.stats = service_stats;
 	c->orchestrator.stats_arg = c;
-	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits, .n_credits = 2 };
+	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits,
+						.n_credits = 2 };
+	c->billing = (struct billing_conf){ .facility = billed, .n_facilities = 1 };
 	*ret = c;
 	return 0;
 }
@@ -61,9 +71,7 @@ void services_conf_free(struct services_conf *c)
 const struct svc_def *services_def(int id)
 {
 	static const struct svc_def *const defs[] = {
-#define ROW(name) &name##_def,
-		HCPD_SERVICES(ROW)
-#undef ROW
+		&orchestrator_def, &optimizer_def, &router_def, &resources_def, &billing_def, &identity_def, &telemetry_def,
 	};
 	for (size_t i = 0; i < sizeof(defs) / sizeof(defs[0]); i++)
 		if (defs[i]->id == id)
@@ -78,6 +86,8 @@ const void *services_conf_of(const struct services_conf *c, int id)
 		return &c->identity;
 	case SVC_ORCHESTRATOR:
 		return &c->orchestrator;
+	case SVC_BILLING:
+		return &c->billing;
 	case SVC_OPTIMIZER:
 		return &c->optimizer;
 	default:

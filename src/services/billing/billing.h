@@ -14,7 +14,7 @@ struct billing_facility {
 struct billing_conf {
 	const struct billing_facility *facility; /* borrowed */
 	size_t n_facilities;
-	int64_t token_micros_million;   /* list price of 1M tokens at an endpoint; 0: BILLING_TOKEN_MICROS; negative: free */
+	int64_t token_micros_million; /* list price of 1M tokens at an endpoint; 0: BILLING_TOKEN_MICROS; negative: free */
 	int64_t request_micros_million; /* of 1M requests, on top; 0 or negative: free */
 };
 
@@ -28,11 +28,12 @@ enum {
 	BILLING_NAME_MAX = 64,
 };
 
-/* One delta may hold so much; more is a fault of the meter. Keeps every product inside 128 and every sum inside 64 bits. */
+/* One delta may hold so much; more is a fault of the meter. Keeps every product inside 128 and every sum inside 64
+ * bits. */
 #define BILLING_DEVICE_NS_MAX INT64_C(1000000000000000000)
 #define BILLING_ENERGY_J_MAX INT64_C(10000000000000)
 #define BILLING_COUNT_MAX INT64_C(1000000000000)
-#define BILLING_HASHES_MAX 1e24
+#define BILLING_HASHES_MAX 1e30
 #define BILLING_PRICE_MICROS_H_MAX INT64_C(10000000000)
 
 extern const struct svc_def billing_def;

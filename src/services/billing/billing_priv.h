@@ -32,25 +32,25 @@ struct billing {
 };
 
 /* Whole units of amount × price + *rest, leaving the remainder in *rest. Floor; 0 <= *rest < unit before and after. */
-int64_t take_whole(int64_t amount, int64_t price, int64_t unit, int64_t *rest);
+int64_t billing_take_whole(int64_t amount, int64_t price, int64_t unit, int64_t *rest);
 
 /* market.c */
-int on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int market_load(struct billing *b, struct db *db, struct err *err) MUST_CHECK;
+int billing_on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_market_load(struct billing *b, struct db *db, struct err *err) MUST_CHECK;
 /* Micro-USD per MWh at the facility now. */
-int64_t market_power_micros_mwh(const struct billing *b, const char *facility);
+int64_t billing_market_power_micros_mwh(const struct billing *b, const char *facility);
 /* Expected BTC of one hash at the facility's pool, and USD of one BTC. */
-double market_btc_per_hash(const struct billing *b, const char *facility, int64_t now_ns);
+double billing_market_btc_per_hash(const struct billing *b, const char *facility, int64_t now_ns);
 
 /* meter.c */
-int on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* query.c */
-int on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* Months since the year 0 of an instant, UTC. */
-int64_t month_of(int64_t ns);
+int64_t billing_month_of(int64_t ns);
 
 #endif

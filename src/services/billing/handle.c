@@ -13,7 +13,8 @@
 static const char *const schema[] = {
 	"CREATE TABLE allocation(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, workload_id TEXT NOT NULL,"
 	"  class TEXT NOT NULL, devices INTEGER NOT NULL, price_micros_h INTEGER NOT NULL, opened_ns INTEGER NOT NULL,"
-	"  closed_ns INTEGER NOT NULL, device_s INTEGER NOT NULL, device_rest_ns INTEGER NOT NULL, energy_j INTEGER NOT NULL,"
+	"  closed_ns INTEGER NOT NULL, device_s INTEGER NOT NULL, device_rest_ns INTEGER NOT NULL, energy_j INTEGER NOT "
+	"NULL,"
 	"  amount_micros INTEGER NOT NULL, rest INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE usage(customer_id TEXT NOT NULL, month INTEGER NOT NULL, kind INTEGER NOT NULL,"
 	"  workload_id TEXT NOT NULL, class TEXT NOT NULL, device_s INTEGER NOT NULL, device_rest_ns INTEGER NOT NULL,"
@@ -22,7 +23,8 @@ static const char *const schema[] = {
 	"  PRIMARY KEY(customer_id, month, kind, workload_id, class)) WITHOUT ROWID;"
 	"CREATE INDEX usage_month ON usage(month);"
 	"CREATE TABLE revenue(hour INTEGER PRIMARY KEY, ai_micros INTEGER NOT NULL, mining_micros INTEGER NOT NULL,"
-	"  energy_cost_micros INTEGER NOT NULL, energy_j INTEGER NOT NULL, hashes REAL NOT NULL, expected_btc REAL NOT NULL,"
+	"  energy_cost_micros INTEGER NOT NULL, energy_j INTEGER NOT NULL, hashes REAL NOT NULL, expected_btc REAL NOT "
+	"NULL,"
 	"  shares_accepted INTEGER NOT NULL, shares_rejected INTEGER NOT NULL);"
 	"CREATE TABLE workload(id TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE price(n INTEGER PRIMARY KEY, symbol TEXT NOT NULL, location TEXT NOT NULL, value REAL NOT NULL,"
@@ -31,7 +33,7 @@ static const char *const schema[] = {
 	NULL,
 };
 
-int64_t take_whole(int64_t amount, int64_t price, int64_t unit, int64_t *rest)
+int64_t billing_take_whole(int64_t amount, int64_t price, int64_t unit, int64_t *rest)
 {
 	__int128 n = (__int128)amount * price + *rest;
 	__int128 whole = n / unit, left = n % unit;
@@ -68,7 +70,7 @@ static int billing_open(struct svc *svc, struct db *db, const void *conf, void *
 		b->conf.token_micros_million = 0;
 	if (b->conf.request_micros_million < 0)
 		b->conf.request_micros_million = 0;
-	int rc = market_load(b, db, err);
+	int rc = billing_market_load(b, db, err);
 	if (rc == 0)
 		rc = load_rests(b, db, err);
 	if (rc == 0 && (b->conf.token_micros_million > BILLING_PRICE_MICROS_H_MAX ||
@@ -83,12 +85,12 @@ static int billing_open(struct svc *svc, struct db *db, const void *conf, void *
 }
 
 static const struct svc_handler handlers[] = {
-	{ MSG_METERED, on_metered, false },
-	{ MSG_ALLOCATION_CHANGED, on_allocation, false },
-	{ MSG_MARKET_MOVED, on_market_moved, false },
-	{ MSG_WORKLOAD_CHANGED, on_workload, false },
-	{ MSG_USAGE_GET, on_usage, true },
-	{ MSG_REVENUE_GET, on_revenue, true },
+	{ MSG_METERED, billing_on_metered, false },
+	{ MSG_ALLOCATION_CHANGED, billing_on_allocation, false },
+	{ MSG_MARKET_MOVED, billing_on_market_moved, false },
+	{ MSG_WORKLOAD_CHANGED, billing_on_workload, false },
+	{ MSG_USAGE_GET, billing_on_usage, true },
+	{ MSG_REVENUE_GET, billing_on_revenue, true },
 	{ 0 },
 };
 

@@ -67,7 +67,7 @@ static int check_tick(const Hcp__Tick *t, struct err *err)
 	return 0;
 }
 
-int on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int billing_on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct billing *b = state;
 	const Hcp__MarketMoved *ev = (const Hcp__MarketMoved *)m->body;
@@ -91,7 +91,7 @@ int on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	return 0;
 }
 
-int market_load(struct billing *b, struct db *db, struct err *err)
+int billing_market_load(struct billing *b, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc;
@@ -126,7 +126,7 @@ static const struct billing_facility *facility_of(const struct billing *b, const
 	return other;
 }
 
-int64_t market_power_micros_mwh(const struct billing *b, const char *facility)
+int64_t billing_market_power_micros_mwh(const struct billing *b, const char *facility)
 {
 	const struct billing_facility *f = facility_of(b, facility);
 	double usd = market_rule_default(MARKET_POWER_RT)->default_value;
@@ -140,7 +140,7 @@ int64_t market_power_micros_mwh(const struct billing *b, const char *facility)
 	return llround(usd * (double)MICROS_PER_USD); /* |usd| <= 1e5, checked when it came in */
 }
 
-double market_btc_per_hash(const struct billing *b, const char *facility, int64_t now_ns)
+double billing_market_btc_per_hash(const struct billing *b, const char *facility, int64_t now_ns)
 {
 	const struct billing_facility *f = facility_of(b, facility);
 	const struct billing_market *k = &b->market;

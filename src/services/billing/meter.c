@@ -63,8 +63,10 @@ static int store_hour(struct svc_ctx *ctx, const struct hour_sum *h, struct err 
 
 static int store_rests(const struct billing *b, struct svc_ctx *ctx, struct err *err)
 {
-	return db_run(svc_db(ctx), err, "INSERT INTO rests(one,energy,mining) VALUES(1,$1,$2) ON CONFLICT(one) DO UPDATE SET"
-		      " energy=excluded.energy, mining=excluded.mining", "ii", b->rests.energy, b->rests.mining);
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO rests(one,energy,mining) VALUES(1,$1,$2) ON CONFLICT(one) DO UPDATE SET"
+		" energy=excluded.energy, mining=excluded.mining",
+		"ii", b->rests.energy, b->rests.mining);
 }
 
 /* ---- device time of allocations ---- */
@@ -81,7 +83,9 @@ static int load_allocation(struct svc_ctx *ctx, const char *id, struct allocatio
 			  " FROM allocation WHERE id=$1", "z", id);
 	if (rc != 1)
 		return rc < 0 ? rc : HCP_ENOTFOUND;
-	*a = (struct allocation){ .price_micros_h = db_i64(row, 2), .amount_micros = db_i64(row, 3), .rest = db_i64(row, 4) };
+	*a = (struct allocation){
+		.price_micros_h = db_i64(row, 2), .amount_micros = db_i64(row, 3), .rest = db_i64(row, 4)
+	};
 	rc = str_copy(a->customer, sizeof(a->customer), db_text(row, 0));
 	if (rc == 0)
 		rc = str_copy(a->workload, sizeof(a->workload), db_text(row, 1));
@@ -92,7 +96,7 @@ static int load_allocation(struct svc_ctx *ctx, const char *id, struct allocatio
 /* Time metered before the allocation is known waits in a row without a price; HELD prices it. */
 static int open_unpriced(struct svc_ctx *ctx, const Hcp__MeterDelta *d, int64_t at_ns, struct err *err)
 {
-	log_warn("billing", "allocation %.40s is metered before it is known", d->allocation_id);
+	log_debug("billing", "allocation %.40s is metered before it is held", d->allocation_id);
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO allocation(id,customer_id,workload_id,class,devices,price_micros_h,opened_ns,closed_ns,"
 		      "device_s,device_rest_ns,energy_j,amount_micros,rest) VALUES($1,$2,'',$3,0,-1,$4,0,0,0,0,0,0)", "zzzi",
@@ -127,7 +131,7 @@ static int bill_time(struct svc_ctx *ctx, const Hcp__MeterDelta *d, int64_t at_n
 	if (rc < 0)
 		return rc;
 	int64_t sold_ns = works ? d->device_ns : 0;
-	int64_t micros = a.price_micros_h >= 0 ? take_whole(sold_ns, a.price_micros_h, HOUR_NS, &a.rest) : 0;
+	int64_t micros = a.price_micros_h >= 0 ? billing_take_whole(sold_ns, a.price_micros_h, HOUR_NS, &a.rest) : 0;
 	rc = db_run(svc_db(ctx), err,
 		    "UPDATE allocation SET device_s=device_s+$2+(device_rest_ns+$3)/1000000000,"
 		    " device_rest_ns=(device_rest_ns+$3)%1000000000, energy_j=energy_j+$4, amount_micros=amount_micros+$5,"
@@ -137,7 +141,7 @@ static int bill_time(struct svc_ctx *ctx, const Hcp__MeterDelta *d, int64_t at_n
 	/* Without a price the customer may be unknown too: the usage is put down when HELD says whose it is. */
 	if (rc < 0 || a.price_micros_h < 0)
 		return rc;
-	return add_usage_time(ctx, &a, d->device_class, month_of(at_ns), sold_ns, d->energy_j, micros, err);
+	return add_usage_time(ctx, &a, d->device_class, billing_month_of(at_ns), sold_ns, d->energy_j, micros, err);
 }
 
 /* ---- requests at endpoints ---- */
@@ -146,9 +150,11 @@ static int bill_requests(const struct billing *b, struct svc_ctx *ctx, const Hcp
 			 int64_t *ret_micros, struct err *err)
 {
 	struct db_row *row;
-	int64_t month = month_of(at_ns), token_rest = 0, request_rest = 0;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT token_rest,request_rest FROM usage WHERE customer_id=$1 AND month=$2"
-			  " AND kind=1 AND workload_id='' AND class=$3", "ziz", d->customer_id, month, d->device_class);
+	int64_t month = billing_month_of(at_ns), token_rest = 0, request_rest = 0;
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT token_rest,request_rest FROM usage WHERE customer_id=$1 AND month=$2"
+		" AND kind=1 AND workload_id='' AND class=$3",
+		"ziz", d->customer_id, month, d->device_class);
 	if (rc < 0)
 		return rc;
 	if (rc == 1) {
@@ -156,18 +162,19 @@ static int bill_requests(const struct billing *b, struct svc_ctx *ctx, const Hcp
 		request_rest = db_i64(row, 1);
 		db_done(row);
 	}
-	int64_t token_micros = take_whole(d->tokens, b->conf.token_micros_million, MILLION, &token_rest);
-	int64_t micros = token_micros + take_whole(d->requests, b->conf.request_micros_million, MILLION, &request_rest);
+	int64_t token_micros = billing_take_whole(d->tokens, b->conf.token_micros_million, MILLION, &token_rest);
+	int64_t micros =
+		token_micros + billing_take_whole(d->requests, b->conf.request_micros_million, MILLION, &request_rest);
 	*ret_micros = micros;
 	return db_run(svc_db(ctx), err,
-		      "INSERT INTO usage(customer_id,month,kind,workload_id,class,device_s,device_rest_ns,energy_j,requests,"
-		      "tokens,amount_micros,token_micros,token_rest,request_rest) VALUES($1,$2,1,'',$3,0,0,$4,$5,$6,$7,$8,$9,$10)"
-		      " ON CONFLICT(customer_id,month,kind,workload_id,class) DO UPDATE SET energy_j=energy_j+excluded.energy_j,"
-		      " requests=requests+excluded.requests, tokens=tokens+excluded.tokens,"
-		      " amount_micros=amount_micros+excluded.amount_micros, token_micros=token_micros+excluded.token_micros,"
-		      " token_rest=excluded.token_rest, request_rest=excluded.request_rest",
-		      "ziziiiiiii", d->customer_id, month, d->device_class, d->energy_j, d->requests, d->tokens, micros,
-		      token_micros, token_rest, request_rest);
+		"INSERT INTO usage(customer_id,month,kind,workload_id,class,device_s,device_rest_ns,energy_j,requests,"
+		"tokens,amount_micros,token_micros,token_rest,request_rest) VALUES($1,$2,1,'',$3,0,0,$4,$5,$6,$7,$8,$9,$10)"
+		" ON CONFLICT(customer_id,month,kind,workload_id,class) DO UPDATE SET energy_j=energy_j+excluded.energy_j,"
+		" requests=requests+excluded.requests, tokens=tokens+excluded.tokens,"
+		" amount_micros=amount_micros+excluded.amount_micros, token_micros=token_micros+excluded.token_micros,"
+		" token_rest=excluded.token_rest, request_rest=excluded.request_rest",
+		"ziziiiiiii", d->customer_id, month, d->device_class, d->energy_j, d->requests, d->tokens, micros, token_micros,
+		token_rest, request_rest);
 }
 
 /* ---- the event ---- */
@@ -176,11 +183,12 @@ static int bill_requests(const struct billing *b, struct svc_ctx *ctx, const Hcp
 static void book_mining(struct billing *b, const Hcp__MeterDelta *d, const char *facility, int64_t now_ns,
 			struct hour_sum *h)
 {
-	double btc = d->hashes * market_btc_per_hash(b, facility, now_ns);
+	double btc = d->hashes * billing_market_btc_per_hash(b, facility, now_ns);
 	double fine = btc * b->market.btc_usd * (double)MICROS_PER_USD * (double)MILLION;
 	h->hashes += d->hashes;
 	h->expected_btc += btc;
-	h->mining_micros += take_whole(fine < 9e18 ? llround(fine) : INT64_C(9000000000000000000), 1, MILLION, &b->rests.mining);
+	h->mining_micros +=
+		billing_take_whole(fine < 9e18 ? llround(fine) : INT64_C(9000000000000000000), 1, MILLION, &b->rests.mining);
 }
 
 static int book_delta(struct billing *b, struct svc_ctx *ctx, const Hcp__MeterDelta *d, const char *facility,
@@ -189,7 +197,8 @@ static int book_delta(struct billing *b, struct svc_ctx *ctx, const Hcp__MeterDe
 	int64_t now = svc_now_ns(ctx), at = delta_time(d, now), micros = 0;
 	int rc = 0;
 	h->energy_j += d->energy_j;
-	h->energy_cost_micros += take_whole(d->energy_j, market_power_micros_mwh(b, facility), J_PER_MWH, &b->rests.energy);
+	h->energy_cost_micros +=
+		billing_take_whole(d->energy_j, billing_market_power_micros_mwh(b, facility), J_PER_MWH, &b->rests.energy);
 	h->shares_accepted += d->shares_accepted;
 	h->shares_rejected += d->shares_rejected;
 	/* A customer's own mining earns the customer the coins and us the device time. */
@@ -203,7 +212,7 @@ static int book_delta(struct billing *b, struct svc_ctx *ctx, const Hcp__MeterDe
 	return rc;
 }
 
-int on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int billing_on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct billing *b = state;
 	const Hcp__Metered *ev = (const Hcp__Metered *)m->body;
@@ -242,8 +251,8 @@ static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, i
 {
 	struct db_row *row;
 	struct allocation to = { .price_micros_h = a->price_micros_h };
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT device_s,device_rest_ns,energy_j,class FROM allocation WHERE id=$1",
-			  "z", a->allocation_id);
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT device_s,device_rest_ns,energy_j,class FROM allocation WHERE id=$1", "z", a->allocation_id);
 	if (rc != 1)
 		return rc;
 	int64_t s = db_i64(row, 0), rest_ns = db_i64(row, 1), energy_j = db_i64(row, 2);
@@ -253,19 +262,19 @@ static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, i
 		return HCP_ENOMEM;
 	snprintf(to.customer, sizeof(to.customer), "%s", a->customer_id);
 	snprintf(to.workload, sizeof(to.workload), "%s", a->workload_id);
-	int64_t rest_s = 0, micros = take_whole(s, a->price_micros_h, 3600, &rest_s);
+	int64_t rest_s = 0, micros = billing_take_whole(s, a->price_micros_h, 3600, &rest_s);
 	to.rest = rest_s * NS_PER_S;
-	micros += take_whole(rest_ns, a->price_micros_h, HOUR_NS, &to.rest);
+	micros += billing_take_whole(rest_ns, a->price_micros_h, HOUR_NS, &to.rest);
 	rc = db_run(svc_db(ctx), err, "UPDATE allocation SET customer_id=$2, workload_id=$3, class=$4, devices=$5,"
 		    " price_micros_h=$6, amount_micros=$7, rest=$8 WHERE id=$1", "zzzziiii", a->allocation_id, a->customer_id,
 		    a->workload_id, a->device_class, (int64_t)a->n_device_ids, a->price_micros_h, micros, to.rest);
 	if (rc == 0)
-		rc = add_usage_time(ctx, &to, cls, month_of(at_ns), 0, energy_j, micros, err);
+		rc = add_usage_time(ctx, &to, cls, billing_month_of(at_ns), 0, energy_j, micros, err);
 	/* Whole seconds apart: nanoseconds of a large allocation may not fit. */
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "UPDATE usage SET device_s=device_s+$5+(device_rest_ns+$6)/1000000000,"
 			    " device_rest_ns=(device_rest_ns+$6)%1000000000 WHERE customer_id=$1 AND month=$2 AND kind=0"
-			    " AND workload_id=$3 AND class=$4", "zizzii", to.customer, month_of(at_ns), to.workload, cls, s,
+			    " AND workload_id=$3 AND class=$4", "zizzii", to.customer, billing_month_of(at_ns), to.workload, cls, s,
 			    rest_ns);
 	struct hour_sum h = { .hour = at_ns / HOUR_NS, .ai_micros = micros };
 	return rc < 0 ? rc : store_hour(ctx, &h, err);
@@ -286,7 +295,7 @@ static int open_allocation(struct svc_ctx *ctx, const Hcp__AllocationChanged *a,
 		      a->price_micros_h, at_ns);
 }
 
-int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__AllocationChanged *a = (const Hcp__AllocationChanged *)m->body;
 	int64_t now = svc_now_ns(ctx), at = a->at_ns > 0 && a->at_ns <= now + CLOCK_SLACK_NS ? a->at_ns : now;
@@ -306,7 +315,7 @@ int on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct 
 		      a->allocation_id, at);
 }
 
-int on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int billing_on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__WorkloadChanged *ev = (const Hcp__WorkloadChanged *)m->body;
 	/* Names are wanted of work that ran; the rest is not worth a write. */

@@ -11,7 +11,7 @@
 
 enum { HOURS_DEFAULT = 24, YEAR_MIN = 2009, YEAR_MAX = 9999 };
 
-int64_t month_of(int64_t ns)
+int64_t billing_month_of(int64_t ns)
 {
 	int64_t year, days = ns / (86400 * NS_PER_S);
 	int month, day;
@@ -24,11 +24,12 @@ static int parse_month(const char *text, int64_t now_ns, int64_t *ret, struct er
 	struct str s = str_of(text);
 	int64_t year, month;
 	if (!s.n) {
-		*ret = month_of(now_ns);
+		*ret = billing_month_of(now_ns);
 		return 0;
 	}
 	if (s.n != 7 || s.p[4] != '-' || num_parse_i64((struct str){ s.p, 4 }, &year) < 0 ||
-	    num_parse_i64((struct str){ s.p + 5, 2 }, &month) < 0 || year < YEAR_MIN || year > YEAR_MAX || month < 1 || month > 12)
+		num_parse_i64((struct str){ s.p + 5, 2 }, &month) < 0 || year < YEAR_MIN || year > YEAR_MAX || month < 1 ||
+		month > 12)
 		return err_set(err, HCP_EINVAL, "month", "must be like 2026-11, was %.20s", text);
 	*ret = year * 12 + month - 1;
 	return 0;
@@ -62,7 +63,8 @@ static int add_time_line(struct arena *a, Hcp__Usage *u, const struct sums *s, c
 	l->device_class = cls;
 	l->amount_micros = s->amount_micros;
 	l->energy_j = s->energy_j;
-	if (num_mul_i64(s->device_s, NS_PER_S, &l->device_ns) < 0 || num_add_i64(l->device_ns, s->device_rest_ns, &l->device_ns) < 0)
+	if (num_mul_i64(s->device_s, NS_PER_S, &l->device_ns) < 0 ||
+		num_add_i64(l->device_ns, s->device_rest_ns, &l->device_ns) < 0)
 		l->device_ns = INT64_MAX; /* more than 292 device-years; the hours above are exact enough */
 	return 0;
 }
@@ -124,7 +126,8 @@ static int add_lines(struct svc_ctx *ctx, const char *customer, int64_t month, H
 	return rc;
 }
 
-static int add_totals(struct svc_ctx *ctx, const char *customer, int64_t month, int64_t seen, Hcp__Usage *u, struct err *err)
+static int add_totals(
+	struct svc_ctx *ctx, const char *customer, int64_t month, int64_t seen, Hcp__Usage *u, struct err *err)
 {
 	struct db_row *row;
 	int rc = db_query(svc_db(ctx), &row, err, "SELECT coalesce(sum(amount_micros),0),count(*) FROM usage"
@@ -143,13 +146,14 @@ static int add_totals(struct svc_ctx *ctx, const char *customer, int64_t month, 
 	return 0;
 }
 
-int on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int billing_on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__UsageGet *g = (const Hcp__UsageGet *)m->body;
 	const char *customer = g->customer_id;
 	int64_t month = 0, seen = 0;
 	bool own_only = m->principal && m->principal->role == HCP__ROLE__CUSTOMER;
-	if (own_only && (!m->principal->customer_id[0] || (customer[0] && strcmp(customer, m->principal->customer_id) != 0)))
+	if (own_only &&
+		(!m->principal->customer_id[0] || (customer[0] && strcmp(customer, m->principal->customer_id) != 0)))
 		return err_set(err, HCP_ENOTFOUND, "customer_id", "there is no customer %.40s", customer);
 	if (own_only)
 		customer = m->principal->customer_id;
@@ -187,7 +191,7 @@ static void fill_hour(Hcp__RevenueHour *h, Hcp__Revenue *r, const struct db_row 
 }
 
 /* Every hour of the span, oldest first, so that a chart has no holes; the last is the present one. */
-int on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int billing_on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__RevenueGet *g = (const Hcp__RevenueGet *)m->body;
 	if (g->hours < 0 || g->hours > BILLING_HOURS_MAX)

@@ -10,7 +10,7 @@
 #include "os/entropy.h"
 #include "services/gateway/gateway_priv.h"
 
-enum { KEY_RETRY_MS = 1000, SECRET_BYTES = 32, TOKEN_MAX = JWT_MAX_BYTES };
+enum { KEY_RETRY_MS = 1000, KEY_STALE_MS = 30000, SECRET_BYTES = 32, TOKEN_MAX = JWT_MAX_BYTES };
 
 /* ---- sessions ---- */
 
@@ -69,21 +69,32 @@ static struct session *session_add(struct gw_loop *gl, struct str token, int64_t
 
 /* ---- the signing key ---- */
 
-static void on_signing_key(void *arg, struct msg *reply)
+static void take_key(struct gw_loop *gl, const Hcp__SigningKey *k)
 {
-	struct gw_loop *gl = arg;
 	struct jwt_key *key = NULL;
 	struct err err = { 0 };
-	gl->key_asked = false;
-	if (!reply || reply->type != MSG_SIGNING_KEY)
-		return;
-	const Hcp__SigningKey *k = (const Hcp__SigningKey *)reply->body;
 	if (jwt_key_from_pem(str_of(k->public_pem), &key, &err) < 0) {
 		log_error("gateway", "identity's signing key is unusable: %s", err.text);
 		return;
 	}
 	jwt_key_free(gl->key);
 	gl->key = key;
+}
+
+static void on_signing_key(void *arg, struct msg *reply)
+{
+	struct gw_loop *gl = arg;
+	struct list *it;
+	gl->key_asked = false;
+	if (reply && reply->type == MSG_SIGNING_KEY)
+		take_key(gl, (const Hcp__SigningKey *)reply->body);
+	while ((it = list_pop(&gl->key_waiters))) {
+		struct call *c = list_entry(it, struct call, node);
+		if (gl->key)
+			gw_admit(c);
+		else
+			gw_problem(c, HCP_EUNAVAIL, "authorization", "the identity service does not answer; try again");
+	}
 }
 
 void gw_ask_key(struct gw_loop *gl)
@@ -122,13 +133,12 @@ static const Hcp__Principal machine = {
 static int session_of_jwt(struct gw_loop *gl, struct str token, int64_t now_ns, struct session **ret, struct err *err)
 {
 	struct jwt_claims c;
-	if (!gl->key) {
-		gw_ask_key(gl);
-		return err_set(err, HCP_EUNAVAIL, "authorization", "the identity service has not told its key yet; try again");
-	}
 	int rc = jwt_verify(gl->key, token, now_ns / NS_PER_S, &c, err);
-	if (rc < 0)
+	if (rc < 0) {
+		if (loop_turn_ms(gl->loop) - gl->key_asked_ms > KEY_STALE_MS) /* identity may have a new one */
+			gw_ask_key(gl);
 		return rc;
+	}
 	struct session *s = session_add(gl, token, c.exp_s * NS_PER_S);
 	if (!s)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -294,6 +304,15 @@ static void admit_public(struct call *c)
 	c->then(c);
 }
 
+static void wait_for_key(struct call *c)
+{
+	gw_ask_key(c->gl);
+	if (c->gl->key_asked)
+		list_add_tail(&c->gl->key_waiters, &c->node);
+	else
+		gw_problem(c, HCP_EUNAVAIL, "authorization", "the identity service does not answer; try again");
+}
+
 void gw_admit(struct call *c)
 {
 	struct err err = { 0 };
@@ -321,6 +340,10 @@ void gw_admit(struct call *c)
 	}
 	if (!s && str_starts(c->token, STR("hcp_"))) {
 		resolve_key(c);
+		return;
+	}
+	if (!s && !c->gl->key) {
+		wait_for_key(c);
 		return;
 	}
 	int rc = s ? 0 : session_of_jwt(c->gl, c->token, now_ns, &s, &err);

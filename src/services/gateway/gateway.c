@@ -370,6 +370,7 @@ static int loop_open(struct gateway *gw, struct gw_loop *gl, uint16_t port, stru
 	gl->done_end = &gl->done;
 	map_init(&gl->sessions);
 	list_init(&gl->session_lru);
+	list_init(&gl->key_waiters);
 	cache_init(&gl->answers, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX);
 	buf_init(&gl->out, 0);
 	rng_init(&gl->rng, entropy_u64());

@@ -99,6 +99,7 @@ struct gw_loop {
 	struct jwt_key *key;        /* owned; NULL until identity has told it */
 	bool key_asked;
 	int64_t key_asked_ms;
+	struct list key_waiters;    /* calls whose token cannot be checked before */
 	struct rng rng;             /* trace ids, jitter */
 	struct buf out;             /* scratch for one answer */
 	struct gw_stats stats;
@@ -133,6 +134,7 @@ struct gateway {
 
 /* One request. Lives in the request's arena: gone after the answer. */
 struct call {
+	struct list node;               /* key_waiters */
 	struct gw_loop *gl;
 	struct http_req *req;
 	const struct route_info *route; /* NULL for what is not in the table */

@@ -82,8 +82,10 @@ static const struct seed_user {
 	{ "jane@globex.com", "Jane", "customer123", HCP__ROLE__CUSTOMER, 1 },
 };
 
-enum { SEED_CUSTOMERS = sizeof(seed_customers) / sizeof(seed_customers[0]),
-       SEED_USERS = sizeof(seed_users) / sizeof(seed_users[0]) };
+enum {
+	SEED_CUSTOMERS = sizeof(seed_customers) / sizeof(seed_customers[0]),
+	SEED_USERS = sizeof(seed_users) / sizeof(seed_users[0]),
+};
 
 /* A salt need not be secret, only its own: this installation's key and the user make it. */
 static int salt_of(const struct identity *id, const char *user_id, unsigned char salt[EVP_MAX_MD_SIZE])

@@ -26,7 +26,7 @@ static struct location *location_of(const struct optimizer *o, const char *name)
 	return o->n_loc ? o->loc[0] : NULL;
 }
 
-struct facility_terms terms_of(const struct optimizer *o, const char *facility)
+struct facility_terms optimizer_terms_of(const struct optimizer *o, const char *facility)
 {
 	const struct optimizer_facility *f = NULL, *other = NULL;
 	for (size_t i = 0; i < o->conf.n_facilities && !f; i++) {
@@ -43,8 +43,8 @@ struct facility_terms terms_of(const struct optimizer *o, const char *facility)
 	};
 }
 
-struct profit_market terms_market(const struct optimizer *o, const struct facility_terms *t, int64_t market_ns,
-				  struct market_reading *ret_power)
+struct profit_market optimizer_terms_market(
+	const struct optimizer *o, const struct facility_terms *t, int64_t market_ns, struct market_reading *ret_power)
 {
 	struct profit_market pm = market_profit_inputs(&o->market, t->pool_fee, t->pue, market_ns);
 	*ret_power = market_read(t->loc ? &t->loc->market : &o->market, MARKET_POWER_RT, 0, market_ns);
@@ -52,12 +52,12 @@ struct profit_market terms_market(const struct optimizer *o, const struct facili
 	return pm;
 }
 
-bool class_serves(const struct device_class *cls)
+bool optimizer_class_serves(const struct device_class *cls)
 {
 	return cls->kind != DEVICE_ASIC && cls->list_usd_h > 0;
 }
 
-double serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
+double optimizer_serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
 			int64_t market_ns)
 {
 	struct market_reading r = market_read(&o->market, MARKET_GPU_RATE, device_class_index(cls), market_ns);
@@ -133,7 +133,7 @@ static double switch_cost_usd(const struct optimizer *o, const struct policy_cla
 	return ms / 3.6e6 * (best + energy);
 }
 
-double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls)
+double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls)
 {
 	for (size_t i = 0; i < o->conf.n_credits; i++)
 		if (strcmp(o->conf.credit[i].device_class, cls->name) == 0)
@@ -156,10 +156,10 @@ static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct
 		if (rc < 0)
 			return rc;
 		c->can[POLICY_MINE] = true;
-		c->net_usd_h[POLICY_MINE] = row.net_usd_h + fill_credit_usd_h(o, c->cls);
+		c->net_usd_h[POLICY_MINE] = row.net_usd_h + optimizer_fill_credit_usd_h(o, c->cls);
 	}
-	if (class_serves(c->cls)) {
-		r->revenue_rate_usd_h = serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
+	if (optimizer_class_serves(c->cls)) {
+		r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
 		struct profit_ai ai = { .spot_usd_h = r->revenue_rate_usd_h, .utilisation = o->conf.utilisation };
 		rc = profit_calc(c->cls, WORKLOAD_AI_INFERENCE_REALTIME, pm, &ai, &row, err);
 		if (rc < 0)
@@ -186,8 +186,10 @@ static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struc
 		struct plan_group *g = p->n_groups ? &p->group[p->n_groups - 1] : NULL;
 		if (!g || strcmp(g->facility, cap->facility) != 0) {
 			g = &p->group[p->n_groups++];
-			*g = (struct plan_group){ .facility = cap->facility, .terms = terms_of(o, cap->facility), .first = i };
-			g->pm = terms_market(o, &g->terms, p->market_ns, &g->power);
+			*g = (struct plan_group){
+				.facility = cap->facility, .terms = optimizer_terms_of(o, cap->facility), .first = i
+			};
+			g->pm = optimizer_terms_market(o, &g->terms, p->market_ns, &g->power);
 		}
 		g->n++;
 		r->cap = cap;
@@ -277,7 +279,7 @@ static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct p
 	o->announced_ns = svc_now_ns(ctx);
 	o->announced_paid = p->pays || forced || first;
 	int64_t two[2] = { o->announced_ns, o->announced_paid };
-	return tables_put(ctx, "announced", (struct str){ (const char *)two, sizeof(two) }, err);
+	return optimizer_tables_put(ctx, "announced", (struct str){ (const char *)two, sizeof(two) }, err);
 }
 
 static bool is_due(const struct optimizer *o, int64_t now_ns, int64_t market_ns)
@@ -286,10 +288,11 @@ static bool is_due(const struct optimizer *o, int64_t now_ns, int64_t market_ns)
 	       market_ns - o->stored_market_ns >= OPTIMIZER_LEDGER_S * NS_PER_S;
 }
 
-int decide(struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err)
+int optimizer_decide(
+	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
-	struct plan p = { .trigger = trigger, .market_ns = market_now_ns(o, now), .signal_at_ns = signal_at_ns };
+	struct plan p = { .trigger = trigger, .market_ns = optimizer_market_now_ns(o, now), .signal_at_ns = signal_at_ns };
 	struct err why = { 0 };
 	if (!is_ready(o))
 		return 0;
@@ -308,5 +311,5 @@ int decide(struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_
 		return 0;
 	if (p.changed)
 		rc = keep_targets(o, ctx, &p, err);
-	return rc < 0 ? rc : ledger_write(o, ctx, &p, err);
+	return rc < 0 ? rc : optimizer_ledger_write(o, ctx, &p, err);
 }

@@ -44,7 +44,7 @@ static void drop_row(struct optimizer *o, struct capacity *c)
 	o->n_cap--;
 }
 
-int fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c)
+int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c)
 {
 	const struct device_class *cls = device_class_find(str_of(c->device_class));
 	if (!cls)
@@ -82,7 +82,7 @@ static int store(struct svc_ctx *ctx, const Hcp__ClassCapacity *c, struct err *e
 		      device_class_find(str_of(c->device_class))->name, (struct str){ (const char *)p, n });
 }
 
-int on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__CapacityChanged *ev = (const Hcp__CapacityChanged *)m->body;
@@ -90,7 +90,7 @@ int on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 		if (strlen(ev->classes[i]->facility) >= OPTIMIZER_NAME_MAX)
 			return err_set(err, HCP_ERANGE, "classes.facility", "longer than %d characters", OPTIMIZER_NAME_MAX - 1);
 	for (size_t i = 0; i < ev->n_classes; i++) {
-		int rc = fleet_put(o, ev->classes[i]);
+		int rc = optimizer_fleet_put(o, ev->classes[i]);
 		/* A class without a row in the catalogue has no figures to decide by: it is left to its agents. */
 		if (rc < 0)
 			continue;
@@ -98,10 +98,10 @@ int on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 		if (rc < 0)
 			return rc;
 	}
-	return decide(o, ctx, "capacity", 0, err);
+	return optimizer_decide(o, ctx, "capacity", 0, err);
 }
 
-void fleet_put_demand(struct optimizer *o, const Hcp__Demand *d)
+void optimizer_fleet_put_demand(struct optimizer *o, const Hcp__Demand *d)
 {
 	const struct device_class *cls = device_class_find(str_of(d->device_class));
 	if (!cls)
@@ -115,7 +115,7 @@ void fleet_put_demand(struct optimizer *o, const Hcp__Demand *d)
 	*to = (struct demand){ cls, count(d->realtime) + count(d->batch), count(d->waiting) };
 }
 
-int on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__DemandChanged *ev = (const Hcp__DemandChanged *)m->body;
@@ -134,12 +134,12 @@ int on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 				(struct str){ (const char *)p, n });
 		if (rc < 0)
 			return rc;
-		fleet_put_demand(o, d);
+		optimizer_fleet_put_demand(o, d);
 	}
-	return decide(o, ctx, "demand", 0, err);
+	return optimizer_decide(o, ctx, "demand", 0, err);
 }
 
-void fleet_targets_from(struct optimizer *o, const Hcp__Decision *d)
+void optimizer_fleet_targets_from(struct optimizer *o, const Hcp__Decision *d)
 {
 	o->last_rows = d->n_targets;
 	for (size_t i = 0; i < d->n_targets; i++) {

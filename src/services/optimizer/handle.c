@@ -62,7 +62,7 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 	o->cap = mem_calloc(OPTIMIZER_ROWS_MAX, sizeof(*o->cap));
 	int rc = o->cap ? take_conf(o, conf, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
-		rc = tables_load(o, db, err);
+		rc = optimizer_tables_load(o, db, err);
 	if (rc < 0) {
 		optimizer_close(o);
 		return rc;
@@ -73,22 +73,22 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 
 static int optimizer_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
-	return decide(state, ctx, "timer", 0, err);
+	return optimizer_decide(state, ctx, "timer", 0, err);
 }
 
 static const struct svc_handler handlers[] = {
-	{ MSG_TICKS, on_ticks, false },
-	{ MSG_PRICES_GET, on_prices, true },
-	{ MSG_PRICE_HISTORY_GET, on_history, true },
-	{ MSG_PROFITABILITY_CALCULATE, on_profitability, true },
-	{ MSG_RECOMMENDATION_GET, on_recommendation, true },
-	{ MSG_DECISIONS_LIST, on_decisions, true },
-	{ MSG_DECISION_GET, on_decision, true },
-	{ MSG_POLICY_GET, on_policy_get, true },
-	{ MSG_POLICY_SET, on_policy_set, false },
-	{ MSG_CAPACITY_CHANGED, on_capacity, false },
-	{ MSG_DEMAND_CHANGED, on_demand, false },
-	{ MSG_SWITCH_DONE, on_switch_done, false },
+	{ MSG_TICKS, optimizer_on_ticks, false },
+	{ MSG_PRICES_GET, optimizer_on_prices, true },
+	{ MSG_PRICE_HISTORY_GET, optimizer_on_history, true },
+	{ MSG_PROFITABILITY_CALCULATE, optimizer_on_profitability, true },
+	{ MSG_RECOMMENDATION_GET, optimizer_on_recommendation, true },
+	{ MSG_DECISIONS_LIST, optimizer_on_decisions, true },
+	{ MSG_DECISION_GET, optimizer_on_decision, true },
+	{ MSG_POLICY_GET, optimizer_on_policy_get, true },
+	{ MSG_POLICY_SET, optimizer_on_policy_set, false },
+	{ MSG_CAPACITY_CHANGED, optimizer_on_capacity, false },
+	{ MSG_DEMAND_CHANGED, optimizer_on_demand, false },
+	{ MSG_SWITCH_DONE, optimizer_on_switch_done, false },
 	{ 0 },
 };
 

@@ -70,12 +70,12 @@ static int add_options(struct arena *a, Hcp__Decision *d, const struct plan_row 
 static int add_price(const struct optimizer *o, struct arena *a, Hcp__Decision *d, enum symbol symbol,
 	const char *location, const struct market_reading *r)
 {
-	return pb_push(a, &d->n_inputs, &d->inputs, price_of(o, a, symbol, location, r));
+	return pb_push(a, &d->n_inputs, &d->inputs, optimizer_price_of(o, a, symbol, location, r));
 }
 
 static int add_credit(const struct optimizer *o, struct arena *a, Hcp__Decision *d, const struct device_class *cls)
 {
-	double credit = fill_credit_usd_h(o, cls);
+	double credit = optimizer_fill_credit_usd_h(o, cls);
 	if (credit == 0)
 		return 0;
 	Hcp__Price *p = arena_alloc(a, sizeof(*p));
@@ -171,7 +171,7 @@ static void moved_sets(const struct plan *p, int64_t ret[POLICY_USE_END])
 	memcpy(ret, set, sizeof(set));
 }
 
-int ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err)
+int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err)
 {
 	char id[ID_TEXT_MAX];
 	int64_t moved[POLICY_USE_END] = { 0 };
@@ -198,7 +198,7 @@ int ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p,
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM decision WHERE n<=$1", "i", o->last_n - OPTIMIZER_DECISIONS_MAX);
 	if (rc == 0)
-		rc = policy_store(o, ctx, err);
+		rc = optimizer_policy_store(o, ctx, err);
 	return rc < 0 ? rc : svc_publish(ctx, id, &ev.base);
 }
 
@@ -227,15 +227,27 @@ static int use_of_mode(Hcp__Mode mode)
 	}
 }
 
-/* A switch names no class. It teaches one only where the decision moved a single class into that use. */
-static const struct device_class *only_class(uint64_t set)
+/*
+ * A switch names neither its classes nor, beyond the first, its modes. It teaches only where the decision moved a
+ * single class into a single use, or a node's slowest device would be taken for its quickest.
+ */
+static const struct device_class *only_moved(const int64_t moved[POLICY_USE_END], int *ret_use)
 {
-	if (!set || (set & (set - 1)))
+	uint64_t all = 0;
+	int uses = 0;
+	for (int u = 0; u < POLICY_USE_END; u++) {
+		if (!moved[u])
+			continue;
+		all |= (uint64_t)moved[u];
+		uses++;
+		*ret_use = u;
+	}
+	if (uses != 1 || (all & (all - 1)))
 		return NULL;
-	return device_class_at((size_t)__builtin_ctzll(set));
+	return device_class_at((size_t)__builtin_ctzll(all));
 }
 
-int on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__SwitchDone *s = (const Hcp__SwitchDone *)m->body;
@@ -252,9 +264,9 @@ int on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	if (!d)
 		return err_set(err, HCP_ECORRUPT, "decision", "%.40s cannot be read", s->decision_id);
 	double ms = (double)s->total_ns / (double)NS_PER_MS;
-	int use = use_of_mode(s->to);
-	const struct device_class *cls = use >= 0 ? only_class((uint64_t)moved[use]) : NULL;
-	if (cls)
+	int use = -1;
+	const struct device_class *cls = only_moved(moved, &use);
+	if (cls && use == use_of_mode(s->to))
 		rc = learn(o, ctx, cls, use, ms, err);
 	else
 		rc = 0;
@@ -290,7 +302,7 @@ static int reply_decision(struct svc_ctx *ctx, struct str packed, struct err *er
 	return 0;
 }
 
-int on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	if (!o->last.n)
@@ -299,12 +311,12 @@ int on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	return reply_decision(ctx, buf_str(&o->last), err);
 }
 
-int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__DecisionGet *g = (const Hcp__DecisionGet *)m->body;
 	struct db_row *row;
 	if (strcmp(g->id, "latest") == 0)
-		return on_recommendation(state, ctx, m, err);
+		return optimizer_on_recommendation(state, ctx, m, err);
 	int rc = db_query(svc_db(ctx), &row, err, "SELECT body FROM decision WHERE id=$1", "z", g->id);
 	if (rc == 0)
 		return err_set(err, HCP_ENOTFOUND, "id", "there is no decision %.40s", g->id);
@@ -325,7 +337,7 @@ static int start_list(struct svc_ctx *ctx, const Hcp__DecisionsList *l, int64_t 
 		before, limit + 1);
 }
 
-int on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__DecisionsList *l = (const Hcp__DecisionsList *)m->body;
 	int64_t before = INT64_MAX, limit = l->limit ? l->limit : LIST_DEFAULT, last = 0;

@@ -32,6 +32,7 @@ struct series {
 	struct market *market;             /* borrowed: the market that its ticks go to; NULL: subsidy */
 	uint16_t device_class;             /* SYMBOL_GPU_RATE */
 	int64_t received_at_ns;
+	int32_t interval_s;                /* of its newest tick; 0: a value of an instant */
 	struct series_point *ring;         /* owned; point i is at i % OPTIMIZER_POINTS_MAX */
 	size_t cap;
 	int64_t n;                         /* points ever */
@@ -99,28 +100,30 @@ struct facility_terms {
 };
 
 /* ticks.c */
-const char *symbol_name(enum symbol s);
-const char *symbol_unit(enum symbol s);
-int symbol_parse(const char *name, enum symbol *ret) MUST_CHECK;
-int on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int64_t market_now_ns(const struct optimizer *o, int64_t now_ns);
+const char *optimizer_symbol_name(enum symbol s);
+const char *optimizer_symbol_unit(enum symbol s);
+int optimizer_symbol_parse(const char *name, enum symbol *ret) MUST_CHECK;
+int optimizer_on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int64_t optimizer_market_now_ns(const struct optimizer *o, int64_t now_ns);
 /* Makes an empty one in memory; the tables are the caller's. HCP_ELIMIT when there are too many. */
-int series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *location, struct series **ret,
+int optimizer_series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *location, struct series **ret,
 	       struct err *err) MUST_CHECK;
-struct series *series_find(const struct optimizer *o, enum symbol symbol, const char *location);
-int series_push(struct series *s, int64_t at_ns, double value) MUST_CHECK;
+struct series *optimizer_series_find(const struct optimizer *o, enum symbol symbol, const char *location);
+/* A price of an interval is the newest there is until the next one ends, so its market may call it stale only then. */
+void optimizer_series_cadence(struct series *s);
+int optimizer_series_push(struct series *s, int64_t at_ns, double value) MUST_CHECK;
 
 /* tables.c */
 extern const char *const optimizer_schema[];
-int tables_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
-int tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err) MUST_CHECK;
+int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
+int optimizer_tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err) MUST_CHECK;
 
 /* fleet.c */
-int on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c) MUST_CHECK;
-void fleet_put_demand(struct optimizer *o, const Hcp__Demand *d);
-void fleet_targets_from(struct optimizer *o, const Hcp__Decision *d);
+int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c) MUST_CHECK;
+void optimizer_fleet_put_demand(struct optimizer *o, const Hcp__Demand *d);
+void optimizer_fleet_targets_from(struct optimizer *o, const Hcp__Decision *d);
 
 /* decide.c */
 struct plan_row {
@@ -149,37 +152,37 @@ struct plan {
 	bool changed, pays;
 };
 
-struct facility_terms terms_of(const struct optimizer *o, const char *facility);
-struct profit_market terms_market(const struct optimizer *o, const struct facility_terms *t, int64_t market_ns,
-				  struct market_reading *ret_power);
+struct facility_terms optimizer_terms_of(const struct optimizer *o, const char *facility);
+struct profit_market optimizer_terms_market(
+	const struct optimizer *o, const struct facility_terms *t, int64_t market_ns, struct market_reading *ret_power);
 /* USD an hour of a served device of this class is sold for: the live rate, else the fleet's price, else the list's. */
-double serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
+double optimizer_serve_rate_usd_h(const struct optimizer *o, const struct device_class *cls, int64_t price_micros_h,
 			int64_t market_ns);
-double fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls);
-bool class_serves(const struct device_class *cls);
+double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls);
+bool optimizer_class_serves(const struct device_class *cls);
 /* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
-int decide(
+int optimizer_decide(
 	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
 
 /* ledger.c */
-int ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;
-int on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;
+int optimizer_on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* query.c */
-int on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_profitability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_profitability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* The reading of a quantity as a Price with its origin; strings in a. */
-Hcp__Price *price_of(const struct optimizer *o, struct arena *a, enum symbol symbol, const char *location,
+Hcp__Price *optimizer_price_of(const struct optimizer *o, struct arena *a, enum symbol symbol, const char *location,
 		     const struct market_reading *r);
 
 /* policy_set.c */
-int on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-int policy_restore(struct optimizer *o, struct str bytes, struct err *err) MUST_CHECK;
+int optimizer_on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int optimizer_policy_restore(struct optimizer *o, struct str bytes, struct err *err) MUST_CHECK;
 
 #endif

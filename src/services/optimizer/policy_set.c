@@ -12,30 +12,30 @@ static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
 	return 0;
 }
 
-int on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	return reply_policy(state, ctx);
 }
 
-int policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err)
+int optimizer_policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err)
 {
 	struct buf b;
 	buf_init(&b, POLICY_STATE_MAX);
 	int rc = policy_save(&o->policy, &b, err);
 	if (rc == 0)
-		rc = tables_put(ctx, "policy", str_of(o->policy.vt->name), err);
+		rc = optimizer_tables_put(ctx, "policy", str_of(o->policy.vt->name), err);
 	if (rc == 0)
-		rc = tables_put(ctx, "policy_state", buf_str(&b), err);
+		rc = optimizer_tables_put(ctx, "policy_state", buf_str(&b), err);
 	buf_release(&b);
 	return rc;
 }
 
-int policy_restore(struct optimizer *o, struct str bytes, struct err *err)
+int optimizer_policy_restore(struct optimizer *o, struct str bytes, struct err *err)
 {
 	return policy_load(&o->policy, bytes, err);
 }
 
-int on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__PolicySet *s = (const Hcp__PolicySet *)m->body;
@@ -55,8 +55,8 @@ int on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct 
 	fresh.decisions = o->policy.decisions;
 	policy_release(&o->policy);
 	o->policy = fresh;
-	rc = policy_store(o, ctx, err);
+	rc = optimizer_policy_store(o, ctx, err);
 	if (rc == 0)
-		rc = decide(o, ctx, "operator", 0, err);
+		rc = optimizer_decide(o, ctx, "operator", 0, err);
 	return rc < 0 ? rc : reply_policy(o, ctx);
 }

@@ -25,19 +25,19 @@ static const char *fallback_text(enum symbol symbol, enum market_origin origin)
 	}
 }
 
-Hcp__Price *price_of(const struct optimizer *o, struct arena *a, enum symbol symbol, const char *location,
+Hcp__Price *optimizer_price_of(const struct optimizer *o, struct arena *a, enum symbol symbol, const char *location,
 		     const struct market_reading *r)
 {
 	Hcp__Price *p = arena_alloc(a, sizeof(*p));
 	bool day_ahead = symbol == SYMBOL_POWER_RT && r->origin == MARKET_DAY_AHEAD;
-	const struct series *s = series_find(o, day_ahead ? SYMBOL_POWER_DA : symbol, location);
+	const struct series *s = optimizer_series_find(o, day_ahead ? SYMBOL_POWER_DA : symbol, location);
 	if (!p)
 		return NULL;
 	hcp__price__init(p);
-	p->symbol = symbol_name(symbol);
+	p->symbol = optimizer_symbol_name(symbol);
 	p->location = arena_strdup(a, location);
 	p->value = r->value;
-	p->unit = symbol_unit(symbol);
+	p->unit = optimizer_symbol_unit(symbol);
 	p->stale = r->origin != MARKET_FRESH;
 	p->fallback = fallback_text(symbol, r->origin);
 	if (s && s->value->known) {
@@ -70,14 +70,14 @@ static int add_price(const struct optimizer *o, struct arena *a, Hcp__Prices *re
 	/* What nothing is decided by does not make the market unhealthy. */
 	if (r->origin != MARKET_FRESH && symbol != SYMBOL_SUBSIDY && symbol != SYMBOL_POWER_DA && symbol != SYMBOL_HEIGHT)
 		reply->healthy = false;
-	return pb_push(a, &reply->n_prices, &reply->prices, price_of(o, a, symbol, location, r));
+	return pb_push(a, &reply->n_prices, &reply->prices, optimizer_price_of(o, a, symbol, location, r));
 }
 
-int on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	static const enum symbol needed[] = { SYMBOL_POWER_RT, SYMBOL_BTC_USD, SYMBOL_DIFFICULTY, SYMBOL_FEES };
 	struct optimizer *o = state;
-	int64_t now = market_now_ns(o, svc_now_ns(ctx));
+	int64_t now = optimizer_market_now_ns(o, svc_now_ns(ctx));
 	Hcp__Prices *reply = svc_reply(ctx, MSG_PRICES);
 	if (!reply)
 		return HCP_ENOMEM;
@@ -100,18 +100,18 @@ int on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 			return HCP_ENOMEM;
 	}
 	struct market_reading power;
-	struct facility_terms terms = terms_of(o, "default");
-	struct profit_market pm = terms_market(o, &terms, now, &power);
+	struct facility_terms terms = optimizer_terms_of(o, "default");
+	struct profit_market pm = optimizer_terms_market(o, &terms, now, &power);
 	reply->hashprice_usd_ph_day = profit_hashprice_usd_ths_h(&pm) * 24 * 1000;
 	return 0;
 }
 
-int on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__PriceHistoryGet *g = (const Hcp__PriceHistoryGet *)m->body;
 	enum symbol symbol;
-	if (symbol_parse(g->symbol, &symbol) < 0)
+	if (optimizer_symbol_parse(g->symbol, &symbol) < 0)
 		return err_set(err, HCP_EINVAL, "symbol", "%.32s is no symbol", g->symbol);
 	if (g->limit < 0 || g->limit > OPTIMIZER_POINTS_MAX)
 		return err_set(err, HCP_ERANGE, "limit", "must be 1 to %d, was %d", OPTIMIZER_POINTS_MAX, g->limit);
@@ -125,8 +125,8 @@ int on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 	if (!reply)
 		return HCP_ENOMEM;
 	struct arena *a = svc_reply_arena(ctx);
-	reply->symbol = symbol_name(symbol);
-	reply->unit = symbol_unit(symbol);
+	reply->symbol = optimizer_symbol_name(symbol);
+	reply->unit = optimizer_symbol_unit(symbol);
 	if (!s)
 		return 0;
 	int64_t limit = g->limit ? g->limit : HISTORY_DEFAULT;
@@ -193,25 +193,26 @@ static int compute_rows(struct svc_ctx *ctx, const struct device_class *cls, con
 		rc = profit_idle(cls, pm, &rows[0], err);
 	can[0] = true;
 	for (int t = 1; rc == 0 && t < WORKLOAD_TYPE_END; t++) {
-		can[t] = t == WORKLOAD_BITCOIN_MINING ? cls->fill_ths > 0 : class_serves(cls);
+		can[t] = t == WORKLOAD_BITCOIN_MINING ? cls->fill_ths > 0 : optimizer_class_serves(cls);
 		if (can[t])
 			rc = profit_calc(cls, (enum workload_type)t, pm, ai, &rows[t], err);
 	}
 	return rc;
 }
 
-int on_profitability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_profitability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__ProfitabilityCalculate *q = (const Hcp__ProfitabilityCalculate *)m->body;
 	const struct device_class *cls = device_class_find(str_of(q->device_class));
 	if (!cls)
 		return err_set(err, HCP_EINVAL, "device_class", "there is no device class %.40s", q->device_class);
-	int64_t now = market_now_ns(o, svc_now_ns(ctx));
+	int64_t now = optimizer_market_now_ns(o, svc_now_ns(ctx));
 	struct market_reading power;
-	struct facility_terms terms = terms_of(o, "default");
-	struct profit_market pm = terms_market(o, &terms, now, &power);
-	struct profit_ai ai = { .spot_usd_h = serve_rate_usd_h(o, cls, 0, now), .utilisation = o->conf.utilisation };
+	struct facility_terms terms = optimizer_terms_of(o, "default");
+	struct profit_market pm = optimizer_terms_market(o, &terms, now, &power);
+	struct profit_ai ai = { .spot_usd_h = optimizer_serve_rate_usd_h(o, cls, 0, now),
+		.utilisation = o->conf.utilisation };
 	if (q->has_electricity_usd_mwh_case)
 		pm.electricity_usd_mwh = q->electricity_usd_mwh;
 	if (q->has_btc_usd_case)

@@ -30,10 +30,11 @@ const char *const optimizer_schema[] = {
 	"  moved_idle INTEGER NOT NULL, body BLOB NOT NULL);"
 	"CREATE INDEX decision_changed ON decision(n) WHERE changed = 1;"
 	"CREATE TABLE state(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	"ALTER TABLE series ADD COLUMN interval_s INTEGER NOT NULL DEFAULT 0;",
 	NULL,
 };
 
-int tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err)
+int optimizer_tables_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err)
 {
 	return db_run(svc_db(ctx), err, "INSERT INTO state(k,v) VALUES($1,$2) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
 		      "zb", k, v);
@@ -50,10 +51,10 @@ static int load_one_series(struct optimizer *o, struct db_row *row, struct err *
 	char name[OPTIMIZER_NAME_MAX], location[OPTIMIZER_NAME_MAX];
 	enum symbol symbol;
 	struct series *s;
-	if (str_copy(name, sizeof(name), db_text(row, 1)) < 0 || symbol_parse(name, &symbol) < 0 ||
+	if (str_copy(name, sizeof(name), db_text(row, 1)) < 0 || optimizer_symbol_parse(name, &symbol) < 0 ||
 	    str_copy(location, sizeof(location), db_text(row, 2)) < 0)
 		return HCP_ECORRUPT;
-	int rc = series_add(o, db_i64(row, 0), symbol, location, &s, err);
+	int rc = optimizer_series_add(o, db_i64(row, 0), symbol, location, &s, err);
 	if (rc < 0)
 		return rc;
 	struct market_value *v = s->value;
@@ -65,6 +66,8 @@ static int load_one_series(struct optimizer *o, struct db_row *row, struct err *
 	v->suspect = db_double(row, 9);
 	v->suspects = (int)db_i64(row, 10);
 	s->n = db_i64(row, 11);
+	s->interval_s = (int32_t)db_i64(row, 12);
+	optimizer_series_cadence(s);
 	return str_copy(v->source, sizeof(v->source), db_text(row, 8)) < 0 ? HCP_ECORRUPT : 0;
 }
 
@@ -92,7 +95,7 @@ static int load_series(struct optimizer *o, struct db *db, struct err *err)
 	struct db_row *row;
 	int rc, bad;
 	for (rc = db_query(db, &row, err, "SELECT id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,"
-			   "suspect,suspects,n FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
+			   "suspect,suspects,n,interval_s FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
 		bad = load_one_series(o, row, err);
 		if (bad < 0)
 			return bad == HCP_ENOMEM ? (db_done(row), bad) : corrupt(row, "series", err);
@@ -122,7 +125,7 @@ static int load_fleet(struct optimizer *o, struct db *db, struct err *err)
 	for (rc = db_query(db, &row, err, "SELECT body FROM capacity ORDER BY facility,class", ""); rc == 1;
 	     rc = db_next(row, err)) {
 		Hcp__ClassCapacity *c = (void *)pb_unpack_arena(&hcp__class_capacity__descriptor, db_blob(row, 0), &a);
-		if (!c || fleet_put(o, c) < 0) {
+		if (!c || optimizer_fleet_put(o, c) < 0) {
 			rc = corrupt(row, "capacity", err);
 			goto out;
 		}
@@ -135,7 +138,7 @@ static int load_fleet(struct optimizer *o, struct db *db, struct err *err)
 			rc = corrupt(row, "demand", err);
 			goto out;
 		}
-		fleet_put_demand(o, d);
+		optimizer_fleet_put_demand(o, d);
 	}
 	if (rc < 0)
 		goto out;
@@ -165,7 +168,7 @@ static int load_last(struct optimizer *o, struct db *db, struct err *err)
 	arena_init(&a, 4096, 0);
 	Hcp__Decision *d = (void *)pb_unpack_arena(&hcp__decision__descriptor, buf_str(&o->last), &a);
 	if (d)
-		fleet_targets_from(o, d);
+		optimizer_fleet_targets_from(o, d);
 	arena_release(&a);
 	if (buf_failed(&o->last))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -182,7 +185,7 @@ static int take_state(struct optimizer *o, struct str k, struct str v, struct er
 		return policy_init(&o->policy, vt, NULL, err);
 	}
 	if (str_eqz(k, "policy_state"))
-		return policy_restore(o, v, err);
+		return optimizer_policy_restore(o, v, err);
 	if (str_eqz(k, "clock") && v.n == sizeof(o->clock))
 		memcpy(&o->clock, v.p, sizeof(o->clock));
 	if (str_eqz(k, "announced") && v.n == 16) {
@@ -194,7 +197,7 @@ static int take_state(struct optimizer *o, struct str k, struct str v, struct er
 	return 0;
 }
 
-int tables_load(struct optimizer *o, struct db *db, struct err *err)
+int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc = load_series(o, db, err);

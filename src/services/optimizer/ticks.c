@@ -23,17 +23,17 @@ static const struct {
 	[SYMBOL_SUBSIDY] = { "block_subsidy_btc", "BTC/block" },
 };
 
-const char *symbol_name(enum symbol s)
+const char *optimizer_symbol_name(enum symbol s)
 {
 	return symbols[s].name;
 }
 
-const char *symbol_unit(enum symbol s)
+const char *optimizer_symbol_unit(enum symbol s)
 {
 	return symbols[s].unit;
 }
 
-int symbol_parse(const char *name, enum symbol *ret)
+int optimizer_symbol_parse(const char *name, enum symbol *ret)
 {
 	for (int i = 0; i < SYMBOL_END; i++) {
 		if (strcmp(name, symbols[i].name) == 0) {
@@ -49,7 +49,7 @@ static bool is_power(enum symbol s)
 	return s == SYMBOL_POWER_RT || s == SYMBOL_POWER_DA;
 }
 
-int64_t market_now_ns(const struct optimizer *o, int64_t now_ns)
+int64_t optimizer_market_now_ns(const struct optimizer *o, int64_t now_ns)
 {
 	if (!o->clock.newest_ns)
 		return now_ns;
@@ -57,7 +57,7 @@ int64_t market_now_ns(const struct optimizer *o, int64_t now_ns)
 	return o->clock.newest_ns + (since > 0 ? since : 0);
 }
 
-struct series *series_find(const struct optimizer *o, enum symbol symbol, const char *location)
+struct series *optimizer_series_find(const struct optimizer *o, enum symbol symbol, const char *location)
 {
 	for (size_t i = 0; i < o->n_series; i++)
 		if (o->series[i]->symbol == symbol && strcmp(o->series[i]->location, location) == 0)
@@ -85,7 +85,7 @@ static int location_get(struct optimizer *o, const char *name, struct location *
 	return 0;
 }
 
-int series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *location, struct series **ret,
+int optimizer_series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *location, struct series **ret,
 	       struct err *err)
 {
 	struct location *l = NULL;
@@ -116,7 +116,14 @@ int series_add(struct optimizer *o, int64_t id, enum symbol symbol, const char *
 	return 0;
 }
 
-int series_push(struct series *s, int64_t at_ns, double value)
+void optimizer_series_cadence(struct series *s)
+{
+	if (s->market)
+		s->market->rule[s->symbol].stale_ns =
+			market_rule_default((enum market_quantity)s->symbol)->stale_ns + s->interval_s * NS_PER_S;
+}
+
+int optimizer_series_push(struct series *s, int64_t at_ns, double value)
 {
 	size_t slot = (size_t)(s->n % OPTIMIZER_POINTS_MAX);
 	if (slot >= s->cap && s->cap < OPTIMIZER_POINTS_MAX) {
@@ -163,7 +170,7 @@ static int parse_location(const Hcp__Tick *t, struct parsed *p, struct err *err)
 static int parse_tick(const Hcp__Tick *t, int64_t now_ns, struct parsed *p, struct err *err)
 {
 	*p = (struct parsed){ 0 };
-	if (symbol_parse(t->symbol, &p->symbol) < 0)
+	if (optimizer_symbol_parse(t->symbol, &p->symbol) < 0)
 		return err_set(err, HCP_EINVAL, "symbol", "%.32s is no symbol", t->symbol);
 	int rc = parse_location(t, p, err);
 	if (rc < 0)
@@ -217,7 +224,7 @@ static int apply_subsidy(struct optimizer *o, const struct market_tick *t, struc
 /* Finds the series of the tick; makes one only for a tick that the market would take. */
 static int series_for(struct optimizer *o, const struct parsed *p, int64_t at_ns, struct series **ret, struct err *err)
 {
-	*ret = series_find(o, p->symbol, p->location);
+	*ret = optimizer_series_find(o, p->symbol, p->location);
 	if (*ret)
 		return 0;
 	if (p->symbol != SYMBOL_SUBSIDY) {
@@ -228,7 +235,7 @@ static int series_for(struct optimizer *o, const struct parsed *p, int64_t at_ns
 			return rc;
 	}
 	int64_t id = o->n_series ? o->series[o->n_series - 1]->id + 1 : 1;
-	return series_add(o, id, p->symbol, p->location, ret, err);
+	return optimizer_series_add(o, id, p->symbol, p->location, ret, err);
 }
 
 static int store_series(struct svc_ctx *ctx, const struct series *s, struct err *err)
@@ -236,13 +243,14 @@ static int store_series(struct svc_ctx *ctx, const struct series *s, struct err 
 	const struct market_value *v = s->value;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO series(id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,suspect,"
-		      "suspects,n) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12) ON CONFLICT(id) DO UPDATE SET"
+		      "suspects,n,interval_s) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13) ON CONFLICT(id) DO UPDATE SET"
 		      " known=excluded.known, value=excluded.value, observed_ns=excluded.observed_ns,"
 		      " valid_ns=excluded.valid_ns, received_ns=excluded.received_ns, source=excluded.source,"
-		      " suspect=excluded.suspect, suspects=excluded.suspects, n=excluded.n",
-		      "izzidiiizdii", s->id, symbol_name(s->symbol), s->location, (int64_t)v->known, v->value,
+		      " suspect=excluded.suspect, suspects=excluded.suspects, n=excluded.n,"
+		      " interval_s=excluded.interval_s",
+		      "izzidiiizdiii", s->id, optimizer_symbol_name(s->symbol), s->location, (int64_t)v->known, v->value,
 		      v->observed_at_ns, v->valid_from_ns, s->received_at_ns, v->source, v->suspect, (int64_t)v->suspects,
-		      s->n);
+		      s->n, (int64_t)s->interval_s);
 }
 
 static int store_point(struct svc_ctx *ctx, const struct series *s, int64_t at_ns, double value, struct err *err)
@@ -266,8 +274,8 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 	int rc = parse_tick(t, now, &p, err);
 	if (rc < 0)
 		return rc;
-	if (o->clock.newest_ns && market_now_ns(o, now) > at)
-		at = market_now_ns(o, now);
+	if (o->clock.newest_ns && optimizer_market_now_ns(o, now) > at)
+		at = optimizer_market_now_ns(o, now);
 	rc = series_for(o, &p, at, &s, err);
 	if (rc < 0) {
 		rename_field(err, t);
@@ -287,8 +295,10 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 		o->clock.received_ns = now;
 	}
 	o->clock.accepted_ns = s->received_at_ns = now;
+	s->interval_s = t->interval_s;
+	optimizer_series_cadence(s);
 	*ret_changed = !before.known || before.value != p.tick.value || s->symbol == SYMBOL_POWER_DA;
-	if (series_push(s, p.tick.valid_from_ns, p.tick.value) < 0)
+	if (optimizer_series_push(s, p.tick.valid_from_ns, p.tick.value) < 0)
 		return HCP_ENOMEM;
 	rc = store_point(ctx, s, p.tick.valid_from_ns, p.tick.value, err);
 	return rc < 0 ? rc : store_series(ctx, s, err);
@@ -346,11 +356,11 @@ static int add_problem(struct svc_ctx *ctx, Hcp__TicksResult *result, size_t i, 
 
 static int publish_moved(struct optimizer *o, struct svc_ctx *ctx, Hcp__MarketMoved *ev)
 {
-	ev->market_time_ns = market_now_ns(o, svc_now_ns(ctx));
+	ev->market_time_ns = optimizer_market_now_ns(o, svc_now_ns(ctx));
 	return svc_publish(ctx, "", &ev->base);
 }
 
-int on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int optimizer_on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct optimizer *o = state;
 	const Hcp__Ticks *t = (const Hcp__Ticks *)m->body;
@@ -380,8 +390,8 @@ int on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 		}
 	}
 	if (rc == 0 && result->accepted)
-		rc = tables_put(ctx, "clock", (struct str){ (const char *)&o->clock, sizeof(o->clock) }, err);
+		rc = optimizer_tables_put(ctx, "clock", (struct str){ (const char *)&o->clock, sizeof(o->clock) }, err);
 	if (rc == 0 && moved.n_ticks)
 		rc = publish_moved(o, ctx, &moved);
-	return rc < 0 || !moved.n_ticks ? rc : decide(o, ctx, "price", signal_ns, err);
+	return rc < 0 || !moved.n_ticks ? rc : optimizer_decide(o, ctx, "price", signal_ns, err);
 }

@@ -327,7 +327,8 @@ static int hello_missing(struct resources *r, struct svc_ctx *ctx, struct node *
 	return rc;
 }
 
-static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeHello *h, struct err *err)
+static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeHello *h,
+		      struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
 	bool new_boot = strcmp(n->boot_id, h->boot_id) != 0;
@@ -440,13 +441,15 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 	struct device_control before = d->ctl;
 	device_apply_finding(&d->ctl, f, now_ns);
 	if (f->verdict == DEVICE_CONFIRMED) {
-		int32_t w = device_mode_w(d, d->ctl.commanded);
-		if (w < d->transit_w && d->group->facility->budget_w)
-			r->poke = true; /* watts came free for those that wait */
-		d->transit_w = w;
-		device_reserve(d);
+		/*
+		 * With an order unanswered, earlier ones may still be on the way: what they would draw stays reserved
+		 * until the agent has answered the last one, for orders arrive in order.
+		 */
+		if (!d->command || d->command->reported_at_ns)
+			device_settled(r, d);
 		command_proved(d);
-		if (before.confirmed != d->ctl.confirmed || before.drifted || before.confirmed_at_ns <= before.commanded_at_ns) {
+		if (before.confirmed != d->ctl.confirmed || before.drifted ||
+		    before.confirmed_at_ns <= before.commanded_at_ns) {
 			d->why = WHY_NONE;
 			d->changed_at_ns = now_ns;
 			device_mark(r, d);
@@ -523,7 +526,8 @@ static int check_readings(const struct resources *r, const struct node *n, size_
 		enum device_mode m;
 		int rc = 0;
 		if (!reading_device(r, n, x[i]->device_id, i))
-			rc = err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s never announced %.48s", n->id, x[i]->device_id);
+			rc = err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s never announced %.48s", n->id,
+				     x[i]->device_id);
 		else if (mode_of_wire(x[i]->mode, &m) < 0)
 			rc = err_set(err, HCP_EINVAL, "mode", "%d is no mode", (int)x[i]->mode);
 		else if (x[i]->power_w < 0)
@@ -581,7 +585,7 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		return err_set(err, HCP_ELIMIT, "readings", "more than a node can have");
 	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
 	if (rc == 0)
-		rc = meters_check(n, rep, err);
+		rc = meters_check(ctx, n, rep, err);
 	if (rc < 0)
 		return rc;
 	n->seq = rep->seq;
@@ -637,7 +641,8 @@ int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (!node_find(r, s->node_id))
 		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", s->node_id);
 	if (!d)
-		return err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s has no device %.48s", s->node_id, s->device_id);
+		return err_set(err, HCP_ENOTFOUND, "device_id", "node %.48s has no device %.48s", s->node_id,
+			       s->device_id);
 	if (mode_of_wire(s->to, &to) < 0)
 		return err_set(err, HCP_EINVAL, "to", "%d is no mode", (int)s->to);
 	int64_t at = s->at_ns < svc_now_ns(ctx) ? s->at_ns : svc_now_ns(ctx);

@@ -68,12 +68,12 @@ static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a
 	if (!p)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	hcp__allocation_changed__pack(ev, p);
-	r->sql_writes++;
-	return db_run(svc_db(ctx), err,
-		      "INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body) VALUES($1,$2,$3,$4,$5,$6)"
-		      " ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
-		      "ziiizb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
-		      (struct str){ (const char *)p, size });
+	return db_run(
+		svc_db(ctx), err,
+		"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body) VALUES($1,$2,$3,$4,$5,$6)"
+		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
+		"ziiizb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
+		(struct str){(const char *)p, size});
 }
 
 static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s,
@@ -92,7 +92,8 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 {
 	struct arena arena;
 	arena_init(&arena, 4096, 0);
-	const Hcp__AllocationChanged *ev = (void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, packed, &arena);
+	const Hcp__AllocationChanged *ev =
+		(void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, packed, &arena);
 	struct alloc *a = ev ? alloc_new(ev->n_device_ids) : NULL;
 	int rc = !ev ? HCP_ECORRUPT : !a ? HCP_ENOMEM : 0;
 	if (rc == 0 && (str_copy(a->id, sizeof(a->id), id) < 0 || str_copy(a->model, sizeof(a->model), model) < 0 ||
@@ -173,7 +174,8 @@ int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, con
 	int rc = 0;
 	if (!n) {
 		while (rc == 0 && !list_empty(&r->allocs))
-			rc = alloc_end(r, ctx, list_entry(r->allocs.next, struct alloc, link), ALLOCATION_EV_LOSE, reason, err);
+			rc = alloc_end(r, ctx, list_entry(r->allocs.next, struct alloc, link), ALLOCATION_EV_LOSE,
+				       reason, err);
 		return rc;
 	}
 	for (size_t i = 0; i < n->n_devices && rc == 0; i++)
@@ -221,7 +223,8 @@ static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, stru
 	for (size_t i = 0, end; i < a->n && rc == 0; i = end) {
 		for (end = i + 1; end < a->n && items[end].device->node == items[i].device->node; end++)
 			;
-		(void)breaker_allow(&items[i].device->node->breaker, svc_now_ns(ctx)); /* a half open one takes it as its trial */
+		/* A circuit that may close again takes this as its trial. */
+		(void)breaker_allow(&items[i].device->node->breaker, svc_now_ns(ctx));
 		rc = command_issue(r, ctx, items[i].device->node, a, items + i, end - i, err);
 	}
 	return rc < 0 ? rc : announce(r, ctx, a, HCP__ALLOCATION_STATE__SWITCHING, "", err);
@@ -426,8 +429,8 @@ int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *
 	int rc = db_query(svc_db(ctx), &row, err, "SELECT body FROM allocation WHERE id=$1", "z", allocation_id);
 	if (rc <= 0)
 		return rc;
-	const Hcp__AllocationChanged *ev = (void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, db_blob(row, 0),
-								   svc_arena(ctx));
+	const Hcp__AllocationChanged *ev =
+		(void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, db_blob(row, 0), svc_arena(ctx));
 	db_done(row);
 	if (!ev)
 		return err_set(err, HCP_ECORRUPT, "allocation", "allocation %.40s cannot be read", allocation_id);

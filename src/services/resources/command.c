@@ -22,6 +22,13 @@ static int64_t deadline_for(const struct item *items, size_t n)
 	return sum;
 }
 
+static const char *model_of(const struct node *n, const struct device *d)
+{
+	if (d->alloc && d->alloc->model[0])
+		return d->alloc->model;
+	return n->n_models ? n->models[0] : "";
+}
+
 static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchCommand *out, struct str *ret_froms)
 {
 	struct arena *a = svc_arena(ctx);
@@ -46,7 +53,7 @@ static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchComman
 		row->allocation_id = d->alloc ? d->alloc->id : "";
 		row->workload_id = d->alloc ? d->alloc->workload_id : "";
 		if (c->items[i].to == DEVICE_SERVE)
-			row->model = d->alloc && d->alloc->model[0] ? d->alloc->model : c->node->n_models ? c->node->models[0] : "";
+			row->model = model_of(c->node, d);
 		froms[out->n_items] = (char)c->items[i].from;
 		out->items[out->n_items++] = row;
 	}
@@ -60,6 +67,7 @@ static int send_to_agent(struct svc_ctx *ctx, struct command *c, const Hcp__Swit
 	down.kind_case = HCP__AGENT_DOWN__KIND_SWITCH_COMMAND;
 	down.switch_command = (Hcp__SwitchCommand *)body;
 	c->sent_at_ns = svc_now_ns(ctx);
+	c->sends += c->sends < RESOURCES_RESEND_DOUBLINGS;
 	return svc_send_agent(ctx, c->node->id, &down);
 }
 
@@ -79,14 +87,15 @@ static int store(struct resources *r, struct svc_ctx *ctx, struct command *c, Hc
 	struct str items, froms;
 	if (build(ctx, c, body, &froms) < 0 || pack_items(ctx, body, &items) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
-	return db_run(svc_db(ctx), err,
-		      "INSERT INTO command(id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,"
-		      "reported_ns,items,froms,report) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)"
-		      " ON CONFLICT(id) DO UPDATE SET reported_ns=excluded.reported_ns, items=excluded.items,"
-		      " froms=excluded.froms, report=excluded.report", "zizziiiiibbb", c->id, (int64_t)c->node->number,
-		      c->alloc ? c->alloc->id : "", c->decision_id, c->decided_at_ns, c->issued_at_ns, c->deadline_ns,
-		      c->signal_at_ns, c->reported_at_ns, items, froms, buf_str(&c->report));
+	return db_run(
+		svc_db(ctx), err,
+		"INSERT INTO command(id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,"
+		"reported_ns,items,froms,report) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)"
+		" ON CONFLICT(id) DO UPDATE SET reported_ns=excluded.reported_ns, items=excluded.items,"
+		" froms=excluded.froms, report=excluded.report",
+		"zizziiiiibbb", c->id, (int64_t)c->node->number, c->alloc ? c->alloc->id : "", c->decision_id,
+		c->decided_at_ns, c->issued_at_ns, c->deadline_ns, c->signal_at_ns, c->reported_at_ns, items, froms,
+		buf_str(&c->report));
 }
 
 void command_free(struct command *c)
@@ -124,7 +133,9 @@ static int link_in(struct resources *r, struct command *c)
 	for (size_t i = 0; i < c->n; i++) {
 		c->items[i].device->command = c;
 		c->items[i].device->item = i;
+		c->needs_report |= c->items[i].device->resync || c->items[i].from == c->items[i].to;
 	}
+	c->needs_report |= c->alloc != NULL;
 	if (c->alloc)
 		c->alloc->commands++;
 	return 0;
@@ -135,7 +146,10 @@ static void order_device(struct resources *r, struct device *d, enum device_mode
 	int32_t w = device_mode_w(d, to);
 	w = d->reserve_w > w ? d->reserve_w : w;
 	d->transit_w = d->transit_w > w ? d->transit_w : w;
+	/* Told the same again: that it has drifted is over when readings say so, not when we repeat ourselves. */
+	bool still = d->ctl.drifted && d->ctl.commanded == to;
 	device_command(&d->ctl, to, 0, now_ns);
+	d->ctl.drifted = still;
 	device_reserve(d);
 	d->requests_base = d->requests;
 	d->local = false;
@@ -187,7 +201,8 @@ static int load_items(struct resources *r, struct node *n, const Hcp__SwitchComm
 			return HCP_ECORRUPT;
 		items[i].device = d;
 		items[i].from = (enum device_mode)froms.p[i];
-		items[i].proved = d->ctl.confirmed_at_ns > d->ctl.commanded_at_ns && d->ctl.confirmed == d->ctl.commanded;
+		items[i].proved =
+			d->ctl.confirmed_at_ns > d->ctl.commanded_at_ns && d->ctl.confirmed == d->ctl.commanded;
 	}
 	return 0;
 }
@@ -201,7 +216,9 @@ int command_load(struct resources *r, struct db_row *row)
 	arena_init(&a, 4096, 0);
 	const Hcp__SwitchCommand *body = (void *)pb_unpack_arena(&hcp__switch_command__descriptor, db_blob(row, 9), &a);
 	struct item *items = body ? arena_calloc(&a, (body->n_items + 1) * sizeof(*items)) : NULL;
-	int rc = !body || !items || number < 0 || (size_t)number >= r->n_nodes || froms.n != body->n_items ? HCP_ECORRUPT : 0;
+	int rc = !body || !items || number < 0 || (size_t)number >= r->n_nodes || froms.n != body->n_items
+			 ? HCP_ECORRUPT
+			 : 0;
 	if (rc == 0)
 		rc = load_items(r, r->node[number], body, froms, items);
 	if (rc == 0 && !(c = command_new(items, body->n_items)))
@@ -239,7 +256,9 @@ static const char *evidence_of(const struct command *c)
 	for (size_t i = 0; i < c->n; i++) {
 		if (!c->items[i].device)
 			continue;
-		return c->items[i].to == DEVICE_SERVE ? "served_request" : c->items[i].to == DEVICE_FILL ? "hash_rate" : "watts";
+		return c->items[i].to == DEVICE_SERVE  ? "served_request"
+		       : c->items[i].to == DEVICE_FILL ? "hash_rate"
+						       : "watts";
 	}
 	return "";
 }
@@ -256,7 +275,8 @@ static int add_phase(struct arena *a, Hcp__SwitchDone *done, const char *name, i
 }
 
 /* Ours around the agent's: validate is decision to order, commit is report to proof. */
-static int fill_phases(struct svc_ctx *ctx, const struct command *c, const Hcp__SwitchReport *rep, Hcp__SwitchDone *done)
+static int fill_phases(struct svc_ctx *ctx, const struct command *c, const Hcp__SwitchReport *rep,
+		       Hcp__SwitchDone *done)
 {
 	struct arena *a = svc_arena(ctx);
 	int rc = add_phase(a, done, "validate", c->decided_at_ns ? c->issued_at_ns - c->decided_at_ns : 0);
@@ -271,7 +291,8 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 {
 	Hcp__SwitchDone done = HCP__SWITCH_DONE__INIT;
 	const Hcp__SwitchReport *rep = c->report.n ? (void *)pb_unpack_arena(&hcp__switch_report__descriptor,
-									     buf_str(&c->report), svc_arena(ctx)) : NULL;
+									     buf_str(&c->report), svc_arena(ctx))
+						   : NULL;
 	done.switch_id = c->id;
 	done.decision_id = c->decision_id;
 	done.node_id = c->node->id;
@@ -296,11 +317,11 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 	if (!p)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	hcp__switch_done__pack(&done, p);
-	r->sql_writes += 2;
 	int rc = db_run(svc_db(ctx), err, "INSERT INTO switch(no,body) VALUES($1,$2)", "ib", r->next_switch_no,
 			(struct str){ (const char *)p, size });
 	if (rc == 0)
-		rc = db_run(svc_db(ctx), err, "DELETE FROM switch WHERE no<=$1", "i", r->next_switch_no - RESOURCES_KEEP_SWITCHES);
+		rc = db_run(svc_db(ctx), err, "DELETE FROM switch WHERE no<=$1", "i",
+			    r->next_switch_no - RESOURCES_KEEP_SWITCHES);
 	r->next_switch_no++;
 	return rc < 0 ? rc : svc_publish(ctx, c->id, &done.base);
 }
@@ -330,6 +351,7 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 	d->resync = false;
 	d->fails = 0;
 	d->retry_at_ns = 0;
+	device_settled(r, d);
 	device_mark(r, d);
 	if (d->state != DEVICE_ST_DRAINING)
 		return 0;
@@ -339,12 +361,10 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 static void item_failed(struct resources *r, struct svc_ctx *ctx, struct item *it, bool rolled_back, enum why why)
 {
 	struct device *d = it->device;
-	if (rolled_back) {
-		int32_t transit_w = d->transit_w;
+	/* transit_w stays: until readings prove it, the device may draw as much as in either mode. */
+	if (rolled_back)
 		device_command(&d->ctl, it->from, 0, svc_now_ns(ctx));
-		d->transit_w = transit_w;
-	}
-	d->ctl.drifted = true;
+	d->ctl.drifted |= !it->proved || rolled_back;
 	d->resync = true;
 	if (d->fails < UINT8_MAX)
 		d->fails++;
@@ -361,7 +381,8 @@ static int finish(struct resources *r, struct svc_ctx *ctx, struct command *c, b
 {
 	struct alloc *a = c->alloc;
 	const Hcp__SwitchReport *rep = c->report.n ? (void *)pb_unpack_arena(&hcp__switch_report__descriptor,
-									     buf_str(&c->report), svc_arena(ctx)) : NULL;
+									     buf_str(&c->report), svc_arena(ctx))
+						   : NULL;
 	const char *reason = arena_strdup(svc_arena(ctx), error);
 	if (!reason)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -374,12 +395,11 @@ static int finish(struct resources *r, struct svc_ctx *ctx, struct command *c, b
 	for (size_t i = 0; i < c->n && rc == 0; i++) {
 		if (!c->items[i].device)
 			continue;
-		if (ok || c->items[i].proved)
+		if (ok || (c->items[i].proved && !c->needs_report))
 			rc = item_done(r, ctx, c->items[i].device, err);
 		else
 			item_failed(r, ctx, &c->items[i], rep && rep->rolled_back, why);
 	}
-	r->sql_writes++;
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM command WHERE id=$1", "z", c->id);
 	if (rc == 0 && a && ok)
@@ -405,7 +425,6 @@ static int cancel(struct resources *r, struct svc_ctx *ctx, struct command *c, c
 	/* A trial that ends without an answer must not leave the circuit half open for ever. */
 	if (c->node->breaker.state == BREAKER_HALF_OPEN)
 		breaker_failure(&c->node->breaker, svc_now_ns(ctx));
-	r->sql_writes++;
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM command WHERE id=$1", "z", c->id);
 	command_free(c);
@@ -459,8 +478,10 @@ static int check(struct resources *r, struct svc_ctx *ctx, struct command *c, bo
 	*ret_ended = true;
 	if (c->unproved == 0 && !c->proved_at_ns)
 		c->proved_at_ns = now;
-	/* A lost report costs its phase times only: the readings have proved the rest. */
-	if (c->unproved == 0 && (c->reported_at_ns || now >= c->proved_at_ns + RESOURCES_GATHER_MS * NS_PER_MS))
+	/* A lost report costs its phase times only, where the readings can prove it all. */
+	bool enough = c->reported_at_ns ||
+		      (!c->needs_report && now >= c->proved_at_ns + RESOURCES_GATHER_MS * NS_PER_MS);
+	if (c->unproved == 0 && enough)
 		return finish(r, ctx, c, true, WHY_NONE, "", err);
 	if (c->reported_at_ns && now >= c->reported_at_ns + RESOURCES_VERIFY_MS * NS_PER_MS)
 		return finish(r, ctx, c, false, WHY_DEADLINE, "reported as done, but readings do not prove it", err);
@@ -472,14 +493,16 @@ static int check(struct resources *r, struct svc_ctx *ctx, struct command *c, bo
 
 /* The end of one that an allocation waits for may end others of that allocation: the walk must start again. */
 static int walk(struct resources *r, struct svc_ctx *ctx, struct node *n,
-		int (*fn)(struct resources *, struct svc_ctx *, struct command *, bool *, struct err *), struct err *err)
+		int (*fn)(struct resources *, struct svc_ctx *, struct command *, bool *, struct err *),
+		struct err *err)
 {
 	bool again = true;
 	int rc = 0;
 	while (again && rc == 0) {
 		again = false;
 		list_each_safe(l, tmp, n ? &n->commands : &r->commands) {
-			struct command *c = n ? list_entry(l, struct command, of_node) : list_entry(l, struct command, link);
+			struct command *c =
+				n ? list_entry(l, struct command, of_node) : list_entry(l, struct command, link);
 			bool ended, gang = c->alloc != NULL;
 			rc = fn(r, ctx, c, &ended, err);
 			again = rc == 0 && ended && gang;
@@ -512,7 +535,8 @@ int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command
 		if (c->items[i].device)
 			c->items[i].device->ctl.acked = true;
 	if (!rep->ok)
-		return finish(r, ctx, c, false, WHY_AGENT_REFUSED, rep->error[0] ? rep->error : "the agent could not switch", err);
+		return finish(r, ctx, c, false, WHY_AGENT_REFUSED,
+			      rep->error[0] ? rep->error : "the agent could not switch", err);
 	int rc = check(r, ctx, c, &ended, err);
 	if (rc < 0 || ended)
 		return rc;
@@ -534,7 +558,9 @@ static int tick(struct resources *r, struct svc_ctx *ctx, struct command *c, boo
 	int rc = check(r, ctx, c, ret_ended, err);
 	if (rc < 0 || *ret_ended)
 		return rc;
-	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + RESOURCES_RESEND_MS * NS_PER_MS)
+	/* A machine that boots for a minute need not hear it thirty times. */
+	int64_t wait_ns = (RESOURCES_RESEND_MS * NS_PER_MS) << (c->sends ? c->sends - 1 : 0);
+	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + wait_ns)
 		return resend(ctx, c);
 	return 0;
 }

@@ -6,11 +6,12 @@ static const char *const schema[] = {
 	"CREATE TABLE node(number INTEGER PRIMARY KEY, connected INTEGER NOT NULL, hello BLOB NOT NULL,"
 	"  old_boot_id TEXT NOT NULL, state BLOB NOT NULL);"
 	"CREATE TABLE report(number INTEGER PRIMARY KEY, seq INTEGER NOT NULL, seen_ns INTEGER NOT NULL,"
-	"  lease_ns INTEGER NOT NULL, lease_number INTEGER NOT NULL, energy_j INTEGER NOT NULL, metered_ns INTEGER NOT NULL,"
-	"  meters BLOB NOT NULL);"
+	"  lease_ns INTEGER NOT NULL, lease_number INTEGER NOT NULL, energy_j INTEGER NOT NULL,"
+	"  metered_ns INTEGER NOT NULL, meters BLOB NOT NULL);"
 	"CREATE TABLE command(id TEXT PRIMARY KEY, number INTEGER NOT NULL, allocation_id TEXT NOT NULL,"
-	"  decision_id TEXT NOT NULL, decided_ns INTEGER NOT NULL, issued_ns INTEGER NOT NULL, deadline_ns INTEGER NOT NULL,"
-	"  signal_ns INTEGER NOT NULL, reported_ns INTEGER NOT NULL, items BLOB NOT NULL, froms BLOB NOT NULL,"
+	"  decision_id TEXT NOT NULL, decided_ns INTEGER NOT NULL, issued_ns INTEGER NOT NULL,"
+	"  deadline_ns INTEGER NOT NULL, signal_ns INTEGER NOT NULL, reported_ns INTEGER NOT NULL, items BLOB NOT NULL, "
+	"froms BLOB NOT NULL,"
 	"  report BLOB NOT NULL);"
 	"CREATE TABLE allocation(id TEXT PRIMARY KEY, state INTEGER NOT NULL, ended_ns INTEGER NOT NULL,"
 	"  expires_ns INTEGER NOT NULL, model TEXT NOT NULL, body BLOB NOT NULL);"
@@ -38,7 +39,7 @@ static void resources_close(void *state)
 		mem_free(resources_device_at(r, i)->id);
 		mem_free(resources_device_at(r, i)->name);
 	}
-	for (size_t i = 0; i < (r->n_devices + DEVICE_BLOCK - 1) / DEVICE_BLOCK; i++)
+	for (size_t i = 0; i < r->n_blocks; i++)
 		mem_free(r->block[i]);
 	for (size_t i = 0; i < r->n_groups; i++) {
 		mem_free(r->group[i]->devices);
@@ -69,7 +70,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->alloc_by_id, &r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
-	struct list *lists[] = { &r->nodes_seen, &r->nodes_lost, &r->nodes_work, &r->nodes_unsaved, &r->commands, &r->allocs };
+	struct list *lists[] = {&r->nodes_seen,	   &r->nodes_lost, &r->nodes_work,
+				&r->nodes_unsaved, &r->commands,   &r->allocs};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	buf_init(&r->directive, 1 << 20);
@@ -89,7 +91,8 @@ static int prune(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	if (now < r->pruned_at_ns + PRUNE_EVERY_NS)
 		return 0;
 	r->pruned_at_ns = now;
-	return db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i", now - KEEP_ENDED_NS);
+	return db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i",
+		      now - KEEP_ENDED_NS);
 }
 
 static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)

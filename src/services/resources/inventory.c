@@ -54,8 +54,15 @@ int mode_of_wire(Hcp__Mode m, enum device_mode *ret)
 const char *why_text(enum why w)
 {
 	static const char *const text[] = {
-		"", "node lost", "no longer announced by its node", "the device reports an error", "emergency stop",
-		"waits for power", "its gate is in another mode", "not proved before the deadline", "the agent could not switch",
+		"",
+		"node lost",
+		"no longer announced by its node",
+		"the device reports an error",
+		"emergency stop",
+		"waits for power",
+		"its gate is in another mode",
+		"not proved before the deadline",
+		"the agent could not switch",
 		"no reading for too long",
 	};
 	if (w >= WHY_DRIFT && w < WHY_END)
@@ -168,17 +175,17 @@ int node_add(struct resources *r, struct node *n)
 static struct device *take_slot(struct resources *r)
 {
 	size_t b = r->n_devices / DEVICE_BLOCK;
-	if (r->n_devices % DEVICE_BLOCK == 0) {
+	if (b == r->n_blocks) {
 		if (vec_room((void **)&r->block, b, &r->cap_blocks, sizeof(*r->block)) < 0)
 			return NULL;
-		r->block[b] = mem_calloc(DEVICE_BLOCK, sizeof(struct device));
 		struct device **more = mem_realloc(r->changed, (b + 1) * DEVICE_BLOCK * sizeof(*more));
-		if (more)
-			r->changed = more;
-		if (!r->block[b] || !more) {
-			mem_free(r->block[b]);
+		if (!more)
 			return NULL;
-		}
+		r->changed = more;
+		r->block[b] = mem_calloc(DEVICE_BLOCK, sizeof(struct device));
+		if (!r->block[b])
+			return NULL;
+		r->n_blocks++;
 	}
 	return &r->block[b][r->n_devices % DEVICE_BLOCK];
 }
@@ -189,14 +196,12 @@ int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDe
 	struct facility *f;
 	struct group *g;
 	char id[2 * RESOURCES_ID_MAX];
-	size_t cap = n->n_devices;
 	if (facility_get(r, n->facility, n->region, &f) < 0 ||
 	    group_get(r, f, device_class_find(str_of(a->device_class)), &g) < 0)
 		return HCP_ENOMEM;
 	struct device *d = take_slot(r);
-	if (!d || (n->n_devices % 64 == 0 && !(n->devices = mem_realloc(n->devices, (cap + 64) * sizeof(d)))))
-		return HCP_ENOMEM;
-	if (vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
+	if (!d || vec_room((void **)&n->devices, n->n_devices, &n->cap_devices, sizeof(d)) < 0 ||
+	    vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
 		return HCP_ENOMEM;
 	snprintf(id, sizeof(id), "%s/%s", n->id, a->id);
 	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib };
@@ -237,6 +242,16 @@ void device_reserve(struct device *d)
 		w = d->power_w;
 	d->group->facility->reserved_w += w - d->reserve_w;
 	d->reserve_w = w;
+}
+
+void device_settled(struct resources *r, struct device *d)
+{
+	int32_t w = device_mode_w(d, d->ctl.commanded), gate_w = device_mode_w(d, d->gate);
+	w = w > gate_w ? w : gate_w;
+	if (w < d->transit_w && d->group->facility->budget_w)
+		r->poke = true; /* watts came free for those that wait */
+	d->transit_w = w;
+	device_reserve(d);
 }
 
 bool device_free(const struct device *d)
@@ -313,7 +328,8 @@ void device_fill(const struct device *d, Hcp__Device *out)
 static uint32_t summary(const struct device *d)
 {
 	return 1U << 31 | (uint32_t)d->state | (uint32_t)d->ctl.desired << 4 | (uint32_t)d->ctl.commanded << 8 |
-	       (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 | (uint32_t)!!d->ctl.confirmed_at_ns << 17;
+	       (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 |
+	       (uint32_t) !!d->ctl.confirmed_at_ns << 17;
 }
 
 static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n, const char *action)
@@ -354,7 +370,8 @@ static int publish_changed(struct resources *r, struct svc_ctx *ctx, const char 
 	r->n_changed = 0;
 	r->capacity_dirty |= n > 0;
 	for (size_t at = 0; at < n && rc == 0; at += RESOURCES_EVENT_DEVICES)
-		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES, action);
+		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES,
+				  action);
 	return rc;
 }
 

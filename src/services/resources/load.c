@@ -1,4 +1,5 @@
-/* Tables to memory at start, and a node's row back. One row holds all devices of a node, so a directive costs a row a node. */
+/* Tables to memory at start, and a node's row back. One row holds all devices of a node, so a directive costs a row a
+ * node. */
 #include <stdio.h>
 
 #include "services/resources/resources_priv.h"
@@ -21,11 +22,21 @@ static struct device_rec rec_of(const struct device *d)
 {
 	const struct device_control *c = &d->ctl;
 	return (struct device_rec){
-		.commanded_at_ns = c->commanded_at_ns, .confirmed_at_ns = c->confirmed_at_ns, .changed_at_ns = d->changed_at_ns,
-		.retry_at_ns = d->retry_at_ns, .requests_base = d->requests_base, .requests = d->requests,
-		.transit_w = d->transit_w, .power_w = d->power_w, .state = (uint8_t)d->state, .why = (uint8_t)d->why,
-		.desired = (uint8_t)c->desired, .commanded = (uint8_t)c->commanded, .confirmed = (uint8_t)c->confirmed,
-		.gate = (uint8_t)d->gate, .fails = d->fails,
+		.commanded_at_ns = c->commanded_at_ns,
+		.confirmed_at_ns = c->confirmed_at_ns,
+		.changed_at_ns = d->changed_at_ns,
+		.retry_at_ns = d->retry_at_ns,
+		.requests_base = d->requests_base,
+		.requests = d->requests,
+		.transit_w = d->transit_w,
+		.power_w = d->power_w,
+		.state = (uint8_t)d->state,
+		.why = (uint8_t)d->why,
+		.desired = (uint8_t)c->desired,
+		.commanded = (uint8_t)c->commanded,
+		.confirmed = (uint8_t)c->confirmed,
+		.gate = (uint8_t)d->gate,
+		.fails = d->fails,
 		.flags = (uint8_t)((c->drifted ? REC_DRIFTED : 0) | (c->acked ? REC_ACKED : 0) |
 				   (d->resync ? REC_RESYNC : 0) | (d->local ? REC_LOCAL : 0)),
 	};
@@ -37,8 +48,12 @@ static int apply_rec(struct device *d, const struct device_rec *rec)
 	    rec->confirmed >= DEVICE_MODE_END || rec->gate >= DEVICE_MODE_END || rec->why >= WHY_END)
 		return HCP_ECORRUPT;
 	d->ctl = (struct device_control){
-		.desired = rec->desired, .commanded = rec->commanded, .confirmed = rec->confirmed,
-		.drifted = rec->flags & REC_DRIFTED, .acked = rec->flags & REC_ACKED, .commanded_at_ns = rec->commanded_at_ns,
+		.desired = rec->desired,
+		.commanded = rec->commanded,
+		.confirmed = rec->confirmed,
+		.drifted = rec->flags & REC_DRIFTED,
+		.acked = rec->flags & REC_ACKED,
+		.commanded_at_ns = rec->commanded_at_ns,
 		.confirmed_at_ns = rec->confirmed_at_ns,
 	};
 	d->state = rec->state;
@@ -103,9 +118,8 @@ int node_save(struct resources *r, struct svc_ctx *ctx, struct node *n, struct e
 	for (size_t i = 0; i < n->n_devices; i++)
 		rec[i] = rec_of(n->devices[i]);
 	struct str state = { (const char *)rec, n->n_devices * sizeof(*rec) };
-	r->sql_writes++;
-	return db_run(svc_db(ctx), err, "UPDATE node SET connected=$2, state=$3 WHERE number=$1", "iib", (int64_t)n->number,
-		      (int64_t)n->connected, state);
+	return db_run(svc_db(ctx), err, "UPDATE node SET connected=$2, state=$3 WHERE number=$1", "iib",
+		      (int64_t)n->number, (int64_t)n->connected, state);
 }
 
 int node_save_hello(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err)
@@ -113,7 +127,6 @@ int node_save_hello(struct resources *r, struct svc_ctx *ctx, struct node *n, st
 	struct str hello;
 	if (pack_node(ctx, n, &hello) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO node(number,connected,hello,old_boot_id,state) VALUES($1,$2,$3,$4,x'')"
 		      " ON CONFLICT(number) DO UPDATE SET connected=excluded.connected, hello=excluded.hello,"
@@ -148,7 +161,8 @@ int node_set_info(struct node *n, const Hcp__NodeHello *h)
 	return 0;
 }
 
-static int load_node(struct resources *r, const Hcp__NodeHello *h, bool connected, struct str old_boot, struct str state)
+static int load_node(struct resources *r, const Hcp__NodeHello *h, bool connected, struct str old_boot,
+		     struct str state)
 {
 	struct node *n = node_new(h->node_id);
 	if (!n || node_set_info(n, h) < 0 || node_add(r, n) < 0) {
@@ -184,8 +198,8 @@ static int load_nodes(struct resources *r, struct db *db, struct err *err)
 	struct arena a;
 	int rc, bad = 0;
 	arena_init(&a, 64 << 10, 0);
-	for (rc = db_query(db, &row, err, "SELECT hello,connected,old_boot_id,state FROM node ORDER BY number", ""); rc == 1;
-	     rc = db_next(row, err)) {
+	for (rc = db_query(db, &row, err, "SELECT hello,connected,old_boot_id,state FROM node ORDER BY number", "");
+	     rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		const Hcp__NodeHello *h = (void *)pb_unpack_arena(&hcp__node_hello__descriptor, db_blob(row, 0), &a);
 		bad = h ? load_node(r, h, db_i64(row, 1), db_text(row, 2), db_blob(row, 3)) : HCP_ECORRUPT;
@@ -255,8 +269,10 @@ int load_all(struct resources *r, struct db *db, struct err *err)
 	EACH(db, "allocation", "SELECT id,model,expires_ns,body,state FROM allocation WHERE ended_ns=0 ORDER BY rowid",
 	     alloc_load(r, db_text(row, 0), db_text(row, 1), db_i64(row, 2), db_blob(row, 3),
 			(enum allocation_state)db_i64(row, 4)));
-	EACH(db, "command", "SELECT id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,reported_ns,"
-	     "items,froms,report FROM command ORDER BY rowid", command_load(r, row));
+	EACH(db, "command",
+	     "SELECT id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,reported_ns,"
+	     "items,froms,report FROM command ORDER BY rowid",
+	     command_load(r, row));
 	for (size_t i = 0; i < r->n_facilities; i++)
 		plan_want(r, r->facility[i]);
 	inventory_all_said(r);

@@ -49,13 +49,15 @@ static int check_values(const Hcp__Meter *m, const struct meter *last, struct er
 		if (v[i] < 0 || v[i] > COUNTER_MAX)
 			return err_set(err, HCP_ERANGE, counter_name[i], "%lld is no counter", (long long)v[i]);
 		if (last && v[i] < last->v[i])
-			return err_set(err, HCP_ESTATE, counter_name[i], "went back from %lld to %lld without a new boot",
-				       (long long)last->v[i], (long long)v[i]);
+			return err_set(err, HCP_ESTATE, counter_name[i],
+				       "went back from %lld to %lld without a new boot", (long long)last->v[i],
+				       (long long)v[i]);
 	}
 	if (!isfinite(m->hashes) || m->hashes < 0 || m->hashes > HASHES_MAX)
 		return err_set(err, HCP_ERANGE, "hashes", "%g is no counter", m->hashes);
 	if (last && m->hashes < last->hashes)
-		return err_set(err, HCP_ESTATE, "hashes", "went back from %g to %g without a new boot", last->hashes, m->hashes);
+		return err_set(err, HCP_ESTATE, "hashes", "went back from %g to %g without a new boot", last->hashes,
+			       m->hashes);
 	return 0;
 }
 
@@ -65,40 +67,71 @@ static bool same_key(const Hcp__Meter *a, const Hcp__Meter *b)
 	       str_ieqz(str_of(a->device_class), b->device_class);
 }
 
-int meters_check(struct node *n, const Hcp__NodeReport *rep, struct err *err)
+/* A key that is there twice: known ones show by their place, new ones are compared among themselves. */
+static bool repeated(const struct node *n, const Hcp__NodeReport *rep, size_t i, const struct meter *known, bool *seen,
+		     const Hcp__Meter **fresh, size_t *n_fresh)
 {
-	size_t fresh = 0;
+	if (known) {
+		bool again = seen[known - n->meters];
+		seen[known - n->meters] = true;
+		return again;
+	}
+	for (size_t k = 0; k < *n_fresh; k++)
+		if (same_key(fresh[k], rep->meters[i]))
+			return true;
+	fresh[(*n_fresh)++] = rep->meters[i];
+	return false;
+}
+
+int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, struct err *err)
+{
+	bool *seen = arena_calloc(svc_arena(ctx), n->n_meters + 1);
+	const Hcp__Meter **fresh = arena_alloc(svc_arena(ctx), (rep->n_meters + 1) * sizeof(*fresh));
+	size_t n_fresh = 0;
 	char at[32];
+	if (!seen || !fresh)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	for (size_t i = 0; i < rep->n_meters; i++) {
 		const struct meter *last = meter_find(n, rep->meters[i], i);
 		int rc = check_names(rep->meters[i], err);
 		if (rc == 0)
 			rc = check_values(rep->meters[i], last, err);
-		/* New keys are few; a known key twice would show as a counter that both grows and does not. */
-		for (size_t k = 0; rc == 0 && k < i; k++)
-			if (same_key(rep->meters[k], rep->meters[i]))
-				rc = err_set(err, HCP_EINVAL, "allocation_id", "this counter is in the report twice");
-		fresh += last == NULL;
+		if (rc == 0 && repeated(n, rep, i, last, seen, fresh, &n_fresh))
+			rc = err_set(err, HCP_EINVAL, "allocation_id", "this counter is in the report twice");
 		if (rc < 0) {
 			snprintf(at, sizeof(at), "meters[%zu]", i);
 			err_prefix(err, at);
 			return rc;
 		}
 	}
-	if (n->n_meters + fresh > RESOURCES_NODE_METERS)
+	if (n->n_meters + n_fresh > RESOURCES_NODE_METERS)
 		return err_set(err, HCP_ELIMIT, "meters", "a node has at most %d counters since its agent started",
 			       RESOURCES_NODE_METERS);
 	return 0;
 }
 
+/*
+ * Agents drop the counters of allocations that are over. Ours of those go too, when they become many: half of the
+ * limit is kept for a report that comes late.
+ */
+static void drop_ended(const struct resources *r, struct node *n, const bool *in_report)
+{
+	size_t kept = 0;
+	if (n->n_meters <= RESOURCES_NODE_METERS / 2)
+		return;
+	for (size_t i = 0; i < n->n_meters; i++) {
+		const struct meter *e = &n->meters[i];
+		bool over = e->allocation_id[0] && !map_get(&r->alloc_by_id, str_of(e->allocation_id));
+		if (!over || in_report[i])
+			n->meters[kept++] = *e;
+	}
+	n->n_meters = kept;
+}
+
 static int meter_add(struct node *n, const Hcp__Meter *m, struct meter **ret)
 {
-	if (n->n_meters % 16 == 0) {
-		struct meter *more = mem_realloc(n->meters, (n->n_meters + 16) * sizeof(*more));
-		if (!more)
-			return HCP_ENOMEM;
-		n->meters = more;
-	}
+	if (vec_room((void **)&n->meters, n->n_meters, &n->cap_meters, sizeof(*n->meters)) < 0)
+		return HCP_ENOMEM;
 	struct meter *e = &n->meters[n->n_meters++];
 	*e = (struct meter){ .cls = device_class_find(str_of(m->device_class)) };
 	snprintf(e->activity, sizeof(e->activity), "%s", m->activity);
@@ -147,13 +180,15 @@ int meters_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const 
 	struct arena *a = svc_arena(ctx);
 	Hcp__Metered ev = HCP__METERED__INIT;
 	Hcp__MeterDelta *rows = arena_alloc(a, (rep->n_meters + 1) * sizeof(*rows));
+	bool *in_report = arena_calloc(a, n->n_meters + rep->n_meters + 1);
 	ev.deltas = arena_alloc(a, (rep->n_meters + 1) * sizeof(*ev.deltas));
-	if (!rows || !ev.deltas)
+	if (!rows || !ev.deltas || !in_report)
 		return HCP_ENOMEM;
 	for (size_t i = 0; i < rep->n_meters; i++) {
 		struct meter *e = meter_find(n, rep->meters[i], i);
 		if (!e && meter_add(n, rep->meters[i], &e) < 0)
 			return HCP_ENOMEM;
+		in_report[e - n->meters] = true;
 		int rc = difference(r, ctx, n, rep->meters[i], e, &rows[ev.n_deltas], err);
 		if (rc < 0)
 			return rc;
@@ -162,6 +197,7 @@ int meters_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const 
 			ev.n_deltas++;
 		}
 	}
+	drop_ended(r, n, in_report);
 	n->metered_at_ns = svc_now_ns(ctx);
 	ev.node_id = n->id;
 	ev.facility = n->facility;
@@ -206,14 +242,13 @@ int report_save(struct resources *r, struct svc_ctx *ctx, struct node *n, struct
 	struct str meters;
 	if (pack_meters(ctx, n, &meters) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO report(number,seq,seen_ns,lease_ns,lease_number,energy_j,metered_ns,meters)"
 		      " VALUES($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT(number) DO UPDATE SET seq=excluded.seq,"
 		      " seen_ns=excluded.seen_ns, lease_ns=excluded.lease_ns, lease_number=excluded.lease_number,"
-		      " energy_j=excluded.energy_j, metered_ns=excluded.metered_ns, meters=excluded.meters", "iiiiiiib",
-		      (int64_t)n->number, (int64_t)n->seq, n->seen_at_ns, n->lease_until_ns, (int64_t)n->lease_number, n->energy_j,
-		      n->metered_at_ns, meters);
+		      " energy_j=excluded.energy_j, metered_ns=excluded.metered_ns, meters=excluded.meters",
+		      "iiiiiiib", (int64_t)n->number, (int64_t)n->seq, n->seen_at_ns, n->lease_until_ns,
+		      (int64_t)n->lease_number, n->energy_j, n->metered_at_ns, meters);
 }
 
 int meters_load(struct node *n, struct str packed)

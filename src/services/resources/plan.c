@@ -83,7 +83,9 @@ static double rank_of(const struct device *d)
 {
 	const struct device_class *c = d->group->cls;
 	double nominal = device_class_j_per_th(c);
-	double j_per_th = d->hash_ths > 0 && d->power_w > 0 && d->ctl.confirmed == DEVICE_FILL ? d->power_w / d->hash_ths : nominal;
+	double j_per_th = d->hash_ths > 0 && d->power_w > 0 && d->ctl.confirmed == DEVICE_FILL
+				  ? d->power_w / d->hash_ths
+				  : nominal;
 	return j_per_th * (d->ctl.drifted ? 1e6 : 1) * (d->node->endpoint[0] ? 0.5 : 1);
 }
 
@@ -134,7 +136,7 @@ static int assign(struct resources *r, struct svc_ctx *ctx, struct group *g, str
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	for (size_t i = 0; i < g->n; i++)
 		if (plannable(g->devices[i]))
-			c[n++] = (struct candidate){ g->devices[i], g->devices[i]->ctl.desired, rank_of(g->devices[i]) };
+			c[n++] = (struct candidate){g->devices[i], g->devices[i]->ctl.desired, rank_of(g->devices[i])};
 	qsort(c, n, sizeof(*c), by_rank);
 	choose_all(r, c, n, g->plan_serve, g->plan_mine);
 	return 0;
@@ -311,20 +313,21 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 
 int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
-	struct list again;
+	struct list now;
 	struct list *l;
 	int rc = 0;
-	list_init(&again);
-	while (rc == 0 && (l = list_pop(&r->nodes_work))) {
+	/* One pass: a node that asks again meanwhile is tried again later. */
+	list_init(&now);
+	while ((l = list_pop(&r->nodes_work)))
+		list_add_tail(&now, l);
+	while ((l = list_pop(&now))) {
 		struct node *n = list_entry(l, struct node, work);
-		bool later = false;
-		if (n->connected)
+		bool later = rc < 0;
+		if (n->connected && rc == 0)
 			rc = reconcile_node(r, ctx, n, &later, err);
-		if (later)
-			list_add_tail(&again, l);
+		if (later && list_empty(&n->work))
+			list_add_tail(&r->nodes_work, &n->work);
 	}
-	while ((l = list_pop(&again)))
-		list_add_tail(&r->nodes_work, l);
 	r->poke = false;
 	return rc;
 }
@@ -340,7 +343,8 @@ static int check_directive(const Hcp__Directive *d, struct err *err)
 		const Hcp__ClassTarget *t = d->targets[i];
 		int rc = 0;
 		if (!device_class_find(str_of(t->device_class)))
-			rc = err_set(err, HCP_ENOTFOUND, "device_class", "there is no device class %.32s", t->device_class);
+			rc = err_set(err, HCP_ENOTFOUND, "device_class", "there is no device class %.32s",
+				     t->device_class);
 		else if (t->serve < 0 || t->mine < 0 || t->idle < 0)
 			rc = err_set(err, HCP_ERANGE, "serve", "counts must not be negative");
 		if (rc < 0) {
@@ -366,9 +370,9 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 		rc = plan_load_directive(r);
 	if (rc < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	r->sql_writes++;
-	rc = db_run(svc_db(ctx), err, "INSERT INTO state(k,v) VALUES('directive',$1) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
-		    "b", buf_str(&r->directive));
+	rc = db_run(svc_db(ctx), err,
+		    "INSERT INTO state(k,v) VALUES('directive',$1) ON CONFLICT(k) DO UPDATE SET v=excluded.v", "b",
+		    buf_str(&r->directive));
 	if (rc == 0 && r->emergency)
 		rc = allocs_end_all(r, ctx, NULL, "emergency stop", err);
 	for (size_t i = 0; i < r->n_facilities; i++)

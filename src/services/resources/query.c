@@ -65,8 +65,10 @@ static int parse_filter(const struct resources *r, const Hcp__ResourcesList *l, 
 		return err_set(err, HCP_EINVAL, "kind", "%.32s is none of gpu, asic, cpu", l->kind);
 	f->by_state = l->state[0] != '\0';
 	if (f->by_state && device_state_parse(str_of(l->state), &f->state) < 0)
-		return err_set(err, HCP_EINVAL, "state", "%.32s is no state: idle, allocating, active, draining, maintenance, "
-							 "failed", l->state);
+		return err_set(err, HCP_EINVAL, "state",
+			       "%.32s is no state: idle, allocating, active, draining, maintenance, "
+			       "failed",
+			       l->state);
 	f->cls = l->device_class[0] ? device_class_find(str_of(l->device_class)) : NULL;
 	if (l->device_class[0] && !f->cls)
 		return err_set(err, HCP_ENOTFOUND, "device_class", "there is no device class %.32s", l->device_class);

@@ -18,7 +18,8 @@ struct resources_conf {
 enum {
 	RESOURCES_REPORT_MS = 2000,      /* how often an agent reports */
 	RESOURCES_LEASE_MS = 15000,      /* life of a lease; also the silence after which a node is lost */
-	RESOURCES_RESEND_MS = 2000,      /* an unanswered command goes out again */
+	RESOURCES_RESEND_MS = 2000,      /* an unanswered command goes out again, the next time after twice as long, … */
+	RESOURCES_RESEND_DOUBLINGS = 4,  /* … 16 s at most */
 	RESOURCES_SLACK_MS = 5000,       /* on top of the phases' deadlines: transport and scheduling */
 	RESOURCES_VERIFY_MS = 10000,     /* after an agent's "done": readings must prove it within this time */
 	RESOURCES_GATHER_MS = 3000,      /* proved by readings: how long to wait for the agent's phase times */

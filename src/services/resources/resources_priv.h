@@ -87,13 +87,13 @@ struct node {
 	const char **models; /* owned, one allocation with its texts */
 	size_t n_models;
 	struct device **devices; /* owned array */
-	size_t n_devices;
+	size_t n_devices, cap_devices;
 	uint32_t number;
 	bool connected;
 	uint64_t seq, lease_number;
 	int64_t seen_at_ns, lease_until_ns, metered_at_ns, energy_j;
 	struct meter *meters; /* owned, n_meters of them */
-	size_t n_meters;
+	size_t n_meters, cap_meters;
 	struct breaker breaker;
 	struct list silent;   /* r->nodes_seen, least recently heard first, or r->nodes_lost */
 	struct list work;     /* r->nodes_work: may need commands */
@@ -137,6 +137,8 @@ struct command {
 	struct buf report;   /* packed SwitchReport without readings; empty before it */
 	struct item *items;  /* owned */
 	size_t n, unproved;
+	int sends; /* up to RESOURCES_RESEND_DOUBLINGS */
+	bool needs_report;   /* readings alone cannot tell that the agent took it: it changes whose work it is */
 };
 
 struct alloc {
@@ -158,7 +160,7 @@ struct resources {
 	struct node **node; /* owned, in order of arrival; grown by doubling */
 	size_t n_nodes, cap_nodes, nodes_connected;
 	struct device **block; /* owned blocks of DEVICE_BLOCK */
-	size_t n_devices, cap_blocks;
+	size_t n_devices, n_blocks, cap_blocks;
 	struct group **group;
 	size_t n_groups, cap_groups;
 	struct facility **facility;
@@ -176,7 +178,6 @@ struct resources {
 	int64_t started_at_ns; /* first timer since the state was loaded: silence counts from there */
 	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;
 	struct device_tolerance tolerance;
-	uint64_t sql_writes; /* statements that changed rows, for tests of cost */
 };
 
 /* ---- inventory.c: structures, what may change in a device, and how that is told and stored ---- */
@@ -193,11 +194,14 @@ int group_get(struct resources *r, struct facility *f, const struct device_class
 struct node *node_new(const char *id);
 void node_free(struct node *n);
 int node_add(struct resources *r, struct node *n) MUST_CHECK;
-int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a, struct device **ret) MUST_CHECK;
+int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDevice *a,
+			 struct device **ret) MUST_CHECK;
 /* Has changed: tell and store it at the next flush. Never fails (the array has room for every device). */
 void device_mark(struct resources *r, struct device *d);
 /* Recomputes what the facility must keep free for it. */
 void device_reserve(struct device *d);
+/* Proved to be in its commanded mode, and nothing else is on the way to it. */
+void device_settled(struct resources *r, struct device *d);
 int32_t device_mode_w(const struct device *d, enum device_mode m);
 bool device_free(const struct device *d);
 int device_event(struct resources *r, struct device *d, enum device_event e, enum why why, int64_t now_ns,
@@ -227,7 +231,7 @@ int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 
 /* ---- meter.c ---- */
-int meters_check(struct node *n, const Hcp__NodeReport *rep, struct err *err) MUST_CHECK;
+int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, struct err *err) MUST_CHECK;
 /* Publishes the differences and keeps the new counters (memory; report_save stores them). */
 int meters_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeReport *rep, struct err *err)
 	MUST_CHECK;

@@ -44,7 +44,7 @@ static int load_devices(struct telemetry *t, struct db *db, struct err *err)
 	for (rc = db_query(db, &row, err, "SELECT id,class FROM device", ""); rc == 1; rc = db_next(row, err)) {
 		const struct device_class *cls = device_class_find(db_text(row, 1));
 		struct device *d;
-		int bad = cls ? device_get(t, db_text(row, 0), &d, err) : HCP_ELIMIT;
+		int bad = cls ? telemetry_device_get(t, db_text(row, 0), &d, err) : HCP_ELIMIT;
 		if (bad == 0)
 			d->cls = (int16_t)device_class_index(cls);
 		if (bad == HCP_ENOMEM) {
@@ -65,12 +65,12 @@ static int series_of_row(struct telemetry *t, int64_t scope, struct str key, int
 		*ret = &t->site;
 	if (scope == SCOPE_CLASS) {
 		const struct device_class *cls = device_class_find(key);
-		*ret = cls ? class_series(t, device_class_index(cls)) : NULL;
+		*ret = cls ? telemetry_class_series(t, device_class_index(cls)) : NULL;
 		return cls && !*ret ? err_set(err, HCP_ENOMEM, "", "out of memory") : 0;
 	}
 	if (scope != SCOPE_NODE || str_copy(id, sizeof(id), key) < 0)
 		return 0;
-	int rc = node_get(t, id, &node, err);
+	int rc = telemetry_node_get(t, id, &node, err);
 	if (rc < 0)
 		return rc;
 	node->seen_ns = at_ns;
@@ -97,7 +97,7 @@ static int load_minutes(struct telemetry *t, struct db *db, struct err *err)
 		for (int k = 0; k < TELEMETRY_METRICS; k++)
 			v[k] = db_is_null(row, 3 + k) ? NAN : (float)db_double(row, 3 + k);
 		if (s)
-			series_put(s, minute * (60 / TELEMETRY_STEP_S), v);
+			telemetry_series_put(s, minute * (60 / TELEMETRY_STEP_S), v);
 	}
 	return rc;
 }
@@ -107,7 +107,7 @@ static int telemetry_open(struct svc *svc, struct db *db, const void *conf, void
 	struct telemetry *t = mem_calloc(1, sizeof(*t));
 	if (!t)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	series_init(&t->site);
+	telemetry_series_init(&t->site);
 	map_init(&t->nodes);
 	map_init(&t->devices);
 	int rc = load_devices(t, db, err);
@@ -123,9 +123,9 @@ static int telemetry_open(struct svc *svc, struct db *db, const void *conf, void
 
 /* Samples change memory alone, so like a query they need no transaction: a sync for each batch would be for nothing. */
 static const struct svc_handler handlers[] = {
-	{ MSG_SAMPLES, on_samples, true },
-	{ MSG_DEVICES_CHANGED, on_devices, false },
-	{ MSG_SERIES_GET, on_series, true },
+	{ MSG_SAMPLES, telemetry_on_samples, true },
+	{ MSG_DEVICES_CHANGED, telemetry_on_devices, false },
+	{ MSG_SERIES_GET, telemetry_on_series, true },
 	{ 0 },
 };
 

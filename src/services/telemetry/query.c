@@ -26,7 +26,8 @@ struct asked {
 	const struct device *device;
 };
 
-static int find_series(const struct telemetry *t, const struct msg *m, const char *key, struct asked *q, struct err *err)
+static int find_series(
+	const struct telemetry *t, const struct msg *m, const char *key, struct asked *q, struct err *err)
 {
 	const struct device_class *cls = NULL;
 	const struct node *node = NULL;
@@ -59,7 +60,8 @@ static int find_series(const struct telemetry *t, const struct msg *m, const cha
 	return 0;
 }
 
-static int parse(const struct telemetry *t, const struct msg *m, const Hcp__SeriesGet *g, struct asked *q, struct err *err)
+static int parse(
+	const struct telemetry *t, const struct msg *m, const Hcp__SeriesGet *g, struct asked *q, struct err *err)
 {
 	int metric = find_name(g->metric, metric_name, TELEMETRY_METRICS);
 	int scope = g->scope[0] ? find_name(g->scope, scope_name, 4) : SCOPE_SITE;
@@ -85,7 +87,9 @@ static int add_points(struct svc_ctx *ctx, Hcp__Series *reply, const struct aske
 	if (!p || !reply->points)
 		return HCP_ENOMEM;
 	for (int64_t i = last - n + 1; i <= last; i++) {
-		float v = q->device ? telemetry_device_at(q->device, i, q->metric) : q->series ? series_at(q->series, i, q->metric) : NAN;
+		float v = q->device   ? telemetry_device_at(q->device, i, q->metric)
+				  : q->series ? telemetry_series_at(q->series, i, q->metric)
+							  : NAN;
 		if (isnan(v))
 			continue;
 		hcp__price_point__init(p);
@@ -96,7 +100,7 @@ static int add_points(struct svc_ctx *ctx, Hcp__Series *reply, const struct aske
 	return 0;
 }
 
-int on_series(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int telemetry_on_series(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__SeriesGet *g = (const Hcp__SeriesGet *)m->body;
 	struct asked q = { .minutes = 0 };

@@ -11,14 +11,14 @@ static void blank(float v[TELEMETRY_METRICS])
 		v[k] = NAN;
 }
 
-void series_init(struct series *s)
+void telemetry_series_init(struct series *s)
 {
 	*s = (struct series){ .newest = 0 };
 	for (int i = 0; i < TELEMETRY_POINTS; i++)
 		blank(s->v[i]);
 }
 
-void series_put(struct series *s, int64_t bucket, const float v[TELEMETRY_METRICS])
+void telemetry_series_put(struct series *s, int64_t bucket, const float v[TELEMETRY_METRICS])
 {
 	if (bucket <= s->newest)
 		return;
@@ -29,21 +29,21 @@ void series_put(struct series *s, int64_t bucket, const float v[TELEMETRY_METRIC
 	s->newest = bucket;
 }
 
-float series_at(const struct series *s, int64_t bucket, enum metric metric)
+float telemetry_series_at(const struct series *s, int64_t bucket, enum metric metric)
 {
 	if (bucket > s->newest || bucket <= s->newest - TELEMETRY_POINTS || bucket < 0)
 		return NAN;
 	return s->v[bucket % TELEMETRY_POINTS][metric];
 }
 
-bool series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS])
+bool telemetry_series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS])
 {
 	bool any = false;
 	for (int k = 0; k < TELEMETRY_METRICS; k++) {
 		double sum = 0;
 		int n = 0;
 		for (int64_t b = minute * BUCKETS_A_MINUTE; b < (minute + 1) * BUCKETS_A_MINUTE; b++) {
-			float v = series_at(s, b, (enum metric)k);
+			float v = telemetry_series_at(s, b, (enum metric)k);
 			if (!isnan(v)) {
 				sum += (double)v;
 				n++;
@@ -55,7 +55,7 @@ bool series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_M
 	return any;
 }
 
-void device_roll(struct device *d, int64_t minute)
+void telemetry_device_roll(struct device *d, int64_t minute)
 {
 	if (minute <= d->minute)
 		return;

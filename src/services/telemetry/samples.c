@@ -11,7 +11,7 @@
 
 /* ---- who sends ---- */
 
-int device_get(struct telemetry *t, struct str id, struct device **ret, struct err *err)
+int telemetry_device_get(struct telemetry *t, struct str id, struct device **ret, struct err *err)
 {
 	*ret = map_get(&t->devices, id);
 	if (*ret)
@@ -37,7 +37,7 @@ int device_get(struct telemetry *t, struct str id, struct device **ret, struct e
 	return 0;
 }
 
-int node_get(struct telemetry *t, const char *id, struct node **ret, struct err *err)
+int telemetry_node_get(struct telemetry *t, const char *id, struct node **ret, struct err *err)
 {
 	struct node *n = map_get(&t->nodes, str_of(id));
 	if (!n) {
@@ -52,19 +52,19 @@ int node_get(struct telemetry *t, const char *id, struct node **ret, struct err 
 		n->series = mem_alloc(sizeof(*n->series));
 		if (!n->series)
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
-		series_init(n->series);
+		telemetry_series_init(n->series);
 		t->n_node_series++;
 	}
 	*ret = n;
 	return 0;
 }
 
-struct series *class_series(struct telemetry *t, size_t cls)
+struct series *telemetry_class_series(struct telemetry *t, size_t cls)
 {
 	if (!t->cls[cls]) {
 		t->cls[cls] = mem_alloc(sizeof(*t->cls[cls]));
 		if (t->cls[cls])
-			series_init(t->cls[cls]);
+			telemetry_series_init(t->cls[cls]);
 	}
 	return t->cls[cls];
 }
@@ -94,8 +94,8 @@ static void values_of(const Hcp__DeviceReading *r, float v[TELEMETRY_METRICS])
 	v[METRIC_POWER_W] = r->power_w >= 0 && r->power_w <= 10000000 ? (float)r->power_w : NAN;
 	v[METRIC_HASH_THS] = isfinite(r->hash_ths) && r->hash_ths >= 0 && r->hash_ths <= 1e9 ? (float)r->hash_ths : NAN;
 	v[METRIC_TEMPERATURE_C] = r->temperature_c >= -100 && r->temperature_c <= 300 ? (float)r->temperature_c : NAN;
-	v[METRIC_UTILISATION] = isfinite(r->utilisation) && r->utilisation >= 0 && r->utilisation <= 1 ? (float)r->utilisation :
-												       NAN;
+	v[METRIC_UTILISATION] =
+		isfinite(r->utilisation) && r->utilisation >= 0 && r->utilisation <= 1 ? (float)r->utilisation : NAN;
 }
 
 static int check_samples(const Hcp__Samples *s, struct err *err)
@@ -103,15 +103,17 @@ static int check_samples(const Hcp__Samples *s, struct err *err)
 	if (!s->node_id[0] || strlen(s->node_id) >= TELEMETRY_NAME_MAX)
 		return err_set(err, HCP_EINVAL, "node_id", "must have 1 to %d characters", TELEMETRY_NAME_MAX - 1);
 	if (s->n_readings > TELEMETRY_READINGS_MAX)
-		return err_set(err, HCP_ERANGE, "readings", "must be at most %d, were %zu", TELEMETRY_READINGS_MAX, s->n_readings);
+		return err_set(
+			err, HCP_ERANGE, "readings", "must be at most %d, were %zu", TELEMETRY_READINGS_MAX, s->n_readings);
 	for (size_t i = 0; i < s->n_readings; i++)
 		if (!s->readings[i]->device_id[0] || strlen(s->readings[i]->device_id) >= TELEMETRY_NAME_MAX)
-			return err_set(err, HCP_EINVAL, "readings.device_id", "must have 1 to %d characters", TELEMETRY_NAME_MAX - 1);
+			return err_set(
+				err, HCP_EINVAL, "readings.device_id", "must have 1 to %d characters", TELEMETRY_NAME_MAX - 1);
 	return 0;
 }
 
 /* The time is ours, not the sender's: clocks of nodes differ, and points must not. */
-int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int telemetry_on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct telemetry *t = state;
 	const Hcp__Samples *s = (const Hcp__Samples *)m->body;
@@ -119,7 +121,7 @@ int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 	struct node *node;
 	int rc = check_samples(s, err);
 	if (rc == 0)
-		rc = node_get(t, s->node_id, &node, err);
+		rc = telemetry_node_get(t, s->node_id, &node, err);
 	if (rc < 0)
 		return rc;
 	node->seen_ns = now;
@@ -128,7 +130,7 @@ int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		float v[TELEMETRY_METRICS];
 		struct device *d;
 		snprintf(id, sizeof(id), "%s/%s", s->node_id, s->readings[i]->device_id);
-		rc = device_get(t, str_of(id), &d, err);
+		rc = telemetry_device_get(t, str_of(id), &d, err);
 		if (rc == HCP_ELIMIT)
 			continue; /* too many to know each; the others count */
 		if (rc == 0)
@@ -138,13 +140,13 @@ int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		values_of(s->readings[i], v);
 		d->node = node;
 		d->seen_ns = now;
-		device_roll(d, minute);
+		telemetry_device_roll(d, minute);
 		telemetry_device_add(d, v);
 	}
 	return 0;
 }
 
-int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+int telemetry_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct telemetry *t = state;
 	const Hcp__DevicesChanged *ev = (const Hcp__DevicesChanged *)m->body;
@@ -154,7 +156,7 @@ int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		struct device *d;
 		if (!cls || !from->id[0] || strlen(from->id) >= 2 * TELEMETRY_NAME_MAX)
 			continue; /* counts in node and site all the same */
-		int rc = device_get(t, str_of(from->id), &d, err);
+		int rc = telemetry_device_get(t, str_of(from->id), &d, err);
 		if (rc == HCP_ELIMIT)
 			continue;
 		if (rc < 0)
@@ -195,7 +197,7 @@ static void finish(struct series *s, int64_t bucket)
 		s->n[k] = 0;
 	}
 	if (any)
-		series_put(s, bucket, v);
+		telemetry_series_put(s, bucket, v);
 }
 
 static int make_points(struct telemetry *t, int64_t now_ns, int64_t bucket, struct err *err)
@@ -211,7 +213,7 @@ static int make_points(struct telemetry *t, int64_t now_ns, int64_t bucket, stru
 		collect(d->node->series, d->last);
 		if (d->cls < 0)
 			continue;
-		struct series *s = class_series(t, (size_t)d->cls);
+		struct series *s = telemetry_class_series(t, (size_t)d->cls);
 		if (!s)
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
 		collect(s, d->last);
@@ -232,7 +234,7 @@ static int store_minute(struct svc_ctx *ctx, const struct series *s, enum scope 
 			struct err *err)
 {
 	float v[TELEMETRY_METRICS];
-	if (!s || !series_minute(s, minute, v))
+	if (!s || !telemetry_series_minute(s, minute, v))
 		return 0;
 	/* SQLite turns NaN into NULL: no value. */
 	return db_run(svc_db(ctx), err, "INSERT INTO minute(minute,scope,k,power_w,hash_ths,temperature_c,utilisation)"

@@ -41,6 +41,7 @@ struct node {
 struct device_ring {
 	float v[TELEMETRY_MINUTES][TELEMETRY_METRICS];
 };
+_Static_assert(sizeof(struct device_ring) * TELEMETRY_DEVICES_MAX <= 16u << 20, "device series fit 16 MiB");
 
 struct device {
 	struct node *node;        /* borrowed; NULL before its first sample */
@@ -64,29 +65,29 @@ struct telemetry {
 };
 
 /* rings.c: pure */
-void series_init(struct series *s);
+void telemetry_series_init(struct series *s);
 /* Values of a bucket; buckets between the newest and this one become gaps. Older than the newest: ignored. */
-void series_put(struct series *s, int64_t bucket, const float v[TELEMETRY_METRICS]);
+void telemetry_series_put(struct series *s, int64_t bucket, const float v[TELEMETRY_METRICS]);
 /* NaN if there is none. */
-float series_at(const struct series *s, int64_t bucket, enum metric metric);
+float telemetry_series_at(const struct series *s, int64_t bucket, enum metric metric);
 /* Mean of a minute's points, NaN where there is none. False: none at all. */
-bool series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS]);
+bool telemetry_series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS]);
 /* Closes the minutes before `minute`. */
-void device_roll(struct device *d, int64_t minute);
+void telemetry_device_roll(struct device *d, int64_t minute);
 void telemetry_device_add(struct device *d, const float v[TELEMETRY_METRICS]);
 /* NaN if there is none; the minute being summed counts as far as it goes. */
 float telemetry_device_at(const struct device *d, int64_t minute, enum metric metric);
 
 /* samples.c */
-int on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
-int device_get(struct telemetry *t, struct str id, struct device **ret, struct err *err) MUST_CHECK;
-int node_get(struct telemetry *t, const char *id, struct node **ret, struct err *err) MUST_CHECK;
+int telemetry_on_samples(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int telemetry_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int telemetry_device_get(struct telemetry *t, struct str id, struct device **ret, struct err *err) MUST_CHECK;
+int telemetry_node_get(struct telemetry *t, const char *id, struct node **ret, struct err *err) MUST_CHECK;
 /* The series of a class; NULL when out of memory. */
-struct series *class_series(struct telemetry *t, size_t cls);
+struct series *telemetry_class_series(struct telemetry *t, size_t cls);
 int telemetry_timer(void *state, struct svc_ctx *ctx, struct err *err);
 
 /* query.c */
-int on_series(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int telemetry_on_series(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 #endif

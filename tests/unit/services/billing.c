@@ -226,7 +226,8 @@ static void customers_see_their_own_and_refusals_name_the_field(void **state)
 	assert_int_equal(d.reply->type, MSG_PROBLEM);
 	assert_int_equal(usage(&d, "", "")->total_micros, 4000000);
 	assert_int_equal(usage(&d, "", "2020-01")->n_lines, 0);
-	static const char *const bad[] = { "2026", "2026-13", "2026-00", "26-11", "2026/11", "2026-1x", "+026-11", "2026-11-01" };
+	static const char *const bad[] = { "2026", "2026-13", "2026-00", "26-11", "2026/11", "2026-1x", "+026-11",
+		"2026-11-01" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		g.month = bad[i];
 		drive_refused(&d, &g.base, "invalid", "month");
@@ -300,6 +301,64 @@ static int flaky(void *arg)
 	return rng_below(faults, 7) == 0 ? HCP_EIO : 0;
 }
 
+static void begin_life(struct drive *d, struct life *l, struct rng *r)
+{
+	move_market(d, "difficulty", "", 9e13);
+	move_market(d, "block_fees_btc", "", 0.125);
+	move_market(d, "block_height", "", 870000);
+	l->btc_usd = 60000;
+	l->power_micros = 50000000;
+	move_market(d, "btc_usd", "", l->btc_usd);
+	move_market(d, "electricity_rt", "HB", 50);
+	for (int i = 0; i < ALLOCATIONS; i++) {
+		snprintf(l->id[i], sizeof(l->id[i]), "al-%d", i);
+		snprintf(l->workload[i], sizeof(l->workload[i]), "wl-%d", i / 2);
+		l->price[i] = (int64_t)rng_below(r, 5000000) + 1;
+		allocate(d, l->id[i], who[i % CUSTOMERS], l->workload[i], HCP__ALLOCATION_STATE__HELD, l->price[i]);
+	}
+}
+
+/* The invoices of all customers and months are the ledger. */
+static void check_invoices(struct drive *d, int64_t total)
+{
+	int64_t invoiced = 0, lines = 0;
+	for (int c = 0; c < CUSTOMERS; c++) {
+		for (int64_t ns = DRIVE_START_NS; ns <= d->now_ns; ns += 86400 * NS_PER_S) {
+			static char last[TIMEFMT_MAX];
+			char iso[TIMEFMT_MAX];
+			timefmt_format(iso, ns);
+			iso[7] = '\0';
+			if (strcmp(iso, last) == 0)
+				continue;
+			snprintf(last, sizeof(last), "%s", iso);
+			Hcp__Usage *u = usage(d, who[c], iso);
+			invoiced += u->total_micros;
+			for (size_t i = 0; i < u->n_lines; i++)
+				lines += u->lines[i]->amount_micros;
+		}
+	}
+	assert_int_equal(invoiced, total);
+	assert_int_equal(lines, total);
+}
+
+static void check_ledger(struct drive *d, const struct life *l)
+{
+	int64_t want = 0, total = drive_scalar(d, "SELECT sum(amount_micros) FROM usage");
+	for (int i = 0; i < ALLOCATIONS; i++)
+		want += (int64_t)(l->device_ns[i] * l->price[i] / (3600 * (__int128)NS_PER_S));
+	for (int c = 0; c < CUSTOMERS; c++)
+		for (int k = 0; k < 3; k++)
+			want += (int64_t)(l->tokens[c][k] * BILLING_TOKEN_MICROS / 1000000);
+	assert_int_equal(total, want);
+	assert_int_equal(drive_scalar(d, "SELECT sum(ai_micros) FROM revenue"), total);
+	check_invoices(d, total);
+	__int128 unit = J_PER_MWH, cost = l->energy_cost / unit - (l->energy_cost % unit < 0);
+	assert_int_equal(drive_scalar(d, "SELECT sum(energy_cost_micros) FROM revenue"), (int64_t)cost);
+	assert_int_equal(drive_scalar(d, "SELECT sum(energy_j) FROM revenue"), l->energy_j);
+	assert_true(fabsl((long double)drive_scalar(d, "SELECT sum(mining_micros) FROM revenue") - l->mining_micros) < 2);
+	assert_true(l->mining_micros > 1000);
+}
+
 static void a_random_life(bool faults_too)
 {
 	struct drive d;
@@ -314,19 +373,7 @@ static void a_random_life(bool faults_too)
 		d.commit_arg = &faults;
 		drive_open(&d);
 	}
-	move_market(&d, "difficulty", "", 9e13);
-	move_market(&d, "block_fees_btc", "", 0.125);
-	move_market(&d, "block_height", "", 870000);
-	l->btc_usd = 60000;
-	l->power_micros = 50000000;
-	move_market(&d, "btc_usd", "", l->btc_usd);
-	move_market(&d, "electricity_rt", "HB", 50);
-	for (int i = 0; i < ALLOCATIONS; i++) {
-		snprintf(l->id[i], sizeof(l->id[i]), "al-%d", i);
-		snprintf(l->workload[i], sizeof(l->workload[i]), "wl-%d", i / 2);
-		l->price[i] = (int64_t)rng_below(&r, 5000000) + 1;
-		allocate(&d, l->id[i], who[i % CUSTOMERS], l->workload[i], HCP__ALLOCATION_STATE__HELD, l->price[i]);
-	}
+	begin_life(&d, l, &r);
 	int month = 0;
 	for (int i = 0; i < EVENTS; i++) {
 		Hcp__MeterDelta m[8];
@@ -355,38 +402,7 @@ static void a_random_life(bool faults_too)
 		if (rng_below(&r, 100) == 0)
 			drive_restart(&d);
 	}
-	int64_t want = 0, total = drive_scalar(&d, "SELECT sum(amount_micros) FROM usage");
-	for (int i = 0; i < ALLOCATIONS; i++)
-		want += (int64_t)(l->device_ns[i] * l->price[i] / (3600 * (__int128)NS_PER_S));
-	for (int c = 0; c < CUSTOMERS; c++)
-		for (int k = 0; k < 3; k++)
-			want += (int64_t)(l->tokens[c][k] * BILLING_TOKEN_MICROS / 1000000);
-	assert_int_equal(total, want);
-	assert_int_equal(drive_scalar(&d, "SELECT sum(ai_micros) FROM revenue"), total);
-	/* The invoices of all customers and months are the ledger. */
-	int64_t invoiced = 0, lines = 0;
-	for (int c = 0; c < CUSTOMERS; c++) {
-		for (int64_t ns = DRIVE_START_NS; ns <= d.now_ns; ns += 86400 * NS_PER_S) {
-			static char last[TIMEFMT_MAX];
-			char iso[TIMEFMT_MAX];
-			timefmt_format(iso, ns);
-			iso[7] = '\0';
-			if (strcmp(iso, last) == 0)
-				continue;
-			snprintf(last, sizeof(last), "%s", iso);
-			Hcp__Usage *u = usage(&d, who[c], iso);
-			invoiced += u->total_micros;
-			for (size_t i = 0; i < u->n_lines; i++)
-				lines += u->lines[i]->amount_micros;
-		}
-	}
-	assert_int_equal(invoiced, total);
-	assert_int_equal(lines, total);
-	__int128 unit = J_PER_MWH, cost = l->energy_cost / unit - (l->energy_cost % unit < 0);
-	assert_int_equal(drive_scalar(&d, "SELECT sum(energy_cost_micros) FROM revenue"), (int64_t)cost);
-	assert_int_equal(drive_scalar(&d, "SELECT sum(energy_j) FROM revenue"), l->energy_j);
-	assert_true(fabsl((long double)drive_scalar(&d, "SELECT sum(mining_micros) FROM revenue") - l->mining_micros) < 2);
-	assert_true(l->mining_micros > 1000);
+	check_ledger(&d, l);
 	drive_replay(&d);
 	drive_release(&d);
 	mem_free(l);
@@ -402,6 +418,50 @@ static void sums_are_exact_when_commits_fail(void **state)
 	a_random_life(true);
 }
 
+/* More work than an answer shows: the dearest lines, one for the rest, and a total that is complete. */
+static void a_long_invoice_is_summed_up(void **state)
+{
+	struct drive d;
+	struct err err = { 0 };
+	drive_init(&d, &billing_def, NULL);
+	int64_t month = drive_scalar(&d, "SELECT 2026*12+8"), sum = 0;
+	assert_int_equal(db_begin(svc_database(d.svc), &err), 0);
+	for (int64_t i = 1; i <= BILLING_LINES_MAX + 5; i++) {
+		char id[24];
+		snprintf(id, sizeof(id), "wl-%lld", (long long)i);
+		sum += i;
+		assert_int_equal(db_run(svc_database(d.svc), &err,
+					 "INSERT INTO usage VALUES('cus-a',$1,0,$2,'H100',1,0,0,0,0,$3,0,0,0)", "izi", month, id, i), 0);
+	}
+	assert_int_equal(db_commit(svc_database(d.svc), &err), 0);
+	Hcp__Usage *u = usage(&d, "cus-a", "2026-09");
+	assert_int_equal(u->n_lines, BILLING_LINES_MAX + 1);
+	assert_int_equal(u->lines[0]->amount_micros, BILLING_LINES_MAX + 5);
+	assert_string_equal(u->lines[BILLING_LINES_MAX]->kind, "other");
+	assert_int_equal(u->lines[BILLING_LINES_MAX]->amount_micros, 1 + 2 + 3 + 4 + 5);
+	assert_int_equal(u->total_micros, sum);
+	drive_release(&d);
+}
+
+/* Any one allocation may fail: the event is booked once all the same. */
+static void memory_may_run_out_anywhere(void **state)
+{
+	struct drive d;
+	drive_init(&d, &billing_def, NULL);
+	allocate(&d, "al-1", "cus-a", "wl-1", HCP__ALLOCATION_STATE__HELD, 3600);
+	uint64_t n = 1;
+	bool failed = true;
+	for (; failed && n < 500; n++) {
+		Hcp__MeterDelta m = delta(&d, "serve", "al-1", "cus-a");
+		m.device_ns = NS_PER_S;
+		post_deltas(&d, ++d.seq[SVC_RESOURCES], "hou-1", &m, 1);
+		failed = drive_run_short_of_memory(&d, n);
+	}
+	assert_true(n > 3 && n < 500);
+	assert_int_equal(usage(&d, "cus-a", "")->total_micros, n - 1);
+	drive_release(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +472,8 @@ int main(void)
 		cmocka_unit_test(customers_see_their_own_and_refusals_name_the_field),
 		cmocka_unit_test(sums_are_exact_through_repeats_and_restarts),
 		cmocka_unit_test(sums_are_exact_when_commits_fail),
+		cmocka_unit_test(a_long_invoice_is_summed_up),
+		cmocka_unit_test(memory_may_run_out_anywhere),
 	};
 	return cmocka_run_group_tests_name("billing", tests, NULL, NULL);
 }

@@ -125,6 +125,25 @@ static inline void *drive_call_as(struct drive *d, const Hcp__Principal *who, co
 	return d->reply->body;
 }
 
+/*
+ * One step in which the nth allocation fails, then as many as it takes without failures. False once n is beyond what a
+ * step allocates.
+ */
+static inline bool drive_run_short_of_memory(struct drive *d, uint64_t n)
+{
+	mem_fail_after(n, 0);
+	(void)svc_step(d->svc, d->now_ns);
+	uint64_t hits = mem_fail_hits();
+	mem_fail_after(0, 0);
+	for (int i = 0; i < 3; i++) {
+		d->now_ns += (SVC_RETRY_MS + 1) * NS_PER_MS;
+		while (svc_step(d->svc, d->now_ns) > 0)
+			;
+	}
+	drive_run(d);
+	return hits > 0;
+}
+
 /* The answer's body; a problem fails the test. */
 static inline void *drive_call(struct drive *d, const ProtobufCMessage *body)
 {
@@ -187,18 +206,20 @@ static inline int drive_published(struct drive *d, unsigned type, struct msg **r
 {
 	struct bus_rec *rec[64];
 	struct err err = { 0 };
-	uint64_t from = bus_begin(d->bus), next;
+	uint64_t from = bus_begin(d->bus), next, last_seq = 0;
 	int n = 0, got;
 	while ((got = bus_read(d->bus, from, ~UINT64_C(0), 64, rec, &next, &err)) > 0) {
 		for (int i = 0; i < got; i++) {
 			struct msg *m;
-			if (rec[i]->sender == d->def->id && msg_unpack(rec[i]->payload, &m, &err) == 0) {
+			/* A service that opens again repeats what the bus may have lost; consumers drop that, and so do we. */
+			if (rec[i]->sender == d->def->id && rec[i]->seq > last_seq && msg_unpack(rec[i]->payload, &m, &err) == 0) {
 				if (m->type == type && ret) {
 					if (n)
 						msg_free(*ret);
 					*ret = m;
 				}
 				n += m->type == type;
+				last_seq = rec[i]->seq;
 				if (m->type != type || !ret)
 					msg_free(m);
 			}

@@ -250,6 +250,32 @@ static void prices_age_in_market_time_and_fall_back(void **state)
 	drive_release(&d);
 }
 
+/* An hourly price is the newest there is for an hour; a quote of an instant is old after a minute. */
+static void interval_prices_stay_fresh_until_the_next_is_due(void **state)
+{
+	struct drive d;
+	Hcp__PricesGet get = HCP__PRICES_GET__INIT;
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	Hcp__Tick btc = tick("btc_usd", "", 48100, MARKET_NS + 1);
+	btc.interval_s = 3600;
+	send_ticks(&d, &btc, 1);
+	d.now_ns += 3000 * NS_PER_S;
+	for (int i = 0; i < 2; i++) {
+		Hcp__Prices *p = drive_call(&d, &get.base);
+		assert_false(find_price(p, "btc_usd", "")->stale);
+		assert_true(find_price(p, "electricity_rt", "HB_HOUSTON")->stale);
+		drive_restart(&d);
+	}
+	btc.observed_at_ns = MARKET_NS + 3000 * NS_PER_S;
+	btc.interval_s = 0;
+	send_ticks(&d, &btc, 1);
+	d.now_ns += 90 * NS_PER_S;
+	assert_true(find_price(drive_call(&d, &get.base), "btc_usd", "")->stale);
+	drive_replay(&d);
+	drive_release(&d);
+}
+
 static void history_keeps_the_newest_points(void **state)
 {
 	struct drive d;
@@ -455,10 +481,20 @@ static void switches_are_learned_from(void **state)
 	drive_init(&d, &optimizer_def, NULL);
 	send_market(&d, 25, MARKET_NS);
 	send_fleet(&d, 0, 0);
+	/* This decision moved two classes: which of them a switch was cannot be told. */
 	snprintf(id, sizeof(id), "%s", latest(&d)->id);
 	s.decision_id = id;
 	s.to = HCP__MODE__FILL;
 	s.ok = true;
+	s.total_ns = 5 * NS_PER_S;
+	drive_event(&d, SVC_RESOURCES, &s.base);
+	assert_float_equal(latest(&d)->realised_switching_ms, 5000, 1e-9);
+	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM learned"), 0);
+	send_fleet(&d, 8, 0);
+	d.now_ns += 300 * NS_PER_S;
+	send_power(&d, 24, MARKET_NS + 900 * NS_PER_S);
+	assert_true(latest(&d)->changed);
+	snprintf(id, sizeof(id), "%s", latest(&d)->id);
 	s.total_ns = 40000 * NS_PER_MS;
 	drive_event(&d, SVC_RESOURCES, &s.base);
 	s.total_ns = 30000 * NS_PER_MS;
@@ -553,6 +589,76 @@ static void what_did_not_pay_is_told_again_when_it_does(void **state)
 	drive_release(&d);
 }
 
+/* Any one allocation may fail: the message is refused as a whole, what was decided before stands, and work goes on. */
+static void memory_may_run_out_anywhere(void **state)
+{
+	struct drive d;
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	send_fleet(&d, 0, 0);
+	send_fleet(&d, 8, 100);
+	int64_t decisions = drive_scalar(&d, "SELECT count(*) FROM decision");
+	uint64_t n = 1;
+	for (bool failed = true; failed && n < 1000; n++) {
+		struct msg *m = msg_new(MSG_TICKS);
+		Hcp__Ticks *t = (Hcp__Ticks *)m->body;
+		Hcp__Tick *one = arena_alloc(&m->arena, sizeof(*one)), **p = arena_alloc(&m->arena, sizeof(Hcp__Tick *));
+		*one = tick("electricity_rt", "HB_HOUSTON", n % 2 ? 8000 : 25, MARKET_NS + (int64_t)n * 900 * NS_PER_S);
+		*p = one;
+		t->n_ticks = 1;
+		t->ticks = p;
+		m->reply_fn = drive_keep_reply;
+		m->reply_arg = &d;
+		svc_post(d.svc, m);
+		failed = drive_run_short_of_memory(&d, n);
+		assert_true(drive_scalar(&d, "SELECT count(*) FROM decision") >= decisions);
+		assert_int_equal(drive_scalar(&d, "SELECT max(n)-count(*) FROM decision"), 0);
+	}
+	assert_true(n > 5 && n < 1000);
+	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM decision"), drive_published(&d, MSG_DECISION_MADE, NULL));
+	send_power(&d, 30, MARKET_NS + 2000 * 900 * NS_PER_S);
+	assert_float_equal(latest(&d)->electricity_usd_mwh, 30, 1e-9);
+	drive_release(&d);
+}
+
+/* With commits that fail, ledger and events stay one and the same. */
+static int flaky(void *arg)
+{
+	int *n = arg;
+	return ++*n % 4 == 0 ? HCP_EIO : 0;
+}
+
+static void failed_commits_leave_ledger_and_events_alike(void **state)
+{
+	struct drive d;
+	int commits = 0;
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	send_fleet(&d, 8, 100);
+	svc_close(d.svc);
+	d.before_commit = flaky;
+	d.commit_arg = &commits;
+	drive_open(&d);
+	int ok = 0, unavailable = 0;
+	for (int i = 1; i <= 40; i++) {
+		Hcp__Ticks m = HCP__TICKS__INIT;
+		Hcp__Tick t = tick("electricity_rt", "HB_HOUSTON", i % 2 ? 8000 : 25, MARKET_NS + i * 900 * NS_PER_S), *p = &t;
+		m.n_ticks = 1;
+		m.ticks = &p;
+		d.now_ns += 300 * NS_PER_S;
+		drive_call_as(&d, NULL, &m.base);
+		ok += d.reply->type == MSG_TICKS_RESULT;
+		unavailable += d.reply->type == MSG_PROBLEM;
+	}
+	assert_int_equal(ok + unavailable, 40);
+	assert_true(ok > 10 && unavailable > 5);
+	int64_t decisions = drive_scalar(&d, "SELECT count(*) FROM decision");
+	assert_int_equal(drive_published(&d, MSG_DECISION_MADE, NULL), decisions);
+	assert_true(decisions > 10);
+	drive_replay(&d);
+	drive_release(&d);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -560,6 +666,7 @@ int main(void)
 		cmocka_unit_test(unchanged_outcome_is_put_down_once_a_minute),
 		cmocka_unit_test(bad_ticks_are_named_and_good_ones_taken),
 		cmocka_unit_test(prices_age_in_market_time_and_fall_back),
+		cmocka_unit_test(interval_prices_stay_fresh_until_the_next_is_due),
 		cmocka_unit_test(history_keeps_the_newest_points),
 		cmocka_unit_test(profitability_takes_inputs_and_refuses_nonsense),
 		cmocka_unit_test(policy_is_set_kept_and_decides_at_once),
@@ -568,6 +675,8 @@ int main(void)
 		cmocka_unit_test(switches_are_learned_from),
 		cmocka_unit_test(the_ledger_is_listed_in_pages),
 		cmocka_unit_test(what_did_not_pay_is_told_again_when_it_does),
+		cmocka_unit_test(memory_may_run_out_anywhere),
+		cmocka_unit_test(failed_commits_leave_ledger_and_events_alike),
 	};
 	return cmocka_run_group_tests_name("optimizer", tests, NULL, NULL);
 }

@@ -1,0 +1,742 @@
+"""The gateway from outside: REST, limits, live topics, portal files, restarts; joined and apart."""
+import concurrent.futures
+import http.server
+import json
+import queue
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import requests
+from conftest import wait_for
+from websockets.sync.client import connect
+
+JOB = {"type": "ai_inference_batch", "model": "llama-3-70b", "device_class": "H100", "device_count": 1, "name": "job"}
+JOHN, JANE, OPERATOR = "john@acme.com", "jane@globex.com", "operator@mara.com"
+
+
+def raw(hcpd, data):
+    """Bytes on a connection of their own; what comes back until it closes or says enough."""
+    host, port = hcpd.url.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=10) as s:
+        s.sendall(data)
+        s.settimeout(5)
+        got = b""
+        try:
+            while chunk := s.recv(65536):
+                got += chunk
+                if b"\r\n\r\n" in got:
+                    break
+        except TimeoutError:
+            pass
+    return got
+
+
+def ws(hcpd, who, topics, since=None):
+    query = f"topics={topics}&token={hcpd.login(who, 'customer123' if who in (JOHN, JANE) else 'operator123')}"
+    if since is not None:
+        query += f"&since={since}"
+    return connect(hcpd.url.replace("http", "ws") + "/api/v1/ws?" + query, open_timeout=10, close_timeout=2)
+
+
+def next_event(conn, topic=None, seconds=10):
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        e = json.loads(conn.recv(timeout=left))
+        if e["topic"] != "heartbeat" and (topic is None or e["topic"] == topic):
+            return e
+    raise AssertionError(f"no {topic} event in {seconds} s")
+
+
+def problem(reply, status, code, field=None):
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/problem+json"
+    body = reply.json()
+    assert body["code"] == code and body["status"] == status and body["type"].endswith("/" + code), body
+    assert body["detail"] and body["title"]
+    if field is not None:
+        assert body["field"] == field, body
+    assert len(body["trace_id"]) == 32
+
+
+# ---- who ----
+
+def test_login_tells_who(hcpd):
+    reply = requests.post(hcpd.url + "/api/v1/auth/login", json={"email": "John@Acme.com ", "password": "customer123"}, timeout=10)
+    assert reply.status_code == 200
+    body = reply.json()
+    assert body["token_type"] == "Bearer" and body["expires_in"] == 900
+    assert body["principal"]["role"] == "customer" and body["principal"]["customer_id"].startswith("cus-")
+    me = hcpd.call("GET", "/api/v1/auth/me", JOHN).json()
+    assert me["principal"]["email"] == JOHN and me["access_token"] == ""
+
+
+def test_wrong_password_and_unknown_user_say_the_same(hcpd):
+    replies = [requests.post(hcpd.url + "/api/v1/auth/login", json={"email": e, "password": "nope"}, timeout=10)
+               for e in (OPERATOR, "nobody@mara.com")]
+    for r in replies:
+        problem(r, 401, "unauthenticated", "password")
+    assert replies[0].json()["detail"] == replies[1].json()["detail"]
+
+
+def test_five_failures_lock_an_email(hcpd):
+    body = {"email": "locked@mara.com", "password": "nope"}
+    for _ in range(5):
+        problem(requests.post(hcpd.url + "/api/v1/auth/login", json=body, timeout=10), 401, "unauthenticated")
+    problem(requests.post(hcpd.url + "/api/v1/auth/login", json=body, timeout=10), 429, "limit_reached", "email")
+
+
+def test_credentials_are_needed_and_must_be_right(hcpd):
+    reply = hcpd.call("GET", "/api/v1/status", None)
+    problem(reply, 401, "unauthenticated", "authorization")
+    assert reply.headers["www-authenticate"].startswith("Bearer")
+    token = hcpd.login()
+    head, body, sig = token.split(".")
+    none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0"
+    for wrong in ("x", "hcp_wrong", f"{head}.{body}.{sig[:-4]}AAAA", f"{none}.{body}.", f"{none}.{body}.{sig}"):
+        problem(hcpd.call("GET", "/api/v1/status", None, headers={"authorization": f"Bearer {wrong}"}), 401, "unauthenticated")
+
+
+def test_roles(hcpd):
+    problem(hcpd.call("GET", "/api/v1/customers", JOHN), 403, "forbidden")
+    assert [c["name"] for c in hcpd.call("GET", "/api/v1/customers", OPERATOR).json()["customers"]] == ["Acme", "Globex"]
+    problem(hcpd.call("PUT", "/api/v1/policy", OPERATOR, json={"policy": "threshold"}), 403, "forbidden")
+    problem(hcpd.call("POST", "/api/v1/market/ticks", OPERATOR, json={"ticks": []}), 403, "forbidden")
+    problem(hcpd.call("POST", "/api/v1/emergency/stop", "machine", json={"reason": "x"}), 403, "forbidden")
+    tick = {"symbol": "btc_usd", "value": 60000.0, "observed_at_ns": time.time_ns(), "source": "test", "sent_at_ns": time.time_ns()}
+    assert hcpd.call("POST", "/api/v1/market/ticks", "machine", json={"ticks": [tick]}).json()["accepted"] == 1
+
+
+def test_api_keys_live_and_end(hcpd):
+    made = hcpd.call("POST", "/api/v1/api-keys", JOHN, json={"name": "ci", "prefix": "evil", "secret_sha256": "AAAA"})
+    assert made.status_code == 201, made.text
+    key = made.json()
+    secret = key["secret"]
+    assert secret.startswith("hcp_") and len(secret) > 40 and secret.startswith(key["prefix"])
+    for headers in ({"authorization": f"Bearer {secret}"}, {"x-api-key": secret}):
+        me = hcpd.call("GET", "/api/v1/auth/me", None, headers=headers)
+        assert me.status_code == 200 and me.json()["principal"]["email"] == JOHN
+    listed = hcpd.call("GET", "/api/v1/api-keys", JOHN).json()["keys"]
+    assert listed[0]["id"] == key["id"] and listed[0]["secret"] == ""
+    problem(hcpd.call("DELETE", f"/api/v1/api-keys/{key['id']}", JANE), 404, "not_found", "id")
+    assert hcpd.call("DELETE", f"/api/v1/api-keys/{key['id']}", JOHN).json()["revoked"] is True
+    for database in hcpd.state.glob("identity.db*"):
+        assert secret.encode() not in database.read_bytes()
+        assert b"customer123" not in database.read_bytes()
+
+
+# ---- requests ----
+
+def test_errors_name_the_field(hcpd):
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "priority": "high"}), 400, "invalid", "priority")
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "colour": 1}), 400, "invalid", "colour")
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "device_count": 2**40}), 400, "out_of_range", "device_count")
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "type": "poetry"}), 400, "invalid", "type")
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, data='{"type":', headers={"content-type": "application/json"}), 400,
+            "parse_error")
+    problem(hcpd.call("GET", "/api/v1/workloads?limit=ten", JOHN), 400, "invalid", "limit")
+    problem(hcpd.call("GET", "/api/v1/workloads?bogus=1", JOHN), 400, "invalid", "bogus")
+    bad = raw(hcpd, f"GET /api/v1/workloads?limit=%zz HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {hcpd.login(JOHN)}\r\n\r\n".encode())
+    assert bad.startswith(b"HTTP/1.1 400") and b"percent-encoded" in bad
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, data="<xml/>", headers={"content-type": "text/xml"}), 415, "unsupported")
+    problem(hcpd.call("GET", "/api/v1/workloads/wl-00000000000000000000000000", JOHN), 404, "not_found", "id")
+
+
+def test_paths_and_methods(hcpd):
+    problem(hcpd.call("GET", "/api/v1/nothing", JOHN), 404, "not_found")
+    reply = hcpd.call("PATCH", "/api/v1/workloads", JOHN)
+    problem_405 = reply.json()
+    assert reply.status_code == 405 and problem_405["status"] == 405
+    assert set(reply.headers["allow"].split(", ")) >= {"GET", "POST"}
+    assert requests.head(hcpd.url + "/health", timeout=10).status_code == 200
+    assert hcpd.call("GET", "/v1/workloads/submit", JOHN).status_code == 405
+    assert hcpd.call("POST", "/v1/workloads/submit", JOHN, json=JOB).status_code == 201
+
+
+@pytest.mark.parametrize("data", [
+    b"GARBAGE\r\n\r\n", b"GET /health HTTP/9.9\r\n\r\n", b"GET /health HTTP/1.1\r\nhost: a\r\ncontent-length: -1\r\n\r\n",
+    b"POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nhost: a\r\nx: " + b"y" * 70000 + b"\r\n\r\n",
+    b"POST /api/v1/auth/login HTTP/1.1\r\nhost: a\r\ncontent-length: 999999999\r\n\r\n",
+])
+def test_malformed_http_is_refused_and_harms_nobody(hcpd, data):
+    got = raw(hcpd, data)
+    assert got == b"" or int(got.split()[1]) >= 400, got[:200]
+    assert requests.get(hcpd.url + "/health", timeout=10).status_code == 200
+
+
+def test_deep_and_huge_json(hcpd):
+    head = {"content-type": "application/json"}
+    assert hcpd.call("POST", "/api/v1/workloads", JOHN, data="[" * 100000, headers=head).status_code == 400
+    deep = '{"workloads":' + '[{"name":' * 40 + '""' + "}]" * 40 + "}"
+    assert hcpd.call("POST", "/api/v1/workloads/batch", JOHN, data=deep, headers=head).status_code == 400
+    assert hcpd.call("POST", "/api/v1/workloads", JOHN, data=b'{"name":"\xff\xfe"}', headers=head).status_code == 400
+    assert hcpd.call("POST", "/api/v1/workloads", JOHN, data=b'{"name":"' + b"a" * (5 << 20) + b'"}', headers=head).status_code == 413
+
+
+def test_idempotency_key(hcpd):
+    head = {"idempotency-key": "one"}
+    first = hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers=head)
+    again = hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers=head)
+    assert first.status_code == again.status_code == 201
+    assert first.json()["id"] == again.json()["id"]
+    assert first.headers["location"] == f"/api/v1/workloads/{first.json()['id']}"
+    other = hcpd.call("POST", "/api/v1/workloads", JANE, json=JOB, headers=head)
+    assert other.json()["id"] != first.json()["id"]
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "device_count": 2}, headers=head), 409, "conflict")
+    problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers={"idempotency-key": "x" * 129}), 400, "invalid",
+            "idempotency-key")
+
+
+def test_customers_do_not_see_each_other(hcpd):
+    made = hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+    problem(hcpd.call("GET", f"/api/v1/workloads/{made['id']}", JANE), 404, "not_found")
+    problem(hcpd.call("DELETE", f"/api/v1/workloads/{made['id']}", JANE), 404, "not_found")
+    assert made["id"] not in hcpd.call("GET", "/api/v1/workloads?limit=1000", JANE).text
+    assert hcpd.call("GET", f"/api/v1/workloads/{made['id']}", OPERATOR).json()["id"] == made["id"]
+
+
+def test_etag_and_long_poll(hcpd):
+    made = hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+    path = f"/api/v1/workloads/{made['id']}"
+
+    def settled():
+        a = hcpd.call("GET", path, JOHN)
+        time.sleep(0.3)
+        b = hcpd.call("GET", path, JOHN)
+        return b if a.headers["etag"] == b.headers["etag"] else None
+    got = wait_for("the workload to settle", settled)
+    same = hcpd.call("GET", path, JOHN, headers={"if-none-match": got.headers["etag"]})
+    assert same.status_code == 304 and same.content == b""
+    version = got.json()["version"]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = pool.submit(hcpd.call, "GET", f"{path}?index={version}&wait_ms=20000", JOHN)
+        time.sleep(0.3)
+        assert not waiting.done()
+        assert hcpd.call("DELETE", path, JOHN).json()["state"] == "cancelled"
+        changed = waiting.result(15).json()
+    assert changed["version"] > version and changed["state"] == "cancelled"
+
+
+def test_limits_are_told_and_kept(hcpd):
+    reply = hcpd.call("GET", "/api/v1/status", JANE)
+    assert reply.headers["ratelimit-limit"] == "1000" and int(reply.headers["ratelimit-remaining"]) < 1000
+    assert "ratelimit-limit" not in hcpd.call("GET", "/api/v1/status").headers
+    with requests.Session() as s:
+        head = {"authorization": f"Bearer {hcpd.login(JANE, 'customer123')}"}
+        statuses = [s.get(hcpd.url + "/api/v1/status", headers=head, timeout=10) for _ in range(1300)]
+    refused = [r for r in statuses if r.status_code == 429]
+    assert refused and int(refused[0].headers["retry-after"]) >= 1
+    problem(refused[0], 429, "limit_reached")
+    assert hcpd.call("GET", "/api/v1/status", JOHN).status_code == 200  # others are not touched
+
+
+def test_cache(hcpd):
+    seen = [hcpd.call("GET", "/api/v1/prices", JOHN).headers["x-cache"] for _ in range(10)]
+    assert "hit" in seen
+    assert hcpd.call("GET", "/api/v1/prices", OPERATOR).headers["x-cache"] in ("miss", "hit")
+    assert "x-cache" not in hcpd.call("GET", "/api/v1/workloads", JOHN).headers
+
+
+def test_trace_goes_through(hcpd):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    back = hcpd.call("GET", "/api/v1/workloads", JOHN, headers={"traceparent": trace}).headers["traceparent"]
+    assert back.split("-")[1] == trace.split("-")[1] and back.split("-")[2] != trace.split("-")[2]
+    made_up = hcpd.call("GET", "/api/v1/workloads", JOHN, headers={"traceparent": "00-zz"}).headers["traceparent"]
+    assert len(made_up) == 55 and made_up.split("-")[1] != "0" * 32
+
+
+def test_no_cors_by_default(hcpd):
+    reply = hcpd.call("GET", "/api/v1/status", JOHN, headers={"origin": "https://evil.example"})
+    assert "access-control-allow-origin" not in reply.headers
+
+
+def test_cors_for_named_origins(start_hcpd):
+    h = start_hcpd("cors", "--cors", "https://portal.example, https://two.example")
+    head = {"origin": "https://two.example", "access-control-request-method": "POST"}
+    ok = requests.options(h.url + "/api/v1/workloads", headers=head, timeout=10)
+    assert ok.status_code == 204 and ok.headers["access-control-allow-origin"] == "https://two.example"
+    assert "POST" in ok.headers["access-control-allow-methods"] and ok.headers["vary"] == "Origin"
+    no = requests.options(h.url + "/api/v1/workloads", headers={**head, "origin": "https://evil.example"}, timeout=10)
+    assert no.status_code == 403 and "access-control-allow-origin" not in no.headers
+
+
+def test_models_and_embeddings_without_nodes(hcpd):
+    assert hcpd.call("GET", "/v1/models", JOHN).json() == {"object": "list", "data": []}
+    problem(hcpd.call("POST", "/v1/embeddings", JOHN, json={"input": "x"}), 400, "invalid", "model")
+    problem(hcpd.call("POST", "/v1/embeddings", JOHN, data="nonsense"), 400, "parse_error")
+    assert hcpd.call("POST", "/v1/embeddings", JOHN, json={"model": "m", "input": "x"}).status_code in (404, 503)
+    problem(hcpd.call("POST", "/v1/embeddings", None, json={"model": "m", "input": "x"}), 401, "unauthenticated")
+
+
+# ---- about itself ----
+
+def test_openapi_names_every_route(hcpd):
+    reply = requests.get(hcpd.url + "/api/v1/openapi.json", timeout=10)
+    doc = reply.json()
+    assert doc["openapi"] == "3.1.0"
+    refs = set()
+
+    def walk(v):
+        if isinstance(v, dict):
+            refs.update([v["$ref"]] if "$ref" in v else [])
+            for x in v.values():
+                walk(x)
+        elif isinstance(v, list):
+            for x in v:
+                walk(x)
+    walk(doc)
+    for ref in refs:
+        assert ref.rsplit("/", 1)[1] in doc["components"]["schemas"], ref
+    for path, methods in doc["paths"].items():
+        for method, op in methods.items():
+            url = path.replace("{id}", "x")
+            status = hcpd.call(method.upper(), url, None).status_code
+            assert status == (400 if op["security"] == [] else 401), (method, path, status)
+            for p in op["parameters"]:
+                assert p["in"] in ("query", "path", "header") and p["name"]
+
+
+def test_health_and_metrics(hcpd):
+    health = requests.get(hcpd.url + "/health", timeout=10).json()
+    assert health["status"] == "ok" and {"gateway", "identity", "orchestrator"} <= {s["name"] for s in health["services"]}
+    status = hcpd.call("GET", "/api/v1/status").json()
+    assert {s["name"] for s in status["services"]} == {s["name"] for s in health["services"]}
+    text = requests.get(hcpd.url + "/metrics", timeout=10).text
+    rows = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    key = 'hcp_http_requests_total{method="GET",route="/api/v1/status",status="200"}'
+    assert float(rows[key]) >= 1
+    assert float(rows['hcp_service_batches_total{service="identity"}']) >= 1
+    buckets = [float(v) for k, v in rows.items() if k.startswith('hcp_http_request_seconds_bucket{method="GET",route="/api/v1/status"')]
+    assert buckets == sorted(buckets) and buckets[-1] == float(
+        rows['hcp_http_request_seconds_count{method="GET",route="/api/v1/status"}'])
+
+
+def test_portal_files(start_hcpd, tmp_path):
+    web = tmp_path / "web"
+    (web / "assets").mkdir(parents=True)
+    (web / "index.html").write_text("<html>portal</html>")
+    (web / "assets" / "app-1.js").write_text("run()")
+    (tmp_path / "secret.txt").write_text("secret")
+    (web / "link.txt").symlink_to(tmp_path / "secret.txt")
+    h = start_hcpd("portal", "--web", web)
+    index = requests.get(h.url + "/", timeout=10)
+    assert index.status_code == 200 and index.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in index.headers["content-security-policy"] and index.headers["cache-control"] == "no-cache"
+    again = requests.get(h.url + "/", headers={"if-none-match": index.headers["etag"]}, timeout=10)
+    assert again.status_code == 304
+    assert requests.get(h.url + "/jobs/17", timeout=10).text == "<html>portal</html>"
+    asset = requests.get(h.url + "/assets/app-1.js", timeout=10)
+    assert asset.text == "run()" and "immutable" in asset.headers["cache-control"]
+    assert requests.get(h.url + "/assets/none.js", timeout=10).status_code == 404
+    for path in ("/../secret.txt", "/assets/../../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "//secret.txt",
+                 "/assets/%2e%2e/%2e%2e/secret.txt", "/link.txt", "/index.html%00.js", "/.."):
+        got = raw(h, f"GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+        assert b"secret" not in got.split(b"\r\n\r\n", 1)[-1], path
+    assert requests.get(h.url + "/api/v1/none", timeout=10).status_code == 404
+    assert requests.post(h.url + "/", timeout=10).status_code == 404
+
+
+# ---- live ----
+
+def test_live_topics(hcpd):
+    with ws(hcpd, JOHN, "workload.events") as john, ws(hcpd, "operator@mara.com", "workload.events") as ops:
+        mine = hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "name": "live"}).json()
+        event = next_event(john, "workload.events")
+        assert event["type"] == "WorkloadChanged" and event["data"]["workload"]["id"] == mine["id"]
+        assert event["id"] > 0 and event["at_ns"] > 0
+        globex = next(c["id"] for c in hcpd.call("GET", "/api/v1/customers").json()["customers"] if c["name"] == "Globex")
+        theirs = hcpd.call("POST", "/api/v1/workloads", json={**JOB, "customer_id": globex}).json()
+        assert theirs["customer_id"] == globex
+        seen = set()
+        while not {mine["id"], theirs["id"]} <= seen:
+            seen.add(next_event(ops, "workload.events")["data"]["workload"]["id"])
+        hcpd.call("DELETE", f"/api/v1/workloads/{mine['id']}", JOHN)
+        while True:
+            event = next_event(john, "workload.events")
+            assert event["data"]["workload"]["id"] == mine["id"]  # never another customer's
+            if event["data"]["workload"]["state"] == "cancelled":
+                break
+
+
+def test_live_roles_and_frames(hcpd):
+    for bad, who in (("optimizer.recommendation", JOHN), ("nonsense", OPERATOR), ("resources.metered", OPERATOR)):
+        with pytest.raises(Exception, match="40[03]"):
+            ws(hcpd, who, bad)
+    with pytest.raises(Exception, match="401"):
+        connect(hcpd.url.replace("http", "ws") + "/api/v1/ws?topics=market.price&token=wrong", open_timeout=10)
+    with ws(hcpd, JOHN, "") as conn:
+        conn.send(json.dumps({"subscribe": ["resources.devices"]}))
+        assert next_event(conn)["topic"] == "error"
+        conn.send("nonsense")
+        assert next_event(conn)["topic"] == "error"
+        conn.send(json.dumps({"subscribe": ["workload.events"]}))
+        time.sleep(0.2)
+        made = hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+        assert next_event(conn)["data"]["workload"]["id"] == made["id"]
+        conn.send(json.dumps({"unsubscribe": ["workload.events"]}))
+        time.sleep(0.3)
+        while True:  # what was on its way
+            try:
+                conn.recv(timeout=0.2)
+            except TimeoutError:
+                break
+        hcpd.call("DELETE", f"/api/v1/workloads/{made['id']}", JOHN)
+        with pytest.raises(TimeoutError):
+            conn.recv(timeout=0.5)
+
+
+def test_live_resume_and_gap(hcpd):
+    with ws(hcpd, JOHN, "workload.events") as conn:
+        hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB)
+        last = next_event(conn, "workload.events")["id"]
+    missed = [hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()["id"] for _ in range(20)]
+    with ws(hcpd, JOHN, "workload.events", since=last) as conn:
+        live = hcpd.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()["id"]
+        ids, seen = [], []
+        while live not in seen:
+            e = next_event(conn, "workload.events")
+            ids.append(e["id"])
+            seen.append(e["data"]["workload"]["id"])
+        assert ids == sorted(set(ids)) and ids[0] > last
+        assert set(missed) <= set(seen)
+    with ws(hcpd, JOHN, "workload.events", since=10**15) as conn:
+        gap = next_event(conn)
+        assert gap["topic"] == "gap" and gap["data"]["to"] <= gap["data"]["from"]
+
+
+# ---- life ----
+
+def test_restart_keeps_users_sessions_and_work(start_hcpd):
+    h = start_hcpd("restart")
+    made = h.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+    secret = h.call("POST", "/api/v1/api-keys", JOHN, json={"name": "k"}).json()["secret"]
+    token = h.login(JOHN)
+    assert h.stop() == 0
+    h.start()
+    assert h.login(JOHN) == token  # the old token
+    assert h.call("GET", f"/api/v1/workloads/{made['id']}", JOHN).json()["id"] == made["id"]
+    assert h.call("GET", "/api/v1/auth/me", None, headers={"x-api-key": secret}).status_code == 200
+
+
+def test_one_process_a_state_folder(start_hcpd, program):
+    h = start_hcpd("lock")
+    second = subprocess.run([program("hcpd"), "--state", h.state, "--port", "0", "--mesh-port", "0"], capture_output=True,
+                            text=True, timeout=20)
+    assert second.returncode == 1 and str(h.process.pid) in second.stderr
+
+
+def test_kill_loses_no_acknowledged_work(start_hcpd):
+    h = start_hcpd("kill")
+    h.login(OPERATOR, "operator123")
+    h.login(JOHN, "customer123")
+    acknowledged, unsure = {}, set()
+
+    def submit(n):
+        key = f"key-{n}"
+        try:
+            r = h.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers={"idempotency-key": key}, timeout=10)
+        except requests.RequestException:
+            unsure.add(key)
+            return
+        if r.status_code == 201:
+            acknowledged[key] = r.json()["id"]
+    for round_ in range(3):
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            jobs = [pool.submit(submit, round_ * 1000 + n) for n in range(300)]
+            wait_for("some acknowledged work", lambda: len(acknowledged) > 60 * (round_ + 1))
+            h.kill()
+            concurrent.futures.wait(jobs)
+        h.start()
+    assert acknowledged and unsure
+    known, cursor = set(), ""
+    while True:
+        page = h.call("GET", f"/api/v1/workloads?limit=1000&cursor={cursor}", OPERATOR).json()
+        known |= {w["id"] for w in page["workloads"]}
+        cursor = page["next_cursor"]
+        if not cursor:
+            break
+    assert set(acknowledged.values()) <= known
+    for key, made in list(acknowledged.items())[:20]:  # repeated: the same, not another
+        again = h.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers={"idempotency-key": key})
+        assert again.json()["id"] == made
+    # One each: what was not acknowledged is there once or not at all.
+    assert len(known) <= len(acknowledged) + len(unsure)
+
+
+def test_replay_is_identical(start_hcpd, program):
+    h = start_hcpd("replay")
+    for n in range(5):
+        h.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "name": f"w{n}"})
+    h.call("POST", "/api/v1/api-keys", JOHN, json={"name": "k"})
+    h.stop()
+    for service in ("orchestrator", "identity"):
+        done = subprocess.run([program("hcpd"), "--replay", h.state, "--service", service], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        assert report["identical"] is True and report["service"] == service and report["batches"] >= 1
+
+
+def test_options_are_checked(program):
+    for args, word in ((["--port", "99999"], "--port"), (["--nonsense"], "--nonsense"), (["--services", "magic"], "--services"),
+                       (["--peer", "router=x"], "--peer"), (["--threads", "0"], "--threads"), (["--state"], "--state"),
+                       (["--replay", "/nowhere", "--service", "router"], "--replay"), (["--tls-cert", "x"], "--tls-key"),
+                       (["--peer", "router=a:1"], "--peer")):
+        done = subprocess.run([program("hcpd"), *args, "--check-config"] if "--replay" not in args else [program("hcpd"), *args],
+                              capture_output=True, text=True, timeout=20)
+        assert done.returncode == 2 and word in done.stderr, (args, done)
+    assert subprocess.run([program("hcpd"), "--version"], capture_output=True, text=True, timeout=20).stdout.startswith("hcpd ")
+    assert subprocess.run([program("hcpd"), "--check-config"], capture_output=True, timeout=20).returncode == 0
+
+
+# ---- apart ----
+
+REST = "orchestrator,optimizer,router,resources,billing,telemetry"
+
+
+@pytest.fixture
+def apart(start_hcpd, tmp_path):
+    """gateway and identity in one process, everything else in another."""
+    back = start_hcpd("back", "--services", REST)
+    front_args = ["--services", "gateway,realtime,identity", "--peer", f"{REST}={back.mesh}", "--token-file",
+                  back.state / "machine.token"]
+    front = start_hcpd("front", *front_args)
+    front.machine = back.machine_token
+    wait_for("the peer", lambda: all(s["state"] == "ok" for s in requests.get(front.url + "/health", timeout=10).json()["services"]))
+    return front, back
+
+
+def test_apart_is_the_same(apart):
+    front, back = apart
+    made = front.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers={"idempotency-key": "a"})
+    assert made.status_code == 201, made.text
+    assert front.call("POST", "/api/v1/workloads", JOHN, json=JOB, headers={"idempotency-key": "a"}).json()["id"] == made.json()["id"]
+    problem(front.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "priority": 99}), 400, "out_of_range", "priority")
+    problem(front.call("GET", f"/api/v1/workloads/{made.json()['id']}", JANE), 404, "not_found", "id")
+    with ws(front, JOHN, "workload.events") as conn:
+        other = front.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+        while True:
+            e = next_event(conn, "workload.events")
+            if e["data"]["workload"]["id"] == other["id"]:
+                break
+        last = e["id"]
+    # The other process dies; the front says so, and goes on when it is back, without losing an event.
+    third = front.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+    back.kill()
+    wait_for("the outage to be seen", lambda: front.call("GET", "/api/v1/workloads", JOHN).status_code == 503)
+    health = requests.get(front.url + "/health", timeout=10)
+    assert health.status_code == 503 and health.json()["status"] == "down"
+    back.start()
+    wait_for("the peer to be back", lambda: front.call("GET", "/api/v1/workloads", JOHN).status_code == 200)
+    fourth = front.call("POST", "/api/v1/workloads", JOHN, json=JOB).json()
+    with ws(front, JOHN, "workload.events", since=last) as conn:
+        seen = []
+        while fourth["id"] not in seen:
+            seen.append(next_event(conn, "workload.events")["data"]["workload"]["id"])
+        assert third["id"] in seen
+    assert front.stop() == 0
+    front.start()
+    wait_for("the peer", lambda: front.call("GET", "/api/v1/workloads", JOHN).status_code == 200)
+
+
+def field(number, value):
+    """A protobuf field: int as varint, the rest as bytes."""
+    def varint(v):
+        out = b""
+        while v > 127:
+            out += bytes([v & 127 | 128])
+            v >>= 7
+        return out + bytes([v])
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+class Node(threading.Thread):
+    """An inference endpoint that counts, and can be told to refuse."""
+
+    def __init__(self, name):
+        super().__init__(daemon=True)
+        self.served, self.refuse, self.customers, self.name_ = 0, False, set(), name
+        node = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                node.customers.add(self.headers.get("x-hcp-customer"))
+                if not node.refuse:
+                    node.served += 1
+                answer = json.dumps({"data": [], "echo": json.loads(body)["input"]}).encode()
+                self.send_response(503 if node.refuse else 200)
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def run(self):
+        self.server.serve_forever()
+
+
+@pytest.fixture
+def fake_resources():
+    """A peer that plays resources: NodesList is answered with one node, events come from a queue."""
+    grpc = pytest.importorskip("grpc")
+    events, nodes, seen = queue.Queue(), [], []
+
+    def call(request, context):
+        seen.append(dict(context.invocation_metadata()).get("x-hcp-token"))
+        return field(1, 101) + field(2, b"".join(field(1, n) for n in nodes))
+
+    def stream(request, context):
+        seq = 0
+        while context.is_active():
+            try:
+                body = events.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            seq += 1
+            yield field(1, 102) + field(2, body) + field(4, "resources") + field(5, seq) + field(6, seq)
+    handlers = {"Call": grpc.unary_unary_rpc_method_handler(call), "Events": grpc.unary_stream_rpc_method_handler(stream)}
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("hcp.v1.Mesh", handlers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield port, nodes, events, seen
+    server.stop(0)
+
+
+def test_embeddings_go_to_the_nodes_that_serve(start_hcpd, fake_resources):
+    port, nodes, events, seen = fake_resources
+    a, b = Node("a"), Node("b")
+    a.start()
+    b.start()
+    nodes.append(field(1, "a") + field(5, 1) + field(9, a.url) + field(10, "mini"))
+    h = start_hcpd("proxy", "--services", "gateway,identity,realtime", "--peer", f"resources=127.0.0.1:{port}")
+
+    def models():
+        return [m["id"] for m in h.call("GET", "/v1/models", JOHN).json()["data"]]
+
+    def embed(n=1, model="mini"):
+        return [h.call("POST", "/v1/embeddings", JOHN, json={"model": model, "input": str(i)}) for i in range(n)]
+    wait_for("the list of nodes", lambda: models() == ["mini"])
+    assert seen[0] == h.machine_token
+    got = embed()[0]
+    assert got.status_code == 200 and got.json()["echo"] == "0" and got.headers["x-hcp-node"] == "a"
+    assert a.customers == {h.call("GET", "/api/v1/auth/me", JOHN).json()["principal"]["customer_id"]}
+    # A second node comes up, serving: it is preferred to one that would have to switch.
+    events.put(field(1, "b") + field(2, b.url) + field(3, "mini") + field(3, "big") + field(4, 1) + field(5, "b/0") + field(6, 1))
+    wait_for("the second node", lambda: models() == ["mini", "big"] or set(models()) == {"mini", "big"})
+    assert {r.headers["x-hcp-node"] for r in embed(5)} == {"b"}
+    # It refuses: every request is tried once more elsewhere, then its breaker keeps us away.
+    b.refuse = True
+    assert all(r.status_code == 200 and r.headers["x-hcp-node"] == "a" for r in embed(12))
+    # It is gone: only the other one is left, and nobody serves its model.
+    events.put(field(1, "b") + field(2, b.url) + field(4, 0) + field(5, "b/0"))
+    wait_for("the second node to go", lambda: models() == ["mini"])
+    problem(embed(model="big")[0], 404, "not_found", "model")
+    # Nobody listens at the preferred one: the other answers.
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        dead = f"http://127.0.0.1:{s.getsockname()[1]}"
+        events.put(field(1, "c") + field(2, dead) + field(3, "mini") + field(3, "only-c") + field(4, 1) + field(5, "c/0") + field(6, 1))
+        wait_for("the third node", lambda: "only-c" in models())
+        assert [r.headers["x-hcp-node"] for r in embed(2)] == ["a", "a"]
+    a.refuse = True
+    problem(embed()[0], 503, "unavailable")
+
+
+def test_mesh_wants_the_token(start_hcpd):
+    grpc = pytest.importorskip("grpc")
+    h = start_hcpd("mesh")
+    with grpc.insecure_channel(h.mesh) as channel:
+        call = channel.unary_unary("/hcp.v1.Mesh/Call")
+        for metadata in ((), (("x-hcp-token", "wrong"),), (("authorization", "Bearer wrong"),)):
+            with pytest.raises(grpc.RpcError) as e:
+                call(b"", metadata=metadata, timeout=5)
+            assert e.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        good = (("x-hcp-token", h.machine_token),)
+        with pytest.raises(grpc.RpcError) as e:
+            call(b"\xff\xff", metadata=good, timeout=5)
+        assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        # Envelope{type: 50 StatusGet, target: "orchestrator"}
+        reply = call(b"\x08\x32\x7a\x0corchestrator", metadata=good, timeout=5)
+        assert reply[:2] == b"\x08\x33"  # Status
+        with pytest.raises(grpc.RpcError) as e:  # an event may not be called
+            call(b"\x08\x2e", metadata=good, timeout=5)
+        assert e.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        stream = channel.stream_stream("/hcp.v1.Agent/Connect")
+        with pytest.raises(grpc.RpcError) as e:  # AgentUp{samples} before hello
+            list(stream(iter([b"\x2a\x03\x0a\x01n"]), metadata=good, timeout=5))
+        assert e.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE)
+
+
+class AgentStream:
+    """An agent by hand: what is put goes up, what comes down is in `got`."""
+
+    def __init__(self, grpc, channel, token):
+        self.up, self.got, self.ended = queue.Queue(), queue.Queue(), threading.Event()
+        self.call = channel.stream_stream("/hcp.v1.Agent/Connect")(iter(self.up.get, None), metadata=(("authorization", f"Bearer {token}"),))
+        self.code = None
+
+        def read():
+            try:
+                for m in self.call:
+                    self.got.put(m)
+            except grpc.RpcError:
+                pass
+            self.code = self.call.code()
+            self.ended.set()
+        threading.Thread(target=read, daemon=True).start()
+
+    def hello(self, node, boot="b1"):
+        device = field(1, "d0") + field(2, 1) + field(3, "H100") + field(4, 80) + field(5, 3) + field(6, "gpu")
+        self.up.put(field(1, field(1, node) + field(2, node) + field(3, "texas-north") + field(4, "us-tx") + field(7, device) +
+                          field(9, boot)))
+
+    def close(self):
+        self.up.put(None)
+
+
+def test_agents_come_are_replaced_and_go(start_hcpd):
+    grpc = pytest.importorskip("grpc")
+    h = start_hcpd("agents")
+
+    def node(name):
+        return next((n for n in h.call("GET", "/api/v1/nodes").json()["nodes"] if n["id"] == name), None)
+    with grpc.insecure_channel(h.mesh) as channel:
+        first = AgentStream(grpc, channel, h.machine_token)
+        first.hello("node-1")
+        kinds = {first.got.get(timeout=10)[0] >> 3, first.got.get(timeout=10)[0] >> 3}
+        assert kinds >= {1, 2}  # Welcome and Lease
+        assert node("node-1")["connected"] and h.call("GET", "/api/v1/resources/node-1%2Fd0").json()["device_class"] == "H100"
+        second = AgentStream(grpc, channel, h.machine_token)
+        second.hello("node-1", "b2")
+        assert first.ended.wait(10) and first.code == grpc.StatusCode.ABORTED
+        second.got.get(timeout=10)
+        time.sleep(0.3)
+        assert node("node-1")["connected"]  # the end of the old stream does not count
+        for bad in ("", "no de", "x" * 65, "../etc"):
+            wrong = AgentStream(grpc, channel, h.machine_token)
+            wrong.hello(bad)
+            assert wrong.ended.wait(10) and wrong.code == grpc.StatusCode.INVALID_ARGUMENT, bad
+        other = AgentStream(grpc, channel, h.machine_token)
+        other.hello("node-2")
+        other.got.get(timeout=10)
+        other.up.put(field(2, field(1, "node-1") + field(2, "b2") + field(6, 9)))  # a report for somebody else
+        assert other.ended.wait(10) and other.code == grpc.StatusCode.INVALID_ARGUMENT
+        flood = AgentStream(grpc, channel, h.machine_token)
+        for _ in range(3000):
+            flood.hello("node-3")
+        assert flood.ended.wait(20) and flood.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        second.close()
+        wait_for("the node to be gone", lambda: not node("node-1")["connected"])

@@ -1,0 +1,65 @@
+#ifndef HCP_TESTS_SIM_NET_H
+#define HCP_TESTS_SIM_NET_H
+
+#include "base/list.h"
+#include "sim.h"
+#include "sim/node.h"
+
+/*
+ * The lossy network between the platform and simulated nodes. One stream a node: it breaks, it is cut without anybody
+ * noticing, messages on it come late, twice, in another order or not at all (an announcement only breaks with its
+ * stream). An agent may die; the next one on the node has a new boot id.
+ */
+enum { NET_NODES_MAX = 32 };
+
+struct net_node {
+	struct sim *sim;
+	struct node node;
+	struct node_conf conf;
+	char id[24];
+	uint32_t epoch;         /* of the stream: what was sent on an older one is lost */
+	bool alive, open;       /* the agent runs; its stream stands */
+	bool cut;               /* the stream stands, but nothing gets through */
+	uint64_t tick;          /* newest scheduled step */
+	uint64_t boots;
+	/* what its agents have told, for the account of joules */
+	int64_t told_before_j;  /* of boots that are over, as the platform metered them */
+	int64_t *told;          /* owned: sums of this boot's reports, in order */
+	size_t n_told, cap_told;
+};
+
+struct net {
+	struct sim *sim;
+	struct rng rng;
+	struct net_node node[NET_NODES_MAX];
+	size_t n;
+	struct list flying;     /* messages on their way */
+	uint64_t sent, lost, repeated, deaths, cuts;
+	int64_t most_w;
+};
+
+struct net_fleet {
+	const char *id, *facility, *class_name;
+	int devices;
+};
+
+struct net_budget {
+	const char *facility;
+	int64_t budget_w;
+};
+
+void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const struct fleet_rules *rules);
+void net_free(struct net *net);
+/* svc_conf.send_agent: arg is the simulation. */
+void net_down(void *arg, const char *node_id, struct str bytes);
+void net_faults(struct sim *s);
+/* All streams end, as they do when the process that holds them dies. */
+void net_drop_all(struct sim *s);
+/* Everybody is back, and stays. */
+void net_settle(struct sim *s);
+/* Watts that the facility draws now. */
+int64_t net_power_w(const struct sim *s, const char *facility);
+/* The joules that were metered are those that the agents told, each once. */
+void net_check_joules(struct sim *s);
+
+#endif
