@@ -12,8 +12,9 @@ struct loop;
 struct market_feed;
 
 /*
- * Sends a market to the optimizer at `speed` market seconds per wall second. Values of one instant travel in one
- * request. While hcpd is away the market goes on; when it is back it gets the newest values first. One thread.
+ * Sends a market to the optimizer at `speed` market seconds per wall second, never ahead of the wall clock. Values of
+ * one instant travel in one request. While hcpd is away the market goes on; when it is back it gets the newest values
+ * first. One thread.
  */
 enum {
 	FEED_BATCH_MAX = 512,    /* ticks of one request */

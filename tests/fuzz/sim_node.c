@@ -37,8 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		size_t len = p[at] < n - at - 1 ? p[at] : n - at - 1;
 		ProtobufCMessage *m;
 		arena_clear(&arena);
-		if (pb_unpack(&hcp__agent_down__descriptor, (struct str){ (const char *)p + at + 1, len }, &arena, &m, NULL) ==
-			0)
+		struct str bytes = { (const char *)p + at + 1, len };
+		if (pb_unpack(&hcp__agent_down__descriptor, bytes, &arena, &m, NULL) == 0)
 			(void)!node_down(&node, (const Hcp__AgentDown *)m, now_ns, NULL);
 		now_ns += INT64_C(700000000) * (1 + len % 3);
 		node_step(&node, now_ns, on_up, &energy_j);

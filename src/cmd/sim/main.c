@@ -8,6 +8,8 @@
 #include "base/timefmt.h"
 #include "loop/loop.h"
 #include "os/clock.h"
+#include "os/file.h"
+#include "sim/demand_run.h"
 #include "sim/fleet_run.h"
 #include "sim/market_feed.h"
 #include "sim/mesh_link.h"
@@ -99,6 +101,9 @@ static int run_pool(int argc, char **argv)
 
 /* ---- market ---- */
 
+/* A simulated market that runs faster than the clock starts in the past, so that it does not enter the future soon. */
+#define SYNTH_AGO_NS (INT64_C(730) * 86400 * 1000000000)
+
 struct market_run {
 	struct program program;
 	int code;
@@ -160,7 +165,8 @@ static int run_market(int argc, char **argv)
 		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines" },
 		{ "data", OPT_TEXT, &data, 0, 0, "DIR", "replay the recorded market in this folder" },
 		{ "seed", OPT_U64, &seed, 0, 0, "N", "of the simulated market, where no data is given (1)" },
-		{ "from", OPT_TIME, &from_ns, 0, 0, "TIME", "market time at the start (replay: 2021-02-10; else: now)" },
+		{ "from", OPT_TIME, &from_ns, 0, 0, "TIME", "market time at the start (2021-02-10; simulated: now,\n"
+			"                            or two years ago if faster than the clock)" },
 		{ "to", OPT_TIME, &to_ns, 0, 0, "TIME", "end of the replay (end of the data)" },
 		{ "speed", OPT_DOUBLE, &speed, 1e-3, 1e6, "X", "market seconds per second (60)" },
 		{ "location", OPT_TEXT, &location, 0, 0, "POINTS", "settlement points, separated by commas (HB_WEST)" },
@@ -178,7 +184,7 @@ static int run_market(int argc, char **argv)
 	if (rc)
 		return rc < 0 ? EXIT_USAGE : 0;
 	if (from_ns == INT64_MIN)
-		from_ns = data ? INT64_C(1612915200) * 1000000000 : clock_wall_ns();
+		from_ns = data ? INT64_C(1612915200) * 1000000000 : clock_wall_ns() - (speed > 1 ? SYNTH_AGO_NS : 0);
 	struct market_feed_conf conf = { .host = host, .token = token, .from_ns = from_ns, .speed = speed, .once = once,
 		.loop = again, .on_end = on_market_end, .arg = &run };
 	if (program_init(&run.program, level, &err) < 0)
@@ -288,7 +294,88 @@ static int run_fleet(int argc, char **argv)
 	return rc < 0;
 }
 
+/* ---- demand ---- */
+
+enum { DEMAND_FILE_MAX = 16 << 20 };
+
+static int load_pods(struct demand *d, const char *dir, struct err *err)
+{
+	char path[1024];
+	struct buf text;
+	if (file_join(path, sizeof(path), dir, "gpu_cluster_pods_alibaba_2023.csv") < 0)
+		return err_set(err, HCP_ERANGE, "data", "the path is too long");
+	int rc = file_read(path, DEMAND_FILE_MAX, &text, err);
+	if (rc < 0)
+		return rc;
+	rc = demand_load_pods(d, buf_str(&text), err);
+	buf_release(&text);
+	return rc;
+}
+
+static int run_customers(struct program *p, const struct demand_run_conf *conf, struct err *err)
+{
+	struct demand_run *run;
+	int rc = demand_run_new(p->loop, conf, &run, err);
+	if (rc < 0)
+		return rc;
+	log_info("demand", "about %g workloads at once, %.0f s each on average, %zu recorded pods", conf->demand->target,
+		conf->demand->mean_s, conf->demand->n_samples);
+	program_run(p);
+	const struct demand_run_stats *s = demand_run_stats(run);
+	log_info("demand", "ends: %" PRIu64 " submitted, %" PRIu64 " refused, %" PRIu64 " failed, %" PRIu64
+		" skipped; %" PRId64 " active at the last count", s->submitted, s->refused, s->failed, s->skipped, s->active);
+	demand_run_free(run);
+	return 0;
+}
+
+static int run_demand(int argc, char **argv)
+{
+	const char *data = NULL, *key_file = NULL, *password_file = NULL, *level = "info";
+	char key[MESH_LINK_TOKEN_MAX], password[MESH_LINK_TOKEN_MAX];
+	double target = 20, median_s = 120;
+	uint64_t seed = 1;
+	struct demand demand;
+	struct demand_run_conf conf = { .demand = &demand, .url = "http://127.0.0.1:8000",
+		.model = "all-MiniLM-L6-v2" };
+	const struct opt table[] = {
+		{ "url", OPT_TEXT, &conf.url, 0, 0, "URL", "of the platform's REST API (http://127.0.0.1:8000)" },
+		{ "api-key-file", OPT_TEXT, &key_file, 0, 0, "FILE", "a customer's API key" },
+		{ "email", OPT_TEXT, &conf.email, 0, 0, "ADDRESS", "log in instead, with --password-file" },
+		{ "password-file", OPT_TEXT, &password_file, 0, 0, "FILE", "the password" },
+		{ "target", OPT_DOUBLE, &target, 0.1, 10000, "N", "workloads at once, about (20)" },
+		{ "median-s", OPT_DOUBLE, &median_s, DEMAND_DURATION_MIN_S, 86400, "S", "median duration (120)" },
+		{ "model", OPT_TEXT, &conf.model, 0, 0, "NAME", "that the jobs ask for (all-MiniLM-L6-v2)" },
+		{ "data", OPT_TEXT, &data, 0, 0, "DIR", "sizes and durations from the recorded pods in this folder" },
+		{ "seed", OPT_U64, &seed, 0, 0, "N", "of arrivals (1)" },
+		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
+		{ NULL },
+	};
+	struct program p;
+	struct err err = { 0 };
+	int rc = read_options("demand", table, argc, argv);
+	if (rc)
+		return rc < 0 ? EXIT_USAGE : 0;
+	if (program_init(&p, level, &err) < 0)
+		return fail("demand", &err);
+	demand_init(&demand, seed, target, median_s);
+	rc = data ? load_pods(&demand, data, &err) : 0;
+	if (rc == 0)
+		rc = mesh_link_token(key_file, key, &err);
+	if (rc == 0)
+		rc = mesh_link_token(password_file, password, &err);
+	conf.api_key = key_file ? key : NULL;
+	conf.password = password_file ? password : NULL;
+	if (rc == 0)
+		rc = run_customers(&p, &conf, &err);
+	if (rc < 0)
+		fail("demand", &err);
+	demand_release(&demand);
+	program_release(&p);
+	return rc < 0;
+}
+
 static const struct subcommand subcommands[] = {
+	{ "demand", "customers that submit AI workloads over REST", run_demand },
 	{ "fleet", "simulated nodes with GPUs and ASICs", run_fleet },
 	{ "market", "feed a recorded or simulated market to the optimizer", run_market },
 	{ "pool", "Stratum V1 pool that checks every share", run_pool },
