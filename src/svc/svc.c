@@ -312,7 +312,7 @@ static size_t gather(struct svc *svc, struct msg **in, size_t max, int64_t now_n
 	uint64_t seen[SVC_COUNT];
 	memcpy(seen, svc->inbox, sizeof(seen));
 	size_t room = max - 1 - n;
-	int got = svc->conf.bus && room ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec,
+	int got = svc->conf.bus && svc->mask && room ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec,
 						   &svc->bus_read_next, err) : 0;
 	for (int i = 0; i < got; i++) {
 		struct msg *m;
@@ -453,7 +453,7 @@ int64_t svc_next_wake(const struct svc *svc)
 
 bool svc_has_input(struct svc *svc)
 {
-	return mailbox_size(svc->mailbox) || (svc->conf.bus && bus_end(svc->conf.bus) > svc->bus_next);
+	return mailbox_size(svc->mailbox) || (svc->conf.bus && svc->mask && bus_end(svc->conf.bus) > svc->bus_next);
 }
 
 void svc_post(struct svc *svc, struct msg *m)
