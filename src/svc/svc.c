@@ -312,8 +312,9 @@ static size_t gather(struct svc *svc, struct msg **in, size_t max, int64_t now_n
 	uint64_t seen[SVC_COUNT];
 	memcpy(seen, svc->inbox, sizeof(seen));
 	size_t room = max - 1 - n;
-	int got = svc->conf.bus && svc->mask && room ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec,
-						   &svc->bus_read_next, err) : 0;
+	bool reads = svc->conf.bus && svc->mask && room;
+	int got = reads ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec, &svc->bus_read_next,
+				   err) : 0;
 	for (int i = 0; i < got; i++) {
 		struct msg *m;
 		if (rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender] &&
