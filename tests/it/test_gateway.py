@@ -10,8 +10,9 @@ import time
 
 import pytest
 import requests
-from conftest import wait_for
 from websockets.sync.client import connect
+
+from hcpd_process import wait_for
 
 JOB = {"type": "ai_inference_batch", "model": "llama-3-70b", "device_class": "H100", "device_count": 1, "name": "job"}
 JOHN, JANE, OPERATOR = "john@acme.com", "jane@globex.com", "operator@mara.com"
