@@ -6,7 +6,7 @@
 #include "services/common/jwt.h"
 #include "services/gateway/route.h"
 
-static const char public_pem[] = 
+static const char public_pem[] =
 	"-----BEGIN PUBLIC KEY-----\n"
 	"MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA7+svnWHsC/ha6TL34YRB\n"
 	"U9k5k5y2DcBT4E44+vW8ZtuJYmOdHdK/Kery4HwwdA6OXTz5mRqYykfL6eEOP944\n"
