@@ -320,7 +320,14 @@ static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct
 	size_t n = 0;
 	bool stopped = false;
 	memcpy(seen, svc->inbox, sizeof(seen));
+<<<<<<< HEAD
 	int got = bus_read(svc->conf.bus, svc->bus_next, svc->mask, max, rec, &svc->bus_read_next, err);
+=======
+	size_t room = max - 1 - n;
+	bool reads = svc->conf.bus && svc->mask && room;
+	int got = reads ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec, &svc->bus_read_next,
+				   err) : 0;
+>>>>>>> gateway
 	for (int i = 0; i < got; i++) {
 		bool fresh = rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender];
 		int rc = fresh && !stopped ? decode_event(svc, rec[i], &in[n]) : 0;
@@ -481,7 +488,7 @@ int64_t svc_next_wake(const struct svc *svc)
 
 bool svc_has_input(struct svc *svc)
 {
-	return mailbox_size(svc->mailbox) || (svc->conf.bus && bus_end(svc->conf.bus) > svc->bus_next);
+	return mailbox_size(svc->mailbox) || (svc->conf.bus && svc->mask && bus_end(svc->conf.bus) > svc->bus_next);
 }
 
 void svc_post(struct svc *svc, struct msg *m)

@@ -10,8 +10,9 @@ import time
 
 import pytest
 import requests
-from conftest import wait_for
 from websockets.sync.client import connect
+
+from hcpd_process import wait_for
 
 JOB = {"type": "ai_inference_batch", "model": "llama-3-70b", "device_class": "H100", "device_count": 1, "name": "job"}
 JOHN, JANE, OPERATOR = "john@acme.com", "jane@globex.com", "operator@mara.com"
@@ -419,6 +420,68 @@ def test_restart_keeps_users_sessions_and_work(start_hcpd):
     assert h.login(JOHN) == token  # the old token
     assert h.call("GET", f"/api/v1/workloads/{made['id']}", JOHN).json()["id"] == made["id"]
     assert h.call("GET", "/api/v1/auth/me", None, headers={"x-api-key": secret}).status_code == 200
+
+
+def test_tls_on_both_ports_and_several_threads(start_hcpd, tmp_path):
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
+                    "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    h = start_hcpd("tls", "--threads", "3", "--tls-cert", cert, "--tls-key", key)
+    assert h.url.startswith("https://")
+    token = requests.post(h.url + "/api/v1/auth/login", json={"email": JOHN, "password": "customer123"}, verify=str(cert),
+                          timeout=10).json()["access_token"]
+    head = {"authorization": f"Bearer {token}"}
+
+    def one(n):  # a connection each, so that every thread gets some
+        made = requests.post(h.url + "/api/v1/workloads", json={**JOB, "name": str(n)}, headers=head, verify=str(cert), timeout=20)
+        got = requests.get(h.url + made.headers["location"], headers=head, verify=str(cert), timeout=20)
+        return made.status_code == 201 and got.json()["name"] == str(n)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(one, range(60)))
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(h.url + "/health", timeout=10)
+    grpc = pytest.importorskip("grpc")
+    with grpc.secure_channel(h.mesh, grpc.ssl_channel_credentials(cert.read_bytes())) as channel:
+        reply = channel.unary_unary("/hcp.v1.Mesh/Call")(b"\x08\x32", metadata=(("x-hcp-token", h.machine_token),), timeout=10)
+        assert reply[:2] == b"\x08\x33"
+    assert h.stop() == 0
+
+
+def test_slow_readers_are_cut_and_others_are_not(hcpd):
+    slow = socket.create_connection(hcpd.url.removeprefix("http://").split(":"), timeout=10)
+    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow.sendall((f"GET /api/v1/ws?topics=workload.events&token={hcpd.login(OPERATOR, 'operator123')} HTTP/1.1\r\nhost: a\r\n"
+                  "upgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+                  "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n").encode())
+    assert b" 101 " in slow.recv(20)
+    metric = "hcp_realtime_slow_clients_total"
+
+    def cut():
+        jobs = {"workloads": [{**JOB, "name": "x" * 120} for _ in range(1000)]}
+        assert hcpd.call("POST", "/api/v1/workloads/batch", json=jobs).status_code == 201
+        text = requests.get(hcpd.url + "/metrics", timeout=10).text
+        return float(text.split(metric + " ")[1].split()[0]) >= 1
+    with ws(hcpd, OPERATOR, "workload.events") as good:
+        stop = threading.Event()
+
+        def read():
+            while not stop.is_set():
+                try:
+                    good.recv(timeout=0.2)
+                except TimeoutError:
+                    pass
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            wait_for("the slow reader to be cut", cut, 60)
+        finally:
+            stop.set()
+            reader.join()
+        good.send("x")
+        while json.loads(good.recv(timeout=10))["topic"] != "error":
+            pass
+    slow.close()
 
 
 def test_one_process_a_state_folder(start_hcpd, program):

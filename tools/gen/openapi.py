@@ -117,16 +117,37 @@ def operation(route, messages, enums, alias):
                                  "schema": {"type": "string", "maxLength": 128}})
     op["responses"] = {str(route.get("status", 200)): {"description": "Done.", "content": {"application/json": {
         "schema": {"$ref": f"#/components/schemas/{route['reply']}"}}}}}
-    for status, text in STATUSES.items():
-        op["responses"][status] = {"description": text, "content": {"application/problem+json": {
-            "schema": {"$ref": "#/components/schemas/Problem"}}}}
+    op["responses"].update(problem_responses())
     op["security"] = [] if route["role"] == "public" else [{"bearer": []}, {"apiKey": []}]
     op["x-hcp-role"] = route["role"]
     return op
 
 
+def problem_responses():
+    return {status: {"description": text, "content": {"application/problem+json": {
+        "schema": {"$ref": "#/components/schemas/Problem"}}}} for status, text in STATUSES.items()}
+
+
+def inference_paths():
+    """What the gateway passes on to nodes: OpenAI's bodies, so not messages of ours."""
+    def op(name, text, body=None):
+        o = {"operationId": name, "summary": text, "tags": ["inference"], "parameters": [],
+             "responses": {"200": {"description": "As OpenAI's API answers.", "content": {"application/json": {
+                 "schema": {"type": "object"}}}}, **problem_responses()},
+             "security": [{"bearer": []}, {"apiKey": []}], "x-hcp-role": "customer"}
+        if body:
+            o["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        return o
+    text = {"type": "string"}
+    embed = {"type": "object", "required": ["model", "input"], "properties": {
+        "model": text, "input": {"oneOf": [text, {"type": "array", "items": text}]},
+        "encoding_format": {"type": "string", "enum": ["float", "base64"]}}}
+    return {"/v1/embeddings": {"post": op("CreateEmbeddings", "Embeddings, from a node that serves the model.", embed)},
+            "/v1/models": {"get": op("ListModels", "Models that nodes serve now.")}}
+
+
 def document(routes, messages, enums, version):
-    paths, roots = {}, {"Problem"}
+    paths, roots = inference_paths(), {"Problem"}
     for r in routes:
         roots |= {r["message"], r["reply"]}
         for i, path in enumerate([r["path"], *r.get("aliases", [])]):

@@ -180,7 +180,7 @@ void gw_problem_status(struct call *c, int status, int code, const char *field, 
 	h[n++] = (struct http_header){ STR("content-type"), STR("application/problem+json") };
 	if (status == 401)
 		h[n++] = (struct http_header){ STR("www-authenticate"), STR("Bearer realm=\"hcp\"") };
-	if (status == 503)
+	if (status == 503 || (status == 429 && !c->limit.retry_after_s))
 		h[n++] = (struct http_header){ STR("retry-after"), STR("1") };
 	buf_init(&b, 64 << 10);
 	hex_encode(trace_id, c->trace.trace_id, sizeof(c->trace.trace_id));
