@@ -320,14 +320,7 @@ static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct
 	size_t n = 0;
 	bool stopped = false;
 	memcpy(seen, svc->inbox, sizeof(seen));
-<<<<<<< HEAD
 	int got = bus_read(svc->conf.bus, svc->bus_next, svc->mask, max, rec, &svc->bus_read_next, err);
-=======
-	size_t room = max - 1 - n;
-	bool reads = svc->conf.bus && svc->mask && room;
-	int got = reads ? bus_read(svc->conf.bus, svc->bus_next, svc->mask, room < 64 ? room : 64, rec, &svc->bus_read_next,
-				   err) : 0;
->>>>>>> gateway
 	for (int i = 0; i < got; i++) {
 		bool fresh = rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender];
 		int rc = fresh && !stopped ? decode_event(svc, rec[i], &in[n]) : 0;
@@ -354,7 +347,8 @@ static size_t gather(struct svc *svc, struct msg **in, int64_t now_ns, struct er
 	bool single = svc->aborts_in_row >= SVC_POISON_TRIES;
 	bool due = now_ns >= svc->wake_ns || now_ns >= svc->periodic_ns;
 	size_t n = 0;
-	if (single && svc->conf.bus)
+	bool reads = svc->conf.bus && svc->mask;
+	if (single && reads)
 		n = gather_events(svc, in, 1, err);
 	if (n)
 		return n;
@@ -364,7 +358,7 @@ static size_t gather(struct svc *svc, struct msg **in, int64_t now_ns, struct er
 		m->next = NULL;
 		in[n++] = m;
 	}
-	if (!single && svc->conf.bus)
+	if (!single && reads)
 		n += gather_events(svc, in + n, SVC_EVENTS_A_BATCH, err);
 	struct msg *timer = due && (!single || n == 0) ? msg_new(MSG_NONE) : NULL;
 	if (timer)
