@@ -94,10 +94,18 @@ static void on_down(void *arg, const char *why)
 	/* The lease runs on: a node that is cut off works until it ends. */
 }
 
+/* What is less than a message may take is no difference of clocks. */
+static void set_clock(struct agent *a, int64_t platform_ns)
+{
+	int64_t offset_ns = platform_ns - clock_wall_ns();
+	bool differs = offset_ns < -AGENT_CLOCK_SLACK_NS || offset_ns > AGENT_CLOCK_SLACK_NS;
+	a->clock_offset_ns = differs ? offset_ns : 0;
+}
+
 static void on_welcome(struct agent *a, const Hcp__Welcome *w)
 {
 	if (w->now_ns > 0)
-		a->clock_offset_ns = w->now_ns - clock_wall_ns();
+		set_clock(a, w->now_ns);
 	if (w->report_ms >= AGENT_REPORT_MIN_MS && w->report_ms <= AGENT_REPORT_MAX_MS)
 		a->report_ms = (uint32_t)w->report_ms;
 	report_node(a);

@@ -16,6 +16,7 @@ enum {
 	AGENT_ITEMS_MAX = 16,        /* of a switch command; there is one device */
 };
 #define AGENT_DEVICE_ID "cpu0"
+#define AGENT_CLOCK_SLACK_NS INT64_C(250000000)
 
 struct agent {
 	struct agent_conf conf;

@@ -64,6 +64,7 @@ static void apply(struct control *c)
 	if (from == to)
 		return;
 	gate_set(c->gate, to);
+	cpu_device_turn(c->conf.device);
 	enum meter_activity a = to == GATE_SERVE ? METER_SERVE : to == GATE_FILL ? METER_FILL : METER_OFF;
 	struct meter_totals t = totals(c);
 	meter_turn(&c->meter, &t, a, a == METER_OFF ? "" : c->allocation_id);

@@ -33,7 +33,9 @@ static Hcp__DeviceReading reading(struct agent *a)
 	r.device_id = AGENT_DEVICE_ID;
 	r.mode = (Hcp__Mode)gate_get(a->control.gate);
 	r.power_w = (int32_t)(a->control.power.power_w + 0.5);
-	r.hash_ths = s.hash_ps / 1e12;
+	/* With the gate shut and the last filler out nothing is hashed, whatever an average may still say. */
+	bool hashes = gate_get(a->control.gate) == GATE_FILL || atomic_load(&a->control.gate->active);
+	r.hash_ths = hashes ? s.hash_ps / 1e12 : 0;
 	r.temperature_c = cpu_power_temperature_c(&a->control.power);
 	r.utilisation = a->control.power.busy;
 	r.error = agent_trouble(a);
@@ -167,11 +169,13 @@ void report_switch(struct agent *a, const struct switcher_result *s)
 	m.failed_device_ids = failed;
 	m.n_failed_device_ids = s->ok ? 0 : 1;
 	m.evidence = s->evidence;
-	m.served_at_ns = s->served_at_ns ? s->served_at_ns + a->clock_offset_ns : 0;
+	m.served_at_ns = s->served_at_ns;
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
 	up.kind_case = HCP__AGENT_UP__KIND_SWITCH_REPORT;
 	up.switch_report = &m;
 	send_up(a, &up);
+	/* The proof follows at once: the control plane believes readings, not this report. */
+	report_node(a);
 }
 
 void report_local(struct agent *a, enum gate_state to, int64_t duration_ns, const char *cause)

@@ -62,6 +62,7 @@ struct cpu_device {
 	unsigned next_taken;         /* owner: whose ring is looked at first */
 	int64_t tick_ns;
 	double tick_hashes, hash_ps, last_hash_ps;
+	bool turned; /* since the last tick */
 };
 
 static const struct slot *slot_acquire(struct fill_thread *t)
@@ -358,7 +359,20 @@ void cpu_device_stats(const struct cpu_device *d, struct cpu_device_stats *ret)
 		s.shares += atomic_load_explicit(&t->shares, memory_order_relaxed);
 		s.dropped += atomic_load_explicit(&t->dropped, memory_order_relaxed);
 	}
+	int64_t now_ns = d->turned ? d->conf.now_ns() : 0;
+	if (now_ns > d->tick_ns)
+		s.hash_ps = (s.hashes - d->tick_hashes) / ((double)(now_ns - d->tick_ns) / 1e9);
 	*ret = s;
+}
+
+void cpu_device_turn(struct cpu_device *d)
+{
+	struct cpu_device_stats s;
+	cpu_device_stats(d, &s);
+	d->tick_ns = d->conf.now_ns();
+	d->tick_hashes = s.hashes;
+	d->hash_ps = 0;
+	d->turned = true;
 }
 
 void cpu_device_tick(struct cpu_device *d)
@@ -377,4 +391,5 @@ void cpu_device_tick(struct cpu_device *d)
 	}
 	d->tick_ns = now_ns;
 	d->tick_hashes = s.hashes;
+	d->turned = false;
 }

@@ -41,7 +41,7 @@ struct cpu_device_conf {
 
 struct cpu_device_stats {
 	double hashes;           /* since the start */
-	double hash_ps;          /* moving average, 10 s; 0 as soon as nothing is hashed */
+	double hash_ps;          /* moving average, 10 s, begun anew at each turn; 0 as soon as nothing is hashed */
 	double last_hash_ps;     /* between the last two ticks */
 	uint64_t quanta, shares, dropped;
 };
@@ -50,6 +50,8 @@ struct cpu_device_stats {
 int cpu_device_new(const struct cpu_device_conf *conf, struct cpu_device **ret, struct err *err) MUST_CHECK;
 /* Ends the threads and waits for them (a gate poll's time). NULL is fine. */
 void cpu_device_free(struct cpu_device *d);
+/* The gate was set: the rate before it says nothing about the work after it. */
+void cpu_device_turn(struct cpu_device *d);
 struct gate *cpu_device_gate(struct cpu_device *d);
 /* Copied. NULL: nothing to hash (the pool is down). Threads take it up at the end of their quantum. */
 void cpu_device_set_job(struct cpu_device *d, const struct fill_job *job);

@@ -16,7 +16,7 @@ from hcp_platform import Live, Platform, free_port, quantile  # noqa: E402
 CLASS = "CPU2"
 BASE = [("electricity_rt", "HB_WEST", 30.0), ("btc_usd", "", 60000.0), ("difficulty", "", 80e12),
         ("block_fees_btc", "", 0.1), ("block_height", "", 860000.0)]
-HIGH, LOW = 5.0, 0.0
+HIGH, LOW = 0.16, 0.06  # USD/h: worth serving, and worth less than mining; each a believable move from the other
 
 
 def wait_switch(live, signal_ns, to):
@@ -44,7 +44,7 @@ def main():
         total, phases, failed = [], {}, 0
         for n in range(args.switches):
             sent = time.time_ns()
-            p.tick([("gpu_rate", CLASS, HIGH + n % 7 * 0.01)], sent)
+            p.tick([("gpu_rate", CLASS, HIGH + n % 7 * 0.001)], sent)
             done = wait_switch(live, sent, "serve")
             if not done["ok"] or not done["served_at_ns"]:
                 failed += 1

@@ -302,6 +302,7 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 	done.done_at_ns = svc_now_ns(ctx);
 	done.total_ns = done.done_at_ns - c->issued_at_ns;
 	done.signal_at_ns = c->signal_at_ns;
+	done.served_at_ns = rep ? rep->served_at_ns : 0;
 	done.evidence = ok ? (rep && rep->evidence[0] ? rep->evidence : evidence_of(c)) : "";
 	done.allocation_id = c->alloc ? c->alloc->id : "";
 	for (size_t i = 0; i < c->n; i++) {
