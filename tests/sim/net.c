@@ -267,6 +267,8 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 	if (!known)
 		sim_fail(s, "node %s: %lld J were metered of a boot that never told of so many (last told %lld J)", x->id,
 			 (long long)of_boot_j, (long long)(x->n_told ? x->told[x->n_told - 1] : 0));
+	sim_say(s, "a new agent on %s: %lld J metered so far, its predecessor told %lld J in %zu reports", x->id,
+		(long long)before_j, (long long)(x->n_told ? x->told[x->n_told - 1] : 0), x->n_told);
 	x->told_before_j = before_j;
 	x->n_told = 0;
 	x->conf.seed = rng_u64(&s->net->rng);

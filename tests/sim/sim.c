@@ -130,6 +130,7 @@ static void open_slot(struct slot *t)
 		sim_fail(s, "%s cannot be opened: %s %s (%s)", svc_table[t->def->id].name, err.field, err.text, err.origin);
 	if (rc < 0)
 		sim_at(s, s->now_ns + NS_PER_S, reopen, t, 0);
+	watch_bus(s);
 }
 
 static void reopen(struct sim *s, void *arg, uint64_t data)
