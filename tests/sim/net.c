@@ -117,12 +117,21 @@ static void arrive(struct sim *s, void *arg, uint64_t data)
 
 /* ---- agents ---- */
 
-static int64_t told_j(const Hcp__NodeReport *r)
+/*
+ * Joules that this boot has told of so far. A counter of an ended allocation is told for a while and then no more: what
+ * it showed last stays in the sum.
+ */
+static int64_t told_j(struct net_node *x, const Hcp__NodeReport *r)
 {
-	int64_t sum = 0;
-	for (size_t i = 0; i < r->n_meters; i++)
-		sum += r->meters[i]->energy_j;
-	return sum;
+	char key[ID_TEXT_MAX + 16];
+	for (size_t i = 0; i < r->n_meters; i++) {
+		const Hcp__Meter *m = r->meters[i];
+		void *old = NULL;
+		int n = snprintf(key, sizeof(key), "%s %s", m->activity, m->allocation_id);
+		must(map_put(&x->counter, (struct str){ key, (size_t)n }, (void *)(intptr_t)m->energy_j, &old) == 0);
+		x->told_j += m->energy_j - (intptr_t)old;
+	}
+	return x->told_j;
 }
 
 static void note_told(struct net_node *x, int64_t sum_j)
@@ -160,7 +169,7 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 	must(body);
 	if (up->kind_case == HCP__AGENT_UP__KIND_REPORT) {
 		up->report->at_ns += x->sim->clock_off_ns;
-		note_told(x, told_j(up->report));
+		note_told(x, told_j(x, up->report));
 		if (sim_has(x->sim, SVC_TELEMETRY))
 			send_samples(x, up->report);
 	}
@@ -271,6 +280,9 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 		(long long)before_j, (long long)(x->n_told ? x->told[x->n_told - 1] : 0), x->n_told);
 	x->told_before_j = before_j;
 	x->n_told = 0;
+	x->told_j = 0;
+	map_release(&x->counter);
+	map_init(&x->counter);
 	x->conf.seed = rng_u64(&s->net->rng);
 	x->conf.start_ns = s->now_ns;
 	x->boots++;
@@ -363,6 +375,7 @@ void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const str
 	for (size_t i = 0; i < n; i++) {
 		struct net_node *x = &net->node[i];
 		x->sim = s;
+		map_init(&x->counter);
 		snprintf(x->id, sizeof(x->id), "%s", fleet[i].id);
 		x->conf = (struct node_conf){
 			.id = x->id, .name = x->id, .facility = fleet[i].facility, .region = "us",
@@ -387,6 +400,7 @@ void net_free(struct net *net)
 		if (net->node[i].alive)
 			node_release(&net->node[i].node);
 		mem_free(net->node[i].told);
+		map_release(&net->node[i].counter);
 	}
 	mem_free(net);
 }
