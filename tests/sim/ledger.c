@@ -123,3 +123,18 @@ void ledger_check(struct sim *s)
 	expect(s, "mining revenue, micro-dollars", total(s, "SELECT coalesce(sum(mining_micros),0) FROM revenue"), mined,
 	       2 + llabs(mined) / 1000000000);
 }
+
+int64_t ledger_ai_micros(struct sim *s)
+{
+	return total(s, "SELECT coalesce(sum(ai_micros),0) FROM revenue");
+}
+
+void ledger_print(struct sim *s)
+{
+	const struct ledger *l = &s->watch->ledger;
+	printf("  mined %.6f USD (formula %.6f) for %.4g hashes; energy %.6f USD (joules x price %.6f) for %lld J%s\n",
+	       (double)total(s, "SELECT coalesce(sum(mining_micros),0) FROM revenue") / 1e6, l->mining_usd, l->hashes,
+	       (double)total(s, "SELECT coalesce(sum(energy_cost_micros),0) FROM revenue") / 1e6,
+	       (double)(l->energy_micros_j_mwh / J_PER_MWH) / 1e6, (long long)s->watch->metered_energy_j,
+	       l->complete ? "" : "; some of it before the first price");
+}

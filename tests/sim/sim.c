@@ -356,7 +356,7 @@ static void make_dir(struct sim *s)
 
 void sim_init(struct sim *s, const struct sim_opts *opts)
 {
-	*s = (struct sim){ .opts = *opts, .start_ns = INT64_C(1767225600) * NS_PER_S };
+	*s = (struct sim){ .opts = *opts, .start_ns = opts->start_ns ? opts->start_ns : INT64_C(1767225600) * NS_PER_S };
 	s->now_ns = s->start_ns;
 	rng_init(&s->rng, opts->seed);
 	for (int i = 0; i < SVC_COUNT; i++)

@@ -45,6 +45,7 @@ struct sim_opts {
 	const char *trace;          /* print every event that names this id; NULL: none */
 	const char *replay_data;    /* folder of real prices; NULL: simulated market */
 	const char *from, *to, *location;
+	int64_t start_ns;           /* of virtual time; 0: 2026 */
 };
 
 /* A virtual event. fn is called once, at its time; data is what it was scheduled with. */

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "net.h"
 #include "os/clock.h"
+#include "real_prices.h"
 #include "services/billing/billing.h"
 #include "services/optimizer/optimizer.h"
 #include "services/orchestrator/orchestrator.h"
@@ -109,7 +110,8 @@ static int usage(const char *what)
 {
 	fprintf(stderr,
 		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--calm] [--keep] [--verbose] "
-		"[--trace ID] [--platform | --stand-ins]\n",
+		"[--trace ID] [--platform | --stand-ins]\n"
+		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT]\n",
 		what);
 	return 2;
 }
@@ -127,6 +129,14 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			o->keep = true;
 		else if (!strcmp(argv[i], "--twice"))
 			o->twice = true;
+		else if (!strcmp(argv[i], "--replay-data") && *v)
+			o->replay_data = argv[++i];
+		else if (!strcmp(argv[i], "--from") && *v)
+			o->from = argv[++i];
+		else if (!strcmp(argv[i], "--to") && *v)
+			o->to = argv[++i];
+		else if (!strcmp(argv[i], "--location") && *v)
+			o->location = argv[++i];
 		else if (!strcmp(argv[i], "--stand-ins"))
 			o->cast = CAST_STAND_INS;
 		else if (!strcmp(argv[i], "--platform"))
@@ -149,11 +159,18 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 
 int main(int argc, char **argv)
 {
-	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1 };
+	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .from = "2021-02-01", .to = "2021-03-01",
+			      .location = "HB_WEST" };
 	int rc = parse(argc, argv, &o);
 	if (rc)
 		return rc;
 	int64_t began = clock_mono_ns();
+	if (o.replay_data) {
+		rc = real_prices_run(&o);
+		if (rc == 0)
+			printf("held, in %.1f s\n", (double)(clock_mono_ns() - began) / 1e9);
+		return rc;
+	}
 	uint64_t first = o.seed, events = 0, steps = 0;
 	for (int i = 0; i < o.runs; i++) {
 		o.seed = first + (uint64_t)i;

@@ -66,6 +66,8 @@ void ledger_market(struct watch *w, const Hcp__MarketMoved *ev);
 void ledger_metered(struct watch *w, const Hcp__Metered *ev, const Hcp__MeterDelta *d);
 /* Billing's books against this second one, once all is quiet. */
 void ledger_check(struct sim *s);
+int64_t ledger_ai_micros(struct sim *s);
+void ledger_print(struct sim *s);
 
 /* watch_tables.c: the services' own tables against what they said */
 void watch_tables(struct sim *s);
