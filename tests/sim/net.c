@@ -315,12 +315,13 @@ static void trouble(struct sim *s, void *arg, uint64_t data)
 	if (!s->faults || !x->alive || !x->open)
 		return;
 	uint64_t dice = rng_below(&net->rng, 10);
+	int pace = s->opts.pace ? s->opts.pace : 1;
 	if (dice < 4) {
 		sim_say(s, "the stream of %s breaks", x->id);
 		end_stream(x, true);
 		sim_at(s, s->now_ns + (int64_t)(5e9 * rng_exp(&net->rng)), connect, x, 0);
 	} else if (dice < 7) {
-		int64_t ns = (int64_t)(40e9 * rng_exp(&net->rng));
+		int64_t ns = (int64_t)(40e9 * pace * rng_exp(&net->rng));
 		sim_say(s, "%s is cut off for %.1f s", x->id, (double)ns / 1e9);
 		net->cuts++;
 		x->cut = true;

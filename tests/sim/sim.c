@@ -106,7 +106,9 @@ void sim_add(struct sim *s, const struct svc_def *def, const void *conf)
 {
 	struct slot *t = &s->slot[def->id];
 	t->sim = s;
-	t->def = def;
+	t->slowed = *def;
+	t->slowed.timer_ms *= s->opts.pace ? s->opts.pace : 1;
+	t->def = &t->slowed;
 	t->conf = conf;
 	t->seed = rng_u64(&s->rng) >> 1;
 	snprintf(t->path, sizeof(t->path), "%s/%s.db", s->dir, svc_table[def->id].name);
@@ -246,12 +248,23 @@ void sim_post(struct sim *s, struct msg *m)
 static void sync_bus(struct sim *s, void *arg, uint64_t data)
 {
 	uint64_t upto;
-	if (bus_sync(s->bus, &upto, NULL) == 0) {
-		s->bus_synced_bytes = bus_bytes(s);
-		for (int i = 0; i < SVC_COUNT; i++)
-			if (s->slot[i].svc)
-				svc_bus_synced(s->slot[i].svc, upto);
-	}
+	s->sync_due = false;
+	if (bus_sync(s->bus, &upto, NULL) < 0)
+		return;
+	s->bus_synced_bytes = bus_bytes(s);
+	for (int i = 0; i < SVC_COUNT; i++)
+		if (s->slot[i].svc)
+			svc_bus_synced(s->slot[i].svc, upto);
+}
+
+/* Half a second after the first record that is not on the disk yet. */
+static void want_sync(struct sim *s)
+{
+	uint64_t end = bus_end(s->bus);
+	if (s->sync_due || end == s->bus_end_wanted)
+		return;
+	s->sync_due = true;
+	s->bus_end_wanted = end;
 	sim_at(s, s->now_ns + SIM_SYNC_MS * NS_PER_MS, sync_bus, NULL, 0);
 }
 
@@ -284,6 +297,7 @@ static void step_slot(struct slot *t)
 			sim_fail(s, "%s aborts a batch though nothing fails: %s", svc_table[t->def->id].name, err_name(rc));
 	}
 	watch_bus(s);
+	want_sync(s);
 	faults_after_step(s);
 }
 
@@ -364,7 +378,6 @@ void sim_init(struct sim *s, const struct sim_opts *opts)
 	make_dir(s);
 	open_bus(s);
 	s->watch = watch_new(s);
-	sync_bus(s, NULL, 0);
 }
 
 static int remove_one(void *arg, const char *name)
