@@ -51,10 +51,11 @@ struct real {
 	double power_usd_mwh, btc_usd, difficulty, fees_btc;
 	struct rule rule[REAL_CLASSES];
 	struct svc_def def[SVC_COUNT]; /* the services' own, but with slower timers */
+	struct net_fleet fleet[REAL_CLASSES];
 	char workload[ID_TEXT_MAX];
 };
 
-static const struct net_fleet fleet[REAL_CLASSES] = {
+static const struct net_fleet full_fleet[REAL_CLASSES] = {
 	{ "r-s21", "west", "S21", 100 }, { "r-xp", "west", "S19XP", 50 }, { "r-h100", "west", "H100", 4 },
 };
 
@@ -207,12 +208,13 @@ static void check_hours(struct real *r)
 	for (int i = 0; i < REAL_CLASSES; i++) {
 		const struct rule *x = &r->rule[i];
 		const struct node *n = &r->sim.net->node[i].node;
-		int held = fleet[i].devices - x->free;
+		const struct net_fleet *f = &r->fleet[i];
+		int held = f->devices - x->free;
 		double mine = (double)x->mine_ns / 3600e9 * x->free, serve = all_h * held;
-		double slack = 0.5 * fleet[i].devices + 0.05 * x->switches * fleet[i].devices + 0.001 * all_h * fleet[i].devices;
+		double slack = (0.5 + 0.05 * x->switches + 0.001 * all_h) * f->devices;
 		expect_hours(r, x->cls->name, "mining", hours_of(n, NODE_FILL), mine, slack);
 		expect_hours(r, x->cls->name, "serving", hours_of(n, NODE_SERVE), serve, slack);
-		expect_hours(r, x->cls->name, "curtailed", hours_of(n, NODE_OFF), all_h * fleet[i].devices - mine - serve, slack);
+		expect_hours(r, x->cls->name, "curtailed", hours_of(n, NODE_OFF), all_h * f->devices - mine - serve, slack);
 		printf("  %-6s %d switches by the rule\n", x->cls->name, x->switches);
 	}
 }
@@ -271,11 +273,16 @@ static void cast(struct real *r)
 			d->timer_ms = REAL_REPORT_MS;
 		sim_add(&r->sim, d, part[i].conf);
 	}
-	net_start(&r->sim, fleet, REAL_CLASSES, &rules);
+	for (int i = 0; i < REAL_CLASSES; i++) {
+		r->fleet[i] = full_fleet[i];
+		if (full_fleet[i].devices >= 4 * r->sim.opts.scale)
+			r->fleet[i].devices /= r->sim.opts.scale;
+	}
+	net_start(&r->sim, r->fleet, REAL_CLASSES, &rules);
 	sim_open_all(&r->sim);
 	for (int i = 0; i < REAL_CLASSES; i++)
-		r->rule[i] = (struct rule){ .cls = device_class_find(str_of(fleet[i].class_name)), .since_ns = r->sim.start_ns,
-			.free = fleet[i].devices - (i == 2 ? REAL_RESERVED : 0) };
+		r->rule[i] = (struct rule){ .cls = device_class_find(str_of(r->fleet[i].class_name)), .since_ns = r->sim.start_ns,
+			.free = r->fleet[i].devices - (i == 2 ? REAL_RESERVED : 0) };
 }
 
 int real_prices_run(const struct sim_opts *opts)

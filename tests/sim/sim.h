@@ -46,6 +46,7 @@ struct sim_opts {
 	const char *trace;          /* print every event that names this id; NULL: none */
 	const char *replay_data;    /* folder of real prices; NULL: simulated market */
 	const char *from, *to, *location;
+	int scale;                  /* real prices: a fleet so many times smaller */
 	int64_t start_ns;           /* of virtual time; 0: 2026 */
 };
 

@@ -121,7 +121,7 @@ static int usage(const char *what)
 	fprintf(stderr,
 		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10] [--calm] [--keep] [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
-		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT]\n",
+		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
 		what);
 	return 2;
 }
@@ -157,7 +157,10 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			i++;
 		else if (!strcmp(argv[i], "--hours") && num_parse_double(str_of(v), &o->hours) == 0 && o->hours > 0)
 			i++;
-		else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 && (n == 1 || n == 5 || n == 10)) {
+		else if (!strcmp(argv[i], "--scale") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 25) {
+			o->scale = (int)n;
+			i++;
+		} else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 && (n == 1 || n == 5 || n == 10)) {
 			o->pace = (int)n;
 			i++;
 		} else if (!strcmp(argv[i], "--runs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 1000000) {
@@ -173,7 +176,7 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 int main(int argc, char **argv)
 {
 	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .from = "2021-02-01", .to = "2021-03-01",
-			      .location = "HB_WEST" };
+			      .location = "HB_WEST", .scale = 1 };
 	int rc = parse(argc, argv, &o);
 	if (rc)
 		return rc;
