@@ -123,6 +123,7 @@ static void open_slot(struct slot *t)
 	struct svc_conf conf = {
 		.db_path = t->path, .bus = s->bus, .seed = t->seed, .conf = t->conf, .before_commit = faults_before_commit,
 		.after_commit = faults_after_commit, .commit_arg = t, .now_ns = sim_clock_ns(s),
+		.hold_outbox = s->opening_all,
 		.send_agent = s->net ? net_down : NULL, .send_arg = s,
 	};
 	t->not_before_ns = 0;
@@ -150,9 +151,18 @@ void sim_open_all(struct sim *s)
 		order[i] = order[j];
 		order[j] = i;
 	}
+	s->opening_all = true;
 	for (int i = 0; i < SVC_COUNT; i++)
 		if (s->slot[order[i]].def && !s->slot[order[i]].svc)
 			open_slot(&s->slot[order[i]]);
+	s->opening_all = false;
+	struct svc *all[SVC_COUNT];
+	struct err err = { 0 };
+	for (int i = 0; i < SVC_COUNT; i++)
+		all[i] = s->slot[i].svc;
+	if (svc_republish(all, SVC_COUNT, &err) < 0)
+		sim_fail(s, "lost events cannot be published again: %s %s", err.field, err.text);
+	watch_bus(s);
 }
 
 static void close_slot(struct slot *t)

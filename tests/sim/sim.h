@@ -85,6 +85,7 @@ struct sim {
 	struct bus *bus;
 	uint64_t bus_end_seen, bus_end_wanted;
 	bool sync_due;
+	bool opening_all;           /* after a power cut: outboxes wait for one another */
 	uint64_t bus_synced_bytes;  /* of its file: what survives a power cut */
 	struct slot slot[SVC_COUNT];
 	struct sim_event *queue;    /* binary heap, owned */
