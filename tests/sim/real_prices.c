@@ -195,7 +195,8 @@ static double hours_of(const struct node *n, enum node_activity a)
 }
 
 /* Hours that a switch may take from either side: the time to command, ramp and prove it. */
-static void expect_hours(const struct real *r, const char *cls, const char *what, double is, double should, double slack)
+static void expect_hours(const struct real *r, const char *cls, const char *what, double is, double should,
+	double slack)
 {
 	printf("  %-6s %-10s %10.1f h, by the rule %10.1f h\n", cls, what, is, should);
 	if (fabs(is - should) > slack)
@@ -281,7 +282,8 @@ static void cast(struct real *r)
 	net_start(&r->sim, r->fleet, REAL_CLASSES, &rules);
 	sim_open_all(&r->sim);
 	for (int i = 0; i < REAL_CLASSES; i++)
-		r->rule[i] = (struct rule){ .cls = device_class_find(str_of(r->fleet[i].class_name)), .since_ns = r->sim.start_ns,
+		r->rule[i] = (struct rule){ .cls = device_class_find(str_of(r->fleet[i].class_name)),
+			.since_ns = r->sim.start_ns,
 			.free = r->fleet[i].devices - (i == 2 ? REAL_RESERVED : 0) };
 }
 
@@ -291,7 +293,8 @@ int real_prices_run(const struct sim_opts *opts)
 	struct err err = { 0 };
 	int64_t from_ns, to_ns;
 	must(r);
-	if (timefmt_parse(str_of(opts->from), &from_ns) < 0 || timefmt_parse(str_of(opts->to), &to_ns) < 0 || to_ns <= from_ns) {
+	if (timefmt_parse(str_of(opts->from), &from_ns) < 0 || timefmt_parse(str_of(opts->to), &to_ns) < 0 ||
+		to_ns <= from_ns) {
 		fprintf(stderr, "sim_run: --from and --to must be times, the second after the first\n");
 		mem_free(r);
 		return 2;

@@ -119,7 +119,8 @@ static struct outcome run_once(const struct sim_opts *opts)
 static int usage(const char *what)
 {
 	fprintf(stderr,
-		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10] [--calm] [--keep] [--verbose] "
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10] [--calm] [--keep]"
+		" [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
 		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
 		what);
