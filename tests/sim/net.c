@@ -98,6 +98,18 @@ static void take_down(struct net_node *x, struct str bytes)
 	schedule(x);
 }
 
+/* Nobody answers agents; what the platform thought of their message is worth reading all the same. */
+static void on_refusal(void *arg, struct msg *m)
+{
+	struct net_node *x = arg;
+	if (m->type == MSG_PROBLEM) {
+		const Hcp__Problem *p = (const Hcp__Problem *)m->body;
+		x->sim->net->refused++;
+		sim_say(x->sim, "what %s said was refused: %s %s: %s", x->id, p->code, p->field, p->detail);
+	}
+	msg_free(m);
+}
+
 static void arrive(struct sim *s, void *arg, uint64_t data)
 {
 	struct flight *f = arg;
@@ -109,6 +121,8 @@ static void arrive(struct sim *s, void *arg, uint64_t data)
 	if (good && f->type && s->slot[SVC_RESOURCES].svc) {
 		if (msg_from_bytes(f->type, f->bytes, &m, NULL) < 0)
 			sim_fail(s, "what node %s sent cannot be read", x->id);
+		m->reply_fn = on_refusal;
+		m->reply_arg = x;
 		sim_post(s, m);
 	}
 	list_del(&f->link);

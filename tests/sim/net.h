@@ -36,7 +36,7 @@ struct net {
 	struct net_node node[NET_NODES_MAX];
 	size_t n;
 	struct list flying;     /* messages on their way */
-	uint64_t sent, lost, repeated, deaths, cuts;
+	uint64_t sent, lost, repeated, refused, deaths, cuts;
 	int64_t most_w;
 };
 

@@ -306,6 +306,9 @@ static void step_slot(struct slot *t)
 		if (!s->faults)
 			sim_fail(s, "%s aborts a batch though nothing fails: %s", svc_table[t->def->id].name, err_name(rc));
 	}
+	/* It waits for its clock after an abort; a host looks again soon. */
+	if (rc == 0 && svc_has_input(t->svc))
+		t->not_before_ns = s->now_ns + 50 * NS_PER_MS;
 	watch_bus(s);
 	want_sync(s);
 	faults_after_step(s);

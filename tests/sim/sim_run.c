@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "net.h"
@@ -174,6 +175,16 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 	return 0;
 }
 
+static void log_line(void *arg, const char *line, size_t n)
+{
+	printf("%.*s%s", (int)n, line, n && line[n - 1] == '\n' ? "" : "\n");
+}
+
+static int64_t no_clock(void)
+{
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .from = "2021-02-01", .to = "2021-03-01",
@@ -181,6 +192,8 @@ int main(int argc, char **argv)
 	int rc = parse(argc, argv, &o);
 	if (rc)
 		return rc;
+	if (o.verbose)
+		log_setup(LOG_WARN, log_line, NULL, no_clock);
 	int64_t began = clock_mono_ns();
 	if (o.replay_data) {
 		rc = real_prices_run(&o);

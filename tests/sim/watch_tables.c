@@ -221,7 +221,8 @@ static bool device_settled(struct sim *s, const Hcp__Device *d)
 	if (m->fault != FLEET_GOOD || m->lying)
 		return true; /* it cannot do what it is told; resources sees it drift */
 	if (d->state == HCP__DEVICE_STATE__DEVICE_FAILED)
-		return odd(s, "device %s is well, but out of the pool: %s", d->id, d->reason);
+		return odd(s, "device %s is well, but out of the pool: %s (stream open %d, cut %d)", d->id, d->reason,
+			   node_of(s, d->node_id)->open, node_of(s, d->node_id)->cut);
 	if (d->allocation_id[0] && m->mode != DEVICE_SERVE)
 		return odd(s, "device %s is held by %s and is in mode %s", d->id, d->allocation_id,
 			   device_mode_name((enum device_mode)m->mode));
