@@ -13,9 +13,15 @@
 
 static const char *const activity_name[NODE_ACTIVITIES] = { "serve", "fill", "off" };
 
+/* Told often enough since its last device left. Its counters stay: a late command may bring it back in this boot. */
+static bool is_told(const struct node_alloc *a)
+{
+	return a->id[0] && a->devices == 0 && a->leases > NODE_LINGER_LEASES;
+}
+
 int node_alloc_slot(struct node *n, const char *id, uint16_t *ret)
 {
-	size_t slot = n->n_allocs;
+	size_t slot = n->n_allocs, told = NODE_ALLOCS_MAX;
 	*ret = 0;
 	if (id[0] == 0)
 		return 0;
@@ -23,12 +29,17 @@ int node_alloc_slot(struct node *n, const char *id, uint16_t *ret)
 		return HCP_EINVAL;
 	for (size_t i = n->n_allocs; i-- > 1;) {
 		if (!strcmp(n->allocs[i].id, id)) {
+			n->allocs[i].leases = 0;
 			*ret = (uint16_t)i;
 			return 0;
 		}
 		if (n->allocs[i].id[0] == 0)
 			slot = i;
+		else if (is_told(&n->allocs[i]))
+			told = i;
 	}
+	if (slot == NODE_ALLOCS_MAX)
+		slot = told;
 	if (slot == NODE_ALLOCS_MAX)
 		return HCP_ELIMIT;
 	if (slot == n->n_allocs) {
@@ -95,8 +106,8 @@ void node_meter_lease(struct node *n)
 {
 	for (size_t i = 1; i < n->n_allocs; i++) {
 		struct node_alloc *a = &n->allocs[i];
-		if (a->id[0] && a->devices == 0 && ++a->leases > NODE_LINGER_LEASES)
-			a->id[0] = 0;
+		if (a->id[0] && a->devices == 0 && !is_told(a))
+			a->leases++;
 	}
 }
 
@@ -121,7 +132,7 @@ int node_meter_report(struct node *n, Hcp__NodeReport *r)
 	for (size_t i = 0; i < cap; i++) {
 		const struct node_alloc *a = &n->allocs[i / NODE_ACTIVITIES];
 		const struct node_meter *m = &a->meter[i % NODE_ACTIVITIES];
-		if (!m->used || (i >= NODE_ACTIVITIES && a->id[0] == 0))
+		if (!m->used || (i >= NODE_ACTIVITIES && (a->id[0] == 0 || is_told(a))))
 			continue;
 		Hcp__Meter *row = &rows[r->n_meters];
 		hcp__meter__init(row);

@@ -69,7 +69,7 @@ int host_add(struct host *h, const struct svc_def *def, struct err *err)
 	struct svc_conf conf = {
 		.db_path = path, .durable = h->conf.durable, .bus = h->bus, .seed = entropy_u64() >> 1,
 		.conf = h->conf.svc_conf[def->id], .send_agent = h->conf.send_agent, .send_arg = h->conf.send_arg,
-		.now_ns = clock_wall_ns(),
+		.now_ns = clock_wall_ns(), .hold_outbox = true,
 	};
 	struct runner *r = &h->run[def->id];
 	r->host = h;
@@ -144,7 +144,10 @@ static int start_one(struct host *h, struct runner *r, struct err *err)
 
 int host_start(struct host *h, struct err *err)
 {
-	int rc = 0;
+	struct svc *all[SVC_COUNT];
+	for (int i = 0; i < SVC_COUNT; i++)
+		all[i] = h->run[i].svc;
+	int rc = svc_republish(all, SVC_COUNT, err);
 	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
 		if (h->run[i].svc)
 			rc = start_one(h, &h->run[i], err);

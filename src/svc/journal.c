@@ -5,11 +5,13 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "base/panic.h"
 #include "svc/svc_priv.h"
 
 const char *const journal_schema =
 	"CREATE TABLE hcp_batch(no INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, inputs BLOB NOT NULL,"
-	"                       events BLOB NOT NULL, last_seq INTEGER NOT NULL, reloaded INTEGER NOT NULL);"
+	"                       events BLOB NOT NULL, last_seq INTEGER NOT NULL, reloaded INTEGER NOT NULL,"
+	"                       clock INTEGER NOT NULL);"
 	"CREATE TABLE hcp_inbox(sender INTEGER PRIMARY KEY, seq INTEGER NOT NULL);"
 	"CREATE TABLE hcp_meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;";
 
@@ -53,11 +55,27 @@ static int load_meta(struct svc *svc, struct err *err)
 	return meta_set(svc, "instance", (int64_t)svc->instance, err);
 }
 
+static int load_clock(struct svc *svc, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(svc->db, &row, err, "SELECT clock FROM hcp_batch ORDER BY no DESC LIMIT 1", "");
+	if (rc < 0)
+		return rc;
+	/* A service that keeps no journal may have no row: what it has seen since its start is all it can know. */
+	if (rc == 1) {
+		svc->clock = (uint64_t)db_i64(row, 0);
+		db_done(row);
+	}
+	return 0;
+}
+
 int journal_load(struct svc *svc, struct err *err)
 {
 	struct db_row *row;
 	memset(svc->inbox, 0, sizeof(svc->inbox));
 	int rc = load_meta(svc, err);
+	if (rc == 0)
+		rc = load_clock(svc, err);
 	if (rc < 0)
 		return rc;
 	for (rc = db_query(svc->db, &row, err, "SELECT sender,seq FROM hcp_inbox", ""); rc == 1; rc = db_next(row, err))
@@ -177,9 +195,9 @@ int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 	if (!svc->def->no_journal || ctx->n_events) {
 		rc = pack_events(ctx, &events);
 		if (rc == 0)
-			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq,reloaded)"
-				    " VALUES($1,$2,$3,$4,$5,$6)", "iibbii", no, ctx->now_ns, ctx->packed_inputs, buf_str(&events),
-				    (int64_t)svc->seq, (int64_t)svc->reloaded);
+			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq,reloaded,clock)"
+				    " VALUES($1,$2,$3,$4,$5,$6,$7)", "iibbiii", no, ctx->now_ns, ctx->packed_inputs,
+				    buf_str(&events), (int64_t)svc->seq, (int64_t)svc->reloaded, (int64_t)ctx->clock);
 	}
 	svc->journal_bytes += (int64_t)(ctx->packed_inputs.n + events.n);
 	buf_release(&events);
@@ -259,6 +277,42 @@ int journal_republish(struct svc *svc, struct err *err)
 	if (rc == 0)
 		mark_appended(svc);
 	return rc;
+}
+
+int journal_republish_all(struct svc *const *svc, size_t n, struct err *err)
+{
+	struct db_row *row[SVC_COUNT] = { 0 };
+	int rc = 0;
+	must(n <= SVC_COUNT);
+	for (size_t i = 0; i < n && rc >= 0; i++) {
+		if (!svc[i] || !svc[i]->conf.bus || svc[i]->appended_batch == svc[i]->batch_no)
+			continue;
+		rc = db_query(svc[i]->db, &row[i], err,
+			      "SELECT events,clock FROM hcp_batch WHERE no > $1 AND length(events) > 0 ORDER BY no", "i",
+			      svc[i]->appended_batch);
+		if (rc != 1)
+			row[i] = NULL;
+	}
+	while (rc >= 0) {
+		size_t first = n;
+		for (size_t i = 0; i < n; i++)
+			if (row[i] && (first == n || db_i64(row[i], 1) < db_i64(row[first], 1)))
+				first = i;
+		if (first == n)
+			break;
+		rc = republish_row(svc[first], db_blob(row[first], 0), err);
+		int more = rc == 0 ? db_next(row[first], err) : 1;
+		if (more != 1)
+			row[first] = NULL;
+		rc = more < 0 ? more : rc;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (row[i])
+			db_done(row[i]);
+		if (rc >= 0 && svc[i] && svc[i]->conf.bus)
+			mark_appended(svc[i]);
+	}
+	return rc < 0 ? rc : 0;
 }
 
 void journal_settle(struct svc *svc)

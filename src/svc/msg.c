@@ -108,6 +108,7 @@ int msg_pack(const struct msg *m, struct buf *out)
 	e.sender = m->sender == SVC_NONE ? e.sender : (char *)svc_table[m->sender].name;
 	e.seq = m->seq;
 	e.bus_offset = m->bus_offset;
+	e.clock = m->clock;
 	e.at_ns = m->at_ns;
 	e.deadline_ns = m->deadline_ns;
 	e.idempotency_key = (char *)m->idempotency_key;
@@ -136,6 +137,7 @@ int msg_from_envelope(const Hcp__Envelope *e, struct msg **ret, struct err *err)
 	m->sender = svc_by_name(e->sender, strlen(e->sender));
 	m->seq = e->seq;
 	m->bus_offset = e->bus_offset;
+	m->clock = e->clock;
 	m->at_ns = e->at_ns;
 	m->deadline_ns = e->deadline_ns;
 	m->trace_hi = e->trace_hi;

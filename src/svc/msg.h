@@ -19,6 +19,7 @@ struct msg {
 	int sender;             /* enum svc_id of events, SVC_NONE from outside */
 	uint64_t seq;           /* sender's event number; 0: not an event */
 	uint64_t bus_offset;
+	uint64_t clock;         /* logical time of an event: later than all that led to it; 0 for requests */
 	int64_t at_ns;          /* when it was made */
 	int64_t deadline_ns;    /* 0: none */
 	const char *idempotency_key; /* "" if none */

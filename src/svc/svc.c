@@ -34,6 +34,11 @@ static void ctx_begin(struct svc *svc, struct msg **in, size_t n, int64_t now_ns
 	struct arena arena = ctx->arena;
 	arena_clear(&arena);
 	*ctx = (struct svc_ctx){ .svc = svc, .now_ns = now_ns, .arena = arena, .in = in, .n_in = n };
+	ctx->clock = svc->clock;
+	for (size_t i = 0; i < n; i++)
+		if (in[i]->clock > ctx->clock)
+			ctx->clock = in[i]->clock;
+	ctx->clock++;
 	rng_init(&ctx->rng, svc->instance ^ (uint64_t)(svc->batch_no + 1) * 0x9e3779b97f4a7c15ULL);
 }
 
@@ -148,6 +153,7 @@ int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, st
 		db_rollback(svc->db);
 	if (rc == 0 && write) {
 		svc->batch_no++;
+		svc->clock = ctx->clock;
 		svc->reloaded = false;
 	}
 	return rc;
@@ -264,7 +270,7 @@ int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc 
 	/* The log may have lost its tail, and senders that opened before us may have filled the gap with other records. */
 	if (rc == 0 && conf->bus && svc->bus_next > bus_recovered(conf->bus))
 		svc->bus_next = svc->bus_read_next = bus_recovered(conf->bus);
-	if (rc == 0)
+	if (rc == 0 && !conf->hold_outbox)
 		rc = journal_republish(svc, err);
 	if (rc < 0) {
 		svc_close(svc);
@@ -294,6 +300,11 @@ void svc_abandon(struct svc *svc)
 	if (svc)
 		svc->crashed = true;
 	svc_close(svc);
+}
+
+int svc_republish(struct svc *const *svc, size_t n, struct err *err)
+{
+	return journal_republish_all(svc, n, err);
 }
 
 /* ---- the step ---- */

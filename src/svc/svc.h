@@ -74,6 +74,8 @@ struct svc_conf {
 	/* Fault injection: != 0 stops the service between commit and release, as a crash would. */
 	int (*after_commit)(void *arg);
 	void *commit_arg;
+	/* Events that the bus may have lost wait for svc_republish (or for the first step). */
+	bool hold_outbox;
 	int64_t now_ns; /* at open */
 };
 
@@ -105,6 +107,12 @@ void svc_wake_at(struct svc_ctx *ctx, int64_t at_ns);
 /* ---- for hosts ---- */
 int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc **ret, struct err *err) MUST_CHECK;
 void svc_close(struct svc *svc);
+/*
+ * Publishes what the bus may have lost of several services that were opened with hold_outbox, in the order in which
+ * things led to one another: whoever has read only a part of the lost tail must not meet an answer before its question.
+ * Before any of them is stepped. Entries may be NULL.
+ */
+int svc_republish(struct svc *const *svc, size_t n, struct err *err) MUST_CHECK;
 /* As a crash would: nothing is tidied up, who waits is told "closed". */
 void svc_abandon(struct svc *svc);
 /*

@@ -121,6 +121,7 @@ int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *bo
 	e.sender = (char *)name_of(svc);
 	e.seq = ++svc->seq;
 	e.at_ns = ctx->now_ns;
+	e.clock = ctx->clock;
 	e.key = (char *)key;
 	if (ctx->current) {
 		e.trace_hi = ctx->current->trace_hi;

@@ -27,6 +27,7 @@ struct out_agent {
 struct svc_ctx {
 	struct svc *svc;
 	int64_t now_ns;
+	uint64_t clock;           /* of its events */
 	struct rng rng;
 	struct arena arena;
 	struct msg **in;          /* inputs; an entry that the state took becomes NULL */
@@ -55,6 +56,7 @@ struct svc {
 	uint64_t instance;       /* seed of this database */
 	int64_t batch_no;        /* of the last committed batch */
 	uint64_t seq;            /* of the last event */
+	uint64_t clock;          /* logical time of the last committed batch */
 	uint64_t bus_next;       /* where to read on, once the batch in hand is committed */
 	uint64_t bus_read_next;  /* behind what the batch in hand has read */
 	uint64_t inbox[SVC_COUNT];  /* last seq consumed, by sender */
@@ -89,6 +91,8 @@ int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err) M
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Appends the events of all batches that the bus may not have; with nothing to do it costs nothing. */
 int journal_republish(struct svc *svc, struct err *err) MUST_CHECK;
+/* The same for several services at once, in the order in which things led to one another. */
+int journal_republish_all(struct svc *const *svc, size_t n, struct err *err) MUST_CHECK;
 /* At a clean end: all events are in the log and synced, so none need be published again. */
 void journal_settle(struct svc *svc);
 int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err) MUST_CHECK;

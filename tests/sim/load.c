@@ -291,6 +291,24 @@ static void operator_clears(struct sim *s, void *arg, uint64_t data)
 	ask(l, m, ASK_CLEAR, &l->operator_, 0, 0);
 }
 
+static void operator_sets_policy(struct sim *s, void *arg, uint64_t data)
+{
+	static const char *const policies[] = { "threshold", "strike", "always_mine", "always_serve" };
+	struct load *l = arg;
+	sim_at(s, s->now_ns + (int64_t)(2 * 3600e9 * rng_exp(&l->rng)), operator_sets_policy, l, 0);
+	if (!s->load || s->stand_ins)
+		return;
+	struct msg *m = msg_new(MSG_POLICY_SET);
+	Hcp__PolicySet *p = (Hcp__PolicySet *)m->body;
+	p->policy = policies[rng_below(&l->rng, 4)];
+	if (!strcmp(p->policy, "strike")) {
+		p->has_strike_usd_mwh_case = HCP__POLICY_SET__HAS_STRIKE_USD_MWH_STRIKE_USD_MWH;
+		p->strike_usd_mwh = 20 + 60 * rng_double(&l->rng);
+	}
+	sim_say(s, "the policy is %s", p->policy);
+	ask(l, m, ASK_POLICY, &l->operator_, 0, 0);
+}
+
 void load_settle(struct sim *s)
 {
 	struct load *l = s->load_state;
@@ -313,6 +331,7 @@ void load_start(struct sim *s)
 	for (uint64_t i = 0; i < LOAD_CUSTOMERS; i++)
 		sim_at(s, s->now_ns + (int64_t)(rng_exp(&l->rng) * 10e9), customer_acts, l, i);
 	sim_at(s, s->now_ns + (int64_t)(3600e9 * rng_exp(&l->rng)), operator_stops, l, 0);
+	sim_at(s, s->now_ns + (int64_t)(3600e9 * rng_exp(&l->rng)), operator_sets_policy, l, 0);
 }
 
 /* ---- the promise: what was acknowledged is there, once ---- */

@@ -94,5 +94,5 @@ void market_start(struct sim *s)
 	c.spike_per_day = 4; /* a run is short */
 	if (market_sim_init(&f->sim, &c, &err) < 0)
 		sim_fail(s, "the simulated market cannot start: %s %s", err.field, err.text);
-	sim_at(s, s->now_ns + 5 * NS_PER_S, on_tick, f, 0);
+	sim_at(s, s->now_ns, on_tick, f, 0);
 }

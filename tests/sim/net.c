@@ -98,6 +98,18 @@ static void take_down(struct net_node *x, struct str bytes)
 	schedule(x);
 }
 
+/* Nobody answers agents; what the platform thought of their message is worth reading all the same. */
+static void on_refusal(void *arg, struct msg *m)
+{
+	struct net_node *x = arg;
+	if (m->type == MSG_PROBLEM) {
+		const Hcp__Problem *p = (const Hcp__Problem *)m->body;
+		x->sim->net->refused++;
+		sim_say(x->sim, "what %s said was refused: %s %s: %s", x->id, p->code, p->field, p->detail);
+	}
+	msg_free(m);
+}
+
 static void arrive(struct sim *s, void *arg, uint64_t data)
 {
 	struct flight *f = arg;
@@ -109,6 +121,8 @@ static void arrive(struct sim *s, void *arg, uint64_t data)
 	if (good && f->type && s->slot[SVC_RESOURCES].svc) {
 		if (msg_from_bytes(f->type, f->bytes, &m, NULL) < 0)
 			sim_fail(s, "what node %s sent cannot be read", x->id);
+		m->reply_fn = on_refusal;
+		m->reply_arg = x;
 		sim_post(s, m);
 	}
 	list_del(&f->link);
@@ -117,12 +131,21 @@ static void arrive(struct sim *s, void *arg, uint64_t data)
 
 /* ---- agents ---- */
 
-static int64_t told_j(const Hcp__NodeReport *r)
+/*
+ * Joules that this boot has told of so far. A counter of an ended allocation is told for a while and then no more: what
+ * it showed last stays in the sum.
+ */
+static int64_t told_j(struct net_node *x, const Hcp__NodeReport *r)
 {
-	int64_t sum = 0;
-	for (size_t i = 0; i < r->n_meters; i++)
-		sum += r->meters[i]->energy_j;
-	return sum;
+	char key[ID_TEXT_MAX + 16];
+	for (size_t i = 0; i < r->n_meters; i++) {
+		const Hcp__Meter *m = r->meters[i];
+		void *old = NULL;
+		int n = snprintf(key, sizeof(key), "%s %s", m->activity, m->allocation_id);
+		must(map_put(&x->counter, (struct str){ key, (size_t)n }, (void *)(intptr_t)m->energy_j, &old) == 0);
+		x->told_j += m->energy_j - (intptr_t)old;
+	}
+	return x->told_j;
 }
 
 static void note_told(struct net_node *x, int64_t sum_j)
@@ -160,7 +183,7 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 	must(body);
 	if (up->kind_case == HCP__AGENT_UP__KIND_REPORT) {
 		up->report->at_ns += x->sim->clock_off_ns;
-		note_told(x, told_j(up->report));
+		note_told(x, told_j(x, up->report));
 		if (sim_has(x->sim, SVC_TELEMETRY))
 			send_samples(x, up->report);
 	}
@@ -267,8 +290,13 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 	if (!known)
 		sim_fail(s, "node %s: %lld J were metered of a boot that never told of so many (last told %lld J)", x->id,
 			 (long long)of_boot_j, (long long)(x->n_told ? x->told[x->n_told - 1] : 0));
+	sim_say(s, "a new agent on %s: %lld J metered so far, its predecessor told %lld J in %zu reports", x->id,
+		(long long)before_j, (long long)(x->n_told ? x->told[x->n_told - 1] : 0), x->n_told);
 	x->told_before_j = before_j;
 	x->n_told = 0;
+	x->told_j = 0;
+	map_release(&x->counter);
+	map_init(&x->counter);
 	x->conf.seed = rng_u64(&s->net->rng);
 	x->conf.start_ns = s->now_ns;
 	x->boots++;
@@ -301,12 +329,13 @@ static void trouble(struct sim *s, void *arg, uint64_t data)
 	if (!s->faults || !x->alive || !x->open)
 		return;
 	uint64_t dice = rng_below(&net->rng, 10);
+	int pace = s->opts.pace ? s->opts.pace : 1;
 	if (dice < 4) {
 		sim_say(s, "the stream of %s breaks", x->id);
 		end_stream(x, true);
 		sim_at(s, s->now_ns + (int64_t)(5e9 * rng_exp(&net->rng)), connect, x, 0);
 	} else if (dice < 7) {
-		int64_t ns = (int64_t)(40e9 * rng_exp(&net->rng));
+		int64_t ns = (int64_t)(40e9 * pace * rng_exp(&net->rng));
 		sim_say(s, "%s is cut off for %.1f s", x->id, (double)ns / 1e9);
 		net->cuts++;
 		x->cut = true;
@@ -361,6 +390,7 @@ void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const str
 	for (size_t i = 0; i < n; i++) {
 		struct net_node *x = &net->node[i];
 		x->sim = s;
+		map_init(&x->counter);
 		snprintf(x->id, sizeof(x->id), "%s", fleet[i].id);
 		x->conf = (struct node_conf){
 			.id = x->id, .name = x->id, .facility = fleet[i].facility, .region = "us",
@@ -385,6 +415,7 @@ void net_free(struct net *net)
 		if (net->node[i].alive)
 			node_release(&net->node[i].node);
 		mem_free(net->node[i].told);
+		map_release(&net->node[i].counter);
 	}
 	mem_free(net);
 }

@@ -26,6 +26,8 @@ struct net_node {
 	int64_t told_before_j;  /* of boots that are over, as the platform metered them */
 	int64_t *told;          /* owned: sums of this boot's reports, in order */
 	size_t n_told, cap_told;
+	int64_t told_j;         /* by this boot so far */
+	struct map counter;     /* activity and allocation -> joules it showed last, as a number */
 };
 
 struct net {
@@ -34,7 +36,7 @@ struct net {
 	struct net_node node[NET_NODES_MAX];
 	size_t n;
 	struct list flying;     /* messages on their way */
-	uint64_t sent, lost, repeated, deaths, cuts;
+	uint64_t sent, lost, repeated, refused, deaths, cuts;
 	int64_t most_w;
 };
 

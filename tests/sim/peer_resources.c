@@ -314,13 +314,13 @@ static void node_lost(struct sim *s, void *arg, uint64_t data)
 
 void peer_start(struct sim *s)
 {
-	if (s->slot[SVC_RESOURCES].def == &peer_resources_def)
+	if (s->stand_ins)
 		sim_at(s, s->now_ns + NS_PER_S, node_lost, NULL, 0);
 }
 
 void peer_settle(struct sim *s)
 {
-	if (s->slot[SVC_RESOURCES].def == &peer_resources_def)
+	if (s->stand_ins)
 		for (uint64_t i = 0; i < PEER_NODES; i++)
 			node_back(s, NULL, i);
 }

@@ -106,7 +106,9 @@ void sim_add(struct sim *s, const struct svc_def *def, const void *conf)
 {
 	struct slot *t = &s->slot[def->id];
 	t->sim = s;
-	t->def = def;
+	t->slowed = *def;
+	t->slowed.timer_ms *= s->opts.pace ? s->opts.pace : 1;
+	t->def = &t->slowed;
 	t->conf = conf;
 	t->seed = rng_u64(&s->rng) >> 1;
 	snprintf(t->path, sizeof(t->path), "%s/%s.db", s->dir, svc_table[def->id].name);
@@ -121,6 +123,7 @@ static void open_slot(struct slot *t)
 	struct svc_conf conf = {
 		.db_path = t->path, .bus = s->bus, .seed = t->seed, .conf = t->conf, .before_commit = faults_before_commit,
 		.after_commit = faults_after_commit, .commit_arg = t, .now_ns = sim_clock_ns(s),
+		.hold_outbox = s->opening_all,
 		.send_agent = s->net ? net_down : NULL, .send_arg = s,
 	};
 	t->not_before_ns = 0;
@@ -130,6 +133,7 @@ static void open_slot(struct slot *t)
 		sim_fail(s, "%s cannot be opened: %s %s (%s)", svc_table[t->def->id].name, err.field, err.text, err.origin);
 	if (rc < 0)
 		sim_at(s, s->now_ns + NS_PER_S, reopen, t, 0);
+	watch_bus(s);
 }
 
 static void reopen(struct sim *s, void *arg, uint64_t data)
@@ -147,9 +151,18 @@ void sim_open_all(struct sim *s)
 		order[i] = order[j];
 		order[j] = i;
 	}
+	s->opening_all = true;
 	for (int i = 0; i < SVC_COUNT; i++)
 		if (s->slot[order[i]].def && !s->slot[order[i]].svc)
 			open_slot(&s->slot[order[i]]);
+	s->opening_all = false;
+	struct svc *all[SVC_COUNT];
+	struct err err = { 0 };
+	for (int i = 0; i < SVC_COUNT; i++)
+		all[i] = s->slot[i].svc;
+	if (svc_republish(all, SVC_COUNT, &err) < 0)
+		sim_fail(s, "lost events cannot be published again: %s %s", err.field, err.text);
+	watch_bus(s);
 }
 
 static void close_slot(struct slot *t)
@@ -245,12 +258,23 @@ void sim_post(struct sim *s, struct msg *m)
 static void sync_bus(struct sim *s, void *arg, uint64_t data)
 {
 	uint64_t upto;
-	if (bus_sync(s->bus, &upto, NULL) == 0) {
-		s->bus_synced_bytes = bus_bytes(s);
-		for (int i = 0; i < SVC_COUNT; i++)
-			if (s->slot[i].svc)
-				svc_bus_synced(s->slot[i].svc, upto);
-	}
+	s->sync_due = false;
+	if (bus_sync(s->bus, &upto, NULL) < 0)
+		return;
+	s->bus_synced_bytes = bus_bytes(s);
+	for (int i = 0; i < SVC_COUNT; i++)
+		if (s->slot[i].svc)
+			svc_bus_synced(s->slot[i].svc, upto);
+}
+
+/* Half a second after the first record that is not on the disk yet. */
+static void want_sync(struct sim *s)
+{
+	uint64_t end = bus_end(s->bus);
+	if (s->sync_due || end == s->bus_end_wanted)
+		return;
+	s->sync_due = true;
+	s->bus_end_wanted = end;
 	sim_at(s, s->now_ns + SIM_SYNC_MS * NS_PER_MS, sync_bus, NULL, 0);
 }
 
@@ -282,7 +306,11 @@ static void step_slot(struct slot *t)
 		if (!s->faults)
 			sim_fail(s, "%s aborts a batch though nothing fails: %s", svc_table[t->def->id].name, err_name(rc));
 	}
+	/* It waits for its clock after an abort; a host looks again soon. */
+	if (rc == 0 && svc_has_input(t->svc))
+		t->not_before_ns = s->now_ns + 50 * NS_PER_MS;
 	watch_bus(s);
+	want_sync(s);
 	faults_after_step(s);
 }
 
@@ -355,7 +383,7 @@ static void make_dir(struct sim *s)
 
 void sim_init(struct sim *s, const struct sim_opts *opts)
 {
-	*s = (struct sim){ .opts = *opts, .start_ns = INT64_C(1767225600) * NS_PER_S };
+	*s = (struct sim){ .opts = *opts, .start_ns = opts->start_ns ? opts->start_ns : INT64_C(1767225600) * NS_PER_S };
 	s->now_ns = s->start_ns;
 	rng_init(&s->rng, opts->seed);
 	for (int i = 0; i < SVC_COUNT; i++)
@@ -363,7 +391,6 @@ void sim_init(struct sim *s, const struct sim_opts *opts)
 	make_dir(s);
 	open_bus(s);
 	s->watch = watch_new(s);
-	sync_bus(s, NULL, 0);
 }
 
 static int remove_one(void *arg, const char *name)

@@ -27,7 +27,7 @@ enum {
 	SIM_DIR_MAX = 256,
 	SIM_SPIN_MAX = 100000,      /* steps at one instant: beyond it the platform never comes to rest */
 	SIM_SYNC_MS = 500,          /* how often the bus is synced */
-	SIM_SETTLE_MIN = 30,        /* minutes without faults and load before the last checks */
+	SIM_SETTLE_MIN = 15,        /* minutes without faults and load before the last checks */
 };
 
 /* Who plays: the whole platform, or orchestrator and router among stand-ins (every fourth seed unless told). */
@@ -40,11 +40,14 @@ struct sim_opts {
 	int runs;
 	bool verbose;
 	bool calm;                  /* no faults at all */
+	int pace;                   /* agents report and timers run so many times less often; 0: by the seed */
 	bool keep;                  /* leave the databases where they are */
 	bool twice;                 /* run each seed twice and compare the digests */
 	const char *trace;          /* print every event that names this id; NULL: none */
 	const char *replay_data;    /* folder of real prices; NULL: simulated market */
 	const char *from, *to, *location;
+	int scale;                  /* real prices: a fleet so many times smaller */
+	int64_t start_ns;           /* of virtual time; 0: 2026 */
 };
 
 /* A virtual event. fn is called once, at its time; data is what it was scheduled with. */
@@ -60,6 +63,7 @@ struct sim_event {
 struct slot {
 	struct sim *sim;
 	const struct svc_def *def;  /* NULL: this service does not take part */
+	struct svc_def slowed;      /* its own, with timers stretched by the pace */
 	const void *conf;
 	struct svc *svc;            /* NULL while crashed */
 	char path[SIM_DIR_MAX + 64];
@@ -76,9 +80,12 @@ struct sim {
 	int64_t start_ns, now_ns;
 	int64_t clock_off_ns;       /* what the services' clock is off */
 	bool faults;                /* injected now */
+	bool stand_ins;             /* resources and optimizer are played by others */
 	bool load;                  /* customers come now */
 	struct bus *bus;
-	uint64_t bus_end_seen;
+	uint64_t bus_end_seen, bus_end_wanted;
+	bool sync_due;
+	bool opening_all;           /* after a power cut: outboxes wait for one another */
 	uint64_t bus_synced_bytes;  /* of its file: what survives a power cut */
 	struct slot slot[SVC_COUNT];
 	struct sim_event *queue;    /* binary heap, owned */

@@ -4,10 +4,12 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "net.h"
 #include "os/clock.h"
+#include "real_prices.h"
 #include "services/billing/billing.h"
 #include "services/optimizer/optimizer.h"
 #include "services/orchestrator/orchestrator.h"
@@ -51,7 +53,11 @@ static const struct net_fleet small_fleet[] = {
 /* Less than all of west may draw at once (29,830 W): plans are cut. North has no budget. */
 static const struct net_budget small_budget[] = { { "west", 21000 } };
 static const struct resources_budget resources_budgets[] = { { "west", 21000 } };
-static const struct resources_conf resources_conf = { .budgets = resources_budgets, .n_budgets = 1 };
+static const struct resources_conf resources_conf[] = {
+	{ .budgets = resources_budgets, .n_budgets = 1 },
+	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 5 * RESOURCES_REPORT_MS },
+	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 10 * RESOURCES_REPORT_MS },
+};
 static const struct optimizer_facility optimizer_facilities[] = { { "west", "HB_WEST", 1.05, 0.01 },
 								  { "north", "HB_NORTH", 1.05, 0.01 } };
 static const struct optimizer_conf optimizer_conf = { .facility = optimizer_facilities, .n_facilities = 2 };
@@ -67,7 +73,7 @@ static void cast_platform(struct sim *s)
 	s->n_budgets = 1;
 	sim_add(s, &orchestrator_def, NULL);
 	sim_add(s, &router_def, NULL);
-	sim_add(s, &resources_def, &resources_conf);
+	sim_add(s, &resources_def, &resources_conf[s->opts.pace >= 10 ? 2 : s->opts.pace >= 5 ? 1 : 0]);
 	sim_add(s, &optimizer_def, &optimizer_conf);
 	sim_add(s, &billing_def, &billing_conf);
 	sim_add(s, &telemetry_def, NULL);
@@ -79,8 +85,14 @@ static void cast_platform(struct sim *s)
 static struct outcome run_once(const struct sim_opts *opts)
 {
 	struct sim s;
-	sim_init(&s, opts);
+	/* Every second platform at a tenth of the pace and one at a fifth: more hours, and other coincidences. */
+	static const int pace_of[] = { 10, 1, 10, 1, 5, 10, 10, 1 };
+	struct sim_opts o = *opts;
+	if (!o.pace)
+		o.pace = pace_of[o.seed % 8];
+	sim_init(&s, &o);
 	bool stand_ins = opts->cast == CAST_STAND_INS || (opts->cast == CAST_BY_SEED && opts->seed % 4 == 3);
+	s.stand_ins = stand_ins;
 	if (stand_ins)
 		cast_stand_ins(&s);
 	else
@@ -108,8 +120,10 @@ static struct outcome run_once(const struct sim_opts *opts)
 static int usage(const char *what)
 {
 	fprintf(stderr,
-		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--calm] [--keep] [--verbose] "
-		"[--trace ID] [--platform | --stand-ins]\n",
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10] [--calm] [--keep]"
+		" [--verbose] "
+		"[--trace ID] [--platform | --stand-ins]\n"
+		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
 		what);
 	return 2;
 }
@@ -127,6 +141,14 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			o->keep = true;
 		else if (!strcmp(argv[i], "--twice"))
 			o->twice = true;
+		else if (!strcmp(argv[i], "--replay-data") && *v)
+			o->replay_data = argv[++i];
+		else if (!strcmp(argv[i], "--from") && *v)
+			o->from = argv[++i];
+		else if (!strcmp(argv[i], "--to") && *v)
+			o->to = argv[++i];
+		else if (!strcmp(argv[i], "--location") && *v)
+			o->location = argv[++i];
 		else if (!strcmp(argv[i], "--stand-ins"))
 			o->cast = CAST_STAND_INS;
 		else if (!strcmp(argv[i], "--platform"))
@@ -137,7 +159,13 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			i++;
 		else if (!strcmp(argv[i], "--hours") && num_parse_double(str_of(v), &o->hours) == 0 && o->hours > 0)
 			i++;
-		else if (!strcmp(argv[i], "--runs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 1000000) {
+		else if (!strcmp(argv[i], "--scale") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 25) {
+			o->scale = (int)n;
+			i++;
+		} else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 && (n == 1 || n == 5 || n == 10)) {
+			o->pace = (int)n;
+			i++;
+		} else if (!strcmp(argv[i], "--runs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 1000000) {
 			o->runs = (int)n;
 			i++;
 		} else {
@@ -147,13 +175,32 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 	return 0;
 }
 
+static void log_line(void *arg, const char *line, size_t n)
+{
+	printf("%.*s%s", (int)n, line, n && line[n - 1] == '\n' ? "" : "\n");
+}
+
+static int64_t no_clock(void)
+{
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1 };
+	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .from = "2021-02-01", .to = "2021-03-01",
+			      .location = "HB_WEST", .scale = 1 };
 	int rc = parse(argc, argv, &o);
 	if (rc)
 		return rc;
+	if (o.verbose)
+		log_setup(LOG_WARN, log_line, NULL, no_clock);
 	int64_t began = clock_mono_ns();
+	if (o.replay_data) {
+		rc = real_prices_run(&o);
+		if (rc == 0)
+			printf("held, in %.1f s\n", (double)(clock_mono_ns() - began) / 1e9);
+		return rc;
+	}
 	uint64_t first = o.seed, events = 0, steps = 0;
 	for (int i = 0; i < o.runs; i++) {
 		o.seed = first + (uint64_t)i;

@@ -13,6 +13,8 @@ struct watch *watch_new(struct sim *s)
 	struct watch *w = mem_calloc(1, sizeof(*w));
 	must(w);
 	w->sim = s;
+	w->ledger.complete = true;
+	w->ledger.height = -1;
 	w->next = 1;
 	map_init(&w->workloads);
 	map_init(&w->allocations);
@@ -120,6 +122,7 @@ static struct seen_allocation *allocation(struct watch *w, const char *id)
 	a = mem_calloc(1, sizeof(*a));
 	must(a && map_put(&w->allocations, str_of(id), a, NULL) == 0);
 	snprintf(a->id, sizeof(a->id), "%s", id);
+	a->price_micros_h = -1;
 	return a;
 }
 
@@ -180,6 +183,8 @@ static void allocation_changed(struct watch *w, const Hcp__AllocationChanged *ev
 	if (!may_follow(a->state, to))
 		sim_fail(w->sim, "allocation %s goes from state %d to %d (%s)", a->id, a->state, to, ev->reason);
 	a->state = to;
+	if (to == HCP__ALLOCATION_STATE__HELD)
+		a->price_micros_h = ev->price_micros_h;
 	if (!a->device && ev->n_device_ids)
 		set_devices(a, ev->n_device_ids, (const char *const *)ev->device_ids);
 	if (!a->workload[0])
@@ -209,8 +214,11 @@ static void metered(struct watch *w, const Hcp__Metered *ev)
 			sim_fail(w->sim, "node %s: a meter ran backwards (%lld J, %lld ns)", ev->node_id, (long long)d->energy_j,
 				 (long long)d->device_ns);
 		n->energy_j += d->energy_j;
+		ledger_metered(w, ev, d);
 		w->metered_energy_j += d->energy_j;
 		w->metered_device_ns += d->device_ns;
+		if (d->allocation_id[0] && strcmp(d->activity, "off") != 0)
+			allocation(w, d->allocation_id)->sold_ns += d->device_ns;
 		w->metered_hashes += d->hashes;
 	}
 }
@@ -229,6 +237,9 @@ static void look(struct watch *w, const struct msg *m)
 		break;
 	case MSG_ALLOCATION_CHANGED:
 		allocation_changed(w, (const Hcp__AllocationChanged *)m->body);
+		break;
+	case MSG_MARKET_MOVED:
+		ledger_market(w, (const Hcp__MarketMoved *)m->body);
 		break;
 	case MSG_METERED:
 		metered(w, (const Hcp__Metered *)m->body);

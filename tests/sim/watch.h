@@ -3,6 +3,7 @@
 
 #include "sim.h"
 
+enum { WATCH_LOCATIONS = 8 };
 enum { WATCH_SETTLE_TRIES = 30 }; /* looks, ten seconds apart: work that comes and goes is between two states at some */
 
 /* What the watcher knows, from events alone: it never asks a service what it believes. */
@@ -20,6 +21,8 @@ struct seen_allocation {
 	int state;                /* Hcp__AllocationState of the last event; 0: only placed */
 	size_t n_devices;
 	char (*device)[96];       /* owned */
+	int64_t price_micros_h;   /* fixed when held; -1: never was */
+	int64_t sold_ns;          /* metered device time but for "off" */
 };
 
 struct numbers {              /* of one sender: a digest per event number */
@@ -29,6 +32,17 @@ struct numbers {              /* of one sender: a digest per event number */
 
 struct seen_node {
 	int64_t energy_j;
+};
+
+/* The newest prices by the events, and money by the formulas over them: a second bookkeeping. */
+struct ledger {
+	double power_usd_mwh[WATCH_LOCATIONS], btc_usd, difficulty, fees_btc, height;
+	char location[WATCH_LOCATIONS][32];
+	size_t n_locations;
+	int64_t market_ns;
+	bool complete;            /* every price that counts was known whenever something was metered */
+	__int128 energy_micros_j_mwh; /* joules x micro-dollars a MWh */
+	double mining_usd, hashes;
 };
 
 struct watch {
@@ -42,9 +56,18 @@ struct watch {
 	struct map nodes;         /* id -> struct seen_node, owned */
 	struct map owners;        /* device id -> struct seen_allocation that holds it */
 	char odd[320];            /* what was not settled at the last look */
+	struct ledger ledger;
 	int64_t metered_energy_j, metered_device_ns;
 	double metered_hashes;
 };
+
+/* ledger.c */
+void ledger_market(struct watch *w, const Hcp__MarketMoved *ev);
+void ledger_metered(struct watch *w, const Hcp__Metered *ev, const Hcp__MeterDelta *d);
+/* Billing's books against this second one, once all is quiet. */
+void ledger_check(struct sim *s);
+int64_t ledger_ai_micros(struct sim *s);
+void ledger_print(struct sim *s);
 
 /* watch_tables.c: the services' own tables against what they said */
 void watch_tables(struct sim *s);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "net.h"
 
 /* A query whose failure is our own bug or a broken database. */
 #define EACH(s, row, slot_id, sql)                                                                                     \
@@ -174,16 +175,106 @@ static bool settled_workloads(struct sim *s)
 	return good;
 }
 
+/* ---- devices: what resources believes, what the machines do ---- */
+
+struct look {
+	struct sim *sim;
+	bool good;
+	size_t n;
+};
+
+static const struct net_node *node_of(const struct sim *s, const char *id)
+{
+	for (size_t i = 0; i < s->net->n; i++)
+		if (!strcmp(s->net->node[i].id, id))
+			return &s->net->node[i];
+	sim_fail(s, "resources knows a node %s, which there is not", id);
+}
+
+static const struct fleet_device *machine(const struct sim *s, const Hcp__Device *d)
+{
+	const struct net_node *x = node_of(s, d->node_id);
+	char name[16];
+	for (size_t i = 0; i < x->node.n_devices; i++)
+		if (!strcmp(node_device_id(&x->node, i, name), d->id + strlen(d->node_id) + 1))
+			return &x->node.devices[i].d;
+	sim_fail(s, "resources knows a device %s, which there is not", d->id);
+}
+
+static Hcp__Mode node_wire(int mode)
+{
+	switch (mode) {
+	case DEVICE_SERVE: return HCP__MODE__SERVE;
+	case DEVICE_FILL: return HCP__MODE__FILL;
+	case DEVICE_SAFE: return HCP__MODE__SAFE;
+	default: return HCP__MODE__OFF;
+	}
+}
+
+static bool device_settled(struct sim *s, const Hcp__Device *d)
+{
+	const struct fleet_device *m = machine(s, d);
+	const struct seen_allocation *owner = map_get(&s->watch->owners, str_of(d->id));
+	if (strcmp(owner ? owner->id : "", d->allocation_id))
+		sim_fail(s, "device %s belongs to '%s' in resources, to '%s' by the events", d->id, d->allocation_id,
+			 owner ? owner->id : "");
+	if (m->fault != FLEET_GOOD || m->lying)
+		return true; /* it cannot do what it is told; resources sees it drift */
+	if (d->state == HCP__DEVICE_STATE__DEVICE_FAILED)
+		return odd(s, "device %s is well, but out of the pool: %s (stream open %d, cut %d)", d->id, d->reason,
+			   node_of(s, d->node_id)->open, node_of(s, d->node_id)->cut);
+	if (d->allocation_id[0] && m->mode != DEVICE_SERVE)
+		return odd(s, "device %s is held by %s and is in mode %s", d->id, d->allocation_id,
+			   device_mode_name((enum device_mode)m->mode));
+	if (d->commanded != d->confirmed || d->drifted || node_wire(m->mode) != d->commanded)
+		return odd(s, "device %s: commanded %d, confirmed %d, drifted %d, in truth %s", d->id, (int)d->commanded,
+			   (int)d->confirmed, d->drifted, device_mode_name((enum device_mode)m->mode));
+	return d->desired == d->commanded || odd(s, "device %s: desired %d, commanded %d (%s)", d->id, (int)d->desired,
+						 (int)d->commanded, d->reason);
+}
+
+static void on_list(void *arg, struct msg *m)
+{
+	struct look *l = arg;
+	const Hcp__Resources *r = (const Hcp__Resources *)m->body;
+	if (m->type != MSG_RESOURCES)
+		sim_fail(l->sim, "resources does not list its devices");
+	for (size_t i = 0; i < r->n_devices && l->good; i++)
+		l->good = device_settled(l->sim, r->devices[i]);
+	l->n = r->n_devices;
+	msg_free(m);
+}
+
+static bool settled_devices(struct sim *s)
+{
+	struct look l = { .sim = s, .good = true };
+	if (!s->net)
+		return true;
+	struct msg *m = msg_new(MSG_RESOURCES_LIST);
+	((Hcp__ResourcesList *)m->body)->limit = 1000;
+	m->reply_fn = on_list;
+	m->reply_arg = &l;
+	sim_post(s, m);
+	sim_run_until(s, s->now_ns);
+	if (l.n == 0)
+		sim_fail(s, "resources lists no device");
+	return l.good;
+}
+
 void watch_settled(struct sim *s)
 {
 	for (int i = 0; i < SVC_COUNT; i++)
 		if (s->slot[i].def && !s->slot[i].svc)
 			sim_fail(s, "%s is down though nothing fails any more", svc_table[i].name);
-	for (int tries = 0; tries < WATCH_SETTLE_TRIES; tries++) {
+	for (int tries = 0;; tries++) {
 		watch_full(s);
-		if (settled_workloads(s))
-			return;
+		if (settled_workloads(s) && settled_devices(s))
+			break;
+		if (tries == WATCH_SETTLE_TRIES)
+			sim_fail(s, "%s", s->watch->odd);
 		sim_run_until(s, s->now_ns + 10 * NS_PER_S);
 	}
-	sim_fail(s, "%s", s->watch->odd);
+	ledger_check(s);
+	if (s->net)
+		net_check_joules(s);
 }

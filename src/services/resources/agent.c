@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "services/resources/resources_priv.h"
 
-#define LOST_NS (RESOURCES_LEASE_MS * NS_PER_MS)
 #define FALL_NS (5 * NS_PER_S) /* from the end of a lease until every device is in SAFE */
 
 /* ---- leases ---- */
@@ -22,14 +21,25 @@ static void lease_rights(const struct resources *r, const struct node *n, Hcp__L
 	}
 }
 
+static int32_t report_ms(const struct resources *r)
+{
+	return r->conf.report_ms > 0 ? r->conf.report_ms : RESOURCES_REPORT_MS;
+}
+
+/* Life of a lease; also the silence after which a node is lost. */
+static int64_t lease_ms(const struct resources *r)
+{
+	return (int64_t)report_ms(r) * RESOURCES_LEASE_MS / RESOURCES_REPORT_MS;
+}
+
 static int send_lease(struct resources *r, struct svc_ctx *ctx, struct node *n)
 {
 	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
 	Hcp__Lease lease = HCP__LEASE__INIT;
-	n->lease_until_ns = svc_now_ns(ctx) + RESOURCES_LEASE_MS * NS_PER_MS;
+	n->lease_until_ns = svc_now_ns(ctx) + lease_ms(r) * NS_PER_MS;
 	lease.node_id = n->id;
 	lease.until_ns = n->lease_until_ns;
-	lease.ttl_ms = RESOURCES_LEASE_MS;
+	lease.ttl_ms = lease_ms(r);
 	lease.number = ++n->lease_number;
 	lease_rights(r, n, &lease);
 	down.kind_case = HCP__AGENT_DOWN__KIND_LEASE;
@@ -37,13 +47,13 @@ static int send_lease(struct resources *r, struct svc_ctx *ctx, struct node *n)
 	return svc_send_agent(ctx, n->id, &down);
 }
 
-static int send_welcome(struct svc_ctx *ctx, const struct node *n)
+static int send_welcome(const struct resources *r, struct svc_ctx *ctx, const struct node *n)
 {
 	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
 	Hcp__Welcome w = HCP__WELCOME__INIT;
 	w.node_id = n->id;
 	w.now_ns = svc_now_ns(ctx);
-	w.report_ms = RESOURCES_REPORT_MS;
+	w.report_ms = report_ms(r);
 	down.kind_case = HCP__AGENT_DOWN__KIND_WELCOME;
 	down.welcome = &w;
 	return svc_send_agent(ctx, n->id, &down);
@@ -149,9 +159,9 @@ int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	while (rc == 0 && !list_empty(&r->nodes_seen)) {
 		struct node *n = list_entry(r->nodes_seen.next, struct node, silent);
 		int64_t since = n->seen_at_ns > r->started_at_ns ? n->seen_at_ns : r->started_at_ns;
-		if (now < since + LOST_NS)
+		if (now < since + lease_ms(r) * NS_PER_MS)
 			break;
-		log_warn("resources", "node %s is lost: no report for %d ms", n->id, RESOURCES_LEASE_MS);
+		log_warn("resources", "node %s is lost: no report for %lld ms", n->id, (long long)lease_ms(r));
 		rc = lose(r, ctx, n, "node lost", err);
 	}
 	free_power(r, now);
@@ -379,7 +389,7 @@ int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	}
 	rc = hello_take(r, ctx, n, h, err);
 	if (rc == 0)
-		rc = send_welcome(ctx, n);
+		rc = send_welcome(r, ctx, n);
 	if (rc == 0)
 		rc = send_lease(r, ctx, n);
 	if (rc == 0)

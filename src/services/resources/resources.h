@@ -13,6 +13,8 @@ struct resources_budget {
 struct resources_conf {
 	const struct resources_budget *budgets;
 	size_t n_budgets;
+	/* How often agents report, 0: RESOURCES_REPORT_MS. A lease lives as many reports as by default. */
+	int32_t report_ms;
 };
 
 enum {

@@ -66,12 +66,13 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (!w)
 		return err_set(err, HCP_EINVAL, "workload", "missing");
 	j = router_job_find(r, w->id);
-	if (j && j->state == JOB_RELEASING) {
+	/* Placed, yet to be placed anew: the end of its allocation is known elsewhere already and is on its way here. */
+	if (j && j->state != JOB_WAITING) {
 		j->again = true;
 		return router_job_save(ctx, j, NULL, err);
 	}
 	if (j)
-		return 0; /* waits or runs already */
+		return 0; /* waits already */
 	int rc = router_job_new(r, w, svc_now_ns(ctx), &j, err);
 	if (rc == 0)
 		rc = queue_enqueue(r->queue, &j->q, err);
@@ -147,7 +148,9 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 	} else {
 		rc = router_job_drop(r, ctx, j, err);
 	}
-	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
+	/* Not at once: news that its devices still drain comes right behind this. */
+	svc_wake_at(ctx, svc_now_ns(ctx));
+	return rc;
 }
 
 int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

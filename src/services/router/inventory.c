@@ -101,9 +101,11 @@ static int add(struct router *r, const Hcp__Device *d, const struct device_class
 	return 0;
 }
 
+/* Resources refuses all others, so offering them would only cost a job its tries. */
 static bool is_usable(const Hcp__Device *d)
 {
-	return d->state != HCP__DEVICE_STATE__DEVICE_FAILED && d->state != HCP__DEVICE_STATE__MAINTENANCE;
+	return !d->drifted && d->state != HCP__DEVICE_STATE__DRAINING && d->state != HCP__DEVICE_STATE__DEVICE_FAILED &&
+		   d->state != HCP__DEVICE_STATE__MAINTENANCE;
 }
 
 int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)

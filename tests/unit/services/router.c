@@ -192,6 +192,51 @@ static void failed_devices_are_not_offered(void **state)
 	rig_release(&r);
 }
 
+/* News of the end of the old allocation may come behind the order to place it anew. */
+static void an_order_that_overtakes_the_end_is_kept(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX];
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	enqueue(&r, 1, "cus-a", BATCH, "H100", 1);
+	assert_int_equal(places(&r, a, &devs), 1);
+	rig_forget(&r);
+	enqueue(&r, 1, "cus-a", BATCH, "H100", 1);
+	assert_int_equal(places(&r, b, &devs), 0);
+	news(&r, a, HCP__ALLOCATION_STATE__REFUSED);
+	assert_int_equal(places(&r, b, &devs), 1);
+	assert_string_not_equal(a, b);
+	rig_release(&r);
+}
+
+/* Devices that were given back drain for a while; resources would refuse them, and a job has five tries only. */
+static void draining_devices_are_not_offered(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX];
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	enqueue(&r, 1, "cus-a", BATCH, "H100", 1);
+	enqueue(&r, 2, "cus-a", BATCH, "H100", 1);
+	assert_int_equal(places(&r, a, &devs), 1);
+	news(&r, a, HCP__ALLOCATION_STATE__HELD);
+	cancel(&r, 1);
+	rig_forget(&r);
+	/* Both in one batch, the end of the allocation first. */
+	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+	ev.allocation_id = a;
+	ev.state = HCP__ALLOCATION_STATE__RELEASED;
+	rig_event_seq(&r, SVC_RESOURCES, &ev.base, 0);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__DRAINING, HCP__MODE__OFF);
+	assert_int_equal(places(&r, b, &devs), 0);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	assert_int_equal(places(&r, b, &devs), 1);
+	rig_release(&r);
+}
+
 static void a_reservation_nobody_confirms_ends(void **state)
 {
 	struct rig r;
@@ -262,6 +307,7 @@ int main(void)
 		cmocka_unit_test(jobs_get_devices_and_give_them_back), cmocka_unit_test(a_restart_keeps_who_holds_what),
 		cmocka_unit_test(refused_allocations_free_their_devices),
 		cmocka_unit_test(a_job_asked_for_again_waits_for_its_release),
+		cmocka_unit_test(an_order_that_overtakes_the_end_is_kept), cmocka_unit_test(draining_devices_are_not_offered),
 		cmocka_unit_test(failed_devices_are_not_offered), cmocka_unit_test(a_reservation_nobody_confirms_ends),
 		cmocka_unit_test(demand_is_told_by_class), cmocka_unit_test(bad_messages_change_nothing),
 	};

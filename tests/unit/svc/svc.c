@@ -310,6 +310,65 @@ static void a_reader_of_a_shortened_log_misses_nothing(void **state)
 	remove_db(pb);
 }
 
+static int ask(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	Hcp__JobEnqueue ev = HCP__JOB_ENQUEUE__INIT;
+	return svc_publish(ctx, "", &ev.base);
+}
+
+static int reply_to(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	Hcp__JobState ev = HCP__JOB_STATE__INIT;
+	return svc_publish(ctx, "", &ev.base);
+}
+
+/* A reader that was slow has nothing of the lost tail yet: it must get the question before the answer. */
+static void lost_events_come_again_in_their_order(void **state)
+{
+	static const char *const nothing[] = { NULL };
+	static const struct svc_handler asks[] = { { MSG_WORKLOAD_SUBMIT, ask, false }, { 0 } };
+	static const struct svc_handler answers[] = { { MSG_JOB_ENQUEUE, reply_to, false }, { 0 } };
+	static const struct svc_def asker = { SVC_ORCHESTRATOR, nothing, asks, plain_open, mem_free, NULL, 0, false };
+	static const struct svc_def answerer = { SVC_ROUTER, nothing, answers, plain_open, mem_free, NULL, 0, false };
+	char pa[] = "/tmp/hcp-svc-a-XXXXXX", pb[] = "/tmp/hcp-svc-b-XXXXXX";
+	close(mkstemp(pa));
+	close(mkstemp(pb));
+	struct bus *bus;
+	struct svc *two[2];
+	struct err err = { 0 };
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	struct svc_conf ca = { .db_path = pa, .bus = bus, .seed = 1, .now_ns = 1, .hold_outbox = true }, cb = ca;
+	cb.db_path = pb;
+	assert_int_equal(svc_open(&asker, &ca, &two[1], &err), 0);
+	assert_int_equal(svc_open(&answerer, &cb, &two[0], &err), 0);
+	for (int i = 0; i < 3; i++) {
+		svc_post(two[1], msg_new(MSG_WORKLOAD_SUBMIT));
+		assert_true(svc_step(two[1], 2 + i) > 0);
+		assert_int_equal(svc_step(two[0], 2 + i), 1);
+	}
+	svc_close(two[0]);
+	svc_close(two[1]);
+	bus_close(bus);
+	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &bus, &err), 0);
+	ca.bus = cb.bus = bus;
+	assert_int_equal(svc_open(&answerer, &cb, &two[0], &err), 0);
+	assert_int_equal(svc_open(&asker, &ca, &two[1], &err), 0);
+	assert_int_equal(bus_end(bus), 1);
+	assert_int_equal(svc_republish(two, 2, &err), 0);
+	struct bus_rec *rec[8];
+	uint64_t next;
+	assert_int_equal(bus_read(bus, 1, UINT64_MAX, 8, rec, &next, &err), 6);
+	for (int i = 0; i < 6; i++) {
+		assert_int_equal(rec[i]->sender, i % 2 ? SVC_ROUTER : SVC_ORCHESTRATOR);
+		bus_rec_unref(rec[i]);
+	}
+	svc_close(two[0]);
+	svc_close(two[1]);
+	bus_close(bus);
+	remove_db(pa);
+	remove_db(pb);
+}
+
 static void replay_is_bit_for_bit(void **state)
 {
 	struct bus *bus;
@@ -394,6 +453,7 @@ int main(void)
 		cmocka_unit_test(events_wait_for_a_full_log),
 		cmocka_unit_test(a_clock_set_back_stops_nothing),
 		cmocka_unit_test(a_reader_of_a_shortened_log_misses_nothing),
+		cmocka_unit_test(lost_events_come_again_in_their_order),
 		cmocka_unit_test(replay_is_bit_for_bit),
 		cmocka_unit_test(full_mailbox_refuses),
 		cmocka_unit_test(envelopes_round_trip),
