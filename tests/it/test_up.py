@@ -155,7 +155,7 @@ def test_starts_in_order_tells_and_stops_in_reverse(platform):
     assert started["hcp-sim fleet"].endswith("--seed 1 --small")
     assert f"--pool 127.0.0.1:3333 --model {state}/model --state {state}/agent" in started["hcp-agent --mesh"]
     out = platform.out()
-    assert f"http://127.0.0.1:{platform.port}/api/v1" in out and f"ws://127.0.0.1:{platform.port}/ws" in out and state in out
+    assert f"http://127.0.0.1:{platform.port}/api/v1" in out and f"ws://127.0.0.1:{platform.port}/api/v1/ws" in out and state in out
     assert "hello from hcp-sim pool" in (platform.state / "log" / "pool.log").read_text()
     p.send_signal(signal.SIGINT)
     assert p.wait(LIMIT_S) == 0

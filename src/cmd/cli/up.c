@@ -428,7 +428,7 @@ static int print_summary(struct up *u, struct err *err)
 	struct buf out;
 	buf_init(&out, 0);
 	buf_printf(&out, "HCP is up.\n\n  portal     http://127.0.0.1:%d/\n  API        http://127.0.0.1:%d/api/v1\n"
-			 "  WebSocket  ws://127.0.0.1:%d/ws\n", (int)u->port, (int)u->port, (int)u->port);
+			 "  WebSocket  ws://127.0.0.1:%d/api/v1/ws\n", (int)u->port, (int)u->port, (int)u->port);
 	add_logins(u, &out);
 	buf_printf(&out, "  state      %s\n  market     %s\n\n", u->state,
 		   !u->sim ? "none (--no-sim)" : u->recorded ? var(u, STR("data")) : "simulated");

@@ -79,7 +79,7 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (rc == 0)
 		rc = router_job_save(ctx, j, NULL, err);
 	router_demand_changed(r, ctx);
-	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
+	return rc < 0 ? rc : router_place_new(r, ctx, j, err);
 }
 
 static int send_release(struct svc_ctx *ctx, const struct job *j, const char *reason)

@@ -147,11 +147,35 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 		if (rc == 0)
 			rc = placed(r, ctx, (struct job *)(uintptr_t)q.tag, &t, err);
 	}
+	r->stuck = rc == HCP_EAGAIN;
 	if (n == ROUTER_PLACE_BATCH)
 		svc_wake_at(ctx, svc_now_ns(ctx));
 	if (t.rc < 0)
 		return err_set(err, t.rc, "", "out of memory");
 	return rc < 0 && rc != HCP_EAGAIN ? rc : tell_waiting(r, ctx);
+}
+
+static uint32_t free_for(const struct router *r, const struct placement_request *req)
+{
+	if (req->device_class >= 0)
+		return placement_free_count(r->place, (size_t)req->device_class);
+	uint32_t n = 0;
+	for (size_t i = 0; i < device_class_count(); i++)
+		if (device_class_at(i)->kind == req->kind)
+			n += placement_free_count(r->place, i);
+	return n;
+}
+
+int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+{
+	struct placement_request req = request_of(r, j);
+	uint32_t free = r->stuck ? free_for(r, &req) : 0;
+	/* The first of its kind hears the full reason; a long queue behind it hears the short one. */
+	if (!r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
+		return router_place_waiting(r, ctx, err);
+	snprintf(j->wait_reason, sizeof(j->wait_reason), "%u of %u devices are free; %zu jobs wait", free, req.count,
+		queue_len(r->queue));
+	return tell_waiting(r, ctx);
 }
 
 /* Resources never said a word: give the devices back and try again. */

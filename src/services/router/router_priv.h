@@ -47,6 +47,7 @@ struct router {
 	struct map nodes;          /* node id / class -> number + 1 */
 	struct map clusters;       /* node id -> number + 1 */
 	size_t kinds[DEVICE_KIND_END];
+	bool stuck;                /* nothing in the queue fits, and no device came free since */
 	bool demand_dirty;
 	int64_t demand_at_ns;
 };
@@ -68,6 +69,8 @@ int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct
 int router_jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
 
 /* place.c: from the queue to devices */
+/* A job has just been queued: cheap while the queue is stuck and its kind of device is taken. */
+int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

@@ -1318,7 +1318,7 @@ static void fall(struct rig *g, struct agent *a)
 static void power_budget_is_never_exceeded(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 6000 } };
-	const struct resources_conf conf = { budget, 1 };
+	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rng r;
 	rng_init(&r, 11);
 	int64_t most_w = 0;
@@ -1412,7 +1412,7 @@ static void power_budget_is_never_exceeded(void **state)
 static void watts_of_an_order_on_the_way_stay_reserved(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 1600 } };
-	const struct resources_conf conf = { budget, 1 };
+	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rig *g = rig_new(NULL, &conf);
 	struct agent *a = agent_add(g, "n1", "H100", 2, "east"), *b = agent_add(g, "n2", "A100", 2, "east");
 	g->budget_w = 1600;
@@ -1444,7 +1444,7 @@ static void watts_of_an_order_on_the_way_stay_reserved(void **state)
 static void allocation_waits_for_power_that_mining_gives_up(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 4000 } };
-	const struct resources_conf conf = { budget, 1 };
+	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rig *g = rig_new(NULL, &conf);
 	struct agent *a = agent_add(g, "n1", "H100", 2, "east"), *b = agent_add(g, "n2", "S21", 1, "east");
 	const char *two[] = { "n1/d0", "n1/d1" };
@@ -1553,7 +1553,7 @@ static void restart_in_the_middle_of_a_switch_goes_on(void **state)
 static void replay_is_identical(void **state)
 {
 	static const struct resources_budget budget[] = { { "east", 5000 } };
-	const struct resources_conf conf = { budget, 1 };
+	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rig *g = rig_new(NULL, &conf);
 	struct rng r;
 	struct err err = { 0 };
