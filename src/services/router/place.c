@@ -170,12 +170,13 @@ int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struc
 {
 	struct placement_request req = request_of(r, j);
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
-	/* The first of its kind hears the full reason; a long queue behind it hears the short one. */
+	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
 	if (!r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
 		return router_place_waiting(r, ctx, err);
 	snprintf(j->wait_reason, sizeof(j->wait_reason), "%u of %u devices are free; %zu jobs wait", free, req.count,
 		queue_len(r->queue));
-	return tell_waiting(r, ctx);
+	j->told_ns = svc_now_ns(ctx);
+	return 0;
 }
 
 /* Resources never said a word: give the devices back and try again. */
