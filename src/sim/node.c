@@ -260,6 +260,20 @@ static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)
 	emit(arg, &up);
 }
 
+/* The same readings for telemetry, which keeps an hour of them. */
+static void emit_samples(struct node *n, const Hcp__NodeReport *r, node_emit_fn *emit, void *arg)
+{
+	Hcp__Samples s = HCP__SAMPLES__INIT;
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	s.node_id = n->id;
+	s.at_ns = r->at_ns;
+	s.n_readings = r->n_readings;
+	s.readings = r->readings;
+	up.kind_case = HCP__AGENT_UP__KIND_SAMPLES;
+	up.samples = &s;
+	emit(arg, &up);
+}
+
 static void emit_report(struct node *n, node_emit_fn *emit, void *arg)
 {
 	Hcp__NodeReport r = HCP__NODE_REPORT__INIT;
@@ -281,6 +295,8 @@ static void emit_report(struct node *n, node_emit_fn *emit, void *arg)
 	up.kind_case = HCP__AGENT_UP__KIND_REPORT;
 	up.report = &r;
 	emit(arg, &up);
+	if (n->seq % NODE_SAMPLES_EVERY == 0)
+		emit_samples(n, &r, emit, arg);
 }
 
 void node_step(struct node *n, int64_t now_ns, node_emit_fn *emit, void *arg)

@@ -30,6 +30,7 @@ enum {
 	NODE_ACTIVE_MAX = 64,     /* commands under way */
 	NODE_DONE_MAX = 16,       /* finished ones remembered */
 	NODE_ALLOCS_MAX = 256,    /* allocations metered at once, with those that just ended */
+	NODE_SAMPLES_EVERY = 5,   /* reports; then the readings go to telemetry too */
 	NODE_LINGER_LEASES = 30,  /* an ended allocation's meters are reported until so many leases came after */
 	NODE_REBOOT_KEYS = 2048,  /* meters since boot_id; then a new boot_id */
 	NODE_REPORT_MS = 2000,    /* until the platform says otherwise */
