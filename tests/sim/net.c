@@ -158,34 +158,21 @@ static void note_told(struct net_node *x, int64_t sum_j)
 	x->told[x->n_told++] = sum_j;
 }
 
-static void send_samples(struct net_node *x, const Hcp__NodeReport *r)
-{
-	Hcp__Samples sm = HCP__SAMPLES__INIT;
-	struct buf b;
-	sm.node_id = r->node_id;
-	sm.at_ns = r->at_ns;
-	sm.n_readings = r->n_readings;
-	sm.readings = r->readings;
-	buf_init(&b, 0);
-	must(pb_append(&sm.base, &b) == 0);
-	send(x, MSG_SAMPLES, buf_str(&b));
-	buf_release(&b);
-}
-
 static void emit(void *arg, const Hcp__AgentUp *up)
 {
 	struct net_node *x = arg;
 	const ProtobufCMessage *body = up->kind_case == HCP__AGENT_UP__KIND_HELLO ? &up->hello->base :
 				       up->kind_case == HCP__AGENT_UP__KIND_REPORT ? &up->report->base :
 				       up->kind_case == HCP__AGENT_UP__KIND_SWITCH_REPORT ? &up->switch_report->base :
-				       up->kind_case == HCP__AGENT_UP__KIND_LOCAL_SWITCH ? &up->local_switch->base : NULL;
+				       up->kind_case == HCP__AGENT_UP__KIND_LOCAL_SWITCH ? &up->local_switch->base :
+				       up->kind_case == HCP__AGENT_UP__KIND_SAMPLES ? &up->samples->base : NULL;
 	struct buf b;
 	must(body);
 	if (up->kind_case == HCP__AGENT_UP__KIND_REPORT) {
 		up->report->at_ns += x->sim->clock_off_ns;
 		note_told(x, told_j(x, up->report));
-		if (sim_has(x->sim, SVC_TELEMETRY))
-			send_samples(x, up->report);
+	} else if (up->kind_case == HCP__AGENT_UP__KIND_SAMPLES && !sim_has(x->sim, SVC_TELEMETRY)) {
+		return;
 	}
 	buf_init(&b, 0);
 	must(pb_append(body, &b) == 0);
