@@ -153,13 +153,16 @@ def test_starts_in_order_tells_and_stops_in_reverse(platform):
     assert started["hcp-sim market"] == (f"market --mesh 127.0.0.1:8443 --token-file {state}/machine.token --data {platform.bin} "
                                          "--from 2024-08-01 --speed 5")
     assert started["hcp-sim fleet"].endswith("--seed 1 --small")
-    assert f"--pool 127.0.0.1:3333 --model {state}/model --state {state}/agent" in started["hcp-agent --mesh"]
+    assert "--pool 127.0.0.1:3333 --model /" in started["hcp-agent --mesh"]
+    assert started["hcp-agent --mesh"].endswith(f" --state {state}/agent")
+    assert f"--email jane@globex.com --password-file {state}/demand.password" in started["hcp-sim demand"]
     out = platform.out()
     assert f"http://127.0.0.1:{platform.port}/api/v1" in out and f"ws://127.0.0.1:{platform.port}/api/v1/ws" in out and state in out
     assert "hello from hcp-sim pool" in (platform.state / "log" / "pool.log").read_text()
     p.send_signal(signal.SIGINT)
     assert p.wait(LIMIT_S) == 0
-    assert platform.lines("stopped") == ["hcp-agent --mesh", "hcp-sim fleet", "hcp-sim market", "hcp-sim pool", "hcpd"]
+    assert platform.lines("stopped") == ["hcp-agent --mesh", "hcp-sim demand", "hcp-sim fleet", "hcp-sim market",
+                                         "hcp-sim pool", "hcpd"]
     assert not [pid for pid in platform.all_pids() if is_alive(pid)]
 
 

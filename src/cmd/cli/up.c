@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@
 #include "cmd/cli/grid.h"
 #include "cmd/cli/up_child.h"
 #include "os/clock.h"
+#include "os/file.h"
 
 enum {
 	READY_TIMEOUT_MS = 60000,
@@ -28,6 +30,10 @@ enum {
 };
 
 enum need { ALWAYS, WITH_SIM, WITH_RECORDED, WITH_SEEDED, WITH_POOL };
+
+/* The simulated customers log in as one of the first start's accounts. */
+#define DEMAND_EMAIL "jane@globex.com"
+#define DEMAND_PASSWORD "customer123"
 
 /*
  * What `hcp up` runs, in this order; it stops in the reverse order. {names} are the variables below; a word that
@@ -45,10 +51,13 @@ static const struct plan {
 	  "market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
 	{ "market", "hcp-sim", WITH_SEEDED, "market --mesh {mesh} --token-file {token} --seed 1 --speed {speed}" },
 	{ "fleet", "hcp-sim", WITH_SIM, "fleet --mesh {mesh} --token-file {token} --seed 1 {small}" },
+	{ "demand", "hcp-sim", WITH_SIM,
+	  "demand --url http://127.0.0.1:{port} --email " DEMAND_EMAIL
+	  " --password-file {demand_password} --target {customers}" },
 	{ "agent", "hcp-agent", WITH_POOL,
 	  "--mesh {mesh} --token-file {token} --pool {pool} --model {model} --state {state}/agent" },
 };
-enum { PLANS = sizeof(plans) / sizeof(plans[0]), VARS_MAX = 16 };
+enum { PLANS = sizeof(plans) / sizeof(plans[0]), VARS_MAX = 20 };
 
 struct up {
 	struct cli *cli;
@@ -214,6 +223,19 @@ static const char *absolute(struct up *u, const char *path)
 	return arena_printf(&u->cli->arena, "%s/%s", cwd, path);
 }
 
+/* Where scripts/get-model puts it: the real one, or the small generated one if that could not be had. */
+static const char *found_model(struct up *u, const char *root)
+{
+	static const char *const names[] = { "all-MiniLM-L6-v2", "hcp-generated-tiny" };
+	const char *path = NULL;
+	for (size_t i = 0; i < 2; i++) {
+		path = arena_printf(&u->cli->arena, "%s/var/models/%s", root, names[i]);
+		if (path && access(path, R_OK) == 0)
+			return absolute(u, path);
+	}
+	return path;
+}
+
 static int settle(struct up *u, struct err *err)
 {
 	struct arena *arena = &u->cli->arena;
@@ -229,8 +251,9 @@ static int settle(struct up *u, struct err *err)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (data && access(data, R_OK) < 0)
 		return cli_usage(u->cli, err, "data", "cannot read %.120s: %s", data, strerror(errno));
-	if (!data && access(recorded, R_OK) == 0)
-		data = recorded;
+	char real[PATH_MAX];
+	if (!data && realpath(recorded, real))
+		data = arena_strdup(arena, real);
 	u->state = absolute(u, or_else(u, "state", "var"));
 	u->port = args_int(a, "port", 8000);
 	u->grace_ms = args_int(a, "grace", 10) * 1000;
@@ -249,7 +272,9 @@ static int settle(struct up *u, struct err *err)
 	set_var(u, "speed", or_else(u, "speed", "60"));
 	set_var(u, "small", strcmp(or_else(u, "devices", "full"), "small") ? "" : "--small");
 	set_var(u, "pool", or_else(u, "pool", "127.0.0.1:3333"));
-	set_var(u, "model", model ? absolute(u, model) : arena_printf(arena, "%s/model", u->state));
+	set_var(u, "model", model ? absolute(u, model) : found_model(u, root));
+	set_var(u, "customers", strcmp(or_else(u, "devices", "full"), "small") ? "20" : "4");
+	set_var(u, "demand_password", arena_printf(arena, "%s/demand.password", u->state));
 	for (size_t i = 0; i < u->nvars; i++) {
 		if (!u->vars[i].value)
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -448,6 +473,8 @@ int ops_up(struct cli *cli, struct err *err)
 	int rc = settle(&u, err);
 	if (rc == 0)
 		rc = lock_state(&u, err);
+	if (rc == 0 && u.sim && !file_exists(var(&u, STR("demand_password"))))
+		rc = file_write_atomic(var(&u, STR("demand_password")), STR(DEMAND_PASSWORD), 0600, err);
 	for (size_t i = 0; rc == 0 && i < PLANS; i++) {
 		if (is_wanted(&u, plans[i].need))
 			rc = add_child(&u, &plans[i], err);

@@ -59,6 +59,17 @@ static int make_token(const char *path, char token[2 * TOKEN_BYTES + 1], struct 
 	return file_write_atomic(path, str_of(token), 0600, err);
 }
 
+/* What identity makes at the first start of a state folder; for the owner of the folder, to be changed. */
+static int tell_logins(const struct hcpd *d, struct err *err)
+{
+	static const char text[] = "admin@mara.com admin123 (administrator)\noperator@mara.com operator123 (operator)\n"
+				   "john@acme.com customer123 (customer Acme)\njane@globex.com customer123 (customer Globex)\n";
+	char path[SERVICES_PATH_MAX];
+	if (file_join(path, sizeof(path), d->o->state_dir, "logins.txt") < 0)
+		return err_set(err, HCP_ERANGE, "--state", "the path is too long");
+	return file_exists(path) ? 0 : file_write_atomic(path, str_of(text), 0600, err);
+}
+
 static int load_token(struct hcpd *d, struct err *err)
 {
 	char path[SERVICES_PATH_MAX];
@@ -92,6 +103,8 @@ static int open_state(struct hcpd *d, struct err *err)
 		rc = file_lock(path, &d->lock_fd, err);
 	if (rc == 0)
 		rc = load_token(d, err);
+	if (rc == 0)
+		rc = tell_logins(d, err);
 	return rc < 0 ? rc : services_conf_new(d->o->state_dir, &d->services, err);
 }
 
