@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from hcp_platform import Platform  # noqa: E402
+from hcp_platform import Platform, quantile  # noqa: E402
 
-SECONDS, CONNECTIONS = 8, 64
+SECONDS, CONNECTIONS, JOBS = 8, 64, 200
 POST_LUA = """
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
@@ -31,6 +31,25 @@ def wrk(args, url):
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
     at = {q: float(v) * UNITS[u] for q, v, u in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)\b", out)}
     return rate, at, int(bad.group(1)) if bad else 0
+
+
+def accept_to_run():
+    """Accepted to running on a simulated fleet with room, from the workloads' own stamps: the switch is in it."""
+    with Platform() as p:
+        p.hcpd()
+        p.start("hcp-sim", "fleet", "--mesh", f"127.0.0.1:{p.mesh}", "--token-file", p.state / "machine.token",
+                "--spec", "H100:512", "--seed", 1)
+        admin = p.login()
+        p.wait("the fleet", 30, lambda: sum(c["healthy"] for c in p.call("GET", "/api/v1/fleet", token=admin)[1]["classes"]
+                                            ) >= 512)
+        body = {"type": "ai_inference_realtime", "model": "llama-3-70b", "device_class": "H100", "device_count": 1}
+        ids = [p.call("POST", "/api/v1/workloads", body, token=admin)[1]["id"] for _ in range(JOBS)]
+        took = []
+        for i in ids:
+            w = p.wait(f"{i} to run", 30, lambda i=i: (lambda w: w if w["state"] == "running" else None)(
+                p.call("GET", f"/api/v1/workloads/{i}", token=admin)[1]))
+            took.append((w["started_at_ns"] - w["created_at_ns"]) / 1e6)
+        return quantile(took, 0.99)
 
 
 def main():
@@ -51,7 +70,7 @@ def main():
             lua = p.state / "post.lua"
             lua.write_text(POST_LUA % admin)
             rate, at, bad = wrk(["-s", str(lua)], base + "/api/v1/workloads")
-            print(json.dumps({"id": "PERF-3", "metrics": {"per_second": rate, "p50_ms": at["50"], "p99_ms": at["99"],
+            print(json.dumps({"id": "PERF-3", "metrics": {"per_second": rate, "accept_to_run_p99_ms": accept_to_run(), "p50_ms": at["50"], "p99_ms": at["99"],
                                                           "errors": bad}}), flush=True)
 
 
