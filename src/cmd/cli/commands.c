@@ -65,7 +65,7 @@ static const struct flag submit_flags[] = {
 	  .help = "e.g. 2h; 0: until cancelled" },
 	{ .name = "deadline", .kind = FLAG_TIME, .field = "deadline_ns", .help = "to be done by: ISO 8601, or +6h" },
 	{ .name = "region", .field = "region", .help = "where the data must stay" },
-	{ .name = "callback-url", .field = "callback_url", .help = "is told about state changes" },
+	{ .name = "callback-url", .field = "callback_url", .help = "not offered by this version of the platform" },
 	{ .name = "customer-id", .field = "customer_id", .help = "submit for a customer (administrators)" },
 	{ .name = "wait", .kind = FLAG_SWITCH, .help = "follow it until it runs" },
 	END,

@@ -35,6 +35,10 @@ static int validate(const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *er
 	else
 		spec.cpu_cores = 1;
 	int rc = workload_validate(&spec, now_ns, err);
+	if (rc == 0 && s->callback_url[0])
+		return err_set(err, HCP_EUNSUPPORTED, "callback_url",
+			"callbacks are not sent by this version; use a long poll (?index=&wait_ms=) or the WebSocket topic "
+			"workload.events");
 	if (rc < 0 && err && !strcmp(err->field, "gpu_type"))
 		(void)!str_copy(err->field, sizeof(err->field), STR("device_class"));
 	if (rc < 0 && err && !strcmp(err->field, "gpu_count"))

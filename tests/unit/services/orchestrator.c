@@ -124,6 +124,7 @@ static void bad_submissions_name_their_field(void **state)
 	REFUSED(s->device_class = "S21", "invalid", "device_class");
 	REFUSED(s->model = "", "invalid", "model");
 	REFUSED(s->callback_url = "ftp://x", "invalid", "callback_url");
+	REFUSED(s->callback_url = "https://acme.example/done", "unsupported", "callback_url");
 	REFUSED(s->duration_s = -5, "out_of_range", "duration_s");
 	REFUSED(s->customer_id = "cus-globex", "forbidden", "customer_id");
 	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));

@@ -131,7 +131,6 @@ function Submit({ onClose, onDone }: { onClose: () => void; onDone: (w: T.Worklo
             {field('memory_gib', 'Memory per device, GiB', 'Empty: any', number)}
             {form.type === 'ai_inference_realtime' ? field('max_latency_ms', 'Latency limit, ms', 'Empty: none', number) : <Box sx={{ display: { xs: 'none', sm: 'block' } }} />}
             {choice('region', 'Region', 'Where the data must stay', 'Anywhere', regions)}
-            {field('callback_url', 'Callback address', 'Called when the state changes')}
           </Box>
         </DialogContent>
         <DialogActions>
