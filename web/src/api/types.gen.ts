@@ -40,6 +40,7 @@ export interface Envelope {
   span: number;
   key: string;
   target: string;
+  clock: number;
 }
 
 export interface Batch {
@@ -768,6 +769,11 @@ export interface NodeGone {
   reason: string;
 }
 
+export interface MeshSubscribe {
+  from_offset: number;
+  topic_mask: number;
+}
+
 export interface SeriesGet {
   metric: string;
   scope: string;
@@ -851,6 +857,8 @@ export type WhoAmI = Record<string, never>;
 
 export interface ApiKeyCreate {
   name: string;
+  secret_sha256: string;
+  prefix: string;
 }
 
 export interface ApiKey {
@@ -919,7 +927,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Empty: {},
   Problem: { code: 's', field: 's', detail: 's' },
   Principal: { user_id: 's', customer_id: 's', email: 's', role: 's', rate_per_min: '0' },
-  Envelope: { type: '0', body: 's', id: 's', sender: 's', seq: '0', bus_offset: '0', at_ns: '0', deadline_ns: '0', idempotency_key: 's', principal: '?Principal', trace_hi: '0', trace_lo: '0', span: '0', key: 's', target: 's' },
+  Envelope: { type: '0', body: 's', id: 's', sender: 's', seq: '0', bus_offset: '0', at_ns: '0', deadline_ns: '0', idempotency_key: 's', principal: '?Principal', trace_hi: '0', trace_lo: '0', span: '0', key: 's', target: 's', clock: '0' },
   Batch: { inputs: '[Envelope' },
   BatchEvents: { events: '[Envelope' },
   Tick: { symbol: 's', location: 's', value: '0', observed_at_ns: '0', interval_start_ns: '0', interval_s: '0', source: 's', sent_at_ns: '0' },
@@ -1013,6 +1021,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples' },
   AgentDown: { welcome: '?Welcome', lease: '?Lease', switch_command: '?SwitchCommand' },
   NodeGone: { node_id: 's', reason: 's' },
+  MeshSubscribe: { from_offset: '0', topic_mask: '0' },
   SeriesGet: { metric: 's', scope: 's', key: 's', minutes: '0' },
   Series: { metric: 's', scope: 's', key: 's', step_s: '0', points: '[PricePoint' },
   UsageGet: { customer_id: 's', month: 's' },
@@ -1024,7 +1033,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Login: { email: 's', password: 's' },
   Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's' },
   WhoAmI: {},
-  ApiKeyCreate: { name: 's' },
+  ApiKeyCreate: { name: 's', secret_sha256: 's', prefix: 's' },
   ApiKey: { id: 's', name: 's', prefix: 's', created_at_ns: '0', customer_id: 's', secret: 's', revoked: 'b' },
   ApiKeyList: {},
   ApiKeys: { keys: '[ApiKey' },
