@@ -434,6 +434,33 @@ static void follow_clock(struct svc *svc, int64_t now_ns)
 	svc->step_ns = now_ns;
 }
 
+/* The log takes no events now (its disk is full): questions are answered, changes refused rather than left waiting. */
+static int refuse_changes(struct svc *svc, int64_t now_ns)
+{
+	struct msg *in[SVC_MAX_BATCH];
+	struct err err = { 0 }, why = { 0 };
+	size_t n = 0;
+	int taken = 0;
+	err_set(&why, HCP_EUNAVAIL, "", "%s cannot record changes now (the event log takes none); try again", name_of(svc));
+	for (struct msg *m = mailbox_take(svc->mailbox, SVC_MAX_BATCH), *next; m; m = next) {
+		const struct svc_handler *h = svc->by_type[m->type];
+		next = m->next;
+		m->next = NULL;
+		taken++;
+		if (h && h->query) {
+			in[n++] = m;
+			continue;
+		}
+		msg_answer_problem(m, HCP_EUNAVAIL, &why);
+		msg_free(m);
+	}
+	if (n && svc_run_batch(svc, in, n, now_ns, &err) == 0)
+		release_batch(svc);
+	else if (n)
+		drop_batch(svc, HCP_EUNAVAIL, why.text);
+	return taken;
+}
+
 int svc_step(struct svc *svc, int64_t now_ns)
 {
 	struct msg *in[SVC_MAX_BATCH];
@@ -446,10 +473,17 @@ int svc_step(struct svc *svc, int64_t now_ns)
 		return err.code;
 	}
 	/* What could not be appended to the log goes first: order is kept, nothing is left behind. */
-	if (journal_republish(svc, &err) < 0) {
-		svc->retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
+	if (now_ns >= svc->log_retry_ns && journal_republish(svc, &err) < 0) {
+		svc->log_retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
 		set_health(svc, 1, err.text);
+		refuse_changes(svc, now_ns);
 		return err.code;
+	}
+	if (now_ns < svc->log_retry_ns)
+		return refuse_changes(svc, now_ns);
+	if (svc->log_retry_ns) {
+		svc->log_retry_ns = 0;
+		set_health(svc, 0, "");
 	}
 	size_t n = gather(svc, in, now_ns, &err);
 	while (n == 0 && svc->bus_read_next > svc->bus_next) {
@@ -488,6 +522,8 @@ int svc_step(struct svc *svc, int64_t now_ns)
 int64_t svc_next_wake(const struct svc *svc)
 {
 	int64_t at = svc->wake_ns < svc->periodic_ns ? svc->wake_ns : svc->periodic_ns;
+	if (svc->log_retry_ns)
+		return svc->log_retry_ns;
 	return at < svc->retry_ns ? svc->retry_ns : at;
 }
 

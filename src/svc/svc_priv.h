@@ -70,6 +70,7 @@ struct svc {
 	int64_t wake_ns, periodic_ns;
 	int64_t retry_ns;        /* not before, after an abort */
 	int64_t step_ns;         /* clock at the last step: it may go back */
+	int64_t log_retry_ns;    /* when the log is tried again; 0: it takes events */
 	int aborts_in_row;
 	struct svc_ctx ctx;
 	bool replaying;

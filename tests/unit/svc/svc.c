@@ -181,6 +181,11 @@ static void events_wait_for_a_full_log(void **state)
 	struct svc_stats st;
 	svc_stats(a, &st);
 	assert_int_equal(st.state, 1);
+	/* Meanwhile nobody is left waiting. */
+	submit(a, 2, &got);
+	assert_int_equal(svc_step(a, now++), 1);
+	assert_int_equal(got.problems, 1);
+	assert_string_equal(got.code, "unavailable");
 	setrlimit(RLIMIT_FSIZE, &old);
 	now += (SVC_RETRY_MS + 1) * INT64_C(1000000);
 	submit(a, 3, &got);
