@@ -22,6 +22,9 @@ int file_error(struct err *err, const char *path, const char *doing)
 		code = HCP_EPERM;
 	else if (e == ENOSPC || e == EDQUOT || e == EROFS)
 		code = HCP_ENOSPC;
+	/* A path too long for the field stands in the sentence. */
+	if (err && strlen(path) >= sizeof(err->field))
+		return err_set(err, code, path, "cannot %s %.160s: %s", doing, path, strerrordesc_np(e));
 	return err_set(err, code, path, "cannot %s: %s", doing, strerrordesc_np(e));
 }
 
