@@ -77,7 +77,7 @@ CASES = [
     ("leftover", {"web/src/a.tsx": "return 'not implemented'\n"},
      {"web/src/a.tsx": '<Input placeholder="e-mail" />\n'}),
     ("path", {"docs/a.md": "see /home/alice/hcp/x\n"},
-     {"docs/a.md": "see /usr/share/x and ./work/x and /api/v1/work\n"}),
+     {"docs/a.md": "see /usr/share/x and ./root/x and /api/v1/work\n"}),
     ("readme", {"src/no_readme/a.c": "int a;\n"}, {"src/os/a.c": "int a;\n", "src/os/README.md": "# os\n"}),
     ("waiver", {"src/os/a.c": "/* tidy: allow banned-call: there is nothing banned here */\nint a;\n"},
      {"src/os/a.c": "int f(void)\n{\n\t/* tidy: allow banned-call: a sample of one */\n\treturn rand();\n}\n"}),

@@ -201,53 +201,52 @@ int orch_lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err
 	return 0;
 }
 
-int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
+typedef int each_fn(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *reason, struct err *err);
+
+/* fn on every workload that sql names ($1: after this id, $2: so many), a page at a time. */
+static int for_each(struct orchestrator *o, struct svc_ctx *ctx, const char *sql, each_fn *fn, const char *reason,
+	struct err *err)
 {
-	const char *ids[END_BATCH];
-	const char *after = "";
+	const char *ids[END_BATCH], *after = "";
 	size_t n = END_BATCH;
 	int rc = 0;
 	while (n == END_BATCH && rc == 0) {
 		struct db_row *row = NULL;
-		rc =
-			db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2",
-				"zi", after, (int64_t)END_BATCH);
+		rc = db_query(svc_db(ctx), &row, err, sql, "zi", after, (int64_t)END_BATCH);
 		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 		for (size_t i = 0; i < n && rc == 0; i++) {
 			struct row r;
 			rc = orch_workload_load(ctx, ids[i], &r, err);
 			if (rc == 0)
-				rc = set_devices(ctx, r.w, "", 0, NULL);
-			r.ends_ns = 0;
-			if (rc == 0 && r.w->state != HCP__WORKLOAD_STATE__QUEUED)
-				rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);
-			if (rc == 0)
-				rc = send_cancel(ctx, ids[i], reason);
+				rc = fn(o, ctx, &r, reason, err);
 		}
 		after = n ? ids[n - 1] : after;
 	}
 	return rc;
 }
 
+static int stop_one(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *reason, struct err *err)
+{
+	int rc = set_devices(ctx, r->w, "", 0, NULL);
+	r->ends_ns = 0;
+	if (rc == 0 && r->w->state != HCP__WORKLOAD_STATE__QUEUED)
+		rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
+	return rc < 0 ? rc : send_cancel(ctx, r->w->id, reason);
+}
+
+static int resume_one(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *reason, struct err *err)
+{
+	return send_enqueue(ctx, r->w);
+}
+
+int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
+{
+	return for_each(
+		o, ctx, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2", stop_one, reason, err);
+}
+
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
-	const char *ids[END_BATCH];
-	const char *after = "";
-	size_t n = END_BATCH;
-	int rc = 0;
-	while (n == END_BATCH && rc == 0) {
-		struct db_row *row = NULL;
-		rc =
-			db_query(svc_db(ctx), &row, err, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2",
-				"zi", after, (int64_t)END_BATCH);
-		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
-		for (size_t i = 0; i < n && rc == 0; i++) {
-			struct row r;
-			rc = orch_workload_load(ctx, ids[i], &r, err);
-			if (rc == 0)
-				rc = send_enqueue(ctx, r.w);
-		}
-		after = n ? ids[n - 1] : after;
-	}
-	return rc;
+	return for_each(o, ctx, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2", resume_one, "",
+		err);
 }
