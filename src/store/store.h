@@ -8,7 +8,7 @@
 #include "base/str.h"
 
 /*
- * One database of one service. A small vtable with backends; SQL is written once with $1 placeholders.
+ * One database of one service. A small vtable with backends; SQL is written once with $1 parameters.
  * One thread at a time. Statements are prepared once per SQL text and cached for the life of the store.
  *
  *   db_run(db, err, "INSERT INTO t(a,b) VALUES($1,$2)", "si", str, 7)

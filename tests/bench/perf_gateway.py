@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""PERF-5 and PERF-3: requests a second through the gateway; wrk on one core, hcpd on the other.
+"""GATEWAY-GET and GATEWAY-POST: requests a second through the gateway; wrk on one core, hcpd on the other.
 
 GET reads prices with a bearer token (the gateway's cache answers most), POST submits workloads, each durable before
-its answer. Both are pinned so that the server has one core.
+its answer, with no devices connected: the jobs queue. Both are pinned so that the server has one core.
 """
 import argparse
 import json
@@ -64,13 +64,13 @@ def main():
         base = f"http://127.0.0.1:{p.port}"
         if args.only != "post":
             rate, at, bad = wrk(["-H", f"authorization: Bearer {admin}"], base + "/api/v1/prices")
-            print(json.dumps({"id": "PERF-5", "metrics": {"per_second": rate, "p50_ms": at["50"], "p99_ms": at["99"],
+            print(json.dumps({"id": "GATEWAY-GET", "metrics": {"per_second": rate, "p50_ms": at["50"], "p99_ms": at["99"],
                                                           "errors": bad}}), flush=True)
         if args.only != "get":
             lua = p.state / "post.lua"
             lua.write_text(POST_LUA % admin)
             rate, at, bad = wrk(["-s", str(lua)], base + "/api/v1/workloads")
-            print(json.dumps({"id": "PERF-3", "metrics": {"per_second": rate, "accept_to_run_p99_ms": accept_to_run(), "p50_ms": at["50"], "p99_ms": at["99"],
+            print(json.dumps({"id": "GATEWAY-POST", "metrics": {"per_second": rate, "accept_to_run_p99_ms": accept_to_run(), "p50_ms": at["50"], "p99_ms": at["99"],
                                                           "errors": bad}}), flush=True)
 
 
