@@ -146,7 +146,8 @@ class Program:
     def __init__(self, path, *args):
         self.process = subprocess.Popen([str(path), *map(str, args)], stderr=subprocess.PIPE, text=True)
         self.lines = []
-        threading.Thread(target=self.read, daemon=True).start()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
 
     def read(self):
         for line in self.process.stderr:
@@ -163,6 +164,7 @@ class Program:
         """SIGTERM ends it cleanly and soon."""
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout=10) == 0
+        self.reader.join(timeout=10)  # its last lines may still be in the pipe
         return self.lines
 
 
