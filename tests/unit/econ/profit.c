@@ -12,7 +12,6 @@
 #include "base/timefmt.h"
 #include "cases.h"
 #include "econ/btc.h"
-#include "econ/price_series.h"
 #include "econ/profit.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -157,51 +156,6 @@ static void subsidy_halves(void **state)
 	assert_int_equal(btc_subsidy_sats_at(ns), 156250000);
 }
 
-static void a_price_is_known_when_its_interval_ends(void **state)
-{
-	struct price_series s;
-	struct price_point p = { 0 };
-	const int64_t step = 900 * NS_PER_S, t0 = 1000 * step;
-	price_series_init(&s, step);
-	assert_int_equal(price_series_at(&s, t0, &p), HCP_ENOTFOUND);
-	assert_int_equal(price_series_append(&s, t0, 10, NULL), 0);
-	assert_int_equal(price_series_append(&s, t0 + step, -20, NULL), 0);
-	assert_int_equal(price_series_append(&s, t0 + 4 * step, 50, NULL), 0);
-	assert_int_equal(s.gaps, 2);
-	assert_int_equal(price_series_append(&s, t0 + 4 * step, 50, NULL), HCP_EEXIST);
-	assert_int_equal(price_series_append(&s, t0 + 5 * step + 1, 50, NULL), HCP_EINVAL);
-	assert_int_equal(price_series_append(&s, INT64_MAX, 50, NULL), HCP_ERANGE);
-	assert_int_equal(s.n, 5);
-	assert_int_equal(price_series_at(&s, t0 + 2 * step - 1, &p), 0);
-	assert_int_equal(p.price_micros_mwh, -20);
-	assert_int_equal(price_series_at(&s, t0 + 2 * step, &p), HCP_ENOTFOUND);
-	assert_int_equal(price_series_at(&s, t0 + 5 * step, &p), HCP_ENOTFOUND);
-	struct price_cursor c;
-	price_cursor_init(&c, &s, 0);
-	assert_int_equal(price_cursor_known_at(&c, t0 + step - 1, &p), HCP_ENOTFOUND);
-	assert_int_equal(price_cursor_known_at(&c, t0 + step, &p), 0);
-	assert_int_equal(p.price_micros_mwh, 10);
-	assert_int_equal(price_cursor_known_at(&c, t0 + 4 * step + step / 2, &p), 0);
-	assert_int_equal(p.price_micros_mwh, -20);
-	assert_int_equal(p.end_ns, t0 + 2 * step);
-	assert_int_equal(price_cursor_known_at(&c, t0 + step, &p), HCP_ERANGE);
-	assert_int_equal(price_cursor_known_at(&c, t0 + 99 * step, &p), 0);
-	assert_int_equal(p.price_micros_mwh, 50);
-	price_cursor_init(&c, &s, 60 * NS_PER_S);
-	assert_int_equal(price_cursor_known_at(&c, t0 + step, &p), HCP_ENOTFOUND);
-	assert_int_equal(price_cursor_known_at(&c, t0 + step + 60 * NS_PER_S, &p), 0);
-	price_series_release(&s);
-	mem_fail_after(1, 0);
-	assert_int_equal(price_series_append(&s, t0, 10, NULL), HCP_ENOMEM);
-	mem_fail_after(0, 0);
-	assert_int_equal(s.n, 0);
-	price_series_init(&s, 1);
-	assert_int_equal(price_series_append(&s, 0, 10, NULL), 0);
-	assert_int_equal(price_series_append(&s, PRICE_SERIES_SLOTS_MAX, 10, NULL), HCP_ELIMIT);
-	assert_int_equal(s.n, 1);
-	price_series_release(&s);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -210,7 +164,6 @@ int main(void)
 		cmocka_unit_test(senseless_input_names_the_field),
 		cmocka_unit_test(batch_agrees_with_the_scalar_form),
 		cmocka_unit_test(subsidy_halves),
-		cmocka_unit_test(a_price_is_known_when_its_interval_ends),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
