@@ -338,7 +338,7 @@ void watch_replays(struct sim *s)
 		if (!t->svc || t->def->no_journal)
 			continue;
 		arena_init(&a, 1024, 0);
-		if (svc_replay(t->def, t->conf, svc_database(t->svc), 0, INT64_MAX, &report, &a, &err) < 0)
+		if (svc_replay(&(struct svc_replay){ .def = t->def, .conf = t->conf, .journal = svc_database(t->svc) }, &report, &a, &err) < 0)
 			sim_fail(s, "%s cannot be replayed: after %lld batches: %s %s", svc_table[i].name,
 				 (long long)report.batches, err.field, err.text);
 		if (!report.identical)
