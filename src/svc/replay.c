@@ -95,6 +95,17 @@ static void compare(struct replay *r, const struct recorded *rec, struct str got
 
 /* ---- running ---- */
 
+static int scalar(struct db *db, const char *sql, int64_t arg, int64_t *ret, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(db, &row, err, sql, "i", arg);
+	if (rc != 1)
+		return rc < 0 ? rc : err_set(err, HCP_EINTERNAL, "journal", "a question to it has no answer");
+	*ret = db_i64(row, 0);
+	db_done(row);
+	return 0;
+}
+
 static int read_events(struct replay *r, int64_t no, struct str *ret, struct err *err)
 {
 	struct db_row *row;
@@ -182,6 +193,13 @@ static int run(struct replay *r, struct err *err)
 		if (rc < 0)
 			return rc;
 		if (rc == 0 || rec.no != at + 1) {
+			int64_t first = 0;
+			rc = scalar(r->what->journal, "SELECT ifnull(min(no),0) FROM hcp_batch WHERE no>=$1", 0, &first, err);
+			if (rc == 0 && first > at + 1)
+				rc = err_set(err, HCP_ERANGE, "journal", "the running service dropped batch %lld meanwhile; begin later",
+					     (long long)at + 1);
+			if (rc < 0)
+				return rc;
 			differs(r, at + 1, arena_strdup(r->a, "it is missing from the journal"));
 			break;
 		}
@@ -196,17 +214,6 @@ static int run(struct replay *r, struct err *err)
 }
 
 /* ---- where to begin ---- */
-
-static int scalar(struct db *db, const char *sql, int64_t arg, int64_t *ret, struct err *err)
-{
-	struct db_row *row;
-	int rc = db_query(db, &row, err, sql, "i", arg);
-	if (rc != 1)
-		return rc < 0 ? rc : err_set(err, HCP_EINTERNAL, "journal", "a question to it has no answer");
-	*ret = db_i64(row, 0);
-	db_done(row);
-	return 0;
-}
 
 static int recorded_seed(struct db *db, uint64_t *ret, struct err *err)
 {
@@ -259,6 +266,7 @@ static int find_window(struct replay *r, struct err *err)
 	return r->to || gone ? 0 : nothing_there(r, err);
 }
 
+/* Before what can be run again: says what can, and how to have more another time. */
 static int too_old(const struct replay *r, struct err *err)
 {
 	char at[TIMEFMT_MAX];
@@ -267,14 +275,14 @@ static int too_old(const struct replay *r, struct err *err)
 		if (r->base[i].batch && r->base[i].batch >= r->first)
 			oldest = r->base[i].batch;
 	if (!oldest)
-		return err_set(err, HCP_ENOTFOUND, "journal",
+		return err_set(err, HCP_ERANGE, "journal",
 			       "it begins at batch %lld, older ones have gone, and no base copy is whole: there is no state to start "
 			       "from; keep more with hcpd --bases",
 			       (long long)r->first);
 	int rc = scalar(r->what->journal, "SELECT ifnull(min(at_ns),0) FROM hcp_batch WHERE no=$1", oldest + 1, &ns, err);
 	if (rc < 0)
 		return rc;
-	return err_set(err, HCP_ENOTFOUND, "window",
+	return err_set(err, HCP_ERANGE, "window",
 		       "it begins before the oldest base copy that can be used; of %s, batch %lld of %s is the first that can be run "
 		       "again: begin there or later, and keep more of the past with hcpd --bases",
 		       name_of(r), (long long)oldest + 1, timefmt_format(at, ns));

@@ -194,8 +194,8 @@ struct svc_replay {
 	void *arg;
 };
 /*
- * 0 also if something differs: the report tells. HCP_ENOTFOUND: nothing was recorded in the window, or there is nothing
- * left to start from, and the text says where one may start. Strings of the report live in a.
+ * 0 also if something differs: the report tells. HCP_ENOTFOUND: nothing was recorded in the window. HCP_ERANGE: it begins
+ * before what can be run again, and the text says where that begins. Strings of the report live in a.
  */
 int svc_replay(const struct svc_replay *what, Hcp__ReplayReport *report, struct arena *a, struct err *err) MUST_CHECK;
 

@@ -27,6 +27,8 @@ enum {
 	SIM_DIR_MAX = 256,
 	SIM_SPIN_MAX = 100000,      /* steps at one instant: beyond it the platform never comes to rest */
 	SIM_SYNC_MS = 500,          /* how often the bus is synced */
+	SIM_BASE_BYTES = 64 << 10,  /* journal between two base copies: several in an hour */
+	SIM_BASES_KEPT = 64,        /* all of an ordinary run, so that its journal still goes back to the first batch */
 	SIM_SETTLE_MIN = 15,        /* minutes without faults and load before the last checks */
 };
 
@@ -66,11 +68,11 @@ struct slot {
 	struct svc_def slowed;      /* its own, with timers stretched by the pace */
 	const void *conf;
 	struct svc *svc;            /* NULL while crashed */
-	char path[SIM_DIR_MAX + 64];
+	char path[SIM_DIR_MAX + 64], bases[SIM_DIR_MAX + 64];
 	uint64_t seed;
 	int64_t not_before_ns;      /* slow, or waiting after an abort */
 	bool nudged;                /* stepped once whatever its timers say */
-	uint64_t crashes, aborts;
+	uint64_t crashes, aborts, bases_taken;
 };
 
 struct sim {

@@ -230,7 +230,7 @@ static void journal_is_bounded_by_the_bases(void **state)
 	assert_int_equal(got.report.base_batch, all[0].batch);
 	assert_int_equal(got.report.batches, BATCHES - all[0].batch);
 	got = replay(&r, 10, 12);
-	assert_int_equal(got.rc, HCP_ENOTFOUND);
+	assert_int_equal(got.rc, HCP_ERANGE);
 	assert_non_null(strstr(got.err.text, "begin there or later"));
 	assert_non_null(strstr(got.err.text, "--bases"));
 	rig_release(&r);
@@ -430,7 +430,7 @@ static void journal_without_bases_is_bounded(void **state)
 	work(&r, 400);
 	assert_in_range(scalar(&r, "SELECT sum(length(inputs)+length(events)) FROM hcp_batch"), 4096, 6 * 4096 + 4096);
 	struct result got = replay(&r, 0, 0);
-	assert_int_equal(got.rc, HCP_ENOTFOUND);
+	assert_int_equal(got.rc, HCP_ERANGE);
 	assert_non_null(strstr(got.err.text, "no base copy is whole"));
 	rig_release(&r);
 }
