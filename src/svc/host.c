@@ -39,6 +39,7 @@ struct host {
 	atomic_int base_phase;
 	struct svc_base *base;    /* owned; whose turn base_phase says */
 	int base_rc;
+	int64_t base_paused_ns, base_written_ns; /* how long the service stood still for it, and how long writing took */
 };
 
 int host_new(const struct host_conf *conf, struct host **ret, struct err *err)
@@ -98,7 +99,10 @@ static void begin_base(struct host *h, struct svc *svc, int64_t now_ns)
 	int id = svc_def_of(svc)->id, nobody = SVC_NONE;
 	if (!atomic_compare_exchange_strong(&h->base_of, &nobody, id))
 		return; /* another service's is on its way; ours is due still when that is done */
-	if (svc_base_begin(svc, now_ns, &h->base, &err) < 0) {
+	int64_t began_ns = clock_mono_ns();
+	int rc = svc_base_begin(svc, now_ns, &h->base, &err);
+	h->base_paused_ns = clock_mono_ns() - began_ns;
+	if (rc < 0) {
 		log_error(svc_table[id].name, "no base copy: %s %s", err.field, err.text);
 		atomic_store(&h->base_of, SVC_NONE);
 		return;
@@ -118,6 +122,9 @@ static void look_after_base(struct host *h, struct svc *svc, int64_t now_ns)
 		struct svc_base *b = h->base;
 		h->base = NULL;
 		atomic_store(&h->base_phase, BASE_NONE);
+		if (h->base_rc == 0)
+			log_info(svc_table[svc_def_of(svc)->id].name, "base copy taken: the service stood still for %.1f ms, writing took %.1f ms",
+				 (double)h->base_paused_ns / 1e6, (double)h->base_written_ns / 1e6);
 		svc_base_end(svc, b, h->base_rc, now_ns);
 		atomic_store(&h->base_of, SVC_NONE);
 	}
@@ -144,7 +151,9 @@ static void *run_writer(void *arg)
 		pthread_mutex_unlock(&h->lock);
 		struct err err = { 0 };
 		int id = atomic_load(&h->base_of);
+		int64_t began_ns = clock_mono_ns();
 		h->base_rc = svc_base_write(h->base, &hook, &err);
+		h->base_written_ns = clock_mono_ns() - began_ns;
 		if (h->base_rc < 0 && h->base_rc != HCP_ECANCELED)
 			log_error(svc_table[id].name, "no base copy: %s %s", err.field, err.text);
 		pthread_mutex_lock(&h->lock);
