@@ -381,7 +381,7 @@ struct copy {
 static int copy_fail(struct copy *c, const char *doing)
 {
 	return err_set(c->err, code_of(sqlite3_extended_errcode(c->to)), "database", "cannot %s the copy: %s", doing,
-		       sqlite3_errmsg(c->to));
+		sqlite3_errmsg(c->to));
 }
 
 static int copy_exec(struct copy *c, const char *sql)
@@ -394,7 +394,7 @@ static int select_rows(struct copy *c, const char *table, sqlite3_stmt **ret)
 {
 	const char *where = c->conf->table && strcmp(table, c->conf->table) == 0 ? c->conf->where : "1";
 	static const char *const forms[] = { "SELECT rowid AS rowid,* FROM \"%w\" WHERE %s",
-					     "SELECT * FROM \"%w\" WHERE %s" }; /* of a table WITHOUT ROWID */
+		"SELECT * FROM \"%w\" WHERE %s" }; /* of a table WITHOUT ROWID */
 	int rc = SQLITE_ERROR;
 	for (int i = 0; i < 2 && rc == SQLITE_ERROR; i++) {
 		char *sql = sqlite3_mprintf(forms[i], table, where);
@@ -482,11 +482,15 @@ int db_copy(struct db *from, const char *path, const struct db_copy *conf, struc
 	if (rc == 0)
 		rc = copy_exec(&c, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN");
 	if (rc == 0)
-		rc = copy_schema(&c, "SELECT name,sql FROM sqlite_schema WHERE type='table' AND sql IS NOT NULL"
-				     " AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid", true);
+		rc = copy_schema(&c,
+			"SELECT name,sql FROM sqlite_schema WHERE type='table' AND sql IS NOT NULL"
+			" AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid",
+			true);
 	if (rc == 0)
-		rc = copy_schema(&c, "SELECT name,sql FROM sqlite_schema WHERE type<>'table' AND sql IS NOT NULL"
-				     " ORDER BY rowid", false);
+		rc = copy_schema(&c,
+			"SELECT name,sql FROM sqlite_schema WHERE type<>'table' AND sql IS NOT NULL"
+			" ORDER BY rowid",
+			false);
 	if (rc == 0)
 		rc = copy_version(&c);
 	if (rc == 0)

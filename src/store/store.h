@@ -69,8 +69,8 @@ int db_backup(struct db *db, const char *path, struct err *err) MUST_CHECK;
  */
 int db_snapshot(struct db *db, struct db **ret, struct err *err) MUST_CHECK;
 struct db_copy {
-	const char *table, *where;  /* of this table only the rows that hold; NULL: all of every table */
-	int (*go_on)(void *arg);    /* asked every few hundred rows; a negative code ends the copy. NULL: never asked */
+	const char *table, *where; /* of this table only the rows that hold; NULL: all of every table */
+	int (*go_on)(void *arg);   /* asked every few hundred rows; a negative code ends the copy. NULL: never asked */
 	void *arg;
 };
 /* Tables, rows with their rowids, indices and schema version into a new file, compact. Nothing is synced. */

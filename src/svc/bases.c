@@ -23,8 +23,10 @@ static int path_of(char dst[BASES_PATH_MAX], const char *dir, int64_t batch, con
 void bases_format(const struct base *b, struct buf *dst)
 {
 	size_t at = dst->n;
-	buf_printf(dst, "hcp-base 1\nservice %s\nbatch %" PRId64 "\nat_ns %" PRId64 "\njournal %" PRId64 "\nbytes %" PRId64 "\nsha256 %s\n", b->service,
-		   b->batch, b->at_ns, b->journal, b->bytes, b->sha256);
+	buf_printf(dst,
+		"hcp-base 1\nservice %s\nbatch %" PRId64 "\nat_ns %" PRId64 "\njournal %" PRId64 "\nbytes %" PRId64
+		"\nsha256 %s\n",
+		b->service, b->batch, b->at_ns, b->journal, b->bytes, b->sha256);
 	if (!buf_failed(dst))
 		buf_printf(dst, "crc32c %08" PRIx32 "\n", crc32c(0, dst->data + at, dst->n - at));
 }
@@ -49,10 +51,10 @@ int bases_parse(struct str text, struct base *ret)
 	struct str rest = text, head, service, sha;
 	struct buf same;
 	if (field_text(&rest, "hcp-base", &head) < 0 || !str_eqz(head, "1") || field_text(&rest, "service", &service) < 0 ||
-	    str_copy(b.service, sizeof(b.service), service) < 0 || field_i64(&rest, "batch", &b.batch) < 0 ||
-	    field_i64(&rest, "at_ns", &b.at_ns) < 0 || field_i64(&rest, "journal", &b.journal) < 0 ||
-	    field_i64(&rest, "bytes", &b.bytes) < 0 ||
-	    field_text(&rest, "sha256", &sha) < 0 || str_copy(b.sha256, sizeof(b.sha256), sha) < 0 || b.batch < 1 || b.bytes < 1)
+		str_copy(b.service, sizeof(b.service), service) < 0 || field_i64(&rest, "batch", &b.batch) < 0 ||
+		field_i64(&rest, "at_ns", &b.at_ns) < 0 || field_i64(&rest, "journal", &b.journal) < 0 ||
+		field_i64(&rest, "bytes", &b.bytes) < 0 || field_text(&rest, "sha256", &sha) < 0 ||
+		str_copy(b.sha256, sizeof(b.sha256), sha) < 0 || b.batch < 1 || b.bytes < 1)
 		return HCP_EPARSE;
 	/* One way to write it: what is left to check (its checksum too) is that these are the same bytes. */
 	buf_init(&same, BASES_MANIFEST_MAX);
@@ -109,7 +111,8 @@ static bool is_kept(const struct listing *l, const char *name)
 	for (size_t i = 0; i < l->n; i++) {
 		char stem[BASES_DIGITS + 2];
 		snprintf(stem, sizeof(stem), "%0*" PRId64 ".", BASES_DIGITS, l->base[i].batch);
-		if (strncmp(name, stem, strlen(stem)) == 0 && (!strcmp(name + strlen(stem), "db") || !strcmp(name + strlen(stem), "base")))
+		if (strncmp(name, stem, strlen(stem)) == 0 &&
+			(!strcmp(name + strlen(stem), "db") || !strcmp(name + strlen(stem), "base")))
 			return true;
 	}
 	return false;
@@ -190,7 +193,7 @@ static int put_manifest(const char *path, const struct base *b, struct err *err)
 	buf_init(&text, BASES_MANIFEST_MAX);
 	bases_format(b, &text);
 	int rc = buf_failed(&text) ? err_set(err, HCP_ENOMEM, "", "out of memory")
-				   : file_write_atomic(path, buf_str(&text), 0600, err);
+							   : file_write_atomic(path, buf_str(&text), 0600, err);
 	buf_release(&text);
 	return rc;
 }
@@ -200,7 +203,7 @@ int bases_write(const char *dir, struct db *snap, struct base *b, const struct b
 	char tmp[BASES_PATH_MAX], path[BASES_PATH_MAX], manifest[BASES_PATH_MAX];
 	struct db_copy conf = { .table = "hcp_batch", .where = "no=(SELECT max(no) FROM hcp_batch)" };
 	if (path_of(tmp, dir, b->batch, ".db.tmp") < 0 || path_of(path, dir, b->batch, ".db") < 0 ||
-	    path_of(manifest, dir, b->batch, ".base") < 0)
+		path_of(manifest, dir, b->batch, ".base") < 0)
 		return err_set(err, HCP_ERANGE, dir, "the path is too long");
 	if (hook && hook->fn) {
 		conf.go_on = still_copying;
@@ -250,8 +253,8 @@ int bases_restore(const char *dir, const struct base *b, const char *path, struc
 	if (rc == HCP_ENOTFOUND)
 		rc = err_set(err, HCP_ECORRUPT, "base", "%.160s is missing", from);
 	else if (rc == 0 && bytes != b->bytes)
-		rc = err_set(err, HCP_ECORRUPT, "base", "%.160s has %lld bytes, not %lld", from, (long long)bytes,
-			     (long long)b->bytes);
+		rc = err_set(
+			err, HCP_ECORRUPT, "base", "%.160s has %lld bytes, not %lld", from, (long long)bytes, (long long)b->bytes);
 	else if (rc == 0 && strcmp(sha, b->sha256) != 0)
 		rc = err_set(err, HCP_ECORRUPT, "base", "%.160s is damaged: its checksum differs", from);
 	if (rc < 0)

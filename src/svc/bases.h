@@ -53,8 +53,10 @@ int bases_list(const char *dir, struct base ret[BASES_MAX], size_t *ret_n, struc
  * The base of batch as snap (db_snapshot) sees it: copied, synced, put in place. size and checksum of *b are
  * filled in, the rest is the caller's. On failure nothing of it is left; after a crash bases_trim removes the rest.
  */
-int bases_write(const char *dir, struct db *snap, struct base *b, const struct bases_hook *hook, struct err *err) MUST_CHECK;
-/* Removes all but the newest `keep`, bases after batch `last` (of a time that was lost), and what crashes left behind. */
+int bases_write(
+	const char *dir, struct db *snap, struct base *b, const struct bases_hook *hook, struct err *err) MUST_CHECK;
+/* Removes all but the newest `keep`, bases after batch `last` (of a time that was lost), and what crashes left behind.
+ */
 int bases_trim(const char *dir, size_t keep, int64_t last, struct err *err) MUST_CHECK;
 /*
  * Copies the base to path, checking it on the way. HCP_ECORRUPT names what is wrong with it; then path does not exist.

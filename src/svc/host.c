@@ -34,10 +34,10 @@ struct host {
 	bool syncing, writing;
 	atomic_bool stop;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;      /* of the syncer and the writer */
-	atomic_int base_of;       /* the service whose base is on its way; SVC_NONE: none */
+	pthread_cond_t wake; /* of the syncer and the writer */
+	atomic_int base_of;  /* the service whose base is on its way; SVC_NONE: none */
 	atomic_int base_phase;
-	struct svc_base *base;    /* owned; whose turn base_phase says */
+	struct svc_base *base; /* owned; whose turn base_phase says */
 	int base_rc;
 	int64_t base_paused_ns, base_written_ns; /* how long the service stood still for it, and how long writing took */
 };
@@ -75,13 +75,22 @@ int host_add(struct host *h, const struct svc_def *def, struct err *err)
 	char name[64], bases[64], path[HOST_PATH_MAX], base_dir[HOST_PATH_MAX];
 	snprintf(name, sizeof(name), "%s.db", svc_table[def->id].name);
 	snprintf(bases, sizeof(bases), "bases/%s", svc_table[def->id].name);
-	if (file_join(path, sizeof(path), h->state_dir, name) < 0 || file_join(base_dir, sizeof(base_dir), h->state_dir, bases) < 0)
+	if (file_join(path, sizeof(path), h->state_dir, name) < 0 ||
+		file_join(base_dir, sizeof(base_dir), h->state_dir, bases) < 0)
 		return err_set(err, HCP_ERANGE, h->state_dir, "path too long");
 	struct svc_conf conf = {
-		.db_path = path, .durable = h->conf.durable, .bus = h->bus, .seed = entropy_u64() >> 1,
-		.conf = h->conf.svc_conf[def->id], .send_agent = h->conf.send_agent, .send_arg = h->conf.send_arg,
-		.now_ns = clock_wall_ns(), .hold_outbox = true,
-		.base_dir = base_dir, .base_bytes = h->conf.base_bytes, .bases_kept = h->conf.bases_kept,
+		.db_path = path,
+		.durable = h->conf.durable,
+		.bus = h->bus,
+		.seed = entropy_u64() >> 1,
+		.conf = h->conf.svc_conf[def->id],
+		.send_agent = h->conf.send_agent,
+		.send_arg = h->conf.send_arg,
+		.now_ns = clock_wall_ns(),
+		.hold_outbox = true,
+		.base_dir = base_dir,
+		.base_bytes = h->conf.base_bytes,
+		.bases_kept = h->conf.bases_kept,
 	};
 	struct runner *r = &h->run[def->id];
 	r->host = h;
@@ -123,8 +132,9 @@ static void look_after_base(struct host *h, struct svc *svc, int64_t now_ns)
 		h->base = NULL;
 		atomic_store(&h->base_phase, BASE_NONE);
 		if (h->base_rc == 0)
-			log_info(svc_table[svc_def_of(svc)->id].name, "base copy taken: the service stood still for %.1f ms, writing took %.1f ms",
-				 (double)h->base_paused_ns / 1e6, (double)h->base_written_ns / 1e6);
+			log_info(svc_table[svc_def_of(svc)->id].name,
+				"base copy taken: the service stood still for %.1f ms, writing took %.1f ms",
+				(double)h->base_paused_ns / 1e6, (double)h->base_written_ns / 1e6);
 		svc_base_end(svc, b, h->base_rc, now_ns);
 		atomic_store(&h->base_of, SVC_NONE);
 	}

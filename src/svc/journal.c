@@ -61,8 +61,10 @@ static int load_ends(struct svc *svc, struct err *err)
 {
 	struct db_row *row;
 	svc->oldest_batch = 0;
-	int rc = db_query(svc->db, &row, err, "SELECT clock,(SELECT min(no) FROM hcp_batch) FROM hcp_batch"
-			  " ORDER BY no DESC LIMIT 1", "");
+	int rc = db_query(svc->db, &row, err,
+		"SELECT clock,(SELECT min(no) FROM hcp_batch) FROM hcp_batch"
+		" ORDER BY no DESC LIMIT 1",
+		"");
 	if (rc < 0)
 		return rc;
 	/* A service that keeps no journal may have no row: what it has seen since its start is all it can know. */
@@ -163,9 +165,11 @@ static int prune_rows(struct svc *svc, int64_t upto, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(svc->db, &row, err, "DELETE FROM hcp_batch WHERE no>=$1 AND no<$2 AND no<=$3"
-			   " RETURNING length(inputs)+length(events)", "iii", svc->oldest_batch,
-			   svc->oldest_batch + SVC_PRUNE_ROWS, upto); rc == 1; rc = db_next(row, err)) {
+	for (rc = db_query(svc->db, &row, err,
+			 "DELETE FROM hcp_batch WHERE no>=$1 AND no<$2 AND no<=$3"
+			 " RETURNING length(inputs)+length(events)",
+			 "iii", svc->oldest_batch, svc->oldest_batch + SVC_PRUNE_ROWS, upto);
+		 rc == 1; rc = db_next(row, err)) {
 		svc->journal_bytes -= db_i64(row, 0);
 		svc->oldest_batch++;
 	}
@@ -184,8 +188,9 @@ static int prune(struct svc *svc, int64_t no, struct err *err)
 		rc = meta_set(svc, "published", svc->published_batch, err);
 	}
 	if (rc == 0 && svc->def->no_journal)
-		return no % SVC_PRUNE_EVERY ? 0 : db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i",
-							 svc->published_batch);
+		return no % SVC_PRUNE_EVERY
+				   ? 0
+				   : db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i", svc->published_batch);
 	int64_t upto = prune_upto(svc);
 	if (rc == 0 && svc->oldest_batch && svc->oldest_batch <= upto)
 		rc = prune_rows(svc, upto, err);

@@ -11,8 +11,8 @@ struct replay {
 	const struct svc_replay *what;
 	struct svc *svc;
 	Hcp__ReplayReport *report;
-	struct arena *a;       /* of the report */
-	struct arena scratch;  /* of one batch */
+	struct arena *a;         /* of the report */
+	struct arena scratch;    /* of one batch */
 	int64_t first, from, to; /* oldest batch of the journal; window */
 	struct base base[BASES_MAX];
 	size_t n_bases;
@@ -40,7 +40,8 @@ static void differs(struct replay *r, int64_t no, char *detail)
 	r->report->detail = detail ? detail : (char *)"out of memory";
 }
 
-/* The next of the length-delimited messages of a Batch or BatchEvents; p=NULL at its end or where it is no such thing. */
+/* The next of the length-delimited messages of a Batch or BatchEvents; p=NULL at its end or where it is no such thing.
+ */
 static struct str next_packed(struct str *rest)
 {
 	size_t at = 1, n = 0;
@@ -64,7 +65,8 @@ static const char *describe_event(struct replay *r, struct str packed)
 {
 	const Hcp__Envelope *e = packed.p ? (void *)pb_unpack_arena(&hcp__envelope__descriptor, packed, &r->scratch) : NULL;
 	const struct msg_info *info = e ? msg_info(e->type) : NULL;
-	const char *text = info ? arena_printf(&r->scratch, "%s, number %llu", info->name, (unsigned long long)e->seq) : NULL;
+	const char *text =
+		info ? arena_printf(&r->scratch, "%s, number %llu", info->name, (unsigned long long)e->seq) : NULL;
 	return text ? text : "which cannot be read";
 }
 
@@ -80,17 +82,18 @@ static void compare(struct replay *r, const struct recorded *rec, struct str got
 		b = next_packed(&now);
 	} while (a.p && b.p && str_eq(a, b));
 	if (!a.p || !b.p) {
-		differs(r, rec->no, !a.p && !b.p ? arena_strdup(r->a, "the recorded events cannot be read")
-				    : a.p ? arena_printf(r->a, "event %zu (%s) was recorded and is not published now", n,
-							 describe_event(r, a))
-					  : arena_printf(r->a, "event %zu (%s) is published now and was not recorded", n,
-							 describe_event(r, b)));
+		differs(r, rec->no,
+			!a.p && !b.p ? arena_strdup(r->a, "the recorded events cannot be read")
+			: a.p
+				? arena_printf(r->a, "event %zu (%s) was recorded and is not published now", n, describe_event(r, a))
+				: arena_printf(r->a, "event %zu (%s) is published now and was not recorded", n, describe_event(r, b)));
 		return;
 	}
 	while (at < a.n && at < b.n && a.p[at] == b.p[at])
 		at++;
-	differs(r, rec->no, arena_printf(r->a, "event %zu (%s) differs from byte %zu on: %zu bytes now, recorded %zu", n,
-					 describe_event(r, b), at, b.n, a.n));
+	differs(r, rec->no,
+		arena_printf(r->a, "event %zu (%s) differs from byte %zu on: %zu bytes now, recorded %zu", n,
+			describe_event(r, b), at, b.n, a.n));
 }
 
 /* ---- running ---- */
@@ -149,13 +152,15 @@ static int next_recorded(struct replay *r, int64_t after, struct recorded *ret, 
 {
 	struct db_row *row;
 	arena_clear(&r->scratch);
-	int rc = db_query(r->what->journal, &row, err, "SELECT no,at_ns,inputs,events,reloaded FROM hcp_batch WHERE no>$1"
-			  " ORDER BY no LIMIT 1", "i", after);
+	int rc = db_query(r->what->journal, &row, err,
+		"SELECT no,at_ns,inputs,events,reloaded FROM hcp_batch WHERE no>$1"
+		" ORDER BY no LIMIT 1",
+		"i", after);
 	if (rc != 1)
 		return rc;
 	struct str in = db_blob(row, 2), events = db_blob(row, 3);
 	*ret = (struct recorded){ db_i64(row, 0), db_i64(row, 1), db_i64(row, 4) != 0,
-				  { arena_dup(&r->scratch, in.p, in.n), in.n }, { arena_dup(&r->scratch, events.p, events.n), events.n } };
+		{ arena_dup(&r->scratch, in.p, in.n), in.n }, { arena_dup(&r->scratch, events.p, events.n), events.n } };
 	db_done(row);
 	return ret->inputs.p && ret->events.p ? 1 : err_set(err, HCP_ENOMEM, "", "out of memory");
 }
@@ -196,8 +201,8 @@ static int run(struct replay *r, struct err *err)
 			int64_t first = 0;
 			rc = scalar(r->what->journal, "SELECT ifnull(min(no),0) FROM hcp_batch WHERE no>=$1", 0, &first, err);
 			if (rc == 0 && first > at + 1)
-				rc = err_set(err, HCP_ERANGE, "journal", "the running service dropped batch %lld meanwhile; begin later",
-					     (long long)at + 1);
+				rc = err_set(err, HCP_ERANGE, "journal",
+					"the running service dropped batch %lld meanwhile; begin later", (long long)at + 1);
 			if (rc < 0)
 				return rc;
 			differs(r, at + 1, arena_strdup(r->a, "it is missing from the journal"));
@@ -237,8 +242,8 @@ static int nothing_there(const struct replay *r, struct err *err)
 		return rc;
 	if (!last_ns)
 		return err_set(err, HCP_ENOTFOUND, "window", "%s has recorded nothing yet", name_of(r));
-	return err_set(err, HCP_ENOTFOUND, "window", "nothing of %s was recorded in it; its journal goes from %s to %s", name_of(r),
-		       timefmt_format(a, first_ns), timefmt_format(b, last_ns));
+	return err_set(err, HCP_ENOTFOUND, "window", "nothing of %s was recorded in it; its journal goes from %s to %s",
+		name_of(r), timefmt_format(a, first_ns), timefmt_format(b, last_ns));
 }
 
 /* Batches of the window. Its beginning is 0 where it is open or lies before the journal. */
@@ -247,9 +252,11 @@ static int find_window(struct replay *r, struct err *err)
 	const struct svc_replay *w = r->what;
 	struct db_row *row;
 	int64_t first_ns = 0;
-	int rc = db_query(w->journal, &row, err, "SELECT ifnull(min(no),0),ifnull(max(no),0) FROM hcp_batch"
-			  " WHERE no>=$1 AND no<=$2 AND at_ns>=$3 AND at_ns<=$4", "iiii", w->from, w->to ? w->to : INT64_MAX,
-			  w->from_ns ? w->from_ns : INT64_MIN, w->to_ns ? w->to_ns : INT64_MAX);
+	int rc = db_query(w->journal, &row, err,
+		"SELECT ifnull(min(no),0),ifnull(max(no),0) FROM hcp_batch"
+		" WHERE no>=$1 AND no<=$2 AND at_ns>=$3 AND at_ns<=$4",
+		"iiii", w->from, w->to ? w->to : INT64_MAX, w->from_ns ? w->from_ns : INT64_MIN,
+		w->to_ns ? w->to_ns : INT64_MAX);
 	if (rc != 1)
 		return rc;
 	r->from = db_i64(row, 0);
@@ -276,16 +283,16 @@ static int too_old(const struct replay *r, struct err *err)
 			oldest = r->base[i].batch;
 	if (!oldest)
 		return err_set(err, HCP_ERANGE, "journal",
-			       "it begins at batch %lld, older ones have gone, and no base copy is whole: there is no state to start "
-			       "from; keep more with hcpd --bases",
-			       (long long)r->first);
+			"it begins at batch %lld, older ones have gone, and no base copy is whole: there is no state to start "
+			"from; keep more with hcpd --bases",
+			(long long)r->first);
 	int rc = scalar(r->what->journal, "SELECT ifnull(min(at_ns),0) FROM hcp_batch WHERE no=$1", oldest + 1, &ns, err);
 	if (rc < 0)
 		return rc;
 	return err_set(err, HCP_ERANGE, "window",
-		       "it begins before the oldest base copy that can be used; of %s, batch %lld of %s is the first that can be run "
-		       "again: begin there or later, and keep more of the past with hcpd --bases",
-		       name_of(r), (long long)oldest + 1, timefmt_format(at, ns));
+		"it begins before the oldest base copy that can be used; of %s, batch %lld of %s is the first that can be run "
+		"again: begin there or later, and keep more of the past with hcpd --bases",
+		name_of(r), (long long)oldest + 1, timefmt_format(at, ns));
 }
 
 static int open_fresh(struct replay *r, struct err *err)
@@ -329,11 +336,13 @@ static int check_base(struct replay *r, const struct base *b, struct err *err)
 	if (rc == 0)
 		rc = row_bytes(r, r->what->journal, b->batch, &theirs, err);
 	if (rc == 0)
-		rc = scalar(r->what->journal, "SELECT ifnull(min(reloaded),1) FROM hcp_batch WHERE no=$1", b->batch + 1, &reloaded, err);
+		rc = scalar(r->what->journal, "SELECT ifnull(min(reloaded),1) FROM hcp_batch WHERE no=$1", b->batch + 1,
+			&reloaded, err);
 	if (rc < 0)
 		return rc;
 	if (r->svc->instance != seed || r->svc->batch_no != b->batch || !str_eq(ours, theirs))
-		return err_set(err, HCP_ECORRUPT, "base", "batch %lld in it is not the one of the journal", (long long)b->batch);
+		return err_set(
+			err, HCP_ECORRUPT, "base", "batch %lld in it is not the one of the journal", (long long)b->batch);
 	return reloaded ? 0 : err_set(err, HCP_ECORRUPT, "base", "the service went on from other state");
 }
 

@@ -29,9 +29,9 @@ struct svc;
 struct svc_ctx;
 
 enum {
-	SVC_MAX_BATCH = 512,    /* messages a transaction */
-	SVC_MAILBOX = 8192,     /* requests waiting; more are refused with limit_reached */
-	SVC_RETRY_MS = 1000,    /* after a failed commit */
+	SVC_MAX_BATCH = 512, /* messages a transaction */
+	SVC_MAILBOX = 8192,  /* requests waiting; more are refused with limit_reached */
+	SVC_RETRY_MS = 1000, /* after a failed commit */
 	SVC_MAX_HANDLERS = 40,
 	SVC_BASES_KEPT = 4,     /* base copies of a service; the journal goes back to the oldest of them */
 	SVC_BASE_AGE_H = 24,    /* a base is taken at the latest that long after the one before, if there was a batch */
@@ -194,8 +194,8 @@ struct svc_replay {
 	void *arg;
 };
 /*
- * 0 also if something differs: the report tells. HCP_ENOTFOUND: nothing was recorded in the window. HCP_ERANGE: it begins
- * before what can be run again, and the text says where that begins. Strings of the report live in a.
+ * 0 also if something differs: the report tells. HCP_ENOTFOUND: nothing was recorded in the window. HCP_ERANGE: it
+ * begins before what can be run again, and the text says where that begins. Strings of the report live in a.
  */
 int svc_replay(const struct svc_replay *what, Hcp__ReplayReport *report, struct arena *a, struct err *err) MUST_CHECK;
 

@@ -1,4 +1,5 @@
-/* Base copies of a service: when they are due, how they begin and end in its thread, how they are written in another. */
+/* Base copies of a service: when they are due, how they begin and end in its thread, how they are written in another.
+ */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -9,7 +10,7 @@
 #include "svc/svc_priv.h"
 
 struct svc_base {
-	struct db *snap;   /* owned: the tables at the moment it began */
+	struct db *snap; /* owned: the tables at the moment it began */
 	char *dir;
 	struct base base;
 	size_t keep;
@@ -63,7 +64,8 @@ int64_t svc_base_every(const struct svc *svc)
 bool svc_base_due(struct svc *svc, int64_t now_ns)
 {
 	const int64_t age_limit_ns = SVC_BASE_AGE_H * 3600 * NS_PER_S;
-	if (!svc->base_dir || !svc->state || svc->base_busy || svc->batch_no == svc->base_batch || now_ns < svc->base_retry_ns)
+	if (!svc->base_dir || !svc->state || svc->base_busy || svc->batch_no == svc->base_batch ||
+		now_ns < svc->base_retry_ns)
 		return false;
 	if (svc->base_ns > now_ns) /* the clock was set back */
 		svc->base_ns = now_ns;

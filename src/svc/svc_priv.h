@@ -63,19 +63,19 @@ struct svc {
 	uint64_t inbox_stored[SVC_COUNT];
 	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
 	int64_t sent_batch;
-	int64_t journal_bytes;   /* kept now, about: a crash forgets a few batches; as the next does */
-	int64_t journal_total;   /* ever taken in, about */
-	int64_t oldest_batch;    /* of the journal; 0: it is empty */
-	bool counted;            /* the two numbers of bytes were read: those in memory are newer */
-	char *base_dir;          /* NULL: no bases */
+	int64_t journal_bytes; /* kept now, about: a crash forgets a few batches; as the next does */
+	int64_t journal_total; /* ever taken in, about */
+	int64_t oldest_batch;  /* of the journal; 0: it is empty */
+	bool counted;          /* the two numbers of bytes were read: those in memory are newer */
+	char *base_dir;        /* NULL: no bases */
 	int64_t base_bytes;
 	size_t bases_kept;
-	int64_t base_batch;      /* of the last base; 0: none */
-	int64_t base_total;      /* journal_total at that time */
-	int64_t base_size;       /* bytes of its file */
-	int64_t base_ns;         /* when it was taken, or the service opened */
-	int64_t base_retry_ns;   /* not before, after a failure */
-	int64_t keep_from;       /* batches before this one may go; 0: none */
+	int64_t base_batch;    /* of the last base; 0: none */
+	int64_t base_total;    /* journal_total at that time */
+	int64_t base_size;     /* bytes of its file */
+	int64_t base_ns;       /* when it was taken, or the service opened */
+	int64_t base_retry_ns; /* not before, after a failure */
+	int64_t keep_from;     /* batches before this one may go; 0: none */
 	bool base_busy;
 	size_t n_held;           /* messages that the state holds unanswered */
 	int64_t appended_batch;  /* the bus has all events up to it, perhaps not on the disk */
@@ -94,9 +94,13 @@ struct svc {
 	struct svc_stats stats;
 };
 
-enum { SVC_EVENTS_A_BATCH = 64, SVC_POISON_TRIES = 3, SVC_PRUNE_EVERY = 256,
-       SVC_COUNT_EVERY = 16 /* batches between two times that the numbers of bytes are stored */,
-       SVC_PRUNE_ROWS = 8 /* a batch: more than it adds, so that journal shrinks, and few, so that no batch waits */ };
+enum {
+	SVC_EVENTS_A_BATCH = 64,
+	SVC_POISON_TRIES = 3,
+	SVC_PRUNE_EVERY = 256,
+	SVC_COUNT_EVERY = 16, /* batches between two times that the numbers of bytes are stored */
+	SVC_PRUNE_ROWS = 8,   /* a batch: more than it adds, so that the journal shrinks, and few, so that none waits */
+};
 
 /* journal.c: the journal and outbox of a service, in its own database. */
 extern const char *const journal_schema;
@@ -113,7 +117,7 @@ int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err)
 
 /* svc_base.c: what the directory has, at open. */
 void svc_base_load(struct svc *svc);
-/* Journal between two bases: at least as much as the last of them has bytes, so that copying never is most of the writing. */
+/* Journal between two bases: as much as the last of them has bytes or more, so copying never is most of the writing. */
 int64_t svc_base_every(const struct svc *svc);
 
 /* svc.c and svc_ctx.c */

@@ -122,11 +122,20 @@ static void open_slot(struct slot *t)
 	struct sim *s = t->sim;
 	struct err err = { 0 };
 	struct svc_conf conf = {
-		.db_path = t->path, .bus = s->bus, .seed = t->seed, .conf = t->conf, .before_commit = faults_before_commit,
-		.after_commit = faults_after_commit, .commit_arg = t, .now_ns = sim_clock_ns(s),
+		.db_path = t->path,
+		.bus = s->bus,
+		.seed = t->seed,
+		.conf = t->conf,
+		.before_commit = faults_before_commit,
+		.after_commit = faults_after_commit,
+		.commit_arg = t,
+		.now_ns = sim_clock_ns(s),
 		.hold_outbox = s->opening_all,
-		.send_agent = s->net ? net_down : NULL, .send_arg = s,
-		.base_dir = t->bases, .base_bytes = s->opts.base_bytes ? s->opts.base_bytes : SIM_BASE_BYTES, .bases_kept = SIM_BASES_KEPT,
+		.send_agent = s->net ? net_down : NULL,
+		.send_arg = s,
+		.base_dir = t->bases,
+		.base_bytes = s->opts.base_bytes ? s->opts.base_bytes : SIM_BASE_BYTES,
+		.bases_kept = SIM_BASES_KEPT,
 	};
 	t->not_before_ns = 0;
 	t->nudged = false;

@@ -25,12 +25,12 @@ struct net_budget;
 
 enum {
 	SIM_DIR_MAX = 256,
-	SIM_SPIN_MAX = 100000,      /* steps at one instant: beyond it the platform never comes to rest */
-	SIM_SYNC_MS = 500,          /* how often the bus is synced */
-	SIM_BASE_BYTES = 64 << 10,  /* journal between two base copies: several in an hour */
+	SIM_SPIN_MAX = 100000,         /* steps at one instant: beyond it the platform never comes to rest */
+	SIM_SYNC_MS = 500,             /* how often the bus is synced */
+	SIM_BASE_BYTES = 64 << 10,     /* journal between two base copies: several in an hour */
 	SIM_LONG_BASE_BYTES = 8 << 20, /* in a run of months */
-	SIM_BASES_KEPT = 64,        /* all of an ordinary run, so that its journal still goes back to the first batch */
-	SIM_SETTLE_MIN = 15,        /* minutes without faults and load before the last checks */
+	SIM_BASES_KEPT = 64,           /* all of an ordinary run, so that its journal still goes back to the first batch */
+	SIM_SETTLE_MIN = 15,           /* minutes without faults and load before the last checks */
 };
 
 /* Who plays: the whole platform, or orchestrator and router among stand-ins (every fourth seed unless told). */

@@ -336,20 +336,25 @@ static void replay_window(struct sim *s, struct slot *t, int64_t from)
 	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
 	char scratch[SIM_DIR_MAX + 16];
 	snprintf(scratch, sizeof(scratch), "%s/scratch.db", s->dir);
-	const struct svc_replay what = { .def = t->def, .conf = t->conf, .journal = svc_database(t->svc), .base_dir = t->bases,
-					 .scratch = scratch, .from = from };
+	const struct svc_replay what = { .def = t->def,
+		.conf = t->conf,
+		.journal = svc_database(t->svc),
+		.base_dir = t->bases,
+		.scratch = scratch,
+		.from = from };
 	const char *name = svc_table[t->def->id].name;
 	arena_init(&a, 1024, 0);
 	if (svc_replay(&what, &report, &a, &err) < 0)
 		sim_fail(s, "%s cannot be replayed: after %lld batches: %s %s", name, (long long)report.batches, err.field,
-			 err.text);
+			err.text);
 	if (!report.identical)
 		sim_fail(s, "replay of %s from base %lld differs at batch %lld: %s", name, (long long)report.base_batch,
-			 (long long)report.first_difference, report.detail);
+			(long long)report.first_difference, report.detail);
 	if (report.n_unusable_bases)
 		sim_fail(s, "%s has a base that cannot be used: %s", name, report.unusable_bases[0]);
 	sim_say(s, "replay of %s from batch %lld: base %lld, %lld batches, %lld events, identical", name,
-		(long long)report.from_batch, (long long)report.base_batch, (long long)report.batches, (long long)report.events);
+		(long long)report.from_batch, (long long)report.base_batch, (long long)report.batches,
+		(long long)report.events);
 	arena_release(&a);
 }
 

@@ -515,8 +515,8 @@ const struct command commands[] = {
 		.flags = replay_flags,
 		.run = ops_replay,
 		.help = "feed what services recorded to their handlers again and compare",
-		.more = "Starts from the newest base copy before --from. Exit status 0: bit for bit the same, 1: something differs\n"
-			"(service, batch and message are named), 2: it cannot be run again, and why." },
+		.more = "Starts from the newest base copy before --from. Exit status 0: the same bit for bit; 1: something\n"
+			"differs (service, batch and message are named); 2: it cannot be run again, and why." },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

@@ -309,8 +309,8 @@ int ops_replay(struct cli *cli, struct err *err)
 	const char *service = cli->args.noperands ? cli->args.operands[0] : args_text(&cli->args, "service");
 	const struct {
 		const char *name, *value;
-	} options[] = { { "--replay", state ? state : "var" }, { "--service", service }, { "--from", args_text(&cli->args, "from") },
-			{ "--to", args_text(&cli->args, "to") } };
+	} options[] = { { "--replay", state ? state : "var" }, { "--service", service },
+		{ "--from", args_text(&cli->args, "from") }, { "--to", args_text(&cli->args, "to") } };
 	char *argv[2 + 2 * sizeof(options) / sizeof(options[0])] = { program };
 	size_t n = 1;
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {

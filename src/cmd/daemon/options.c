@@ -31,26 +31,28 @@ static const struct option_row {
 	{ "--state", "DIR", "where databases, log and secrets live (default: ./state)", TEXT(state_dir) },
 	{ "--bind", "ADDR", "address to listen on (default: 127.0.0.1)", TEXT(bind) },
 	{ "--port", "N", "REST, WebSocket and portal (default: 8000; 0: any free port)", KIND_PORT,
-	  offsetof(struct options, port), 0, ACTION_RUN },
+		offsetof(struct options, port), 0, ACTION_RUN },
 	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)", KIND_PORT,
-	  offsetof(struct options, mesh_port), 0, ACTION_RUN },
+		offsetof(struct options, mesh_port), 0, ACTION_RUN },
 	{ "--threads", "N", "threads of the gateway (default: 1)", OTHER(KIND_THREADS) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
-	  TEXT(token_file) },
+		TEXT(token_file) },
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
 	{ "--tls-cert", "FILE", "PEM chain; the mesh and REST speak TLS", TEXT(cert_file) },
 	{ "--tls-key", "FILE", "PEM key", TEXT(key_file) },
 	{ "--tls-ca", "FILE", "whom to trust as a peer (default: the system's store)", TEXT(ca_file) },
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
 	{ "--base-kib", "N", "journal of a service between two base copies of it (default: 65536)", OTHER(KIND_BASE_KIB) },
-	{ "--bases", "N", "base copies to keep; what lies before the oldest cannot be replayed (default: 4)", OTHER(KIND_BASES) },
-	{ "--replay", "DIR", "feed what the services in DIR recorded to their handlers again and compare", TEXT(replay_dir) },
+	{ "--bases", "N", "base copies to keep; what lies before the oldest cannot be replayed (default: 4)",
+		OTHER(KIND_BASES) },
+	{ "--replay", "DIR", "feed what the services in DIR recorded to their handlers again and compare",
+		TEXT(replay_dir) },
 	{ "--service", "NAME", "the service to replay (default: all)", OTHER(KIND_SERVICE) },
 	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z", KIND_TIME,
-	  offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
+		offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
 	{ "--to", "TIME", "replay up to this time", KIND_TIME, offsetof(struct options, replay_to_ns), 0, ACTION_RUN },
 	{ "--check-config", NULL, "check the options and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
 	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
@@ -118,8 +120,8 @@ static int parse_number(struct str v, const char *name, uint64_t min, uint64_t m
 static int parse_time(struct str v, const char *name, int64_t *ret, struct err *err)
 {
 	if (timefmt_parse(v, ret) < 0 || *ret <= 0)
-		return err_set(err, HCP_EINVAL, name, "must be a time like 2026-11-20T18:00:00Z, was %.*s", (int)(v.n < 40 ? v.n : 40),
-			       v.p);
+		return err_set(err, HCP_EINVAL, name, "must be a time like 2026-11-20T18:00:00Z, was %.*s",
+			(int)(v.n < 40 ? v.n : 40), v.p);
 	return 0;
 }
 

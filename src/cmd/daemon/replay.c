@@ -53,14 +53,22 @@ static int replay_one(struct run *r, const struct svc_def *def, const char *path
 	struct db *journal = NULL;
 	struct arena a;
 	snprintf(sub, sizeof(sub), "bases/%s", r->service);
-	if (file_join(bases, sizeof(bases), r->o->replay_dir, sub) < 0 || file_join(scratch, sizeof(scratch), r->dir, "base.db") < 0)
+	if (file_join(bases, sizeof(bases), r->o->replay_dir, sub) < 0 ||
+		file_join(scratch, sizeof(scratch), r->dir, "base.db") < 0)
 		return err_set(err, HCP_ERANGE, "--replay", "the path is too long");
 	int rc = db_open(&(struct db_conf){ .path = path }, &journal, err);
 	if (rc < 0)
 		return rc;
 	const struct svc_replay what = {
-		.def = def, .conf = services_conf_of(r->conf, def->id), .journal = journal, .base_dir = bases, .scratch = scratch,
-		.from_ns = r->o->replay_from_ns, .to_ns = r->o->replay_to_ns, .progress = say_progress, .arg = r,
+		.def = def,
+		.conf = services_conf_of(r->conf, def->id),
+		.journal = journal,
+		.base_dir = bases,
+		.scratch = scratch,
+		.from_ns = r->o->replay_from_ns,
+		.to_ns = r->o->replay_to_ns,
+		.progress = say_progress,
+		.arg = r,
 	};
 	r->said_ns = clock_mono_ns();
 	arena_init(&a, 64 << 10, 0);
@@ -104,7 +112,7 @@ int replay_run(const struct options *o)
 	const char *tmp = getenv("TMPDIR");
 	snprintf(r.dir, sizeof(r.dir), "%s/hcp-replay-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
 	if (services_conf_new(o->replay_dir, &r.conf, &err) < 0 ||
-	    (!mkdtemp(r.dir) && file_error(&err, r.dir, "make directory") < 0)) {
+		(!mkdtemp(r.dir) && file_error(&err, r.dir, "make directory") < 0)) {
 		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
 		services_conf_free(r.conf);
 		return 2;

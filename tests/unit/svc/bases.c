@@ -45,8 +45,13 @@ static struct msg *job(int priority)
 static void rig_open(struct rig *r)
 {
 	struct err err = { 0 };
-	struct svc_conf conf = { .db_path = r->db, .bus = r->bus, .seed = 7, .base_dir = r->bases, .base_bytes = r->base_bytes,
-				 .bases_kept = r->keep, .now_ns = r->now_ns };
+	struct svc_conf conf = { .db_path = r->db,
+		.bus = r->bus,
+		.seed = 7,
+		.base_dir = r->bases,
+		.base_bytes = r->base_bytes,
+		.bases_kept = r->keep,
+		.now_ns = r->now_ns };
 	if (svc_open(&submit_def, &conf, &r->svc, &err) < 0)
 		fail_msg("open: %s %s", err.field, err.text);
 }
@@ -70,7 +75,7 @@ static void rig_release(struct rig *r)
 	svc_close(r->svc);
 	bus_close(r->bus);
 	snprintf(clean, sizeof(clean), "rm -rf %s", r->dir);
-	assert_int_equal(system(clean), 0);
+	assert_int_equal(system(clean), 0); /* tidy: allow banned-call: a test clears its own folder */
 }
 
 /* Batches of a second each; the bus has them on its disk at once. */
@@ -116,8 +121,12 @@ static struct result replay(struct rig *r, int64_t from, int64_t to)
 {
 	struct arena a;
 	struct result got = { .report = HCP__REPLAY_REPORT__INIT };
-	struct svc_replay what = { .def = &submit_def, .journal = svc_database(r->svc), .base_dir = r->bases,
-				   .scratch = r->scratch, .from = from, .to = to };
+	struct svc_replay what = { .def = &submit_def,
+		.journal = svc_database(r->svc),
+		.base_dir = r->bases,
+		.scratch = r->scratch,
+		.from = from,
+		.to = to };
 	arena_init(&a, 1024, 0);
 	got.rc = svc_replay(&what, &got.report, &a, &got.err);
 	snprintf(got.detail, sizeof(got.detail), "%s", got.report.detail);
@@ -126,6 +135,20 @@ static struct result replay(struct rig *r, int64_t from, int64_t to)
 	arena_release(&a);
 	assert_false(file_exists(r->scratch));
 	return got;
+}
+
+static int count_one(void *arg, const char *name)
+{
+	++*(int *)arg;
+	return 0;
+}
+
+static int files_of(const struct rig *r)
+{
+	int n = 0;
+	struct err err = { 0 };
+	assert_int_equal(file_list(r->bases, "", count_one, &n, &err), 0);
+	return n;
 }
 
 static void path_of(char *dst, size_t n, const struct rig *r, int64_t batch, const char *suffix)
@@ -182,8 +205,12 @@ static void a_window_of_times(void **state)
 	assert_int_equal(take_base(&r, NULL), 0);
 	work(&r, 10);
 	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
-	struct svc_replay what = { .def = &submit_def, .journal = svc_database(r.svc), .base_dir = r.bases, .scratch = r.scratch,
-				   .from_ns = INT64_C(36) * SECOND, .to_ns = INT64_C(38) * SECOND };
+	struct svc_replay what = { .def = &submit_def,
+		.journal = svc_database(r.svc),
+		.base_dir = r.bases,
+		.scratch = r.scratch,
+		.from_ns = INT64_C(36) * SECOND,
+		.to_ns = INT64_C(38) * SECOND };
 	arena_init(&a, 1024, 0);
 	assert_int_equal(svc_replay(&what, &report, &a, &err), 0);
 	assert_true(report.identical);
@@ -223,7 +250,8 @@ static void journal_is_bounded_by_the_bases(void **state)
 	assert_int_equal(bases_list(r.bases, all, &n, &err), 0);
 	assert_int_equal(n, 3);
 	assert_int_equal(scalar(&r, "SELECT min(no) FROM hcp_batch"), all[0].batch);
-	assert_in_range(scalar(&r, "SELECT sum(length(inputs)+length(events)) FROM hcp_batch"), all[2].bytes, 8 * all[2].bytes);
+	assert_in_range(
+		scalar(&r, "SELECT sum(length(inputs)+length(events)) FROM hcp_batch"), all[2].bytes, 8 * all[2].bytes);
 	struct result got = replay(&r, 0, 0);
 	assert_int_equal(got.rc, 0);
 	assert_true(got.report.identical);
@@ -329,7 +357,8 @@ static void tampering_is_found_and_named(void **state)
 	assert_non_null(strstr(got.detail, "event 1 (WorkloadChanged, number 97) differs from byte"));
 	got = replay(&r, 25, 32); /* the window before it is untouched */
 	assert_true(got.report.identical);
-	assert_int_equal(db_run(svc_database(r.svc), &err, "UPDATE hcp_batch SET at_ns=at_ns-1,events=x'' WHERE no=33", ""), 0);
+	assert_int_equal(
+		db_run(svc_database(r.svc), &err, "UPDATE hcp_batch SET at_ns=at_ns-1,events=x'' WHERE no=33", ""), 0);
 	got = replay(&r, 30, 40);
 	assert_int_equal(got.report.first_difference, 33);
 	assert_non_null(strstr(got.detail, "is published now and was not recorded"));
@@ -389,9 +418,7 @@ static void a_crash_at_any_step_leaves_what_was(void **state)
 		struct result got = replay(&r, 150, 0);
 		assert_true(got.rc == 0 && got.report.identical);
 		assert_int_equal(got.report.n_unusable_bases, 0);
-		char count[160];
-		snprintf(count, sizeof(count), "test $(ls %s | wc -l) = %zu", r.bases, 2 * n);
-		assert_int_equal(system(count), 0);
+		assert_int_equal(files_of(&r), 2 * n);
 		work(&r, 5);
 		assert_int_equal(take_base(&r, NULL), 0);
 		work(&r, 5);
@@ -409,12 +436,10 @@ static void a_failed_base_is_tried_again(void **state)
 		struct rig r = rig_make(4096, 4);
 		struct stop stop = { at, false };
 		struct bases_hook hook = { stop_there, &stop };
-		char count[160];
 		work(&r, 100);
 		assert_true(svc_base_due(r.svc, r.now_ns));
 		assert_int_equal(take_base(&r, &hook), HCP_EIO);
-		snprintf(count, sizeof(count), "test $(ls %s | wc -l) = 0", r.bases);
-		assert_int_equal(system(count), 0);
+		assert_int_equal(files_of(&r), 0);
 		assert_false(svc_base_due(r.svc, r.now_ns));
 		r.now_ns += (int64_t)SVC_BASE_RETRY_S * SECOND;
 		assert_true(svc_base_due(r.svc, r.now_ns));
@@ -494,7 +519,7 @@ static void the_host_takes_bases(void **state)
 	assert_int_equal(n, 2);
 	host_free(h);
 	snprintf(clean, sizeof(clean), "rm -rf %s", dir);
-	assert_int_equal(system(clean), 0);
+	assert_int_equal(system(clean), 0); /* tidy: allow banned-call: a test clears its own folder */
 }
 
 static void descriptions_are_read_strictly(void **state)
