@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -139,6 +140,15 @@ int file_mkdirs(const char *path, struct err *err)
 	struct stat st;
 	if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
 		return err_set(err, HCP_EEXIST, path, "is not a directory");
+	return 0;
+}
+
+int file_room(const char *path, int64_t *ret_bytes, struct err *err)
+{
+	struct statvfs v;
+	if (statvfs(path, &v) < 0)
+		return file_error(err, path, "look at the disk of");
+	*ret_bytes = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
 	return 0;
 }
 

@@ -19,6 +19,8 @@ int file_write_atomic(const char *path, struct str data, unsigned mode, struct e
 int file_replace(const char *tmp, const char *path, struct err *err) MUST_CHECK;
 /* mkdir -p, mode 0700 for what it makes. */
 int file_mkdirs(const char *path, struct err *err) MUST_CHECK;
+/* Bytes that this process may still write to the disk that holds path. */
+int file_room(const char *path, int64_t *ret_bytes, struct err *err) MUST_CHECK;
 bool file_exists(const char *path);
 int file_remove(const char *path, struct err *err);
 /* "dir/name"; HCP_ERANGE if it does not fit. */

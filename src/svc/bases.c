@@ -198,6 +198,24 @@ static int put_manifest(const char *path, const struct base *b, struct err *err)
 	return rc;
 }
 
+/* A copy must not take the room that commits need: twice the database, which holds the journal as well. */
+static int check_room(const char *dir, struct db *snap, struct err *err)
+{
+	struct db_row *row;
+	int64_t room = 0, bytes = 0;
+	int rc = db_query(snap, &row, err, "SELECT page_count*page_size FROM pragma_page_count,pragma_page_size", "");
+	if (rc < 0)
+		return rc;
+	bytes = rc == 1 ? db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	rc = file_room(dir, &room, err);
+	if (rc == 0 && room < 2 * bytes)
+		rc = err_set(err, HCP_ENOSPC, "base", "the disk has %lld MiB left, a copy of this database wants %lld",
+			(long long)(room >> 20), (long long)(2 * bytes >> 20) + 1);
+	return rc;
+}
+
 int bases_write(const char *dir, struct db *snap, struct base *b, const struct bases_hook *hook, struct err *err)
 {
 	char tmp[BASES_PATH_MAX], path[BASES_PATH_MAX], manifest[BASES_PATH_MAX];
@@ -210,6 +228,8 @@ int bases_write(const char *dir, struct db *snap, struct base *b, const struct b
 		conf.arg = (void *)hook;
 	}
 	int rc = file_mkdirs(dir, err);
+	if (rc == 0)
+		rc = check_room(dir, snap, err);
 	if (rc == 0)
 		rc = file_remove(tmp, err);
 	if (rc == 0)

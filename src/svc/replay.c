@@ -40,8 +40,7 @@ static void differs(struct replay *r, int64_t no, char *detail)
 	r->report->detail = detail ? detail : (char *)"out of memory";
 }
 
-/* The next of the length-delimited messages of a Batch or BatchEvents; p=NULL at its end or where it is no such thing.
- */
+/* The next length-delimited message of a Batch or BatchEvents; p=NULL at its end, or where it is no such thing. */
 static struct str next_packed(struct str *rest)
 {
 	size_t at = 1, n = 0;
@@ -70,10 +69,25 @@ static const char *describe_event(struct replay *r, struct str packed)
 	return text ? text : "which cannot be read";
 }
 
+static char *describe_difference(struct replay *r, size_t n, struct str was, struct str now)
+{
+	size_t at = 0;
+	if (!was.p && !now.p)
+		return arena_strdup(r->a, "the recorded events cannot be read");
+	if (!now.p)
+		return arena_printf(r->a, "event %zu (%s) was recorded and is not published now", n, describe_event(r, was));
+	if (!was.p)
+		return arena_printf(r->a, "event %zu (%s) is published now and was not recorded", n, describe_event(r, now));
+	while (at < was.n && at < now.n && was.p[at] == now.p[at])
+		at++;
+	return arena_printf(r->a, "event %zu (%s) differs from byte %zu on: %zu bytes now, recorded %zu", n,
+		describe_event(r, now), at, now.n, was.n);
+}
+
 static void compare(struct replay *r, const struct recorded *rec, struct str got)
 {
 	struct str was = rec->events, now = got, a, b;
-	size_t n = 0, at = 0;
+	size_t n = 0;
 	if (str_eq(was, now))
 		return;
 	do {
@@ -81,19 +95,7 @@ static void compare(struct replay *r, const struct recorded *rec, struct str got
 		a = next_packed(&was);
 		b = next_packed(&now);
 	} while (a.p && b.p && str_eq(a, b));
-	if (!a.p || !b.p) {
-		differs(r, rec->no,
-			!a.p && !b.p ? arena_strdup(r->a, "the recorded events cannot be read")
-			: a.p
-				? arena_printf(r->a, "event %zu (%s) was recorded and is not published now", n, describe_event(r, a))
-				: arena_printf(r->a, "event %zu (%s) is published now and was not recorded", n, describe_event(r, b)));
-		return;
-	}
-	while (at < a.n && at < b.n && a.p[at] == b.p[at])
-		at++;
-	differs(r, rec->no,
-		arena_printf(r->a, "event %zu (%s) differs from byte %zu on: %zu bytes now, recorded %zu", n,
-			describe_event(r, b), at, b.n, a.n));
+	differs(r, rec->no, describe_difference(r, n, a, b));
 }
 
 /* ---- running ---- */
@@ -153,9 +155,7 @@ static int next_recorded(struct replay *r, int64_t after, struct recorded *ret, 
 	struct db_row *row;
 	arena_clear(&r->scratch);
 	int rc = db_query(r->what->journal, &row, err,
-		"SELECT no,at_ns,inputs,events,reloaded FROM hcp_batch WHERE no>$1"
-		" ORDER BY no LIMIT 1",
-		"i", after);
+		"SELECT no,at_ns,inputs,events,reloaded FROM hcp_batch WHERE no>$1 ORDER BY no LIMIT 1", "i", after);
 	if (rc != 1)
 		return rc;
 	struct str in = db_blob(row, 2), events = db_blob(row, 3);
@@ -290,8 +290,8 @@ static int too_old(const struct replay *r, struct err *err)
 	if (rc < 0)
 		return rc;
 	return err_set(err, HCP_ERANGE, "window",
-		"it begins before the oldest base copy that can be used; of %s, batch %lld of %s is the first that can be run "
-		"again: begin there or later, and keep more of the past with hcpd --bases",
+		"it begins before the oldest usable base copy: of %s, batch %lld of %s is the first that can be run again; "
+		"begin there or later. hcpd --bases keeps more of the past",
 		name_of(r), (long long)oldest + 1, timefmt_format(at, ns));
 }
 
