@@ -115,7 +115,15 @@ struct result {
 	Hcp__ReplayReport report;
 	struct err err;
 	char detail[256], unusable[256];
+	int64_t told;
 };
+
+static void on_progress(void *arg, int64_t done, int64_t all)
+{
+	struct result *r = arg;
+	assert_int_equal(done, ++r->told);
+	assert_true(done <= all);
+}
 
 static struct result replay(struct rig *r, int64_t from, int64_t to)
 {
@@ -126,7 +134,9 @@ static struct result replay(struct rig *r, int64_t from, int64_t to)
 		.base_dir = r->bases,
 		.scratch = r->scratch,
 		.from = from,
-		.to = to };
+		.to = to,
+		.progress = on_progress,
+		.arg = &got };
 	arena_init(&a, 1024, 0);
 	got.rc = svc_replay(&what, &got.report, &a, &got.err);
 	snprintf(got.detail, sizeof(got.detail), "%s", got.report.detail);
@@ -181,6 +191,7 @@ static void a_window_is_run_from_the_nearest_base(void **state)
 	assert_true(got.report.identical);
 	assert_int_equal(got.report.base_batch, 40);
 	assert_int_equal(got.report.batches, 10);
+	assert_int_equal(got.told, 10);
 	assert_int_equal(got.report.messages, 10 * PER_BATCH);
 	assert_int_equal(got.report.from_batch, 45);
 	assert_int_equal(got.report.to_batch, 50);
