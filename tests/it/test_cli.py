@@ -533,3 +533,5 @@ def test_replay_starts_hcpd_beside(env, tmp_path):
     assert run.stdout == "--replay var --from 2026-01-01T10:00:00Z --to 2026-01-02\n"
     run = hcp(env | {"HCP_BIN_DIR": str(tmp_path)}, "replay", "--service", "billing")
     assert run.stdout == "--replay var --service billing\n"
+    run = hcp(env | {"HCP_BIN_DIR": str(tmp_path)}, "replay", "router", "--service", "billing")
+    assert run.returncode == 2 and "name the service once" in run.stderr

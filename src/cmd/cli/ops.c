@@ -307,6 +307,8 @@ int ops_replay(struct cli *cli, struct err *err)
 		return rc;
 	char *program = arena_printf(&cli->arena, "%s/hcpd", dir);
 	const char *service = cli->args.noperands ? cli->args.operands[0] : args_text(&cli->args, "service");
+	if (cli->args.noperands && args_has(&cli->args, "service"))
+		return cli_usage(cli, err, "service", "name the service once");
 	const struct {
 		const char *name, *value;
 	} options[] = { { "--replay", state ? state : "var" }, { "--service", service },
