@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -107,6 +108,20 @@ int file_write_atomic(const char *path, struct str data, unsigned mode, struct e
 	return rc;
 }
 
+int file_replace(const char *tmp, const char *path, struct err *err)
+{
+	int fd = open(tmp, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return file_error(err, tmp, "open");
+	int rc = fsync(fd) < 0 ? file_error(err, tmp, "sync") : 0;
+	close(fd);
+	if (rc == 0 && rename(tmp, path) < 0)
+		rc = file_error(err, path, "rename");
+	if (rc == 0)
+		sync_parent(path);
+	return rc;
+}
+
 int file_mkdirs(const char *path, struct err *err)
 {
 	char part[FILE_PATH_MAX];
@@ -128,6 +143,15 @@ int file_mkdirs(const char *path, struct err *err)
 	return 0;
 }
 
+int file_room(const char *path, int64_t *ret_bytes, struct err *err)
+{
+	struct statvfs v;
+	if (statvfs(path, &v) < 0)
+		return file_error(err, path, "look at the disk of");
+	*ret_bytes = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+	return 0;
+}
+
 bool file_exists(const char *path)
 {
 	return access(path, F_OK) == 0;
@@ -144,9 +168,9 @@ int file_join(char *dst, size_t cap, const char *dir, const char *name)
 	return n < 0 || (size_t)n >= cap ? HCP_ERANGE : 0;
 }
 
-int file_open_append(const char *path, int *ret_fd, uint64_t *ret_size, struct err *err)
+static int open_sized(const char *path, int flags, int *ret_fd, uint64_t *ret_size, struct err *err)
 {
-	int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	int fd = open(path, flags | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return file_error(err, path, "open");
 	struct stat st;
@@ -158,6 +182,16 @@ int file_open_append(const char *path, int *ret_fd, uint64_t *ret_size, struct e
 	*ret_fd = fd;
 	*ret_size = (uint64_t)st.st_size;
 	return 0;
+}
+
+int file_open_append(const char *path, int *ret_fd, uint64_t *ret_size, struct err *err)
+{
+	return open_sized(path, O_RDWR | O_APPEND | O_CREAT, ret_fd, ret_size, err);
+}
+
+int file_open_read(const char *path, int *ret_fd, uint64_t *ret_size, struct err *err)
+{
+	return open_sized(path, O_RDONLY, ret_fd, ret_size, err);
 }
 
 int file_append(int fd, struct str data, const char *path, struct err *err)

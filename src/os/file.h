@@ -15,8 +15,12 @@ int file_error(struct err *err, const char *path, const char *doing);
 int file_read(const char *path, size_t max, struct buf *ret, struct err *err) MUST_CHECK;
 /* Writes a temporary beside it, fsyncs, renames: the old content or the new, never half. */
 int file_write_atomic(const char *path, struct str data, unsigned mode, struct err *err) MUST_CHECK;
+/* Syncs what tmp holds, then puts it at path with the directory synced: the old file or the new, never half. */
+int file_replace(const char *tmp, const char *path, struct err *err) MUST_CHECK;
 /* mkdir -p, mode 0700 for what it makes. */
 int file_mkdirs(const char *path, struct err *err) MUST_CHECK;
+/* Bytes that this process may still write to the disk that holds path. */
+int file_room(const char *path, int64_t *ret_bytes, struct err *err) MUST_CHECK;
 bool file_exists(const char *path);
 int file_remove(const char *path, struct err *err);
 /* "dir/name"; HCP_ERANGE if it does not fit. */
@@ -24,6 +28,7 @@ int file_join(char *dst, size_t cap, const char *dir, const char *name) MUST_CHE
 
 /* An append-only file descriptor. */
 int file_open_append(const char *path, int *ret_fd, uint64_t *ret_size, struct err *err) MUST_CHECK;
+int file_open_read(const char *path, int *ret_fd, uint64_t *ret_size, struct err *err) MUST_CHECK;
 int file_append(int fd, struct str data, const char *path, struct err *err) MUST_CHECK;
 int file_sync(int fd, const char *path, struct err *err) MUST_CHECK;
 /* Reads up to cap bytes at offset; *ret_n is less at the end of the file. */

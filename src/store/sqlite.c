@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 
-enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40 };
+enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40, DB_COPY_ASK = 256 };
 
 struct db_row {
 	struct db *db; /* borrowed */
@@ -342,5 +342,159 @@ int db_check(struct db *db, struct err *err)
 	else
 		rc = 0;
 	db_done(row);
+	return rc;
+}
+
+/* ---- a copy beside the running store ---- */
+
+int db_snapshot(struct db *db, struct db **ret, struct err *err)
+{
+	const char *path = sqlite3_db_filename(db->handle, "main");
+	struct db *snap = NULL;
+	struct db_row *row;
+	if (!path || !path[0])
+		return err_set(err, HCP_EUNSUPPORTED, "database", "it is in memory only");
+	int rc = db_open(&(struct db_conf){ .path = path }, &snap, err);
+	if (rc == 0)
+		rc = db_run(snap, err, "BEGIN", "");
+	/* What a transaction sees is settled by its first read. */
+	if (rc == 0)
+		rc = db_query(snap, &row, err, "SELECT count(*) FROM sqlite_schema", "");
+	if (rc < 0) {
+		db_close(snap);
+		return rc;
+	}
+	if (rc == 1)
+		db_done(row);
+	*ret = snap;
+	return 0;
+}
+
+struct copy {
+	struct db *from;
+	sqlite3 *to;
+	const struct db_copy *conf;
+	struct err *err;
+	unsigned rows;
+};
+
+static int copy_fail(struct copy *c, const char *doing)
+{
+	return err_set(c->err, code_of(sqlite3_extended_errcode(c->to)), "database", "cannot %s the copy: %s", doing,
+		sqlite3_errmsg(c->to));
+}
+
+static int copy_exec(struct copy *c, const char *sql)
+{
+	return sqlite3_exec(c->to, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : copy_fail(c, "write");
+}
+
+/* Rows are inserted under their rowids: some tables are read in that order. */
+static int select_rows(struct copy *c, const char *table, sqlite3_stmt **ret)
+{
+	const char *where = c->conf->table && strcmp(table, c->conf->table) == 0 ? c->conf->where : "1";
+	static const char *const forms[] = { "SELECT rowid AS rowid,* FROM \"%w\" WHERE %s",
+		"SELECT * FROM \"%w\" WHERE %s" }; /* of a table WITHOUT ROWID */
+	int rc = SQLITE_ERROR;
+	for (int i = 0; i < 2 && rc == SQLITE_ERROR; i++) {
+		char *sql = sqlite3_mprintf(forms[i], table, where);
+		rc = sql ? sqlite3_prepare_v2(c->from->handle, sql, -1, ret, NULL) : SQLITE_NOMEM;
+		sqlite3_free(sql);
+	}
+	return rc == SQLITE_OK ? 0 : fail(c->from, c->err, "read a table for the copy");
+}
+
+static int prepare_insert(struct copy *c, const char *table, sqlite3_stmt *rows, sqlite3_stmt **ret)
+{
+	sqlite3_str *s = sqlite3_str_new(c->to);
+	int n = sqlite3_column_count(rows);
+	sqlite3_str_appendf(s, "INSERT INTO \"%w\"(", table);
+	for (int i = 0; i < n; i++)
+		sqlite3_str_appendf(s, "%s\"%w\"", i ? "," : "", sqlite3_column_name(rows, i));
+	sqlite3_str_appendall(s, ") VALUES(");
+	for (int i = 0; i < n; i++)
+		sqlite3_str_appendall(s, i ? ",?" : "?");
+	sqlite3_str_appendall(s, ")");
+	char *sql = sqlite3_str_finish(s);
+	int rc = sql ? sqlite3_prepare_v2(c->to, sql, -1, ret, NULL) : SQLITE_NOMEM;
+	sqlite3_free(sql);
+	return rc == SQLITE_OK ? 0 : copy_fail(c, "write");
+}
+
+static int copy_rows(struct copy *c, const char *table)
+{
+	sqlite3_stmt *from = NULL, *to = NULL;
+	int got = SQLITE_ROW, rc = select_rows(c, table, &from);
+	if (rc == 0)
+		rc = prepare_insert(c, table, from, &to);
+	while (rc == 0 && (got = sqlite3_step(from)) == SQLITE_ROW) {
+		for (int i = 0; i < sqlite3_column_count(from) && rc == 0; i++)
+			if (sqlite3_bind_value(to, i + 1, sqlite3_column_value(from, i)) != SQLITE_OK)
+				rc = copy_fail(c, "write");
+		if (rc == 0 && sqlite3_step(to) != SQLITE_DONE)
+			rc = copy_fail(c, "write");
+		sqlite3_reset(to);
+		if (rc == 0 && c->conf->go_on && ++c->rows % DB_COPY_ASK == 0)
+			rc = c->conf->go_on(c->conf->arg);
+	}
+	if (rc == 0 && got != SQLITE_DONE)
+		rc = fail(c->from, c->err, "read a table for the copy");
+	sqlite3_finalize(from);
+	sqlite3_finalize(to);
+	return rc;
+}
+
+/* Tables with their rows first, then what is built from them. */
+static int copy_schema(struct copy *c, const char *sql, bool tables)
+{
+	sqlite3_stmt *stmt = NULL;
+	int got = SQLITE_ROW, rc = 0;
+	if (sqlite3_prepare_v2(c->from->handle, sql, -1, &stmt, NULL) != SQLITE_OK)
+		return fail(c->from, c->err, "read the schema for the copy");
+	while (rc == 0 && (got = sqlite3_step(stmt)) == SQLITE_ROW) {
+		rc = copy_exec(c, (const char *)sqlite3_column_text(stmt, 1));
+		if (rc == 0 && tables)
+			rc = copy_rows(c, (const char *)sqlite3_column_text(stmt, 0));
+	}
+	if (rc == 0 && got != SQLITE_DONE)
+		rc = fail(c->from, c->err, "read the schema for the copy");
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
+static int copy_version(struct copy *c)
+{
+	char sql[64];
+	struct db_row *row;
+	int rc = db_query(c->from, &row, c->err, "PRAGMA user_version", "");
+	if (rc != 1)
+		return rc;
+	snprintf(sql, sizeof(sql), "PRAGMA user_version=%d", (int)db_i64(row, 0));
+	db_done(row);
+	return copy_exec(c, sql);
+}
+
+int db_copy(struct db *from, const char *path, const struct db_copy *conf, struct err *err)
+{
+	struct copy c = { .from = from, .conf = conf, .err = err };
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+	int rc = sqlite3_open_v2(path, &c.to, flags, NULL) == SQLITE_OK ? 0 : copy_fail(&c, "open");
+	if (rc == 0)
+		rc = copy_exec(&c, "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; BEGIN");
+	if (rc == 0)
+		rc = copy_schema(&c,
+			"SELECT name,sql FROM sqlite_schema WHERE type='table' AND sql IS NOT NULL"
+			" AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid",
+			true);
+	if (rc == 0)
+		rc = copy_schema(&c,
+			"SELECT name,sql FROM sqlite_schema WHERE type<>'table' AND sql IS NOT NULL"
+			" ORDER BY rowid",
+			false);
+	if (rc == 0)
+		rc = copy_version(&c);
+	if (rc == 0)
+		rc = copy_exec(&c, "COMMIT");
+	sqlite3_close(c.to);
 	return rc;
 }

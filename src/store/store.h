@@ -62,6 +62,19 @@ void db_rollback(struct db *db);
 int db_migrate(struct db *db, const char *const *steps, int n, struct err *err) MUST_CHECK;
 /* A consistent copy into a new file while the store is in use. */
 int db_backup(struct db *db, const char *path, struct err *err) MUST_CHECK;
+/*
+ * A second connection that goes on seeing the store as it is now, whatever is committed later; for reading only. It may
+ * be handed to another thread and holds no lock that a writer waits for, but the write-ahead log grows until db_close.
+ * HCP_EUNSUPPORTED for a store in memory.
+ */
+int db_snapshot(struct db *db, struct db **ret, struct err *err) MUST_CHECK;
+struct db_copy {
+	const char *table, *where; /* of this table only the rows that hold; NULL: all of every table */
+	int (*go_on)(void *arg);   /* asked every few hundred rows; a negative code ends the copy. NULL: never asked */
+	void *arg;
+};
+/* Tables, rows with their rowids, indices and schema version into a new file, compact. Nothing is synced. */
+int db_copy(struct db *from, const char *path, const struct db_copy *conf, struct err *err) MUST_CHECK;
 /* PRAGMA quick_check: HCP_ECORRUPT with the first finding. */
 int db_check(struct db *db, struct err *err) MUST_CHECK;
 

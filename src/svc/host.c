@@ -11,8 +11,12 @@
 #include "os/entropy.h"
 #include "os/file.h"
 #include "os/heap.h"
+#include "svc/bases.h"
 
 enum { HOST_PATH_MAX = 4096, HOST_SYNC_MS = 1000, HOST_IDLE_MS = 1000, HOST_TRIM_S = 10 };
+
+/* A base copy on its way: the service's thread begins and ends it, the writer's thread writes it. One at a time. */
+enum base_phase { BASE_NONE, BASE_QUEUED, BASE_WRITTEN };
 
 struct runner {
 	struct host *host;
@@ -26,11 +30,16 @@ struct host {
 	char *state_dir;
 	struct bus *bus;
 	struct runner run[SVC_COUNT];
-	pthread_t syncer;
-	bool syncing;
+	pthread_t syncer, writer;
+	bool syncing, writing;
 	atomic_bool stop;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	pthread_cond_t wake; /* of the syncer and the writer */
+	atomic_int base_of;  /* the service whose base is on its way; SVC_NONE: none */
+	atomic_int base_phase;
+	struct svc_base *base; /* owned; whose turn base_phase says */
+	int base_rc;
+	int64_t base_paused_ns, base_written_ns; /* how long the service stood still for it, and how long writing took */
 };
 
 int host_new(const struct host_conf *conf, struct host **ret, struct err *err)
@@ -40,6 +49,7 @@ int host_new(const struct host_conf *conf, struct host **ret, struct err *err)
 	if (!h)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	h->conf = *conf;
+	atomic_store(&h->base_of, SVC_NONE);
 	h->state_dir = mem_strdup(conf->state_dir);
 	pthread_mutex_init(&h->lock, NULL);
 	pthread_condattr_t attr;
@@ -62,14 +72,25 @@ int host_new(const struct host_conf *conf, struct host **ret, struct err *err)
 
 int host_add(struct host *h, const struct svc_def *def, struct err *err)
 {
-	char name[64], path[HOST_PATH_MAX];
+	char name[64], bases[64], path[HOST_PATH_MAX], base_dir[HOST_PATH_MAX];
 	snprintf(name, sizeof(name), "%s.db", svc_table[def->id].name);
-	if (file_join(path, sizeof(path), h->state_dir, name) < 0)
+	snprintf(bases, sizeof(bases), "bases/%s", svc_table[def->id].name);
+	if (file_join(path, sizeof(path), h->state_dir, name) < 0 ||
+		file_join(base_dir, sizeof(base_dir), h->state_dir, bases) < 0)
 		return err_set(err, HCP_ERANGE, h->state_dir, "path too long");
 	struct svc_conf conf = {
-		.db_path = path, .durable = h->conf.durable, .bus = h->bus, .seed = entropy_u64() >> 1,
-		.conf = h->conf.svc_conf[def->id], .send_agent = h->conf.send_agent, .send_arg = h->conf.send_arg,
-		.now_ns = clock_wall_ns(), .hold_outbox = true,
+		.db_path = path,
+		.durable = h->conf.durable,
+		.bus = h->bus,
+		.seed = entropy_u64() >> 1,
+		.conf = h->conf.svc_conf[def->id],
+		.send_agent = h->conf.send_agent,
+		.send_arg = h->conf.send_arg,
+		.now_ns = clock_wall_ns(),
+		.hold_outbox = true,
+		.base_dir = base_dir,
+		.base_bytes = h->conf.base_bytes,
+		.bases_kept = h->conf.bases_kept,
 	};
 	struct runner *r = &h->run[def->id];
 	r->host = h;
@@ -81,12 +102,84 @@ static void poke(void *arg)
 	mailbox_poke(arg);
 }
 
+static void begin_base(struct host *h, struct svc *svc, int64_t now_ns)
+{
+	struct err err = { 0 };
+	int id = svc_def_of(svc)->id, nobody = SVC_NONE;
+	if (!atomic_compare_exchange_strong(&h->base_of, &nobody, id))
+		return; /* another service's is on its way; ours is due still when that is done */
+	int64_t began_ns = clock_mono_ns();
+	int rc = svc_base_begin(svc, now_ns, &h->base, &err);
+	h->base_paused_ns = clock_mono_ns() - began_ns;
+	if (rc < 0) {
+		log_error(svc_table[id].name, "no base copy: %s %s", err.field, err.text);
+		atomic_store(&h->base_of, SVC_NONE);
+		return;
+	}
+	pthread_mutex_lock(&h->lock);
+	atomic_store(&h->base_phase, BASE_QUEUED);
+	pthread_cond_broadcast(&h->wake);
+	pthread_mutex_unlock(&h->lock);
+}
+
+/* Between two steps, in the service's thread. */
+static void look_after_base(struct host *h, struct svc *svc, int64_t now_ns)
+{
+	if (atomic_load(&h->base_of) == svc_def_of(svc)->id) {
+		if (atomic_load(&h->base_phase) != BASE_WRITTEN)
+			return;
+		struct svc_base *b = h->base;
+		h->base = NULL;
+		atomic_store(&h->base_phase, BASE_NONE);
+		if (h->base_rc == 0)
+			log_info(svc_table[svc_def_of(svc)->id].name,
+				"base copy taken: the service stood still for %.1f ms, writing took %.1f ms",
+				(double)h->base_paused_ns / 1e6, (double)h->base_written_ns / 1e6);
+		svc_base_end(svc, b, h->base_rc, now_ns);
+		atomic_store(&h->base_of, SVC_NONE);
+	}
+	if (h->writing && svc_base_due(svc, now_ns))
+		begin_base(h, svc, now_ns);
+}
+
+static int go_on_writing(void *arg, enum base_stage stage)
+{
+	struct host *h = arg;
+	return stage != BASE_KEPT && atomic_load(&h->stop) ? HCP_ECANCELED : 0;
+}
+
+static void *run_writer(void *arg)
+{
+	struct host *h = arg;
+	struct bases_hook hook = { go_on_writing, h };
+	pthread_mutex_lock(&h->lock);
+	while (!atomic_load(&h->stop)) {
+		if (atomic_load(&h->base_phase) != BASE_QUEUED) {
+			pthread_cond_wait(&h->wake, &h->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&h->lock);
+		struct err err = { 0 };
+		int id = atomic_load(&h->base_of);
+		int64_t began_ns = clock_mono_ns();
+		h->base_rc = svc_base_write(h->base, &hook, &err);
+		h->base_written_ns = clock_mono_ns() - began_ns;
+		if (h->base_rc < 0 && h->base_rc != HCP_ECANCELED)
+			log_error(svc_table[id].name, "no base copy: %s %s", err.field, err.text);
+		pthread_mutex_lock(&h->lock);
+		atomic_store(&h->base_phase, BASE_WRITTEN);
+	}
+	pthread_mutex_unlock(&h->lock);
+	return NULL;
+}
+
 static void *run_service(void *arg)
 {
 	struct runner *r = arg;
 	while (!atomic_load_explicit(&r->host->stop, memory_order_acquire)) {
 		int64_t now = clock_wall_ns();
 		int n = svc_step(r->svc, now);
+		look_after_base(r->host, r->svc, now);
 		if (n > 0)
 			continue;
 		int64_t idle = svc_next_wake(r->svc) - now;
@@ -148,6 +241,10 @@ int host_start(struct host *h, struct err *err)
 	for (int i = 0; i < SVC_COUNT; i++)
 		all[i] = h->run[i].svc;
 	int rc = svc_republish(all, SVC_COUNT, err);
+	if (rc == 0 && pthread_create(&h->writer, NULL, run_writer, h) == 0) {
+		pthread_setname_np(h->writer, "bases");
+		h->writing = true;
+	}
 	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
 		if (h->run[i].svc)
 			rc = start_one(h, &h->run[i], err);
@@ -169,12 +266,14 @@ void host_free(struct host *h)
 		pthread_join(r->thread, NULL);
 		bus_unwatch(h->bus, svc_mailbox(r->svc));
 	}
-	if (h->syncing) {
-		pthread_mutex_lock(&h->lock);
-		pthread_cond_signal(&h->wake);
-		pthread_mutex_unlock(&h->lock);
+	pthread_mutex_lock(&h->lock);
+	pthread_cond_broadcast(&h->wake);
+	pthread_mutex_unlock(&h->lock);
+	if (h->syncing)
 		pthread_join(h->syncer, NULL);
-	}
+	if (h->writing)
+		pthread_join(h->writer, NULL);
+	svc_base_free(h->base);
 	for (int i = 0; i < SVC_COUNT; i++)
 		svc_close(h->run[i].svc);
 	bus_close(h->bus);

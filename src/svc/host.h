@@ -17,6 +17,8 @@ struct host_conf {
 	/* Carries a message to a service that is not in this process; takes m. NULL: answered "unavailable". */
 	void (*remote)(void *arg, int target, struct msg *m);
 	void *remote_arg;
+	int64_t base_bytes; /* as in svc_conf, for every service; bases go to STATE/bases/SERVICE */
+	int bases_kept;
 };
 
 /* Opens the bus; services are added, then started. */

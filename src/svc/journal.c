@@ -41,8 +41,10 @@ static int load_meta(struct svc *svc, struct err *err)
 			svc->seq = (uint64_t)v;
 		} else if (str_eqz(k, "batch")) {
 			svc->batch_no = v;
-		} else if (str_eqz(k, "journal_bytes")) {
+		} else if (str_eqz(k, "journal_bytes") && !svc->counted) {
 			svc->journal_bytes = v;
+		} else if (str_eqz(k, "journal_total") && !svc->counted) {
+			svc->journal_total = v;
 		} else if (str_eqz(k, "published")) {
 			svc->published_batch = v;
 			if (svc->appended_batch < v)
@@ -55,15 +57,20 @@ static int load_meta(struct svc *svc, struct err *err)
 	return meta_set(svc, "instance", (int64_t)svc->instance, err);
 }
 
-static int load_clock(struct svc *svc, struct err *err)
+static int load_ends(struct svc *svc, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc->db, &row, err, "SELECT clock FROM hcp_batch ORDER BY no DESC LIMIT 1", "");
+	svc->oldest_batch = 0;
+	int rc = db_query(svc->db, &row, err,
+		"SELECT clock,(SELECT min(no) FROM hcp_batch) FROM hcp_batch"
+		" ORDER BY no DESC LIMIT 1",
+		"");
 	if (rc < 0)
 		return rc;
 	/* A service that keeps no journal may have no row: what it has seen since its start is all it can know. */
 	if (rc == 1) {
 		svc->clock = (uint64_t)db_i64(row, 0);
+		svc->oldest_batch = db_i64(row, 1);
 		db_done(row);
 	}
 	return 0;
@@ -75,9 +82,10 @@ int journal_load(struct svc *svc, struct err *err)
 	memset(svc->inbox, 0, sizeof(svc->inbox));
 	int rc = load_meta(svc, err);
 	if (rc == 0)
-		rc = load_clock(svc, err);
+		rc = load_ends(svc, err);
 	if (rc < 0)
 		return rc;
+	svc->counted = true;
 	for (rc = db_query(svc->db, &row, err, "SELECT sender,seq FROM hcp_inbox", ""); rc == 1; rc = db_next(row, err))
 		if (db_i64(row, 0) >= 0 && db_i64(row, 0) < SVC_COUNT)
 			svc->inbox[db_i64(row, 0)] = (uint64_t)db_i64(row, 1);
@@ -144,46 +152,52 @@ static int write_marks(struct svc *svc, int64_t no, struct err *err)
 	return rc;
 }
 
-/* The last batch to go so that at least `bytes` are freed; 0 if nothing may. */
-static int prune_point(struct svc *svc, int64_t bytes, int64_t *ret_no, int64_t *ret_freed, struct err *err)
+/* The last batch that may go: what the bus has on the disk is history, and history goes back to the oldest base. */
+static int64_t prune_upto(const struct svc *svc)
 {
-	struct db_row *row;
-	int64_t no = 0, freed = 0;
-	int rc = db_query(svc->db, &row, err,
-		"SELECT no,length(inputs)+length(events) FROM hcp_batch WHERE no <= $1 ORDER BY no", "i", svc->published_batch);
-	for (; rc == 1 && freed < bytes; rc = db_next(row, err)) {
-		no = db_i64(row, 0);
-		freed += db_i64(row, 1);
-	}
-	if (rc == 1)
-		db_done(row);
-	*ret_no = no;
-	*ret_freed = freed;
-	return rc < 0 ? rc : 0;
+	/* Where bases fail it still has an end. */
+	bool too_much = svc->journal_bytes > svc_base_every(svc) * 2 * (int64_t)(svc->bases_kept + 1);
+	int64_t upto = too_much ? svc->batch_no : svc->keep_from - 1;
+	return upto < svc->published_batch ? upto : svc->published_batch;
 }
 
-/* What the bus has on the disk is history, and history has a limit. */
+static int prune_rows(struct svc *svc, int64_t upto, struct err *err)
+{
+	struct db_row *row;
+	int rc;
+	for (rc = db_query(svc->db, &row, err,
+			 "DELETE FROM hcp_batch WHERE no>=$1 AND no<$2 AND no<=$3"
+			 " RETURNING length(inputs)+length(events)",
+			 "iii", svc->oldest_batch, svc->oldest_batch + SVC_PRUNE_ROWS, upto);
+		 rc == 1; rc = db_next(row, err)) {
+		svc->journal_bytes -= db_i64(row, 0);
+		svc->oldest_batch++;
+	}
+	return rc;
+}
+
 static int prune(struct svc *svc, int64_t no, struct err *err)
 {
 	uint64_t synced = atomic_load_explicit(&svc->bus_synced, memory_order_acquire);
-	int64_t last, freed;
 	int rc = 0;
+	if (svc->replaying)
+		return 0;
 	if (svc->sent_offset && synced >= svc->sent_offset && svc->sent_batch > svc->published_batch) {
 		svc->published_batch = svc->sent_batch;
 		svc->sent_offset = 0;
 		rc = meta_set(svc, "published", svc->published_batch, err);
 	}
-	if (rc < 0 || no % SVC_PRUNE_EVERY)
+	if (rc == 0 && svc->def->no_journal)
+		return no % SVC_PRUNE_EVERY
+				   ? 0
+				   : db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i", svc->published_batch);
+	int64_t upto = prune_upto(svc);
+	if (rc == 0 && svc->oldest_batch && svc->oldest_batch <= upto)
+		rc = prune_rows(svc, upto, err);
+	if (rc < 0 || no % SVC_COUNT_EVERY)
 		return rc;
-	if (svc->def->no_journal)
-		return db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i", svc->published_batch);
-	if (svc->journal_bytes > SVC_JOURNAL_BYTES) {
-		rc = prune_point(svc, SVC_JOURNAL_BYTES / 8, &last, &freed, err);
-		if (rc == 0)
-			rc = db_run(svc->db, err, "DELETE FROM hcp_batch WHERE no <= $1", "i", last);
-		svc->journal_bytes -= freed;
-	}
-	return rc < 0 ? rc : meta_set(svc, "journal_bytes", svc->journal_bytes, err);
+	rc = meta_set(svc, "journal_bytes", svc->journal_bytes, err);
+	return rc < 0 ? rc : meta_set(svc, "journal_total", svc->journal_total, err);
 }
 
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
@@ -200,7 +214,10 @@ int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 				    buf_str(&events), (int64_t)svc->seq, (int64_t)svc->reloaded, (int64_t)ctx->clock);
 	}
 	svc->journal_bytes += (int64_t)(ctx->packed_inputs.n + events.n);
+	svc->journal_total += (int64_t)(ctx->packed_inputs.n + events.n);
 	buf_release(&events);
+	if (rc == 0 && !svc->oldest_batch)
+		svc->oldest_batch = no;
 	if (rc == 0)
 		rc = write_marks(svc, no, err);
 	if (rc == 0)

@@ -223,12 +223,16 @@ static void drop_state(struct svc *svc)
 	if (svc->state)
 		svc->def->close(svc->state);
 	svc->state = NULL;
+	svc->n_held = 0;
 }
 
 int svc_reload(struct svc *svc, struct err *err)
 {
 	drop_state(svc);
-	return load_state(svc, err);
+	int rc = load_state(svc, err);
+	if (rc < 0)
+		drop_state(svc);
+	return rc;
 }
 
 static int open_db(struct svc *svc, struct err *err)
@@ -262,11 +266,16 @@ int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc 
 	for (const struct svc_handler *h = def->handlers; h->type; h++)
 		svc->by_type[h->type] = h;
 	svc->db_path = conf->db_path ? mem_strdup(conf->db_path) : NULL;
+	svc->base_dir = conf->base_dir && !def->no_journal ? mem_strdup(conf->base_dir) : NULL;
+	svc->base_bytes = conf->base_bytes ? conf->base_bytes : SVC_BASE_BYTES;
+	svc->bases_kept = conf->bases_kept ? (size_t)conf->bases_kept : SVC_BASES_KEPT;
 	int rc = mailbox_new(SVC_MAILBOX, &svc->mailbox);
 	if (rc == 0)
 		rc = open_db(svc, err);
 	if (rc == 0)
 		rc = load_state(svc, err);
+	if (rc == 0)
+		svc_base_load(svc);
 	/* The log may have lost its tail, and senders that opened before us may have filled the gap with other records. */
 	if (rc == 0 && conf->bus && svc->bus_next > bus_recovered(conf->bus))
 		svc->bus_next = svc->bus_read_next = bus_recovered(conf->bus);
@@ -292,6 +301,7 @@ void svc_close(struct svc *svc)
 	arena_release(&svc->ctx.arena);
 	pthread_mutex_destroy(&svc->stats_lock);
 	mem_free(svc->db_path);
+	mem_free(svc->base_dir);
 	mem_free(svc);
 }
 

@@ -29,11 +29,20 @@ struct svc;
 struct svc_ctx;
 
 enum {
-	SVC_MAX_BATCH = 512,    /* messages a transaction */
-	SVC_MAILBOX = 8192,     /* requests waiting; more are refused with limit_reached */
-	SVC_RETRY_MS = 1000,    /* after a failed commit */
+	SVC_MAX_BATCH = 512, /* messages a transaction */
+	SVC_MAILBOX = 8192,  /* requests waiting; more are refused with limit_reached */
+	SVC_RETRY_MS = 1000, /* after a failed commit */
 	SVC_MAX_HANDLERS = 40,
+	SVC_BASES_KEPT = 4,     /* base copies of a service; the journal goes back to the oldest of them */
+	SVC_BASE_AGE_H = 24,    /* a base is taken at the latest that long after the one before, if there was a batch */
+	SVC_BASE_RETRY_S = 600, /* after one that failed */
 };
+
+/*
+ * Journal between two bases, or as much as the last of them has bytes if that is more. A service that cannot take any
+ * keeps 2 * (SVC_BASES_KEPT + 1) times as much; then the oldest goes.
+ */
+#define SVC_BASE_BYTES (INT64_C(64) << 20)
 
 /*
  * A handler. 0: done. A negative code with err filled: the request was refused and nothing was changed; its
@@ -77,6 +86,9 @@ struct svc_conf {
 	/* Events that the bus may have lost wait for svc_republish (or for the first step). */
 	bool hold_outbox;
 	int64_t now_ns; /* at open */
+	const char *base_dir; /* where base copies go (svc/bases.h); NULL: none are taken */
+	int64_t base_bytes;   /* journal between two; 0: SVC_BASE_BYTES */
+	int bases_kept;       /* 1 to BASES_MAX; 0: SVC_BASES_KEPT */
 };
 
 /* ---- for handlers ---- */
@@ -144,10 +156,47 @@ struct svc_stats {
 void svc_stats(struct svc *svc, struct svc_stats *ret);
 
 /*
- * Feeds the recorded inputs of batches (from, to] to a fresh service over db_copy (a copy of the database as it was
- * before `from`, or an empty one) and compares the events bit for bit. journal_db: the recorded database.
+ * Base copies: the tables as one batch left them, so that a replay need not begin with the first. A base is begun
+ * between two steps; the service then has its state loaded from the tables again, which is the state a replay will
+ * have, and goes on. It is written by another thread from a connection that sees the tables of that moment.
+ *
+ *   svc_base_due ─▶ svc_base_begin ─(any thread)─▶ svc_base_write ─▶ svc_base_end
  */
-int svc_replay(const struct svc_def *def, const void *conf, struct db *journal_db, int64_t from, int64_t to,
-	       Hcp__ReplayReport *report, struct arena *a, struct err *err) MUST_CHECK;
+struct svc_base;
+struct bases_hook;
+/*
+ * Enough journal (or time) since the last one, and nobody waits: no input, no held message. With twice as much, also
+ * when somebody does; held messages are then answered "closed".
+ */
+bool svc_base_due(struct svc *svc, int64_t now_ns);
+/* Between two steps. On failure svc_base_due is false for SVC_BASE_RETRY_S. */
+int svc_base_begin(struct svc *svc, int64_t now_ns, struct svc_base **ret, struct err *err) MUST_CHECK;
+/* Any thread; hook may be NULL. Removes what is beyond the number to be kept, too. */
+int svc_base_write(struct svc_base *b, const struct bases_hook *hook, struct err *err) MUST_CHECK;
+/* Frees b; rc is what svc_base_write returned. From here on journal that no base needs goes, a few rows a batch. */
+void svc_base_end(struct svc *svc, struct svc_base *b, int rc, int64_t now_ns);
+/* Frees b of a service that is closed meanwhile. */
+void svc_base_free(struct svc_base *b);
+
+/*
+ * Feeds recorded inputs to a fresh service again and compares the events bit for bit. It starts from the newest base
+ * before the window that is whole, else from an empty database, and so may run (and compare) batches before the window.
+ */
+struct svc_replay {
+	const struct svc_def *def;
+	const void *conf;       /* handed to def->open */
+	struct db *journal;     /* the recorded database; read in short queries, so it may be in use */
+	const char *base_dir;   /* NULL: no bases */
+	const char *scratch;    /* file that a base is restored to, removed at the end; NULL: no bases */
+	int64_t from, to;       /* window of batches, both included; 0: open */
+	int64_t from_ns, to_ns; /* window of times, both included; 0: open */
+	void (*progress)(void *arg, int64_t done, int64_t all); /* after each batch; NULL: none */
+	void *arg;
+};
+/*
+ * 0 also if something differs: the report tells. HCP_ENOTFOUND: nothing was recorded in the window. HCP_ERANGE: it
+ * begins before what can be run again, and the text says where that begins. Strings of the report live in a.
+ */
+int svc_replay(const struct svc_replay *what, Hcp__ReplayReport *report, struct arena *a, struct err *err) MUST_CHECK;
 
 #endif

@@ -80,12 +80,14 @@ struct msg *svc_hold(struct svc_ctx *ctx)
 {
 	must(ctx->current && !ctx->kept);
 	ctx->kept = true;
+	ctx->svc->n_held++;
 	return ctx->current;
 }
 
 void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct arena **ret_arena)
 {
 	struct msg *reply = msg_new(type);
+	ctx->svc->n_held--;
 	if (svc_add_reply(ctx, held, reply, true) < 0) {
 		msg_free(reply);
 		return NULL;
@@ -97,6 +99,7 @@ void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct ar
 void svc_answer_problem(struct svc_ctx *ctx, struct msg *held, int code, const struct err *err)
 {
 	struct msg *reply = msg_problem(code, err);
+	ctx->svc->n_held--;
 	if (svc_add_reply(ctx, held, reply, true) < 0) {
 		msg_free(reply);
 		msg_free(held);

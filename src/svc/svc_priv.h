@@ -63,7 +63,21 @@ struct svc {
 	uint64_t inbox_stored[SVC_COUNT];
 	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
 	int64_t sent_batch;
-	int64_t journal_bytes;   /* about; stored at each prune check */
+	int64_t journal_bytes; /* kept now, about: a crash forgets a few batches; as the next does */
+	int64_t journal_total; /* ever taken in, about */
+	int64_t oldest_batch;  /* of the journal; 0: it is empty */
+	bool counted;          /* the two numbers of bytes were read: those in memory are newer */
+	char *base_dir;        /* NULL: no bases */
+	int64_t base_bytes;
+	size_t bases_kept;
+	int64_t base_batch;    /* of the last base; 0: none */
+	int64_t base_total;    /* journal_total at that time */
+	int64_t base_size;     /* bytes of its file */
+	int64_t base_ns;       /* when it was taken, or the service opened */
+	int64_t base_retry_ns; /* not before, after a failure */
+	int64_t keep_from;     /* batches before this one may go; 0: none */
+	bool base_busy;
+	size_t n_held;           /* messages that the state holds unanswered */
 	int64_t appended_batch;  /* the bus has all events up to it, perhaps not on the disk */
 	int64_t published_batch; /* the bus has all events up to it on the disk */
 	atomic_uint_fast64_t bus_synced;
@@ -80,10 +94,13 @@ struct svc {
 	struct svc_stats stats;
 };
 
-enum { SVC_EVENTS_A_BATCH = 64, SVC_POISON_TRIES = 3, SVC_PRUNE_EVERY = 256 };
-
-/* Inputs and events kept for replay, per service; the oldest go first. */
-#define SVC_JOURNAL_BYTES (INT64_C(256) << 20)
+enum {
+	SVC_EVENTS_A_BATCH = 64,
+	SVC_POISON_TRIES = 3,
+	SVC_PRUNE_EVERY = 256,
+	SVC_COUNT_EVERY = 16, /* batches between two times that the numbers of bytes are stored */
+	SVC_PRUNE_ROWS = 8,   /* a batch: more than it adds, so that the journal shrinks, and few, so that none waits */
+};
 
 /* journal.c: the journal and outbox of a service, in its own database. */
 extern const char *const journal_schema;
@@ -97,6 +114,11 @@ int journal_republish_all(struct svc *const *svc, size_t n, struct err *err) MUS
 /* At a clean end: all events are in the log and synced, so none need be published again. */
 void journal_settle(struct svc *svc);
 int journal_publish(struct svc *svc, const struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+/* svc_base.c: what the directory has, at open. */
+void svc_base_load(struct svc *svc);
+/* Journal between two bases: as much as the last of them has bytes or more, so copying never is most of the writing. */
+int64_t svc_base_every(const struct svc *svc);
 
 /* svc.c and svc_ctx.c */
 int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, struct err *err) MUST_CHECK;

@@ -529,3 +529,9 @@ def test_replay_starts_hcpd_beside(env, tmp_path):
     fake.chmod(0o755)
     run = hcp(env | {"HCP_BIN_DIR": str(tmp_path)}, "replay", "router", "--state", "s d")
     assert (run.returncode, run.stdout) == (7, "--replay s d --service router\n")
+    run = hcp(env | {"HCP_BIN_DIR": str(tmp_path)}, "replay", "--to", "2026-01-02", "--from", "2026-01-01T10:00:00Z")
+    assert run.stdout == "--replay var --from 2026-01-01T10:00:00Z --to 2026-01-02\n"
+    run = hcp(env | {"HCP_BIN_DIR": str(tmp_path)}, "replay", "--service", "billing")
+    assert run.stdout == "--replay var --service billing\n"
+    run = hcp(env | {"HCP_BIN_DIR": str(tmp_path)}, "replay", "router", "--service", "billing")
+    assert run.returncode == 2 and "name the service once" in run.stderr

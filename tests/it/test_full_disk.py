@@ -1,4 +1,5 @@
 """A full and a read-only disk, for real: a small tmpfs. Needs the right to mount; skipped without it."""
+import os
 import subprocess
 
 import pytest
@@ -59,6 +60,31 @@ def test_full_disk_refuses_clearly_and_recovers(program, disk):
         token = p.login()
         missing = [i for i in acknowledged if p.call("GET", f"/api/v1/workloads/{i}", token=token)[0] != 200]
         assert not missing
+
+
+def test_base_copies_leave_the_room_that_commits_need(program, disk):
+    program("hcpd")
+    p = Platform()
+    p.state = disk("size=64m") / "state"
+    p.state.mkdir()
+    with p:
+        hcpd = p.hcpd()
+        token = p.login()
+        for _ in range(1000):
+            assert p.call("POST", "/api/v1/workloads", JOB, token=token)[0] == 201
+        p.kill(hcpd)
+        # Room for as much as is there, and for no copy beside it.
+        room = (p.state / "orchestrator.db").stat().st_size
+        with open(p.state.parent / "filler", "wb") as f:
+            disk_now = os.statvfs(p.state)
+            os.posix_fallocate(f.fileno(), 0, disk_now.f_bavail * disk_now.f_frsize - room)
+        p.hcpd("--base-kib", 16)
+        token = p.login()
+        assert p.call("POST", "/api/v1/workloads", JOB, token=token)[0] == 201
+        p.wait("a refusal", 20, lambda: "no base copy: base the disk has" in p.log("hcpd"))
+        assert p.call("POST", "/api/v1/workloads", JOB, token=token)[0] == 201
+        assert not list((p.state / "bases" / "orchestrator").glob("*"))
+        assert "orchestrator" not in degraded(p, token)
 
 
 def test_read_only_folder_is_named(program, disk):

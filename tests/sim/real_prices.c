@@ -311,6 +311,7 @@ int real_prices_run(const struct sim_opts *opts)
 	struct sim_opts o = *opts;
 	o.calm = true;
 	o.start_ns = from_ns;
+	o.base_bytes = SIM_LONG_BASE_BYTES;
 	sim_init(&r->sim, &o);
 	cast(r);
 	r->more = replay_next(&r->replay, &r->ahead);

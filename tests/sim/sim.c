@@ -112,6 +112,7 @@ void sim_add(struct sim *s, const struct svc_def *def, const void *conf)
 	t->conf = conf;
 	t->seed = rng_u64(&s->rng) >> 1;
 	snprintf(t->path, sizeof(t->path), "%s/%s.db", s->dir, svc_table[def->id].name);
+	snprintf(t->bases, sizeof(t->bases), "%s/bases-%s", s->dir, svc_table[def->id].name);
 }
 
 static void reopen(struct sim *s, void *arg, uint64_t data);
@@ -121,10 +122,20 @@ static void open_slot(struct slot *t)
 	struct sim *s = t->sim;
 	struct err err = { 0 };
 	struct svc_conf conf = {
-		.db_path = t->path, .bus = s->bus, .seed = t->seed, .conf = t->conf, .before_commit = faults_before_commit,
-		.after_commit = faults_after_commit, .commit_arg = t, .now_ns = sim_clock_ns(s),
+		.db_path = t->path,
+		.bus = s->bus,
+		.seed = t->seed,
+		.conf = t->conf,
+		.before_commit = faults_before_commit,
+		.after_commit = faults_after_commit,
+		.commit_arg = t,
+		.now_ns = sim_clock_ns(s),
 		.hold_outbox = s->opening_all,
-		.send_agent = s->net ? net_down : NULL, .send_arg = s,
+		.send_agent = s->net ? net_down : NULL,
+		.send_arg = s,
+		.base_dir = t->bases,
+		.base_bytes = s->opts.base_bytes ? s->opts.base_bytes : SIM_BASE_BYTES,
+		.bases_kept = SIM_BASES_KEPT,
 	};
 	t->not_before_ns = 0;
 	t->nudged = false;
@@ -292,12 +303,32 @@ static int64_t due_at(const struct slot *t)
 	return at < t->not_before_ns ? t->not_before_ns : at;
 }
 
+/* As a host does between two steps, but in one go. */
+static void take_base(struct slot *t)
+{
+	struct svc_base *b;
+	struct err err = { 0 };
+	int64_t now_ns = sim_clock_ns(t->sim);
+	if (!svc_base_due(t->svc, now_ns))
+		return;
+	int rc = svc_base_begin(t->svc, now_ns, &b, &err);
+	if (rc == 0) {
+		rc = svc_base_write(b, NULL, &err);
+		svc_base_end(t->svc, b, rc, now_ns);
+		t->bases_taken++;
+	}
+	if (rc < 0)
+		sim_fail(t->sim, "no base copy of %s: %s %s", svc_table[t->def->id].name, err.field, err.text);
+}
+
 static void step_slot(struct slot *t)
 {
 	struct sim *s = t->sim;
 	t->nudged = false;
 	int rc = svc_step(t->svc, sim_clock_ns(s));
 	s->steps++;
+	if (rc >= 0)
+		take_base(t);
 	if (rc == HCP_ECLOSED) {
 		sim_crash(s, t->def->id, (int64_t)rng_below(&s->rng, 20) * NS_PER_S);
 	} else if (rc < 0) {
@@ -417,6 +448,12 @@ void sim_release(struct sim *s)
 	snprintf(dir, sizeof(dir), "%s/bus", s->dir);
 	(void)file_list(dir, "", remove_one, dir, NULL);
 	(void)rmdir(dir);
+	for (int i = 0; i < SVC_COUNT; i++) {
+		if (!s->slot[i].def || !file_exists(s->slot[i].bases))
+			continue;
+		(void)file_list(s->slot[i].bases, "", remove_one, s->slot[i].bases, NULL);
+		(void)rmdir(s->slot[i].bases);
+	}
 	(void)file_list(s->dir, "", remove_one, s->dir, NULL);
 	(void)rmdir(s->dir);
 }

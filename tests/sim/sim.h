@@ -25,9 +25,12 @@ struct net_budget;
 
 enum {
 	SIM_DIR_MAX = 256,
-	SIM_SPIN_MAX = 100000,      /* steps at one instant: beyond it the platform never comes to rest */
-	SIM_SYNC_MS = 500,          /* how often the bus is synced */
-	SIM_SETTLE_MIN = 15,        /* minutes without faults and load before the last checks */
+	SIM_SPIN_MAX = 100000,         /* steps at one instant: beyond it the platform never comes to rest */
+	SIM_SYNC_MS = 500,             /* how often the bus is synced */
+	SIM_BASE_BYTES = 64 << 10,     /* journal between two base copies: several in an hour */
+	SIM_LONG_BASE_BYTES = 8 << 20, /* in a run of months */
+	SIM_BASES_KEPT = 64,           /* all of an ordinary run, so that its journal still goes back to the first batch */
+	SIM_SETTLE_MIN = 15,           /* minutes without faults and load before the last checks */
 };
 
 /* Who plays: the whole platform, or orchestrator and router among stand-ins (every fourth seed unless told). */
@@ -48,6 +51,7 @@ struct sim_opts {
 	const char *from, *to, *location;
 	int scale;                  /* real prices: a fleet so many times smaller */
 	int64_t start_ns;           /* of virtual time; 0: 2026 */
+	int64_t base_bytes;         /* journal between two base copies; 0: SIM_BASE_BYTES */
 };
 
 /* A virtual event. fn is called once, at its time; data is what it was scheduled with. */
@@ -66,11 +70,11 @@ struct slot {
 	struct svc_def slowed;      /* its own, with timers stretched by the pace */
 	const void *conf;
 	struct svc *svc;            /* NULL while crashed */
-	char path[SIM_DIR_MAX + 64];
+	char path[SIM_DIR_MAX + 64], bases[SIM_DIR_MAX + 64];
 	uint64_t seed;
 	int64_t not_before_ns;      /* slow, or waiting after an abort */
 	bool nudged;                /* stepped once whatever its timers say */
-	uint64_t crashes, aborts;
+	uint64_t crashes, aborts, bases_taken;
 };
 
 struct sim {

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "svc/bases.h"
 #include "wire/pb.h"
 
 struct watch *watch_new(struct sim *s)
@@ -328,24 +329,53 @@ void watch_full(struct sim *s)
 	load_check(s);
 }
 
+/* Returns the last batch of it. */
+static int64_t replay_window(struct sim *s, struct slot *t, int64_t from)
+{
+	struct err err = { 0 };
+	struct arena a;
+	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
+	char scratch[SIM_DIR_MAX + 16];
+	snprintf(scratch, sizeof(scratch), "%s/scratch.db", s->dir);
+	const struct svc_replay what = { .def = t->def,
+		.conf = t->conf,
+		.journal = svc_database(t->svc),
+		.base_dir = t->bases,
+		.scratch = scratch,
+		.from = from };
+	const char *name = svc_table[t->def->id].name;
+	arena_init(&a, 1024, 0);
+	if (svc_replay(&what, &report, &a, &err) < 0)
+		sim_fail(s, "%s cannot be replayed: after %lld batches: %s %s", name, (long long)report.batches, err.field,
+			err.text);
+	if (!report.identical)
+		sim_fail(s, "replay of %s from base %lld differs at batch %lld: %s", name, (long long)report.base_batch,
+			(long long)report.first_difference, report.detail);
+	if (report.n_unusable_bases)
+		sim_fail(s, "%s has a base that cannot be used: %s", name, report.unusable_bases[0]);
+	sim_say(s, "replay of %s from batch %lld: base %lld, %lld batches, %lld events, identical", name,
+		(long long)report.from_batch, (long long)report.base_batch, (long long)report.batches,
+		(long long)report.events);
+	arena_release(&a);
+	return report.to_batch;
+}
+
+/* The whole journal, and a window somewhere in it that begins at one of the bases. */
 void watch_replays(struct sim *s)
 {
 	for (int i = 0; i < SVC_COUNT; i++) {
 		struct slot *t = &s->slot[i];
+		struct base all[BASES_MAX];
 		struct err err = { 0 };
-		struct arena a;
-		Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
+		size_t n = 0;
 		if (!t->svc || t->def->no_journal)
 			continue;
-		arena_init(&a, 1024, 0);
-		if (svc_replay(t->def, t->conf, svc_database(t->svc), 0, INT64_MAX, &report, &a, &err) < 0)
-			sim_fail(s, "%s cannot be replayed: after %lld batches: %s %s", svc_table[i].name,
-				 (long long)report.batches, err.field, err.text);
-		if (!report.identical)
-			sim_fail(s, "replay of %s differs at batch %lld: %s", svc_table[i].name,
-				 (long long)report.first_difference, report.detail);
-		sim_say(s, "replay of %s: %lld batches, %lld events, identical", svc_table[i].name,
-			(long long)report.batches, (long long)report.events);
-		arena_release(&a);
+		int64_t last = replay_window(s, t, 0);
+		if (bases_list(t->bases, all, &n, &err) < 0)
+			sim_fail(s, "bases of %s: %s %s", svc_table[i].name, err.field, err.text);
+		while (n && all[n - 1].batch == last)
+			n--; /* nothing happened since */
+		if (n)
+			(void)replay_window(s, t, all[rng_below(&s->rng, n)].batch + 1);
 	}
 }

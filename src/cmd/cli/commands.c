@@ -170,6 +170,9 @@ static const struct flag embed_flags[] = {
 };
 static const struct flag replay_flags[] = {
 	{ .name = "state", .help = "state directory (default var)" },
+	{ .name = "service", .help = "one service (default: all that keep a journal)" },
+	{ .name = "from", .help = "begin at this time, e.g. 2026-11-20T18:00:00Z (default: as early as possible)" },
+	{ .name = "to", .help = "end at this time (default: the newest)" },
 	END,
 };
 static const struct flag up_flags[] = {
@@ -507,11 +510,13 @@ const struct command commands[] = {
 		.run = ops_embed,
 		.help = "embed texts (- reads standard input, one text a line)" },
 	{ .path = "replay",
-		.operands = "service",
+		.operands = "[service]",
 		.traits = CMD_LOCAL,
 		.flags = replay_flags,
 		.run = ops_replay,
-		.help = "feed a service's journal to its handlers again and compare" },
+		.help = "feed what services recorded to their handlers again and compare",
+		.more = "Starts from the newest base copy before --from. Exit status 0: the same bit for bit; 1: something\n"
+			"differs (service, batch and message are named); 2: it cannot be run again, and why." },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

@@ -306,12 +306,24 @@ int ops_replay(struct cli *cli, struct err *err)
 	if (rc < 0)
 		return rc;
 	char *program = arena_printf(&cli->arena, "%s/hcpd", dir);
-	char replay[] = "--replay", service[] = "--service", var[] = "var";
-	char *state_dir = state ? arena_strdup(&cli->arena, state) : var;
-	char *name = arena_strdup(&cli->arena, cli->args.operands[0]);
-	if (!program || !state_dir || !name)
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	char *argv[] = { program, replay, state_dir, service, name, NULL };
+	const char *service = cli->args.noperands ? cli->args.operands[0] : args_text(&cli->args, "service");
+	if (cli->args.noperands && args_has(&cli->args, "service"))
+		return cli_usage(cli, err, "service", "name the service once");
+	const struct {
+		const char *name, *value;
+	} options[] = { { "--replay", state ? state : "var" }, { "--service", service },
+		{ "--from", args_text(&cli->args, "from") }, { "--to", args_text(&cli->args, "to") } };
+	char *argv[2 + 2 * sizeof(options) / sizeof(options[0])] = { program };
+	size_t n = 1;
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+		if (!options[i].value)
+			continue;
+		argv[n++] = arena_strdup(&cli->arena, options[i].name);
+		argv[n++] = arena_strdup(&cli->arena, options[i].value);
+	}
+	for (size_t i = 0; i < n; i++)
+		if (!argv[i])
+			return err_set(err, HCP_ENOMEM, "", "out of memory");
 	execv(program, argv);
 	return err_set(err, HCP_EIO, "", "cannot start %.150s: %s", program, strerror(errno));
 }

@@ -113,7 +113,8 @@ static int open_state(struct hcpd *d, struct err *err)
 static int start_host(struct hcpd *d, struct err *err)
 {
 	struct host_conf conf = { .state_dir = d->o->state_dir, .durable = d->o->durable, .send_agent = mesh_send_agent,
-				  .send_arg = d->mesh, .remote = mesh_remote, .remote_arg = d->mesh };
+				  .send_arg = d->mesh, .remote = mesh_remote, .remote_arg = d->mesh,
+				  .base_bytes = d->o->base_bytes, .bases_kept = d->o->bases_kept };
 	for (int i = 0; i < SVC_COUNT; i++)
 		conf.svc_conf[i] = services_conf_of(d->services, i);
 	int rc = host_new(&conf, &d->host, err);

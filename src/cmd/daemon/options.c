@@ -4,6 +4,7 @@
 
 #include "base/num.h"
 #include "base/str.h"
+#include "base/timefmt.h"
 
 enum option_kind {
 	KIND_TEXT,
@@ -11,6 +12,9 @@ enum option_kind {
 	KIND_THREADS,
 	KIND_SERVICES,
 	KIND_SERVICE,
+	KIND_TIME,
+	KIND_BASE_KIB,
+	KIND_BASES,
 	KIND_PEER,
 	KIND_NO_DURABLE,
 	KIND_ACTION
@@ -27,22 +31,29 @@ static const struct option_row {
 	{ "--state", "DIR", "where databases, log and secrets live (default: ./state)", TEXT(state_dir) },
 	{ "--bind", "ADDR", "address to listen on (default: 127.0.0.1)", TEXT(bind) },
 	{ "--port", "N", "REST, WebSocket and portal (default: 8000; 0: any free port)", KIND_PORT,
-	  offsetof(struct options, port), 0, ACTION_RUN },
+		offsetof(struct options, port), 0, ACTION_RUN },
 	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)", KIND_PORT,
-	  offsetof(struct options, mesh_port), 0, ACTION_RUN },
+		offsetof(struct options, mesh_port), 0, ACTION_RUN },
 	{ "--threads", "N", "threads of the gateway (default: 1)", OTHER(KIND_THREADS) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
-	  TEXT(token_file) },
+		TEXT(token_file) },
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
 	{ "--tls-cert", "FILE", "PEM chain; the mesh and REST speak TLS", TEXT(cert_file) },
 	{ "--tls-key", "FILE", "PEM key", TEXT(key_file) },
 	{ "--tls-ca", "FILE", "whom to trust as a peer (default: the system's store)", TEXT(ca_file) },
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
-	{ "--replay", "DIR", "feed the journal of --service in DIR to its handlers again and compare", TEXT(replay_dir) },
-	{ "--service", "NAME", "the service to replay", OTHER(KIND_SERVICE) },
+	{ "--base-kib", "N", "journal of a service between two base copies of it (default: 65536)", OTHER(KIND_BASE_KIB) },
+	{ "--bases", "N", "base copies to keep; what lies before the oldest cannot be replayed (default: 4)",
+		OTHER(KIND_BASES) },
+	{ "--replay", "DIR", "feed what the services in DIR recorded to their handlers again and compare",
+		TEXT(replay_dir) },
+	{ "--service", "NAME", "the service to replay (default: all)", OTHER(KIND_SERVICE) },
+	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z", KIND_TIME,
+		offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
+	{ "--to", "TIME", "replay up to this time", KIND_TIME, offsetof(struct options, replay_to_ns), 0, ACTION_RUN },
 	{ "--check-config", NULL, "check the options and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
 	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
 	{ "--help", NULL, "print this", KIND_ACTION, 0, 0, ACTION_HELP },
@@ -99,9 +110,25 @@ static int parse_peer(struct str text, struct options *o, struct err *err)
 	return rc;
 }
 
+static int parse_number(struct str v, const char *name, uint64_t min, uint64_t max, uint64_t *ret, struct err *err)
+{
+	if (num_parse_u64(v, ret) < 0 || *ret < min || *ret > max)
+		return err_set(err, HCP_ERANGE, name, "must be %llu to %llu", (unsigned long long)min, (unsigned long long)max);
+	return 0;
+}
+
+static int parse_time(struct str v, const char *name, int64_t *ret, struct err *err)
+{
+	if (timefmt_parse(v, ret) < 0 || *ret <= 0)
+		return err_set(err, HCP_EINVAL, name, "must be a time like 2026-11-20T18:00:00Z, was %.*s",
+			(int)(v.n < 40 ? v.n : 40), v.p);
+	return 0;
+}
+
 static int parse_value(const struct option_row *row, struct str v, struct options *o, struct err *err)
 {
 	uint64_t n;
+	int rc;
 	switch (row->kind) {
 	case KIND_TEXT:
 		if (!v.n || str_copy((char *)o + row->offset, row->size, v) < 0)
@@ -110,10 +137,19 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 	case KIND_PORT:
 		return parse_port(v, row->name, (uint16_t *)(void *)((char *)o + row->offset), err);
 	case KIND_THREADS:
-		if (num_parse_u64(v, &n) < 0 || n < 1 || n > 64)
-			return err_set(err, HCP_ERANGE, row->name, "must be 1 to 64");
-		o->threads = (int)n;
-		return 0;
+		rc = parse_number(v, row->name, 1, 64, &n, err);
+		o->threads = rc == 0 ? (int)n : 0;
+		return rc;
+	case KIND_TIME:
+		return parse_time(v, row->name, (int64_t *)(void *)((char *)o + row->offset), err);
+	case KIND_BASE_KIB:
+		rc = parse_number(v, row->name, 1, UINT64_C(1) << 30, &n, err);
+		o->base_bytes = rc == 0 ? (int64_t)(n << 10) : 0;
+		return rc;
+	case KIND_BASES:
+		rc = parse_number(v, row->name, 1, OPTIONS_BASES_MAX, &n, err);
+		o->bases_kept = rc == 0 ? (int)n : 0;
+		return rc;
 	case KIND_SERVICES:
 		return parse_services(v, row->name, &o->services, err);
 	case KIND_SERVICE:
@@ -138,8 +174,10 @@ static int check(struct options *o, struct err *err)
 {
 	if (o->replay_dir[0]) {
 		o->action = o->action == ACTION_RUN ? ACTION_REPLAY : o->action;
-		if (o->replay_service == SVC_NONE)
-			return err_set(err, HCP_EINVAL, "--service", "name the service to replay");
+		if (o->replay_from_ns && o->replay_to_ns && o->replay_from_ns > o->replay_to_ns)
+			return err_set(err, HCP_EINVAL, "--to", "must not be before --from");
+	} else if (o->replay_from_ns || o->replay_to_ns || o->replay_service != SVC_NONE) {
+		return err_set(err, HCP_EINVAL, "--replay", "--from, --to and --service need the folder to replay");
 	}
 	if (!o->cert_file[0] != !o->key_file[0])
 		return err_set(

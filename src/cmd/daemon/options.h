@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "spec_table.h"
 
-enum { OPTIONS_PEERS_MAX = 16, OPTIONS_TEXT_MAX = 1024 };
+enum { OPTIONS_PEERS_MAX = 16, OPTIONS_TEXT_MAX = 1024, OPTIONS_BASES_MAX = 64 };
 
 struct option_peer {
 	uint32_t services;     /* bit per svc_id */
@@ -24,7 +24,10 @@ struct options {
 	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX], ca_file[OPTIONS_TEXT_MAX];
 	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX];
 	char replay_dir[OPTIONS_TEXT_MAX];
-	int replay_service;    /* enum svc_id */
+	int replay_service;                   /* enum svc_id; SVC_NONE: every service that keeps a journal */
+	int64_t replay_from_ns, replay_to_ns; /* window, both included; 0: open */
+	int64_t base_bytes;                   /* journal between two base copies of a service */
+	int bases_kept;
 	uint16_t port, mesh_port;
 	int threads;
 	bool durable;

@@ -1,4 +1,4 @@
-/* `hcpd --replay DIR --service NAME`: the recorded inputs to the same handlers again, on copies. */
+/* `hcpd --replay DIR`: the recorded inputs to the same handlers again, on copies. */
 #include "cmd/daemon/replay.h"
 
 #include <stdio.h>
@@ -6,47 +6,31 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/money.h"
 #include "cmd/daemon/services.h"
+#include "os/clock.h"
 #include "os/file.h"
 #include "wire/pbjson.h"
 
-static int newest_batch(struct db *journal, int64_t *ret, struct err *err)
-{
-	struct db_row *row = NULL;
-	int rc = db_query(journal, &row, err, "SELECT ifnull(max(no),0) FROM hcp_batch", "");
-	if (rc < 0)
-		return rc;
-	*ret = rc == 1 ? db_i64(row, 0) : 0;
-	if (rc == 1)
-		db_done(row);
-	return 0;
-}
+enum { REPLAY_SAY_MS = 1000 };
 
-static int run(struct db *journal, const struct svc_def *def, const void *conf, Hcp__ReplayReport *report,
-	       struct arena *a, struct err *err)
-{
-	int64_t to = 0;
-	int rc = newest_batch(journal, &to, err);
-	return rc < 0 ? rc : svc_replay(def, conf, journal, 0, to, report, a, err);
-}
+struct run {
+	const struct options *o;
+	struct services_conf *conf;
+	char dir[SERVICES_PATH_MAX]; /* for what bases are restored to; removed at the end */
+	const char *service;
+	int64_t said_ns;
+	int replayed, differ, failed;
+};
 
-/* The journal is read from a copy: the original may be in use, and stays as it is. */
-static int open_copy(const char *dir, const char *name, char *copy, size_t copy_n, struct db **ret, struct err *err)
+static void say_progress(void *arg, int64_t done, int64_t all)
 {
-	char file[64], path[SERVICES_PATH_MAX];
-	struct db *original = NULL;
-	snprintf(file, sizeof(file), "%s.db", name);
-	if (file_join(path, sizeof(path), dir, file) < 0)
-		return err_set(err, HCP_ERANGE, "--replay", "the path is too long");
-	if (!file_exists(path))
-		return err_set(err, HCP_ENOTFOUND, "--replay", "there is no %.200s", path);
-	const char *tmp = getenv("TMPDIR");
-	snprintf(copy, copy_n, "%s/hcp-replay-%d.db", tmp && tmp[0] ? tmp : "/tmp", (int)getpid());
-	int rc = db_open(&(struct db_conf){ .path = path }, &original, err);
-	if (rc == 0)
-		rc = db_backup(original, copy, err);
-	db_close(original);
-	return rc < 0 ? rc : db_open(&(struct db_conf){ .path = copy }, ret, err);
+	struct run *r = arg;
+	int64_t now = clock_mono_ns();
+	if (now - r->said_ns < REPLAY_SAY_MS * NS_PER_MS)
+		return;
+	r->said_ns = now;
+	fprintf(stderr, "hcpd: %s: %lld of %lld batches\n", r->service, (long long)done, (long long)all);
 }
 
 static int print_report(const Hcp__ReplayReport *report, struct err *err)
@@ -56,38 +40,89 @@ static int print_report(const Hcp__ReplayReport *report, struct err *err)
 	int rc = pbjson_write(&report->base, &b);
 	if (rc == 0)
 		printf("%.*s\n", (int)b.n, b.data);
+	fflush(stdout);
 	buf_release(&b);
 	return rc < 0 ? err_set(err, rc, "", "cannot write the report") : 0;
 }
 
-int replay_run(const struct options *o)
+/* The journal is read where it lies, in short queries: it may be in use. Everything else happens in r->dir. */
+static int replay_one(struct run *r, const struct svc_def *def, const char *path, struct err *err)
 {
-	const struct svc_def *def = services_def(o->replay_service);
-	const char *name = svc_table[o->replay_service].name;
-	char copy[SERVICES_PATH_MAX] = "";
-	struct services_conf *conf = NULL;
+	char bases[SERVICES_PATH_MAX], scratch[SERVICES_PATH_MAX], sub[64];
+	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
 	struct db *journal = NULL;
 	struct arena a;
-	struct err err = { 0 };
-	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
+	snprintf(sub, sizeof(sub), "bases/%s", r->service);
+	if (file_join(bases, sizeof(bases), r->o->replay_dir, sub) < 0 ||
+		file_join(scratch, sizeof(scratch), r->dir, "base.db") < 0)
+		return err_set(err, HCP_ERANGE, "--replay", "the path is too long");
+	int rc = db_open(&(struct db_conf){ .path = path }, &journal, err);
+	if (rc < 0)
+		return rc;
+	const struct svc_replay what = {
+		.def = def,
+		.conf = services_conf_of(r->conf, def->id),
+		.journal = journal,
+		.base_dir = bases,
+		.scratch = scratch,
+		.from_ns = r->o->replay_from_ns,
+		.to_ns = r->o->replay_to_ns,
+		.progress = say_progress,
+		.arg = r,
+	};
+	r->said_ns = clock_mono_ns();
 	arena_init(&a, 64 << 10, 0);
-	int rc = def ? services_conf_new(o->replay_dir, &conf, &err)
-		     : err_set(&err, HCP_ENOTFOUND, "--service", "%s keeps no journal", name);
+	rc = svc_replay(&what, &report, &a, err);
 	if (rc == 0)
-		rc = open_copy(o->replay_dir, name, copy, sizeof(copy), &journal, &err);
-	if (rc == 0)
-		rc = run(journal, def, services_conf_of(conf, o->replay_service), &report, &a, &err);
-	report.service = name;
-	if (rc == 0)
-		rc = print_report(&report, &err);
-	db_close(journal);
-	if (copy[0])
-		file_remove(copy, NULL);
-	services_conf_free(conf);
+		rc = print_report(&report, err);
+	r->replayed += rc == 0;
+	r->differ += rc == 0 && !report.identical;
 	arena_release(&a);
-	if (rc < 0) {
+	db_close(journal);
+	return rc;
+}
+
+/* One that is not here, or did nothing in the window, is a failure only if it was asked for by name. */
+static void replay_service(struct run *r, int id, bool named)
+{
+	char file[64], path[SERVICES_PATH_MAX];
+	struct err err = { 0 };
+	const struct svc_def *def = services_def(id);
+	int rc = 0;
+	r->service = svc_table[id].name;
+	snprintf(file, sizeof(file), "%s.db", r->service);
+	if (!def || (!named && def->no_journal))
+		rc = err_set(&err, HCP_ENOTFOUND, "--service", "%s keeps no journal", r->service);
+	else if (file_join(path, sizeof(path), r->o->replay_dir, file) < 0)
+		rc = err_set(&err, HCP_ERANGE, "--replay", "the path is too long");
+	else if (!file_exists(path))
+		rc = err_set(&err, HCP_ENOTFOUND, "--replay", "there is no %.200s", path);
+	else
+		rc = replay_one(r, def, path, &err);
+	if (rc < 0 && (named || rc != HCP_ENOTFOUND)) {
+		r->failed++;
+		fprintf(stderr, "hcpd: %s: %s: %s\n", r->service, err.field, err.text);
+	}
+}
+
+int replay_run(const struct options *o)
+{
+	struct run r = { .o = o };
+	struct err err = { 0 };
+	const char *tmp = getenv("TMPDIR");
+	snprintf(r.dir, sizeof(r.dir), "%s/hcp-replay-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
+	if (services_conf_new(o->replay_dir, &r.conf, &err) < 0 ||
+		(!mkdtemp(r.dir) && file_error(&err, r.dir, "make directory") < 0)) {
 		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
+		services_conf_free(r.conf);
 		return 2;
 	}
-	return report.identical ? 0 : 1;
+	for (int i = 0; i < SVC_COUNT; i++)
+		if (o->replay_service == SVC_NONE || o->replay_service == i)
+			replay_service(&r, i, o->replay_service == i);
+	if (!r.replayed && !r.failed)
+		fprintf(stderr, "hcpd: --replay: %s holds nothing to replay in that window\n", o->replay_dir);
+	(void)rmdir(r.dir);
+	services_conf_free(r.conf);
+	return r.failed || !r.replayed ? 2 : r.differ ? 1 : 0;
 }

@@ -3,7 +3,8 @@
 
 #include "cmd/daemon/options.h"
 
-/* Prints a ReplayReport as JSON. 0: identical, 1: not, 2: could not be done (told on stderr). */
+/* Prints a ReplayReport a service, one line of JSON each. 0: identical, 1: not, 2: could not be done (told on stderr).
+ */
 int replay_run(const struct options *o);
 
 #endif

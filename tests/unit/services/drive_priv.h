@@ -237,7 +237,9 @@ static inline void drive_replay(struct drive *d)
 	struct err err = { 0 };
 	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
 	arena_init(&a, 4096, 0);
-	assert_int_equal(svc_replay(d->def, d->conf, svc_database(d->svc), 0, INT64_MAX, &report, &a, &err), 0);
+	assert_int_equal(svc_replay(&(struct svc_replay){ .def = d->def, .conf = d->conf, .journal = svc_database(d->svc) },
+						 &report, &a, &err),
+		0);
 	if (!report.identical)
 		print_error("replay differs at %lld: %s\n", (long long)report.first_difference, report.detail);
 	assert_true(report.identical);

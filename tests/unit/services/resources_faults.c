@@ -333,7 +333,8 @@ static void replay_is_identical(void **state)
 	}
 	assert_true(count(g, MSG_ALLOCATION_CHANGED) > 10 && count(g, MSG_SWITCH_DONE) > 10);
 	Hcp__ReplayReport report_ = HCP__REPLAY_REPORT__INIT;
-	int rc = svc_replay(&resources_def, &conf, svc_database(g->svc), 0, 100000, &report_, &arena, &err);
+	int rc = svc_replay(&(struct svc_replay){ .def = &resources_def, .conf = &conf, .journal = svc_database(g->svc) },
+		&report_, &arena, &err);
 	if (rc < 0 || !report_.identical)
 		print_error("%s %s: %s\n", err.field, err.text, report_.detail);
 	assert_int_equal(rc, 0);

@@ -185,7 +185,8 @@ static inline void rig_expect_replay(struct rig *r)
 	struct arena a;
 	arena_init(&a, 1024, 0);
 	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
-	if (svc_replay(r->def, r->conf, svc_database(r->svc), 0, INT64_MAX, &report, &a, &err) < 0)
+	if (svc_replay(&(struct svc_replay){ .def = r->def, .conf = r->conf, .journal = svc_database(r->svc) }, &report, &a,
+			&err) < 0)
 		fail_msg("replay: %s %s", err.field, err.text);
 	if (!report.identical)
 		fail_msg("replay differs at batch %d: %s", (int)report.first_difference, report.detail);

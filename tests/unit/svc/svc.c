@@ -392,14 +392,18 @@ static void replay_is_bit_for_bit(void **state)
 	}
 	svc_step(a, 5000);
 	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
-	assert_int_equal(svc_replay(&submit_def, NULL, svc_database(a), 0, 1000, &report, &arena, &err), 0);
+	assert_int_equal(svc_replay(&(struct svc_replay){ .def = &submit_def, .conf = NULL, .journal = svc_database(a) },
+						 &report, &arena, &err),
+		0);
 	assert_true(report.identical);
 	assert_int_equal(report.messages, 50);
 	assert_int_equal(report.events, got.ok);
 	/* A journal that was tampered with is found out. */
 	assert_int_equal(db_run(svc_database(a), &err, "UPDATE hcp_batch SET at_ns=at_ns+1000000 WHERE no=3", ""), 0);
 	report = (Hcp__ReplayReport)HCP__REPLAY_REPORT__INIT;
-	assert_int_equal(svc_replay(&submit_def, NULL, svc_database(a), 0, 1000, &report, &arena, &err), 0);
+	assert_int_equal(svc_replay(&(struct svc_replay){ .def = &submit_def, .conf = NULL, .journal = svc_database(a) },
+						 &report, &arena, &err),
+		0);
 	assert_false(report.identical);
 	assert_int_equal(report.first_difference, 3);
 	arena_release(&arena);

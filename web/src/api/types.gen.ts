@@ -920,6 +920,10 @@ export interface ReplayReport {
   identical: boolean;
   first_difference: number;
   detail: string;
+  from_batch: number;
+  to_batch: number;
+  base_batch: number;
+  unusable_bases: string[];
 }
 
 // '0' number, 's' text or enum, 'b' boolean, otherwise a message; '[' repeated, '?' may be absent.
@@ -1045,5 +1049,5 @@ export const SHAPES: Record<string, Record<string, string>> = {
   SigningKeyGet: {},
   SigningKey: { public_pem: 's', kid: 's' },
   ReplayGet: { service: 's', from_batch: '0', limit: '0' },
-  ReplayReport: { service: 's', batches: '0', messages: '0', events: '0', identical: 'b', first_difference: '0', detail: 's' },
+  ReplayReport: { service: 's', batches: '0', messages: '0', events: '0', identical: 'b', first_difference: '0', detail: 's', from_batch: '0', to_batch: '0', base_batch: '0', unusable_bases: '[s' },
 };
