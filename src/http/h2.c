@@ -295,7 +295,7 @@ static int submit(struct req *r, int status, const struct http_header *hdrs, siz
 	size_t date_n = c->server->date_n > 8 ? c->server->date_n - 8 : 0; /* without "date: " and the line end */
 	nv[k++] = nv_of(STR("date"), (struct str){ c->server->date + 6, date_n });
 	if (sized) {
-		size_t m = http_put_u64(len, body_n);
+		size_t m = u64_digits(len, body_n);
 		nv[k++] = nv_of(STR("content-length"), (struct str){ len, m });
 		if (body_n > 0 && !http_find(hdrs, n, "content-type").p)
 			nv[k++] = nv_of(STR("content-type"), STR("application/json"));
