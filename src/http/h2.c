@@ -457,9 +457,8 @@ static void h2_feed(struct http_conn *c, const uint8_t *p, size_t n)
 	if (took < 0) {
 		/* What nghttp2 has to say about it (GOAWAY) goes first. */
 		if (took == NGHTTP2_ERR_BAD_CLIENT_MAGIC || took == NGHTTP2_ERR_FLOODED || took == NGHTTP2_ERR_NOMEM ||
-			took == NGHTTP2_ERR_CALLBACK_FAILURE)
-			stream_abort(c->stream, HCP_EPROTO, nghttp2_strerror((int)took));
-		else if (nghttp2_session_terminate_session(c->h2, NGHTTP2_PROTOCOL_ERROR) < 0)
+			took == NGHTTP2_ERR_CALLBACK_FAILURE ||
+			nghttp2_session_terminate_session(c->h2, NGHTTP2_PROTOCOL_ERROR) < 0)
 			stream_abort(c->stream, HCP_EPROTO, nghttp2_strerror((int)took));
 	}
 	set_phase(c);

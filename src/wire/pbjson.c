@@ -91,7 +91,7 @@ int pbjson_enum_parse(const ProtobufCEnumDescriptor *d, struct str name, int *re
 		}
 	size_t n = 0;
 	for (unsigned i = 0; i < d->n_values && n < sizeof(allowed); i++) {
-		if (strcmp(short_name(d, d->values[i].name, word), "unspecified"))
+		if (strcmp(short_name(d, d->values[i].name, word), "unspecified") != 0)
 			n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, "%s%s", n ? ", " : "", word);
 	}
 	return err_set(err, HCP_EINVAL, "", "must be one of %s%s", allowed, n >= sizeof(allowed) ? "..." : "");
