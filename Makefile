@@ -39,7 +39,7 @@ check: ## every test; the last line is "N passed, N failed"
 	@tools/check --build $(BUILD) $(TEST_FLAGS)
 
 bench: ## measure the promised numbers into build/bench.json (BENCH=PERF-4 for one)
-	@scripts/setup --check
+	@scripts/setup --bench
 	@$(MAKE) build
 	@tools/bench --build $(BUILD) $(if $(BENCH),--only $(BENCH))
 

@@ -200,8 +200,38 @@ void buf_add_json(struct buf *b, struct str s)
 	buf_addc(b, '"');
 }
 
+size_t u64_digits(char *dst, uint64_t v)
+{
+	char t[20];
+	size_t n = 0;
+	do
+		t[n++] = (char)('0' + v % 10);
+	while ((v /= 10) > 0);
+	for (size_t i = 0; i < n; i++)
+		dst[i] = t[n - 1 - i];
+	return n;
+}
+
+void buf_add_u64(struct buf *b, uint64_t v)
+{
+	char text[20];
+	buf_add(b, text, u64_digits(text, v));
+}
+
+void buf_add_i64(struct buf *b, int64_t v)
+{
+	char text[21] = "-";
+	size_t sign = v < 0;
+	buf_add(b, text, sign + u64_digits(text + sign, sign ? -(uint64_t)v : (uint64_t)v));
+}
+
 void buf_add_double(struct buf *b, double v)
 {
+	/* Whole numbers that %.15g would print with an exponent, and -0, go the long way. */
+	if (fabs(v) < 1e15 && v == (double)(int64_t)v && (v != 0 || !signbit(v))) {
+		buf_add_i64(b, (int64_t)v);
+		return;
+	}
 	if (!isfinite(v)) {
 		buf_addz(b, "null");
 		return;

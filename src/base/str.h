@@ -55,6 +55,10 @@ void buf_printf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_consume(struct buf *b, size_t n);
 /* JSON string body, quotes included; invalid UTF-8 becomes U+FFFD. */
 void buf_add_json(struct buf *b, struct str s);
+/* Decimal digits of v at dst, without an end mark; returns how many (at most 20). */
+size_t u64_digits(char *dst, uint64_t v);
+void buf_add_u64(struct buf *b, uint64_t v);
+void buf_add_i64(struct buf *b, int64_t v);
 /* Shortest decimal that reads back as the same double; non-finite becomes null. */
 void buf_add_double(struct buf *b, double v);
 

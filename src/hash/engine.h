@@ -45,7 +45,7 @@ extern const size_t hash_engine_count;
 
 /*
  * The first supported row. A fixed order and not a measurement, which would need a clock and be fooled by a busy
- * neighbour: where one processor had all of them, AVX-512 made 2.5 times the hashes of SHA-NI, SHA-NI 1.1 times those
+ * neighbour: where one processor had all of them, AVX-512 made 2.1 times the hashes of SHA-NI, SHA-NI 1.4 times those
  * of AVX2 and AVX2 4 times those of plain C. Another order is for the caller to ask for, by name.
  */
 const struct hash_engine *hash_engine_best(void);

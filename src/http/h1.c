@@ -477,7 +477,7 @@ static char *put_head(char *p, struct req *r, int status, const struct http_head
 	} else {
 		const char *text = http_status_text(status);
 		p = PUT(p, "HTTP/1.1 ");
-		p += http_put_u64(p, (uint64_t)status);
+		p += u64_digits(p, (uint64_t)status);
 		*p++ = ' ';
 		p = put(p, text, strlen(text));
 		p = PUT(p, "\r\n");
@@ -485,7 +485,7 @@ static char *put_head(char *p, struct req *r, int status, const struct http_head
 	p = put(p, s->date, s->date_n);
 	if (mode == BODY_SIZED) {
 		p = PUT(p, "content-length: ");
-		p += http_put_u64(p, body_n);
+		p += u64_digits(p, body_n);
 		p = PUT(p, "\r\n");
 	} else if (mode == BODY_CHUNKED) {
 		p = PUT(p, "transfer-encoding: chunked\r\n");

@@ -295,7 +295,7 @@ static int submit(struct req *r, int status, const struct http_header *hdrs, siz
 	size_t date_n = c->server->date_n > 8 ? c->server->date_n - 8 : 0; /* without "date: " and the line end */
 	nv[k++] = nv_of(STR("date"), (struct str){ c->server->date + 6, date_n });
 	if (sized) {
-		size_t m = http_put_u64(len, body_n);
+		size_t m = u64_digits(len, body_n);
 		nv[k++] = nv_of(STR("content-length"), (struct str){ len, m });
 		if (body_n > 0 && !http_find(hdrs, n, "content-type").p)
 			nv[k++] = nv_of(STR("content-type"), STR("application/json"));
@@ -457,9 +457,8 @@ static void h2_feed(struct http_conn *c, const uint8_t *p, size_t n)
 	if (took < 0) {
 		/* What nghttp2 has to say about it (GOAWAY) goes first. */
 		if (took == NGHTTP2_ERR_BAD_CLIENT_MAGIC || took == NGHTTP2_ERR_FLOODED || took == NGHTTP2_ERR_NOMEM ||
-			took == NGHTTP2_ERR_CALLBACK_FAILURE)
-			stream_abort(c->stream, HCP_EPROTO, nghttp2_strerror((int)took));
-		else if (nghttp2_session_terminate_session(c->h2, NGHTTP2_PROTOCOL_ERROR) < 0)
+			took == NGHTTP2_ERR_CALLBACK_FAILURE ||
+			nghttp2_session_terminate_session(c->h2, NGHTTP2_PROTOCOL_ERROR) < 0)
 			stream_abort(c->stream, HCP_EPROTO, nghttp2_strerror((int)took));
 	}
 	set_phase(c);

@@ -157,7 +157,5 @@ struct str http_find(const struct http_header *headers, size_t n, const char *na
 bool http_list_has(struct str list, const char *token);
 /* nghttp2 allocates through base/mem too. */
 nghttp2_mem *http_nghttp2_mem(void);
-/* Decimal of v at p; returns the length. */
-size_t http_put_u64(char *p, uint64_t v);
 
 #endif

@@ -99,15 +99,3 @@ nghttp2_mem *http_nghttp2_mem(void)
 	static nghttp2_mem m = { NULL, ng_malloc, ng_free, ng_calloc, ng_realloc };
 	return &m;
 }
-
-size_t http_put_u64(char *p, uint64_t v)
-{
-	char t[20];
-	size_t n = 0;
-	do
-		t[n++] = (char)('0' + v % 10);
-	while ((v /= 10) > 0);
-	for (size_t i = 0; i < n; i++)
-		p[i] = t[n - 1 - i];
-	return n;
-}

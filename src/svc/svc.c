@@ -74,7 +74,9 @@ static int finish_message(struct svc_ctx *ctx, struct msg *m, int rc, const stru
 
 static void note_refusal(struct svc *svc, const struct msg *m, const struct err *err)
 {
+	pthread_mutex_lock(&svc->stats_lock);
 	svc->stats.refused++;
+	pthread_mutex_unlock(&svc->stats_lock);
 	if (m->seq && !svc->replaying)
 		log_warn(name_of(svc), "event %s refused: %s %s", msg_info(m->type)->name, err->field, err->text);
 }
@@ -115,13 +117,17 @@ static int handle_one(struct svc *svc, struct svc_ctx *ctx, struct msg *m, struc
 	return rc;
 }
 
+static bool changes(const struct svc *svc, const struct msg *m)
+{
+	const struct svc_handler *h = svc->by_type[m->type];
+	return m->type == MSG_NONE ? svc->def->timer != NULL : m->seq || (h && !h->query);
+}
+
 static bool needs_commit(const struct svc *svc, struct msg *const *in, size_t n)
 {
-	for (size_t i = 0; i < n; i++) {
-		const struct svc_handler *h = svc->by_type[in[i]->type];
-		if (in[i]->type == MSG_NONE ? svc->def->timer != NULL : in[i]->seq || (h && !h->query))
+	for (size_t i = 0; i < n; i++)
+		if (changes(svc, in[i]))
 			return true;
-	}
 	return false;
 }
 
@@ -152,6 +158,9 @@ int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, st
 	else if (rc < 0 && write)
 		db_rollback(svc->db);
 	if (rc == 0 && write) {
+		/* Nothing to append is appended, unless an earlier batch still waits for the log. */
+		if (!ctx->n_events && svc->appended_batch == svc->batch_no)
+			svc->appended_batch++;
 		svc->batch_no++;
 		svc->clock = ctx->clock;
 		svc->reloaded = false;
@@ -163,9 +172,7 @@ static void release_batch(struct svc *svc)
 {
 	struct svc_ctx *ctx = &svc->ctx;
 	struct err err = { 0 };
-	if (!ctx->n_events)
-		svc->appended_batch = svc->batch_no;
-	else if (journal_publish(svc, ctx, &err) < 0)
+	if (ctx->n_events && journal_publish(svc, ctx, &err) < 0)
 		log_error(name_of(svc), "events wait for the log: %s", err.text);
 	for (size_t i = 0; i < ctx->n_replies; i++) {
 		msg_answer(ctx->replies[i].to, ctx->replies[i].reply);
@@ -391,7 +398,9 @@ static int recover(struct svc *svc, int64_t now_ns, const struct err *why)
 {
 	struct err err = { 0 };
 	log_error(name_of(svc), "batch aborted: %s %s", why->field, why->text);
+	pthread_mutex_lock(&svc->stats_lock);
 	svc->stats.aborts++;
+	pthread_mutex_unlock(&svc->stats_lock);
 	svc->aborts_in_row++;
 	svc->retry_ns = now_ns + SVC_RETRY_MS * NS_PER_MS;
 	drop_state(svc);
@@ -471,6 +480,40 @@ static int refuse_changes(struct svc *svc, int64_t now_ns)
 	return taken;
 }
 
+/* Moves what changes nothing to the front, in order, and returns how many that are. */
+static size_t questions_first(const struct svc *svc, struct msg **in, size_t n)
+{
+	struct msg *rest[SVC_MAX_BATCH];
+	size_t front = 0, behind = 0;
+	for (size_t i = 0; i < n; i++)
+		if (changes(svc, in[i]))
+			rest[behind++] = in[i];
+		else
+			in[front++] = in[i];
+	for (size_t i = 0; i < behind; i++)
+		in[front + i] = rest[i];
+	return front;
+}
+
+/*
+ * Questions that came with changes are answered before them, from what is committed: they need not wait for the disk,
+ * and the journal does not keep them. Whoever waits for the answer to a change before asking sees that change.
+ */
+static size_t answer_questions(struct svc *svc, struct msg **in, size_t n, int64_t now_ns)
+{
+	struct err err = { 0 };
+	size_t asked = questions_first(svc, in, n);
+	if (asked == 0 || asked == n)
+		return 0;
+	if (svc_run_batch(svc, in, asked, now_ns, &err) == 0) {
+		release_batch(svc);
+	} else {
+		log_error(name_of(svc), "cannot answer: %s %s", err.field, err.text);
+		drop_batch(svc, HCP_EUNAVAIL, err.text);
+	}
+	return asked;
+}
+
 int svc_step(struct svc *svc, int64_t now_ns)
 {
 	struct msg *in[SVC_MAX_BATCH];
@@ -504,10 +547,11 @@ int svc_step(struct svc *svc, int64_t now_ns)
 	if (n == 0)
 		return 0;
 	uint64_t seq_before = svc->seq;
-	int rc = svc_run_batch(svc, in, n, now_ns, &err);
+	size_t asked = answer_questions(svc, in, n, now_ns);
+	int rc = svc_run_batch(svc, in + asked, n - asked, now_ns, &err);
 	if (rc < 0) {
 		svc->seq = seq_before;
-		return step_failed(svc, n, now_ns, &err);
+		return step_failed(svc, n - asked, now_ns, &err);
 	}
 	if (svc->conf.after_commit && svc->conf.after_commit(svc->conf.commit_arg) != 0) {
 		drop_batch(svc, HCP_ECLOSED, "the service stopped before it could answer");

@@ -1,7 +1,6 @@
 #include "wire/pbjson.h"
 
 #include <ctype.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -92,7 +91,7 @@ int pbjson_enum_parse(const ProtobufCEnumDescriptor *d, struct str name, int *re
 		}
 	size_t n = 0;
 	for (unsigned i = 0; i < d->n_values && n < sizeof(allowed); i++) {
-		if (strcmp(short_name(d, d->values[i].name, word), "unspecified"))
+		if (strcmp(short_name(d, d->values[i].name, word), "unspecified") != 0)
 			n += (size_t)snprintf(allowed + n, sizeof(allowed) - n, "%s%s", n ? ", " : "", word);
 	}
 	return err_set(err, HCP_EINVAL, "", "must be one of %s%s", allowed, n >= sizeof(allowed) ? "..." : "");
@@ -117,7 +116,7 @@ static void write_enum(struct buf *out, const ProtobufCEnumDescriptor *d, int va
 {
 	char name[PBJSON_ENUM_NAME_MAX];
 	if (!pbjson_enum_name(d, value, name)) {
-		buf_printf(out, "%d", value);
+		buf_add_i64(out, value);
 		return;
 	}
 	buf_addc(out, '"');
@@ -132,14 +131,14 @@ static int write_value(const ProtobufCFieldDescriptor *f, const void *at, struct
 	switch (f->type) {
 	case PROTOBUF_C_TYPE_INT32:
 	case PROTOBUF_C_TYPE_SINT32:
-	case PROTOBUF_C_TYPE_SFIXED32: buf_printf(out, "%" PRId32, *(const int32_t *)at); break;
+	case PROTOBUF_C_TYPE_SFIXED32: buf_add_i64(out, *(const int32_t *)at); break;
 	case PROTOBUF_C_TYPE_UINT32:
-	case PROTOBUF_C_TYPE_FIXED32: buf_printf(out, "%" PRIu32, *(const uint32_t *)at); break;
+	case PROTOBUF_C_TYPE_FIXED32: buf_add_u64(out, *(const uint32_t *)at); break;
 	case PROTOBUF_C_TYPE_INT64:
 	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_SFIXED64: buf_printf(out, "%" PRId64, *(const int64_t *)at); break;
+	case PROTOBUF_C_TYPE_SFIXED64: buf_add_i64(out, *(const int64_t *)at); break;
 	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64: buf_printf(out, "%" PRIu64, *(const uint64_t *)at); break;
+	case PROTOBUF_C_TYPE_FIXED64: buf_add_u64(out, *(const uint64_t *)at); break;
 	case PROTOBUF_C_TYPE_FLOAT: write_float(out, *(const float *)at); break;
 	case PROTOBUF_C_TYPE_DOUBLE: buf_add_double(out, *(const double *)at); break;
 	case PROTOBUF_C_TYPE_BOOL: buf_addz(out, *(const protobuf_c_boolean *)at ? "true" : "false"); break;

@@ -307,7 +307,7 @@ def test_default_fleet_is_small(start, mesh, token, record_property):
     record_property("rss_mib", rss)
     record_property("cpu", cpu)
     print(f"default fleet: {rss:.1f} MiB, {100 * cpu:.1f} % of a core at a report every 500 ms")
-    if "asan" not in os.environ.get("HCP_BUILD", ""):
+    if "san" not in os.path.basename(os.environ.get("HCP_BUILD", "")):  # a sanitizer needs memory of its own
         assert rss <= 25
     p.stop()
 

@@ -36,9 +36,10 @@ def test_median_of_three_runs_with_peer(bench):
     assert set(entry) == {"id", "metrics", "peer", "command", "cpu", "load1"}
 
 
-def test_best_of_several_lines(bench):
-    output = '{"id":"PERF-13","engine":"a","mhs_1":2}\nnoise\n{"id":"PERF-13","engine":"b","mhs_1":5}\n'
-    assert bench.pick("PERF-13", bench.Bench("x", ["mhs_1"], "p", best="mhs_1"), output)[0] == {"mhs_1": 5}
+def test_an_absent_peer_gives_its_reason(bench):
+    program(bench, """echo '{"id":"PERF-13","metrics":{"mhs_1":5},"peer_absent":"no miner named"}'\n""")
+    entry = bench.measure("PERF-13", bench.Bench("x", ["mhs_1"], "p"), "build", 3)
+    assert entry["peer"] is None and entry["peer_absent"] == "no miner named"
 
 
 def test_lines_of_other_benches_do_not_count(bench):

@@ -1,7 +1,9 @@
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,6 +59,34 @@ static void json_strings_escape(void **state)
 	buf_clear(&b);
 	buf_add_double(&b, 0.1);
 	assert_string_equal(b.data, "0.1");
+	buf_release(&b);
+}
+
+/* Written by hand because printf was a tenth of an answer: the text must be printf's. */
+static void numbers_are_written_as_printf_does(void **state)
+{
+	const int64_t edges[] = { 0, 1, -1, 9, 10, -10, 99, 100, INT32_MIN, INT32_MAX, INT64_MIN, INT64_MAX };
+	const double doubles[] = { 0, -0.0, 1, -7, 999999999999999, 1e15, -1e15, 1e300, 0.5, 123456.25, -1e-7 };
+	char text[64];
+	struct buf b;
+	struct rng r;
+	buf_init(&b, 0);
+	rng_init(&r, 11);
+	for (size_t i = 0; i < 2000; i++) {
+		int64_t v = i < sizeof(edges) / sizeof(edges[0]) ? edges[i] : (int64_t)rng_u64(&r) >> rng_below(&r, 64);
+		snprintf(text, sizeof(text), "%" PRId64 " %" PRIu64, v, (uint64_t)v);
+		buf_clear(&b);
+		buf_add_i64(&b, v);
+		buf_addc(&b, ' ');
+		buf_add_u64(&b, (uint64_t)v);
+		assert_string_equal(b.data, text);
+	}
+	for (size_t i = 0; i < sizeof(doubles) / sizeof(doubles[0]); i++) {
+		snprintf(text, sizeof(text), "%.15g", doubles[i]);
+		buf_clear(&b);
+		buf_add_double(&b, doubles[i]);
+		assert_string_equal(b.data, text);
+	}
 	buf_release(&b);
 }
 
@@ -237,7 +267,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(arena_fails_and_respects_limit), cmocka_unit_test(buf_errors_stick),
-		cmocka_unit_test(json_strings_escape), cmocka_unit_test(map_matches_a_plain_array),
+		cmocka_unit_test(json_strings_escape), cmocka_unit_test(numbers_are_written_as_printf_does),
+		cmocka_unit_test(map_matches_a_plain_array),
 		cmocka_unit_test(numbers_are_checked), cmocka_unit_test(money_rounds_to_the_micro),
 		cmocka_unit_test(times_parse_and_format), cmocka_unit_test(central_time_changes_on_the_right_hours),
 		cmocka_unit_test(ids_round_trip_and_sort), cmocka_unit_test(codes_and_checksums),

@@ -19,6 +19,7 @@
 
 struct answers {
 	int ok, problems;
+	int64_t total; /* of the last answer to ask_total() */
 	char code[32], field[32];
 };
 
@@ -31,8 +32,18 @@ static void on_reply(void *arg, struct msg *reply)
 		snprintf(a->field, sizeof(a->field), "%s", ((Hcp__Problem *)reply->body)->field);
 	} else {
 		a->ok++;
+		if (reply->type == MSG_WORKLOADS)
+			a->total = ((Hcp__Workloads *)reply->body)->index;
 	}
 	msg_free(reply);
+}
+
+static void ask_total(struct svc *svc, struct answers *a)
+{
+	struct msg *m = msg_new(MSG_WORKLOAD_LIST);
+	m->reply_fn = on_reply;
+	m->reply_arg = a;
+	svc_post(svc, m);
 }
 
 static void submit(struct svc *svc, int priority, struct answers *a)
@@ -79,6 +90,41 @@ static void batch_commits_then_answers_and_publishes(void **state)
 	svc_close(a);
 	svc_close(b);
 	bus_close(bus);
+}
+
+static int fail_once(void *arg)
+{
+	int *left = arg;
+	return *left > 0 && --*left == 0 ? HCP_EIO : 0;
+}
+
+/* A question sees what is committed, whatever it arrived with, and its answer does not hang on that. */
+static void questions_do_not_wait_for_changes(void **state)
+{
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers changed = { 0 }, asked = { .total = -1 };
+	int left = 0;
+	struct svc_conf conf = { .seed = 1, .before_commit = fail_once, .commit_arg = &left };
+	assert_int_equal(svc_open(&submit_def, &conf, &a, &err), 0);
+	submit(a, 5, &changed);
+	assert_int_equal(svc_step(a, 1), 1);
+	submit(a, 6, &changed);
+	ask_total(a, &asked);
+	left = 1;
+	assert_true(svc_step(a, 2) < 0);
+	assert_int_equal(changed.problems, 1);
+	assert_int_equal(asked.ok, 1);
+	assert_int_equal(asked.total, 1);
+	submit(a, 7, &changed);
+	ask_total(a, &asked);
+	assert_int_equal(svc_step(a, 3 + SVC_RETRY_MS * INT64_C(1000000)), 2);
+	assert_int_equal(changed.ok, 2);
+	assert_int_equal(asked.total, 1);
+	ask_total(a, &asked);
+	assert_int_equal(svc_step(a, 4 + SVC_RETRY_MS * INT64_C(1000000)), 1);
+	assert_int_equal(asked.total, 2);
+	svc_close(a);
 }
 
 static void remove_db(const char *path)
@@ -186,6 +232,9 @@ static void events_wait_for_a_full_log(void **state)
 	assert_int_equal(svc_step(a, now++), 1);
 	assert_int_equal(got.problems, 1);
 	assert_string_equal(got.code, "unavailable");
+	ask_total(a, &got);
+	assert_int_equal(svc_step(a, now++), 1);
+	assert_int_equal(got.ok, 3);
 	setrlimit(RLIMIT_FSIZE, &old);
 	now += (SVC_RETRY_MS + 1) * INT64_C(1000000);
 	submit(a, 3, &got);
@@ -231,12 +280,6 @@ static void failed_commit_answers_unavailable_and_recovers(void **state)
 	assert_int_equal(bus_end(bus) - 1, got.ok);
 	svc_close(a);
 	bus_close(bus);
-}
-
-static int fail_once(void *arg)
-{
-	int *left = arg;
-	return *left > 0 && --*left == 0 ? HCP_EIO : 0;
 }
 
 static int timed(void *state, struct svc_ctx *ctx, struct err *err)
@@ -457,6 +500,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(batch_commits_then_answers_and_publishes),
+		cmocka_unit_test(questions_do_not_wait_for_changes),
 		cmocka_unit_test(crashes_lose_and_repeat_nothing),
 		cmocka_unit_test(failed_commit_answers_unavailable_and_recovers),
 		cmocka_unit_test(events_wait_for_a_full_log),

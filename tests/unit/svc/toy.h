@@ -37,6 +37,22 @@ static int on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 	return reply->id ? 0 : HCP_ENOMEM;
 }
 
+/* How many jobs there are, as the index of the answer. */
+static int on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT count(*) FROM job", "");
+	if (rc != 1)
+		return rc < 0 ? rc : HCP_EINTERNAL;
+	int64_t n = db_i64(row, 0);
+	db_done(row);
+	Hcp__Workloads *reply = svc_reply(ctx, MSG_WORKLOADS);
+	if (!reply)
+		return HCP_ENOMEM;
+	reply->index = n;
+	return 0;
+}
+
 static int on_changed(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const Hcp__WorkloadChanged *ev = (const Hcp__WorkloadChanged *)m->body;
@@ -44,7 +60,8 @@ static int on_changed(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		"INSERT INTO seen(id,times) VALUES($1,1) ON CONFLICT(id) DO UPDATE SET times=times+1", "z", ev->workload->id);
 }
 
-static const struct svc_handler submit_handlers[] = { { MSG_WORKLOAD_SUBMIT, on_submit, false }, { 0 } };
+static const struct svc_handler submit_handlers[] = { { MSG_WORKLOAD_SUBMIT, on_submit, false },
+	{ MSG_WORKLOAD_LIST, on_list, true }, { 0 } };
 static const struct svc_handler count_handlers[] = { { MSG_WORKLOAD_CHANGED, on_changed, false }, { 0 } };
 static const struct svc_def submit_def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, NULL,
 	0, false };
