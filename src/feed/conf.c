@@ -97,7 +97,7 @@ static int wrong(const struct place *p, int code, const char *field, const char 
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	snprintf(where, sizeof(where), "sources[%zu].%s", p->source, field);
-	return err_set(p->err, code, where, "%.60s line %zu: %s", p->file, feed_conf_line(p->text, p->source, field), what);
+	return err_set(p->err, code, where, "%.60s line %zu: %s", p->file, feed_conf_line(p->text, p->source, field, NULL), what);
 }
 
 struct said {
@@ -112,7 +112,9 @@ static void hear(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 	vsnprintf(line, sizeof(line), fmt, args);
 	line[strcspn(line, "\n")] = 0;
 	const char *text = strncmp(line, "Load: ", 6) == 0 ? line + 6 : line;
-	if (!s->what[0])
+	if (strcmp(text, "Backtrace:") == 0)
+		return;
+	if (!s->what[0] && !strstr(text, "line:"))
 		snprintf(s->what, sizeof(s->what), "%.159s", text);
 	else if (!s->where[0] && strstr(text, "line:"))
 		snprintf(s->where, sizeof(s->where), "%.119s", text + strspn(text, " "));
@@ -139,8 +141,24 @@ static void split_where(const char *where, size_t *ret_line, char field[40])
 	const char *at = strstr(where, "line: "), *name = strchr(where, '\'');
 	if (at)
 		line = strtoul(at + 6, NULL, 10);
-	snprintf(field, 40, "%.*s", name ? (int)strcspn(name + 1, "'") : 0, name ? name + 1 : "");
+	bool entry = strstr(where, "sequence entry");
+	snprintf(field, 40, "%s%.*s%s", entry ? "sources[" : "", name ? (int)strcspn(name + 1, "'") : 0, name ? name + 1 : "",
+		entry ? "]" : "");
 	*ret_line = line;
+}
+
+/* An unexpected key is told with the line of the key before it. */
+static void find_unexpected(struct str text, const char *what, size_t *ret_line, char field[40])
+{
+	static const char begin[] = "Unexpected key: ";
+	bool exact = false;
+	if (strncmp(what, begin, sizeof(begin) - 1) != 0)
+		return;
+	for (size_t i = 0; i < FEED_SOURCES_MAX && !exact; i++) {
+		size_t line = feed_conf_line(text, i, what + sizeof(begin) - 1, &exact);
+		*ret_line = exact ? line : *ret_line;
+	}
+	snprintf(field, 40, "%.39s", what + sizeof(begin) - 1);
 }
 
 static int load_raw(const struct place *p, struct raw_file **ret)
@@ -160,6 +178,7 @@ static int load_raw(const struct place *p, struct raw_file **ret)
 	if (rc == CYAML_ERR_OOM)
 		return err_set(p->err, HCP_ENOMEM, "", "no memory for %.60s", p->file);
 	split_where(s.where, &line, field);
+	find_unexpected(p->text, s.what, &line, field);
 	return err_set(p->err, HCP_EPARSE, field, "%.60s line %zu: %s", p->file, line,
 		s.what[0] ? s.what : rc == CYAML_OK ? "there are no sources" : cyaml_strerror(rc));
 }
@@ -486,8 +505,9 @@ int feed_conf_load(const char *path, struct feed_conf *ret, struct err *err)
 	int rc = file_read(path, FEED_CONF_BYTES_MAX, &text, err);
 	if (rc < 0)
 		return rc;
-	struct place p = { .file = path, .text = buf_str(&text), .err = err };
-	rc = feed_conf_parse(path, p.text, &c, err);
+	const char *slash = strrchr(path, '/');
+	struct place p = { .file = slash ? slash + 1 : path, .text = buf_str(&text), .err = err };
+	rc = feed_conf_parse(p.file, p.text, &c, err);
 	if (rc == 0 && (rc = check_credentials(&p, &c)) < 0)
 		feed_conf_release(&c);
 	if (rc == 0)

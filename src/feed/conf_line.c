@@ -63,12 +63,14 @@ static void step(struct finder *f, const yaml_event_t *e)
 	}
 }
 
-size_t feed_conf_line(struct str text, size_t index, const char *field)
+size_t feed_conf_line(struct str text, size_t index, const char *field, bool *ret_exact)
 {
 	struct finder f = { .index = index, .field = field };
 	yaml_parser_t parser;
 	yaml_event_t e;
 	bool end = false;
+	if (ret_exact)
+		*ret_exact = false;
 	if (!yaml_parser_initialize(&parser))
 		return 0;
 	yaml_parser_set_input_string(&parser, (const unsigned char *)text.p, text.n);
@@ -78,5 +80,7 @@ size_t feed_conf_line(struct str text, size_t index, const char *field)
 		yaml_event_delete(&e);
 	}
 	yaml_parser_delete(&parser);
+	if (ret_exact)
+		*ret_exact = f.done;
 	return f.line;
 }

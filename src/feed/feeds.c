@@ -68,6 +68,7 @@ static int make_source(struct feeds *f, size_t i, struct err *err)
 	s->conf = &f->conf.source[i];
 	list_init(&s->waiting);
 	loop_timer_init(&s->timer, f->loop, on_due, s);
+	loop_timer_init(&s->stall, f->loop, source_stalled, s);
 	feed_retry_init(&s->retry, s->conf->every_ms);
 	int rc = quantity_of(f, s->conf, &s->quantity, err);
 	if (rc == 0)
@@ -103,6 +104,8 @@ int feeds_new(struct feed_conf *conf, const char *version, struct feeds **ret, s
 	rng_init(&f->rng, entropy_u64());
 	f->source = mem_calloc(f->conf.n, sizeof(*f->source));
 	rc = f->source ? loop_new(NULL, &f->loop, err) : err_set(err, HCP_ENOMEM, "", "no memory for the market's sources");
+	loop_timer_init(&f->second, f->loop, on_second, f);
+	loop_defer_init(&f->flush, feeds_flush, f);
 	if (rc == 0)
 		rc = make_clients(f, err);
 	for (size_t i = 0; i < f->conf.n && rc == 0; i++)
@@ -111,8 +114,6 @@ int feeds_new(struct feed_conf *conf, const char *version, struct feeds **ret, s
 		feeds_free(f);
 		return rc;
 	}
-	loop_timer_init(&f->second, f->loop, on_second, f);
-	loop_defer_init(&f->flush, feeds_flush, f);
 	*ret = f;
 	return 0;
 }
@@ -157,13 +158,18 @@ void feeds_free(struct feeds *f)
 		return;
 	must(!f->running);
 	atomic_store(&f->stopping, true);
-	for (size_t i = 0; f->source && i < f->conf.n; i++)
-		if (f->source[i].creds)
-			source_release_creds(&f->source[i]);
+	for (size_t i = 0; f->source && i < f->conf.n && f->source[i].feeds; i++) {
+		loop_timer_stop(&f->source[i].timer);
+		loop_timer_stop(&f->source[i].stall);
+		source_release_creds(&f->source[i]);
+	}
 	http_client_free(f->http);
 	tls_unref(f->tls);
-	if (f->loop)
+	if (f->loop) {
+		loop_timer_stop(&f->second);
+		loop_defer_cancel(&f->flush);
 		loop_free(f->loop); /* closes the WebSockets, runs what was posted */
+	}
 	for (size_t i = 0; i < f->n_quantities; i++)
 		feed_quantity_free(f->quantity[i]);
 	mem_free(f->source);

@@ -102,6 +102,7 @@ struct feeds {
 /* poll.c, live.c: begin a round or a connection now. */
 void source_poll(struct source *s);
 void source_live(struct source *s);
+void source_stalled(struct loop *loop, void *arg); /* its timer's function */
 
 /* source_end.c: how a round ended. */
 void source_failed(struct source *s, int code, int64_t retry_after_ms, bool limited, const char *why);

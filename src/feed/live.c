@@ -91,7 +91,7 @@ static void on_close(struct ws *ws, void *arg, int code, struct str reason)
 	source_failed(s, HCP_ECLOSED, -1, false, why);
 }
 
-static void on_stall(struct loop *loop, void *arg)
+void source_stalled(struct loop *loop, void *arg)
 {
 	struct source *s = arg;
 	char why[64];
@@ -140,7 +140,6 @@ void source_live(struct source *s)
 	}
 	s->turn = (struct feed_turn){ .conf = s->conf, .now_ns = clock_wall_ns(), .page = 1, .next = "" };
 	s->spoke = s->closing = s->has_latest = false;
-	loop_timer_init(&s->stall, s->feeds->loop, on_stall, s);
 	int rc = dial(s, &err);
 	if (rc < 0)
 		source_failed(s, rc, -1, false, err.text);

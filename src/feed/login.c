@@ -71,7 +71,7 @@ void login_need(struct source *s)
 		source_page(s);
 		return;
 	}
-	explicit_bzero(&l->bearer, sizeof(l->bearer));
+	explicit_bzero(l->bearer.value, sizeof(l->bearer.value));
 	list_add_tail(&l->waiting, &s->waiting);
 	if (l->call)
 		return;
@@ -84,5 +84,5 @@ void login_forget(struct source *s)
 {
 	/* Another source may have logged in again since this one's request went out. */
 	if (s->generation == s->login->generation)
-		explicit_bzero(&s->login->bearer, sizeof(s->login->bearer));
+		explicit_bzero(s->login->bearer.value, sizeof(s->login->bearer.value));
 }
