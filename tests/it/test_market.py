@@ -141,6 +141,15 @@ def test_coinbase_rest_and_a_stale_answer(market, web):
     assert web.requests[0][3].get("user-agent", "").startswith("hcpd/")
 
 
+def test_binance_rest_does_not_take_another_symbol(market, web):
+    web.routes["/api/v3/ticker/price"] = reply({"symbol": "ETHUSDT", "price": "4000"})
+    h = market({"name": "b", "kind": "binance-rest", "url": web.url, "every": "1s"})
+    assert "ETHUSDT" in wait_state(h, "b", "failing", "open")["problem"]
+    web.routes["/api/v3/ticker/price"] = reply(only_price())
+    wait_price(h, "btc_usd", 60000)
+    assert "symbol=BTCUSDT" in web.requests[0][2]
+
+
 # ---- faults of any polled source --------------------------------------------------------------------------------------
 
 def only_price(value=60000):
@@ -151,34 +160,41 @@ FAULTS = {
     "server error": reply({"code": 1}, 500),
     "unavailable": reply({}, 503),
     "garbage": reply(b"<html>maintenance</html>"),
-    "wrong type": reply({"symbol": "BTCUSDT", "price": {"a": 1}}),
-    "another symbol": reply({"symbol": "ETHUSDT", "price": "60000"}),
-    "not a number": reply({"symbol": "BTCUSDT", "price": "nan"}),
-    "out of bounds": reply(only_price(-5)),
+    "wrong type": reply({"usd": {"a": 1}}),
+    "missing": reply({"eur": 1}),
+    "not a number": reply({"usd": "nan"}),
+    "out of bounds": reply({"usd": 10000}),
     "huge": reply(b'"' + b"a" * 100000 + b'"'),
     "empty": reply(b""),
     "cut": lambda request: (200, {}, None),
-    "truncated": lambda request: (200, {"content-length": "500"}, b'{"symbol":"BTCUSDT"'),
-    "slow": lambda request: (time.sleep(2), (200, {}, json.dumps(only_price()).encode()))[1],
+    "truncated": lambda request: (200, {"content-length": "500"}, b'{"usd":1'),
+    "slow": lambda request: (time.sleep(2), (200, {}, b'{"usd":50}'))[1],
     "redirect": reply(b"", 302, location="http://127.0.0.1:1/"),
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_lets_the_next_source_speak_and_is_healed(market, web, fault):
-    path = "/api/v3/ticker/price"
-    web.routes[path] = FAULTS[fault]
-    web.routes["/other"] = reply({"usd": 60500})
-    h = market({"name": "first", "kind": "binance-rest", "url": web.url, "every": "1s", "deadline": "500ms",
-                "max_bytes": 65536, "stale": "5s"},
-               {"name": "second", "kind": "json", "symbol": "btc_usd", "url": web.url + "/other", "path": "/usd",
-                "priority": 2, "every": "1s"})
-    assert wait_price(h, "btc_usd", 60500, source="second")
-    first = wait_state(h, "first", "failing", "open")
-    assert first["problem"] and first["failures"] >= 1
-    wait_for("the reason", lambda: prices(h)["by"]["btc_usd", ""].get("fallback", "").startswith("first is "))
-    web.routes[path] = reply(only_price())
-    wait_price(h, "btc_usd", 60000, source="first", seconds=45)
+def test_faults_let_the_next_source_speak_and_are_healed(market, web):
+    """Each fault at a settlement point of its own, all at once."""
+    web.routes["/second"] = reply({"usd": 60})
+    sources = []
+    for i, fault in enumerate(FAULTS.values()):
+        web.routes[f"/{i}"] = fault
+        both = {"kind": "json", "symbol": "electricity_rt", "location": f"P{i}", "path": "/usd", "every": "1s", "stale": "5s"}
+        sources += [{"name": f"first{i}", "url": f"{web.url}/{i}", "deadline": "500ms", "max_bytes": 65536, **both},
+                    {"name": f"second{i}", "url": web.url + "/second", "priority": 2, **both}]
+    h = market(*sources)
+    for i, name in enumerate(FAULTS):
+        wait_price(h, "electricity_rt", 60, f"P{i}", f"second{i}")
+        first = wait_state(h, f"first{i}", "failing", "open")
+        assert first["problem"] and first["failures"] >= 1, name
+        wait_for(f"the reason of {name}", lambda: prices(h)["by"]["electricity_rt", f"P{i}"].get("fallback", "")
+                 .startswith(f"first{i} is "))
+    assert prices(h)["source"]["first0"]["problem"] == "HTTP status 500"
+    for i in range(len(FAULTS)):
+        web.routes[f"/{i}"] = reply({"usd": 50 + i})
+    for i in range(len(FAULTS)):
+        healed = wait_price(h, "electricity_rt", 50 + i, f"P{i}", f"first{i}", 45)
+        assert not healed.get("fallback")
 
 
 def test_a_limit_is_obeyed(market, web):
