@@ -39,7 +39,7 @@ int feed_b2c_answer(struct str body, int64_t now_ns, struct feed_bearer *ret, st
 		rc = err_set(err, HCP_ERANGE, "expires_in", "must be 1 s to a day, was %g s", life_s);
 	/* A JSON Web Token: three base64url parts; nothing that could break out of a header. */
 	if (rc == 0 && (!token[0] || strspn(token, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.=") !=
-				     strlen(token)))
+									 strlen(token)))
 		rc = err_set(err, HCP_EINVAL, "id_token", "is not a token");
 	if (rc == 0 && str_copy(b.value, sizeof(b.value), str_of(token)) < 0)
 		rc = err_set(err, HCP_ERANGE, "id_token", "is longer than %d bytes", FEED_CRED_MAX - 1);

@@ -55,11 +55,12 @@ static int fees_answer(const struct feed_turn *t, struct str body, struct feed_a
 	if (rc == 0 && (!json_is_array(doc) || json_array_size(doc) == 0))
 		rc = err_set(err, HCP_EINVAL, "answer", "is not a list of blocks");
 	if (rc == 0)
-		json_array_foreach(doc, i, block) {
+		json_array_foreach(doc, i, block)
+		{
 			rc = feed_number(json_object_get(block, "avgFees"), "avgFees", &sats, err);
 			if (rc == 0)
-				rc = feed_answer_add(ret,
-					(struct feed_reading){ .value = sats / SATS_PER_BTC, .observed_at_ns = t->now_ns }, err);
+				rc = feed_answer_add(
+					ret, (struct feed_reading){ .value = sats / SATS_PER_BTC, .observed_at_ns = t->now_ns }, err);
 			if (rc < 0)
 				break;
 		}
@@ -90,17 +91,39 @@ static int height_answer(const struct feed_turn *t, struct str body, struct feed
 #define MINUTE_MS 60000
 
 const struct feed_kind feed_mempool_difficulty = {
-	.name = "mempool-difficulty", .symbols = "difficulty", .url = "https://mempool.space", .takes = "",
-	.traits = FEED_INSTANT, .every_ms = 10 * MINUTE_MS, .stale_ms = 120 * MINUTE_MS,
-	.request = difficulty_request, .answer = difficulty_answer, .about = "present mining difficulty",
+	.name = "mempool-difficulty",
+	.symbols = "difficulty",
+	.url = "https://mempool.space",
+	.takes = "",
+	.traits = FEED_INSTANT,
+	.every_ms = 10 * MINUTE_MS,
+	.stale_ms = 120 * MINUTE_MS,
+	.request = difficulty_request,
+	.answer = difficulty_answer,
+	.about = "present mining difficulty",
 };
 const struct feed_kind feed_mempool_fees = {
-	.name = "mempool-fees", .symbols = "block_fees_btc", .url = "https://mempool.space", .takes = "",
-	.traits = FEED_INSTANT | FEED_PICKS, .every_ms = 5 * MINUTE_MS, .stale_ms = 60 * MINUTE_MS,
-	.check = fees_check, .request = fees_request, .answer = fees_answer, .about = "fees of a block, mean of 24 hours",
+	.name = "mempool-fees",
+	.symbols = "block_fees_btc",
+	.url = "https://mempool.space",
+	.takes = "",
+	.traits = FEED_INSTANT | FEED_PICKS,
+	.every_ms = 5 * MINUTE_MS,
+	.stale_ms = 60 * MINUTE_MS,
+	.check = fees_check,
+	.request = fees_request,
+	.answer = fees_answer,
+	.about = "fees of a block, mean of 24 hours",
 };
 const struct feed_kind feed_mempool_height = {
-	.name = "mempool-height", .symbols = "block_height", .url = "https://mempool.space", .takes = "",
-	.traits = FEED_INSTANT, .every_ms = MINUTE_MS, .stale_ms = 60 * MINUTE_MS,
-	.request = height_request, .answer = height_answer, .about = "height of the chain's tip",
+	.name = "mempool-height",
+	.symbols = "block_height",
+	.url = "https://mempool.space",
+	.takes = "",
+	.traits = FEED_INSTANT,
+	.every_ms = MINUTE_MS,
+	.stale_ms = 60 * MINUTE_MS,
+	.request = height_request,
+	.answer = height_answer,
+	.about = "height of the chain's tip",
 };

@@ -25,12 +25,27 @@ static const struct {
 	const char *instance;
 	int gpus;
 } known_gpus[] = {
-	{ "p4d.24xlarge", 8 }, { "p4de.24xlarge", 8 }, { "p5.4xlarge", 1 }, { "p5.48xlarge", 8 }, { "p5e.48xlarge", 8 },
-	{ "p5en.48xlarge", 8 }, { "p6-b200.48xlarge", 8 }, { "g5.xlarge", 1 }, { "g5.48xlarge", 8 }, { "g6.xlarge", 1 },
-	{ "g6e.xlarge", 1 }, { "g6e.48xlarge", 8 },
-	{ "Standard_ND96asr_v4", 8 }, { "Standard_ND96amsr_A100_v4", 8 }, { "Standard_ND96isr_H100_v5", 8 },
-	{ "Standard_ND96isr_H200_v5", 8 }, { "Standard_NC24ads_A100_v4", 1 }, { "Standard_NC48ads_A100_v4", 2 },
-	{ "Standard_NC96ads_A100_v4", 4 }, { "Standard_NC40ads_H100_v5", 1 }, { "Standard_NC80adis_H100_v5", 2 },
+	{ "p4d.24xlarge", 8 },
+	{ "p4de.24xlarge", 8 },
+	{ "p5.4xlarge", 1 },
+	{ "p5.48xlarge", 8 },
+	{ "p5e.48xlarge", 8 },
+	{ "p5en.48xlarge", 8 },
+	{ "p6-b200.48xlarge", 8 },
+	{ "g5.xlarge", 1 },
+	{ "g5.48xlarge", 8 },
+	{ "g6.xlarge", 1 },
+	{ "g6e.xlarge", 1 },
+	{ "g6e.48xlarge", 8 },
+	{ "Standard_ND96asr_v4", 8 },
+	{ "Standard_ND96amsr_A100_v4", 8 },
+	{ "Standard_ND96isr_H100_v5", 8 },
+	{ "Standard_ND96isr_H200_v5", 8 },
+	{ "Standard_NC24ads_A100_v4", 1 },
+	{ "Standard_NC48ads_A100_v4", 2 },
+	{ "Standard_NC96ads_A100_v4", 4 },
+	{ "Standard_NC40ads_H100_v5", 1 },
+	{ "Standard_NC80adis_H100_v5", 2 },
 };
 
 static bool is_plain(const char *s)
@@ -90,10 +105,15 @@ static int aws_request(const struct feed_turn *t, struct feed_request *r, struct
 	static const char type[] = "application/x-www-form-urlencoded; charset=utf-8";
 	char host[300], date[SIGV4_DATE_MAX], auth[SIGV4_AUTH_MAX];
 	struct url u;
-	struct sigv4 s = { .method = "POST", .query = "", .content_type = type, .region = t->conf->region, .service = "ec2",
+	struct sigv4 s = { .method = "POST",
+		.query = "",
+		.content_type = type,
+		.region = t->conf->region,
+		.service = "ec2",
 		.access_key_id = feed_creds_get(t->creds, "aws_access_key_id"),
 		.secret_access_key = feed_creds_get(t->creds, "aws_secret_access_key"),
-		.session_token = feed_creds_get(t->creds, "aws_session_token"), .now_ns = t->now_ns };
+		.session_token = feed_creds_get(t->creds, "aws_session_token"),
+		.now_ns = t->now_ns };
 	if (!s.access_key_id || !s.secret_access_key)
 		return err_set(err, HCP_EAUTH, "credentials", "the file must have aws_access_key_id and aws_secret_access_key");
 	r->method = "POST";
@@ -133,7 +153,8 @@ static int aws_item(const struct feed_turn *t, const struct spot_item *item, str
 		return 0;
 	if (num_parse_double(str_of(item->price), &usd) < 0)
 		return err_set(err, HCP_EINVAL, "spotPrice", "is not a number");
-	return feed_answer_add(ret, (struct feed_reading){ .value = usd / t->conf->gpus, .observed_at_ns = t->now_ns }, err);
+	return feed_answer_add(
+		ret, (struct feed_reading){ .value = usd / t->conf->gpus, .observed_at_ns = t->now_ns }, err);
 }
 
 /* Text of an element that is of interest goes where *ret points. */
@@ -145,7 +166,8 @@ static char *aws_place(struct spot_item *item, struct feed_answer *ret, const st
 	} fields[] = {
 		{ "instanceType", offsetof(struct spot_item, instance) },
 		{ "productDescription", offsetof(struct spot_item, product) },
-		{ "availabilityZone", offsetof(struct spot_item, zone) }, { "spotPrice", offsetof(struct spot_item, price) },
+		{ "availabilityZone", offsetof(struct spot_item, zone) },
+		{ "spotPrice", offsetof(struct spot_item, price) },
 	};
 	*ret_cap = FEED_TEXT_MAX;
 	if (x->depth == 4)
@@ -190,10 +212,16 @@ static int aws_answer(const struct feed_turn *t, struct str body, struct feed_an
 }
 
 const struct feed_kind feed_aws_spot = {
-	.name = "aws-spot", .symbols = "gpu_rate", .url = "https://ec2.{region}.amazonaws.com",
-	.takes = "!region !instance !credentials zone gpus product pick", .traits = FEED_INSTANT | FEED_PICKS | FEED_CREDS,
-	.every_ms = 5 * MINUTE_MS, .stale_ms = 20 * MINUTE_MS,
-	.check = aws_check, .request = aws_request, .answer = aws_answer,
+	.name = "aws-spot",
+	.symbols = "gpu_rate",
+	.url = "https://ec2.{region}.amazonaws.com",
+	.takes = "!region !instance !credentials zone gpus product pick",
+	.traits = FEED_INSTANT | FEED_PICKS | FEED_CREDS,
+	.every_ms = 5 * MINUTE_MS,
+	.stale_ms = 20 * MINUTE_MS,
+	.check = aws_check,
+	.request = aws_request,
+	.answer = aws_answer,
 	.about = "EC2 spot price of a GPU-hour, median of the zones",
 };
 
@@ -218,9 +246,9 @@ static int azure_request(const struct feed_turn *t, struct feed_request *r, stru
 		return rc < 0 ? rc : str_copy(r->url, sizeof(r->url), str_of(t->next));
 	}
 	int n = snprintf(r->url, sizeof(r->url),
-		"%s?$filter=serviceName%%20eq%%20%%27Virtual%%20Machines%%27%%20and%%20priceType%%20eq%%20%%27Consumption%%27"
+		"%s%c$filter=serviceName%%20eq%%20%%27Virtual%%20Machines%%27%%20and%%20priceType%%20eq%%20%%27Consumption%%27"
 		"%%20and%%20armRegionName%%20eq%%20%%27%s%%27%%20and%%20armSkuName%%20eq%%20%%27%s%%27",
-		t->conf->url, t->conf->region, t->conf->instance);
+		t->conf->url, strchr(t->conf->url, '?') ? '&' : '?', t->conf->region, t->conf->instance);
 	return n < 0 || (size_t)n >= sizeof(r->url) ? err_set(err, HCP_ERANGE, "url", "is too long") : 0;
 }
 
@@ -255,7 +283,8 @@ static int azure_item(const struct feed_turn *t, const json_t *item, struct feed
 	rc = feed_number(json_object_get(item, "retailPrice"), "retailPrice", &usd, err);
 	if (rc < 0)
 		return rc;
-	return feed_answer_add(ret, (struct feed_reading){ .value = usd / t->conf->gpus, .observed_at_ns = t->now_ns }, err);
+	return feed_answer_add(
+		ret, (struct feed_reading){ .value = usd / t->conf->gpus, .observed_at_ns = t->now_ns }, err);
 }
 
 static int azure_next(const json_t *doc, struct feed_answer *ret, struct err *err)
@@ -284,7 +313,8 @@ static int azure_answer(const struct feed_turn *t, struct str body, struct feed_
 	if (rc == 0)
 		rc = jsonv_get_array(doc, "Items", JSONV_REQUIRED, 10000, &items, err);
 	if (rc == 0)
-		json_array_foreach(items, i, item) {
+		json_array_foreach(items, i, item)
+		{
 			rc = azure_item(t, item, ret, err);
 			if (rc < 0)
 				break;
@@ -296,9 +326,15 @@ static int azure_answer(const struct feed_turn *t, struct str body, struct feed_
 }
 
 const struct feed_kind feed_azure_retail = {
-	.name = "azure-retail", .symbols = "gpu_rate", .url = "https://prices.azure.com/api/retail/prices",
-	.takes = "!region !instance gpus spot pick", .traits = FEED_INSTANT | FEED_PICKS,
-	.every_ms = 5 * MINUTE_MS, .stale_ms = 20 * MINUTE_MS,
-	.check = cloud_check, .request = azure_request, .answer = azure_answer,
+	.name = "azure-retail",
+	.symbols = "gpu_rate",
+	.url = "https://prices.azure.com/api/retail/prices",
+	.takes = "!region !instance gpus spot pick",
+	.traits = FEED_INSTANT | FEED_PICKS,
+	.every_ms = 5 * MINUTE_MS,
+	.stale_ms = 20 * MINUTE_MS,
+	.check = cloud_check,
+	.request = azure_request,
+	.answer = azure_answer,
 	.about = "Azure price of a GPU-hour, pay as you go or spot",
 };

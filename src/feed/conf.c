@@ -34,16 +34,30 @@ struct raw_file {
 };
 
 #define OPTIONAL (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
-#define TEXT(field, max) CYAML_FIELD_STRING_PTR(#field, OPTIONAL, struct raw_source, field, 1, (max) - 1)
+#define TEXT(field, max) CYAML_FIELD_STRING_PTR(#field, OPTIONAL, struct raw_source, field, 1, (max)-1)
 
 static const cyaml_schema_field_t source_fields[] = {
 	CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct raw_source, name, 1, FEED_NAME_MAX - 1),
 	CYAML_FIELD_STRING_PTR("kind", CYAML_FLAG_POINTER, struct raw_source, kind, 1, FEED_TEXT_MAX - 1),
-	TEXT(symbol, FEED_TEXT_MAX), TEXT(location, FEED_TEXT_MAX), TEXT(url, FEED_URL_MAX), TEXT(every, 20),
-	TEXT(deadline, 20), TEXT(stale, 20), TEXT(stall, 20), TEXT(credentials, FEED_URL_MAX), TEXT(token_url, FEED_URL_MAX),
-	TEXT(product, FEED_TEXT_MAX), TEXT(point, FEED_TEXT_MAX), TEXT(region, FEED_TEXT_MAX), TEXT(instance, FEED_TEXT_MAX),
-	TEXT(zone, FEED_TEXT_MAX), TEXT(path, FEED_PATH_MAX), TEXT(time_path, FEED_PATH_MAX), TEXT(pick, FEED_TEXT_MAX),
-	TEXT(header, 40), TEXT(interval, 20),
+	TEXT(symbol, FEED_TEXT_MAX),
+	TEXT(location, FEED_TEXT_MAX),
+	TEXT(url, FEED_URL_MAX),
+	TEXT(every, 20),
+	TEXT(deadline, 20),
+	TEXT(stale, 20),
+	TEXT(stall, 20),
+	TEXT(credentials, FEED_URL_MAX),
+	TEXT(token_url, FEED_URL_MAX),
+	TEXT(product, FEED_TEXT_MAX),
+	TEXT(point, FEED_TEXT_MAX),
+	TEXT(region, FEED_TEXT_MAX),
+	TEXT(instance, FEED_TEXT_MAX),
+	TEXT(zone, FEED_TEXT_MAX),
+	TEXT(path, FEED_PATH_MAX),
+	TEXT(time_path, FEED_PATH_MAX),
+	TEXT(pick, FEED_TEXT_MAX),
+	TEXT(header, 40),
+	TEXT(interval, 20),
 	CYAML_FIELD_UINT_PTR("priority", OPTIONAL, struct raw_source, priority),
 	CYAML_FIELD_UINT_PTR("max_bytes", OPTIONAL, struct raw_source, max_bytes),
 	CYAML_FIELD_UINT_PTR("gpus", OPTIONAL, struct raw_source, gpus),
@@ -59,8 +73,8 @@ static const cyaml_schema_value_t source_schema = {
 };
 static const cyaml_schema_field_t file_fields[] = {
 	CYAML_FIELD_STRING_PTR("ca_file", OPTIONAL, struct raw_file, ca_file, 1, FEED_URL_MAX - 1),
-	CYAML_FIELD_SEQUENCE_COUNT("sources", CYAML_FLAG_POINTER, struct raw_file, sources, n_sources, &source_schema, 1,
-		FEED_SOURCES_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT(
+		"sources", CYAML_FLAG_POINTER, struct raw_file, sources, n_sources, &source_schema, 1, FEED_SOURCES_MAX),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t file_schema = {
@@ -72,9 +86,24 @@ static const struct {
 	const char *name;
 	size_t at;
 } special[] = {
-#define SPECIAL(field) { #field, offsetof(struct raw_source, field) }
-	SPECIAL(token_url), SPECIAL(stall), SPECIAL(product), SPECIAL(point), SPECIAL(region), SPECIAL(instance), SPECIAL(zone),
-	SPECIAL(path), SPECIAL(time_path), SPECIAL(pick), SPECIAL(header), SPECIAL(interval), SPECIAL(gpus), SPECIAL(spot),
+#define SPECIAL(field)                                                                                                 \
+	{                                                                                                                  \
+#field, offsetof(struct raw_source, field)                                                                     \
+	}
+	SPECIAL(token_url),
+	SPECIAL(stall),
+	SPECIAL(product),
+	SPECIAL(point),
+	SPECIAL(region),
+	SPECIAL(instance),
+	SPECIAL(zone),
+	SPECIAL(path),
+	SPECIAL(time_path),
+	SPECIAL(pick),
+	SPECIAL(header),
+	SPECIAL(interval),
+	SPECIAL(gpus),
+	SPECIAL(spot),
 	SPECIAL(credentials),
 };
 
@@ -97,7 +126,8 @@ static int wrong(const struct place *p, int code, const char *field, const char 
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
 	snprintf(where, sizeof(where), "sources[%zu].%s", p->source, field);
-	return err_set(p->err, code, where, "%.60s line %zu: %s", p->file, feed_conf_line(p->text, p->source, field, NULL), what);
+	return err_set(
+		p->err, code, where, "%.60s line %zu: %s", p->file, feed_conf_line(p->text, p->source, field, NULL), what);
 }
 
 struct said {
@@ -130,8 +160,9 @@ static void *reallocate(void *ctx, void *p, size_t size)
 
 static cyaml_config_t cyaml_settings(struct said *s)
 {
-	return (cyaml_config_t){ .log_fn = hear, .log_ctx = s, .log_level = CYAML_LOG_ERROR, .mem_fn = reallocate,
-		.flags = CYAML_CFG_NO_ALIAS };
+	return (cyaml_config_t){
+		.log_fn = hear, .log_ctx = s, .log_level = CYAML_LOG_ERROR, .mem_fn = reallocate, .flags = CYAML_CFG_NO_ALIAS
+	};
 }
 
 /* "in mapping field 'every' (line: 4, column: 12)" */
@@ -142,8 +173,8 @@ static void split_where(const char *where, size_t *ret_line, char field[40])
 	if (at)
 		line = strtoul(at + 6, NULL, 10);
 	bool entry = strstr(where, "sequence entry");
-	snprintf(field, 40, "%s%.*s%s", entry ? "sources[" : "", name ? (int)strcspn(name + 1, "'") : 0, name ? name + 1 : "",
-		entry ? "]" : "");
+	snprintf(field, 40, "%s%.*s%s", entry ? "sources[" : "", name ? (int)strcspn(name + 1, "'") : 0,
+		name ? name + 1 : "", entry ? "]" : "");
 	*ret_line = line;
 }
 
@@ -180,7 +211,9 @@ static int load_raw(const struct place *p, struct raw_file **ret)
 	split_where(s.where, &line, field);
 	find_unexpected(p->text, s.what, &line, field);
 	return err_set(p->err, HCP_EPARSE, field, "%.60s line %zu: %s", p->file, line,
-		s.what[0] ? s.what : rc == CYAML_OK ? "there are no sources" : cyaml_strerror(rc));
+		s.what[0]        ? s.what
+		: rc == CYAML_OK ? "there are no sources"
+						 : cyaml_strerror(rc));
 }
 
 static void free_raw(struct raw_file *f)
@@ -192,8 +225,8 @@ static void free_raw(struct raw_file *f)
 
 /* ---- checking it ---- */
 
-static int duration(const struct place *p, const char *field, const char *text, int64_t least_ms, int64_t most_ms,
-	int64_t *ret_ms)
+static int duration(
+	const struct place *p, const char *field, const char *text, int64_t least_ms, int64_t most_ms, int64_t *ret_ms)
 {
 	static const struct {
 		const char *unit;
@@ -206,7 +239,8 @@ static int duration(const struct place *p, const char *field, const char *text, 
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
 		if (!digits || digits > 9 || strcmp(text + digits, units[i].unit) != 0)
 			continue;
-		if (num_parse_i64((struct str){ text, digits }, &n) < 0 || n * units[i].ms < least_ms || n * units[i].ms > most_ms)
+		if (num_parse_i64((struct str){ text, digits }, &n) < 0 || n * units[i].ms < least_ms ||
+			n * units[i].ms > most_ms)
 			return wrong(p, HCP_ERANGE, field, "%s must be from %lld ms to %lld s", field, (long long)least_ms,
 				(long long)(most_ms / 1000));
 		*ret_ms = n * units[i].ms;
@@ -240,7 +274,8 @@ static int check_special(const struct place *p, const struct raw_source *r, cons
 		memcpy(&given, (const char *)r + special[i].at, sizeof(given));
 		bool taken = listed(kind->takes, special[i].name, &needed);
 		if (given && !taken)
-			return wrong(p, HCP_EINVAL, special[i].name, "%s means nothing to the kind %s", special[i].name, kind->name);
+			return wrong(
+				p, HCP_EINVAL, special[i].name, "%s means nothing to the kind %s", special[i].name, kind->name);
 		if (!given && needed)
 			return wrong(p, HCP_EINVAL, special[i].name, "%s is required by the kind %s", special[i].name, kind->name);
 	}
@@ -251,13 +286,18 @@ static const struct {
 	const char *name;
 	int quantity; /* enum market_quantity; -1: none */
 } symbols[] = {
-	{ "electricity_rt", MARKET_POWER_RT }, { "electricity_da", MARKET_POWER_DA }, { "btc_usd", MARKET_BTC_USD },
-	{ "difficulty", MARKET_DIFFICULTY }, { "block_fees_btc", MARKET_FEES_BTC }, { "block_height", MARKET_HEIGHT },
-	{ "gpu_rate", MARKET_GPU_RATE }, { "block_subsidy_btc", -1 },
+	{ "electricity_rt", MARKET_POWER_RT },
+	{ "electricity_da", MARKET_POWER_DA },
+	{ "btc_usd", MARKET_BTC_USD },
+	{ "difficulty", MARKET_DIFFICULTY },
+	{ "block_fees_btc", MARKET_FEES_BTC },
+	{ "block_height", MARKET_HEIGHT },
+	{ "gpu_rate", MARKET_GPU_RATE },
+	{ "block_subsidy_btc", -1 },
 };
 
-static int take_symbol(const struct place *p, const struct raw_source *r, struct feed_source_conf *c,
-	const struct market_rule **ret_rule)
+static int take_symbol(
+	const struct place *p, const struct raw_source *r, struct feed_source_conf *c, const struct market_rule **ret_rule)
 {
 	static const struct market_rule subsidy = { .max = 50 };
 	bool unused;
@@ -282,8 +322,8 @@ static int take_symbol(const struct place *p, const struct raw_source *r, struct
 	return 0;
 }
 
-static int take_bounds(const struct place *p, const struct raw_source *r, const struct market_rule *rule,
-	struct feed_source_conf *c)
+static int take_bounds(
+	const struct place *p, const struct raw_source *r, const struct market_rule *rule, struct feed_source_conf *c)
 {
 	c->scale = r->scale ? *r->scale : 1;
 	c->min = r->min ? *r->min : rule->min;
@@ -359,13 +399,14 @@ static int check_url(const struct place *p, const char *field, const struct feed
 static int take_urls(const struct place *p, const struct raw_source *r, struct feed_source_conf *c)
 {
 	const char *url = r->url ? r->url : c->kind->url, *hole = url ? strstr(url, "{region}") : NULL;
-	static const char b2c[] = "https://ercotb2c.b2clogin.com/ercotb2c.onmicrosoft.com/B2C_1_PUBAPI-ROPC-FLOW/oauth2/v2.0/"
-				  "token";
+	static const char b2c[] =
+		"https://ercotb2c.b2clogin.com/ercotb2c.onmicrosoft.com/B2C_1_PUBAPI-ROPC-FLOW/oauth2/v2.0/"
+		"token";
 	if (!url)
 		return wrong(p, HCP_EINVAL, "url", "url is required by the kind %s", c->kind->name);
-	int n = hole ? snprintf(c->url, sizeof(c->url), "%.*s%s%s", (int)(hole - url), url, r->region ? r->region : "",
-			       hole + 8)
-		     : snprintf(c->url, sizeof(c->url), "%s", url);
+	int n = hole ? snprintf(
+					   c->url, sizeof(c->url), "%.*s%s%s", (int)(hole - url), url, r->region ? r->region : "", hole + 8)
+				 : snprintf(c->url, sizeof(c->url), "%s", url);
 	if (n < 0 || (size_t)n >= sizeof(c->url))
 		return wrong(p, HCP_ERANGE, "url", "url is too long");
 	int rc = check_url(p, "url", c, c->url, c->kind->traits & FEED_LIVE, r->credentials);
@@ -382,11 +423,16 @@ static void copy_texts(const struct raw_source *r, struct feed_source_conf *c)
 		char *to;
 		size_t cap;
 	} texts[] = {
-		{ r->name, c->name, sizeof(c->name) }, { r->credentials, c->credentials, sizeof(c->credentials) },
-		{ r->product, c->product, sizeof(c->product) }, { r->point, c->point, sizeof(c->point) },
-		{ r->region, c->region, sizeof(c->region) }, { r->instance, c->instance, sizeof(c->instance) },
-		{ r->zone, c->zone, sizeof(c->zone) }, { r->path, c->path, sizeof(c->path) },
-		{ r->time_path, c->time_path, sizeof(c->time_path) }, { r->header, c->header, sizeof(c->header) },
+		{ r->name, c->name, sizeof(c->name) },
+		{ r->credentials, c->credentials, sizeof(c->credentials) },
+		{ r->product, c->product, sizeof(c->product) },
+		{ r->point, c->point, sizeof(c->point) },
+		{ r->region, c->region, sizeof(c->region) },
+		{ r->instance, c->instance, sizeof(c->instance) },
+		{ r->zone, c->zone, sizeof(c->zone) },
+		{ r->path, c->path, sizeof(c->path) },
+		{ r->time_path, c->time_path, sizeof(c->time_path) },
+		{ r->header, c->header, sizeof(c->header) },
 	};
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		snprintf(texts[i].to, texts[i].cap, "%s", texts[i].from ? texts[i].from : "");

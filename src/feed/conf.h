@@ -19,7 +19,7 @@
 enum { FEED_CONF_BYTES_MAX = 256 << 10 };
 
 struct feed_conf {
-	char ca_file[FEED_URL_MAX]; /* "" the system's store */
+	char ca_file[FEED_URL_MAX];      /* "" the system's store */
 	struct feed_source_conf *source; /* owned */
 	size_t n;
 };

@@ -9,10 +9,10 @@
  *	depth 3  one source               its keys are compared
  */
 struct finder {
-	size_t index, line;    /* wanted source; line found so far */
+	size_t index, line; /* wanted source; line found so far */
 	const char *field;
 	unsigned depth;
-	size_t seen;           /* sources begun */
+	size_t seen; /* sources begun */
 	bool in_sources, key_next[4], done;
 };
 
@@ -58,8 +58,11 @@ static void step(struct finder *f, const yaml_event_t *e)
 		f->depth--;
 		value_done(f);
 		break;
-	case YAML_SCALAR_EVENT: scalar(f, e); break;
-	default: break;
+	case YAML_SCALAR_EVENT:
+		scalar(f, e);
+		break;
+	default:
+		break;
 	}
 }
 

@@ -33,8 +33,9 @@ static int ercot_check(struct feed_source_conf *c, struct err *err)
 {
 	if (!c->point[0])
 		memcpy(c->point, c->location, sizeof(c->point));
-	return is_plain(c->point) ? 0
-		: err_set(err, HCP_EINVAL, "point", "'%s' is no name of a settlement point, like HB_WEST", c->point);
+	return is_plain(c->point)
+			   ? 0
+			   : err_set(err, HCP_EINVAL, "point", "'%s' is no name of a settlement point, like HB_WEST", c->point);
 }
 
 static int ercot_request(const struct feed_turn *t, struct feed_request *r, const char *report, int64_t from_ns,
@@ -47,8 +48,8 @@ static int ercot_request(const struct feed_turn *t, struct feed_request *r, cons
 		n--;
 	r->method = "GET";
 	int wrote = snprintf(r->url, sizeof(r->url),
-		"%.*s/%s?settlementPoint=%s&deliveryDateFrom=%s&deliveryDateTo=%s&size=%d&page=%d", (int)n, t->conf->url, report,
-		t->conf->point, ercot_date_of(from, from_ns), ercot_date_of(to, to_ns), PAGE_ROWS, t->page);
+		"%.*s/%s?settlementPoint=%s&deliveryDateFrom=%s&deliveryDateTo=%s&size=%d&page=%d", (int)n, t->conf->url,
+		report, t->conf->point, ercot_date_of(from, from_ns), ercot_date_of(to, to_ns), PAGE_ROWS, t->page);
 	if (wrote < 0 || (size_t)wrote >= sizeof(r->url))
 		return err_set(err, HCP_ERANGE, "url", "is too long");
 	if (!key || !t->token)
@@ -72,9 +73,14 @@ static enum column column_of(const char *name)
 		const char *name;
 		enum column col;
 	} names[] = {
-		{ "deliveryDate", COL_DATE }, { "deliveryHour", COL_HOUR }, { "hourEnding", COL_HOUR },
-		{ "deliveryInterval", COL_INTERVAL }, { "settlementPoint", COL_POINT }, { "settlementPointType", COL_TYPE },
-		{ "settlementPointPrice", COL_PRICE }, { "DSTFlag", COL_DST },
+		{ "deliveryDate", COL_DATE },
+		{ "deliveryHour", COL_HOUR },
+		{ "hourEnding", COL_HOUR },
+		{ "deliveryInterval", COL_INTERVAL },
+		{ "settlementPoint", COL_POINT },
+		{ "settlementPointType", COL_TYPE },
+		{ "settlementPointPrice", COL_PRICE },
+		{ "DSTFlag", COL_DST },
 	};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(names[i].name, name) == 0)
@@ -93,7 +99,8 @@ static int read_table(const json_t *doc, bool real_time, struct table *ret, stru
 		return rc;
 	for (i = 0; i < COL_END; i++)
 		ret->at[i] = SIZE_MAX;
-	json_array_foreach(fields, i, field) {
+	json_array_foreach(fields, i, field)
+	{
 		const char *name = json_string_value(json_object_get(field, "name"));
 		enum column c = name ? column_of(name) : COL_END;
 		if (c != COL_END)
@@ -159,8 +166,8 @@ static int read_row(const struct feed_turn *t, const struct table *tab, const js
 	return feed_answer_add(ret, r, err);
 }
 
-static int ercot_answer(const struct feed_turn *t, struct str body, bool real_time, struct feed_answer *ret,
-	struct err *err)
+static int ercot_answer(
+	const struct feed_turn *t, struct str body, bool real_time, struct feed_answer *ret, struct err *err)
 {
 	json_t *doc = NULL;
 	struct table tab;
@@ -173,7 +180,8 @@ static int ercot_answer(const struct feed_turn *t, struct str body, bool real_ti
 	if (rc == 0)
 		rc = read_table(doc, real_time, &tab, err);
 	if (rc == 0)
-		json_array_foreach(tab.rows, i, row) {
+		json_array_foreach(tab.rows, i, row)
+		{
 			rc = read_row(t, &tab, row, real_time, ret, err);
 			if (rc < 0)
 				break;
@@ -205,16 +213,28 @@ static int dam_answer(const struct feed_turn *t, struct str body, struct feed_an
 }
 
 const struct feed_kind feed_ercot_rt = {
-	.name = "ercot-rt", .symbols = "electricity_rt", .url = "https://api.ercot.com/api/public-reports",
-	.takes = "point token_url !credentials", .traits = FEED_B2C | FEED_CREDS,
-	.every_ms = 5 * MINUTE_MS, .stale_ms = 35 * MINUTE_MS,
-	.check = ercot_check, .request = rt_request, .answer = rt_answer,
+	.name = "ercot-rt",
+	.symbols = "electricity_rt",
+	.url = "https://api.ercot.com/api/public-reports",
+	.takes = "point token_url !credentials",
+	.traits = FEED_B2C | FEED_CREDS,
+	.every_ms = 5 * MINUTE_MS,
+	.stale_ms = 35 * MINUTE_MS,
+	.check = ercot_check,
+	.request = rt_request,
+	.answer = rt_answer,
 	.about = "real-time settlement point price, 15 minutes",
 };
 const struct feed_kind feed_ercot_dam = {
-	.name = "ercot-dam", .symbols = "electricity_da", .url = "https://api.ercot.com/api/public-reports",
-	.takes = "point token_url !credentials", .traits = FEED_B2C | FEED_CREDS,
-	.every_ms = 20 * MINUTE_MS, .stale_ms = 180 * MINUTE_MS,
-	.check = ercot_check, .request = dam_request, .answer = dam_answer,
+	.name = "ercot-dam",
+	.symbols = "electricity_da",
+	.url = "https://api.ercot.com/api/public-reports",
+	.takes = "point token_url !credentials",
+	.traits = FEED_B2C | FEED_CREDS,
+	.every_ms = 20 * MINUTE_MS,
+	.stale_ms = 180 * MINUTE_MS,
+	.check = ercot_check,
+	.request = dam_request,
+	.answer = dam_answer,
 	.about = "day-ahead settlement point prices of today and tomorrow, by the hour",
 };

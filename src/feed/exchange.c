@@ -17,7 +17,8 @@
 
 static int add_price(const struct feed_turn *t, double price, int64_t at_ns, struct feed_answer *ret, struct err *err)
 {
-	return feed_answer_add(ret, (struct feed_reading){ .value = price, .observed_at_ns = at_ns ? at_ns : t->now_ns }, err);
+	return feed_answer_add(
+		ret, (struct feed_reading){ .value = price, .observed_at_ns = at_ns ? at_ns : t->now_ns }, err);
 }
 
 static int make_url(struct feed_request *r, struct err *err, const char *base, const char *path, const char *name)
@@ -99,7 +100,8 @@ static int coinbase_message(const struct feed_turn *t, struct str text, struct f
 	if (strcmp(type, "error") == 0) {
 		const char *what = json_string_value(json_object_get(doc, "message"));
 		const char *reason = json_string_value(json_object_get(doc, "reason"));
-		rc = err_set(err, HCP_EPROTO, "subscribe", "the server says: %.80s %.80s", what ? what : "", reason ? reason : "");
+		rc = err_set(
+			err, HCP_EPROTO, "subscribe", "the server says: %.80s %.80s", what ? what : "", reason ? reason : "");
 	} else if (strcmp(type, "ticker") == 0) {
 		rc = feed_text(doc, "product_id", &product, err);
 		if (rc == 0 && strcmp(product, t->conf->product) == 0)
@@ -111,16 +113,31 @@ out:
 }
 
 const struct feed_kind feed_coinbase_rest = {
-	.name = "coinbase-rest", .symbols = "btc_usd", .url = "https://api.exchange.coinbase.com", .takes = "product",
-	.traits = 0, .every_ms = 5 * SECOND_MS, .stale_ms = 30 * SECOND_MS,
-	.check = coinbase_check, .request = coinbase_request, .answer = coinbase_answer,
+	.name = "coinbase-rest",
+	.symbols = "btc_usd",
+	.url = "https://api.exchange.coinbase.com",
+	.takes = "product",
+	.traits = 0,
+	.every_ms = 5 * SECOND_MS,
+	.stale_ms = 30 * SECOND_MS,
+	.check = coinbase_check,
+	.request = coinbase_request,
+	.answer = coinbase_answer,
 	.about = "last trade of a product, polled",
 };
 
 const struct feed_kind feed_coinbase_ws = {
-	.name = "coinbase-ws", .symbols = "btc_usd", .url = "wss://ws-feed.exchange.coinbase.com", .takes = "product stall",
-	.traits = FEED_LIVE, .every_ms = SECOND_MS, .stale_ms = 15 * SECOND_MS,
-	.check = coinbase_check, .request = coinbase_live_url, .subscribe = coinbase_subscribe, .message = coinbase_message,
+	.name = "coinbase-ws",
+	.symbols = "btc_usd",
+	.url = "wss://ws-feed.exchange.coinbase.com",
+	.takes = "product stall",
+	.traits = FEED_LIVE,
+	.every_ms = SECOND_MS,
+	.stale_ms = 15 * SECOND_MS,
+	.check = coinbase_check,
+	.request = coinbase_live_url,
+	.subscribe = coinbase_subscribe,
+	.message = coinbase_message,
 	.about = "trades of a product as they happen",
 };
 
@@ -209,15 +226,30 @@ static int binance_message(const struct feed_turn *t, struct str text, struct fe
 }
 
 const struct feed_kind feed_binance_rest = {
-	.name = "binance-rest", .symbols = "btc_usd", .url = "https://api.binance.com", .takes = "product",
-	.traits = FEED_INSTANT, .every_ms = 5 * SECOND_MS, .stale_ms = 30 * SECOND_MS,
-	.check = binance_check, .request = binance_request, .answer = binance_answer,
+	.name = "binance-rest",
+	.symbols = "btc_usd",
+	.url = "https://api.binance.com",
+	.takes = "product",
+	.traits = FEED_INSTANT,
+	.every_ms = 5 * SECOND_MS,
+	.stale_ms = 30 * SECOND_MS,
+	.check = binance_check,
+	.request = binance_request,
+	.answer = binance_answer,
 	.about = "last price of a symbol, polled",
 };
 
 const struct feed_kind feed_binance_ws = {
-	.name = "binance-ws", .symbols = "btc_usd", .url = "wss://stream.binance.com:9443/ws", .takes = "product stall",
-	.traits = FEED_LIVE, .every_ms = SECOND_MS, .stale_ms = 15 * SECOND_MS,
-	.check = binance_check, .request = binance_live_url, .subscribe = no_subscription, .message = binance_message,
+	.name = "binance-ws",
+	.symbols = "btc_usd",
+	.url = "wss://stream.binance.com:9443/ws",
+	.takes = "product stall",
+	.traits = FEED_LIVE,
+	.every_ms = SECOND_MS,
+	.stale_ms = 15 * SECOND_MS,
+	.check = binance_check,
+	.request = binance_live_url,
+	.subscribe = no_subscription,
+	.message = binance_message,
 	.about = "trades of a symbol as they happen",
 };

@@ -22,9 +22,9 @@ struct source;
 struct login {
 	const char *token_url, *credentials; /* borrowed from the settings */
 	struct feed_bearer bearer;
-	unsigned generation;                 /* of the bearer */
-	struct http_call *call;              /* under way */
-	struct list waiting;                 /* struct source.waiting */
+	unsigned generation;    /* of the bearer */
+	struct http_call *call; /* under way */
+	struct list waiting;    /* struct source.waiting */
 	struct feeds *feeds;
 };
 
@@ -41,27 +41,27 @@ struct source {
 	struct feed_quantity *quantity;      /* borrowed from feeds */
 	struct feed_member *member;
 	struct feed_retry retry;
-	struct loop_timer timer;             /* next round; live: also the least time between two values */
+	struct loop_timer timer; /* next round; live: also the least time between two values */
 	enum source_state state;
-	char problem[160];                   /* of the last failure; "" when all is well */
+	char problem[160]; /* of the last failure; "" when all is well */
 	uint64_t failures;
 	/* the round in hand */
-	struct feed_creds *creds;            /* owned, only while a round needs them */
+	struct feed_creds *creds; /* owned, only while a round needs them */
 	struct feed_turn turn;
 	struct feed_answer answer;
 	bool logged_in_again;
-	unsigned generation;                 /* of the bearer that the request in hand carries */
+	unsigned generation; /* of the bearer that the request in hand carries */
 	/* polled */
 	struct http_call *call;
-	struct login *login;                 /* borrowed; NULL: needs none */
-	struct list waiting;                 /* in login->waiting */
-	char etag[128], modified[64];        /* of the last whole answer, if it had one page */
-	bool conditional;                    /* the request in hand carries them */
+	struct login *login;          /* borrowed; NULL: needs none */
+	struct list waiting;          /* in login->waiting */
+	char etag[128], modified[64]; /* of the last whole answer, if it had one page */
+	bool conditional;             /* the request in hand carries them */
 	/* live */
 	struct ws *ws;
 	struct loop_timer stall;
-	struct feed_reading latest;          /* came within `every`, not offered yet */
-	bool has_latest, spoke, closing;     /* spoke: since it was connected */
+	struct feed_reading latest;      /* came within `every`, not offered yet */
+	bool has_latest, spoke, closing; /* spoke: since it was connected */
 };
 
 struct outgoing {
@@ -71,7 +71,7 @@ struct outgoing {
 };
 
 struct feeds {
-	struct feed_conf conf;               /* owned */
+	struct feed_conf conf; /* owned */
 	const char *version;
 	struct host *host;
 	struct loop *loop;
@@ -79,9 +79,9 @@ struct feeds {
 	bool running;
 	atomic_bool stopping;
 	struct http_client *http;
-	struct tls_ctx *tls;                 /* of the WebSockets */
-	struct rng rng;                      /* jitter only */
-	struct source *source;               /* owned, conf.n of them */
+	struct tls_ctx *tls;   /* of the WebSockets */
+	struct rng rng;        /* jitter only */
+	struct source *source; /* owned, conf.n of them */
 	struct feed_quantity *quantity[FEED_SOURCES_MAX];
 	size_t n_quantities;
 	struct login login[FEEDS_CREDENTIALS_MAX];
@@ -90,12 +90,12 @@ struct feeds {
 	/* to the optimizer: one message at a time */
 	struct loop_defer flush;
 	struct outgoing queue[FEEDS_QUEUE_MAX];
-	size_t n_queue, n_sent;              /* the first n_sent of the queue are in the message under way */
+	size_t n_queue, n_sent; /* the first n_sent of the queue are in the message under way */
 	bool in_flight;
-	struct msg *reply;                   /* handed from the answering thread */
-	int64_t retry_ms;                    /* loop time before which nothing is sent; 0: none */
-	int64_t status_ms;                   /* loop time at which the state was told last */
-	uint64_t told_hash;                  /* of that state */
+	struct msg *reply;  /* handed from the answering thread */
+	int64_t retry_ms;   /* loop time before which nothing is sent; 0: none */
+	int64_t status_ms;  /* loop time at which the state was told last */
+	uint64_t told_hash; /* of that state */
 	int64_t refusal_logged_ms;
 };
 
@@ -111,8 +111,8 @@ void source_unchanged(struct source *s);
 void source_release_creds(struct source *s);
 
 /* login.c */
-void login_need(struct source *s);       /* goes on with source_page or source_failed */
-void login_forget(struct source *s);     /* the token was refused */
+void login_need(struct source *s);   /* goes on with source_page or source_failed */
+void login_forget(struct source *s); /* the token was refused */
 /* poll.c */
 void source_page(struct source *s);
 /* The request as headers for the client; user-agent and accept are put in front. Returns how many. */

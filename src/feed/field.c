@@ -22,7 +22,8 @@ int feed_number(const json_t *v, const char *name, double *ret, struct err *err)
 		return err_set(err, HCP_EINVAL, name, "is missing");
 	if (json_is_number(v))
 		d = json_number_value(v);
-	else if (!json_is_string(v) || num_parse_double((struct str){ json_string_value(v), json_string_length(v) }, &d) < 0)
+	else if (!json_is_string(v) ||
+			 num_parse_double((struct str){ json_string_value(v), json_string_length(v) }, &d) < 0)
 		return err_set(err, HCP_EINVAL, name, "is not a number");
 	if (!isfinite(d))
 		return err_set(err, HCP_EINVAL, name, "is not a finite number");
@@ -44,8 +45,7 @@ int feed_unix_ns(double v, int64_t *ret_ns)
 int feed_time(const json_t *v, const char *name, int64_t *ret_ns, struct err *err)
 {
 	double d;
-	if (json_is_string(v) &&
-		timefmt_parse((struct str){ json_string_value(v), json_string_length(v) }, ret_ns) == 0)
+	if (json_is_string(v) && timefmt_parse((struct str){ json_string_value(v), json_string_length(v) }, ret_ns) == 0)
 		return *ret_ns > 0 ? 0 : err_set(err, HCP_ERANGE, name, "lies before 1970");
 	int rc = feed_number(v, name, &d, NULL);
 	if (rc < 0 || feed_unix_ns(d, ret_ns) < 0)

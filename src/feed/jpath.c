@@ -58,12 +58,14 @@ static int visit_all(struct walk *w, const json_t *at, const char *rest)
 	json_t *v;
 	int rc = 0;
 	if (json_is_array(at)) {
-		json_array_foreach(at, i, v) {
+		json_array_foreach(at, i, v)
+		{
 			if ((rc = visit(w, v, rest)) < 0)
 				return rc;
 		}
 	} else if (json_is_object(at)) {
-		json_object_foreach((json_t *)(uintptr_t)at, key, v) {
+		json_object_foreach((json_t *)(uintptr_t)at, key, v)
+		{
 			if ((rc = visit(w, v, rest)) < 0)
 				return rc;
 		}
@@ -103,7 +105,8 @@ static int visit(struct walk *w, const json_t *at, const char *rest)
 	return rc;
 }
 
-int jpath_each(const json_t *doc, const char *path, int (*fn)(void *arg, const json_t *value), void *arg, struct err *err)
+int jpath_each(
+	const json_t *doc, const char *path, int (*fn)(void *arg, const json_t *value), void *arg, struct err *err)
 {
 	struct walk w = { .fn = fn, .arg = arg, .err = err };
 	int rc = visit(&w, doc, path);

@@ -20,7 +20,7 @@ int jpath_check(const char *path, struct err *err) MUST_CHECK;
  * Calls fn for every value that the path names, in the document's order; a negative result stops and is returned.
  * What is not there names nothing: 0 calls are no error. Returns the number of calls; HCP_ELIMIT.
  */
-int jpath_each(const json_t *doc, const char *path, int (*fn)(void *arg, const json_t *value), void *arg, struct err *err)
-	MUST_CHECK;
+int jpath_each(const json_t *doc, const char *path, int (*fn)(void *arg, const json_t *value), void *arg,
+	struct err *err) MUST_CHECK;
 
 #endif

@@ -50,7 +50,8 @@ static int take_value(void *arg, const json_t *v)
 	double d;
 	int rc = feed_number(v, w->turn->conf->path, &d, w->err);
 	return rc < 0 ? rc
-		: feed_answer_add(w->out, (struct feed_reading){ .value = d, .observed_at_ns = w->turn->now_ns }, w->err);
+				  : feed_answer_add(
+						w->out, (struct feed_reading){ .value = d, .observed_at_ns = w->turn->now_ns }, w->err);
 }
 
 static void set_time(const struct values *w, size_t i, int64_t at_ns)
@@ -104,9 +105,15 @@ static int json_answer(const struct feed_turn *t, struct str body, struct feed_a
 }
 
 const struct feed_kind feed_json_any = {
-	.name = "json", .symbols = "*", .url = NULL,
-	.takes = "!path time_path pick interval header credentials", .traits = FEED_INSTANT | FEED_PICKS,
-	.every_ms = MINUTE_MS, .stale_ms = 10 * MINUTE_MS,
-	.check = json_check, .request = json_request, .answer = json_answer,
+	.name = "json",
+	.symbols = "*",
+	.url = NULL,
+	.takes = "!path time_path pick interval header credentials",
+	.traits = FEED_INSTANT | FEED_PICKS,
+	.every_ms = MINUTE_MS,
+	.stale_ms = 10 * MINUTE_MS,
+	.check = json_check,
+	.request = json_request,
+	.answer = json_answer,
 	.about = "a number at a path of any JSON document",
 };

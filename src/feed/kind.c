@@ -1,8 +1,17 @@
 #include "feed/kind.h"
 
 static const struct feed_kind *const kinds[] = {
-	&feed_coinbase_rest, &feed_coinbase_ws, &feed_binance_rest, &feed_binance_ws, &feed_mempool_difficulty,
-	&feed_mempool_fees, &feed_mempool_height, &feed_ercot_rt, &feed_ercot_dam, &feed_aws_spot, &feed_azure_retail,
+	&feed_coinbase_rest,
+	&feed_coinbase_ws,
+	&feed_binance_rest,
+	&feed_binance_ws,
+	&feed_mempool_difficulty,
+	&feed_mempool_fees,
+	&feed_mempool_height,
+	&feed_ercot_rt,
+	&feed_ercot_dam,
+	&feed_aws_spot,
+	&feed_azure_retail,
 	&feed_json_any,
 };
 

@@ -8,18 +8,18 @@
  * machinery does the rest (schedule, pages, tokens, limits, back-off, fallback).
  */
 enum feed_trait {
-	FEED_LIVE = 1,     /* a WebSocket: subscribe, then message; else polled: request, answer, page after page */
-	FEED_INSTANT = 2,  /* values hold now: "304 not modified" confirms the last ones */
-	FEED_PICKS = 4,    /* the values of a round become one by conf->pick */
-	FEED_B2C = 8,      /* needs an id_token of the resource owner flow (ERCOT) */
-	FEED_CREDS = 16,   /* cannot work without credentials */
+	FEED_LIVE = 1,    /* a WebSocket: subscribe, then message; else polled: request, answer, page after page */
+	FEED_INSTANT = 2, /* values hold now: "304 not modified" confirms the last ones */
+	FEED_PICKS = 4,   /* the values of a round become one by conf->pick */
+	FEED_B2C = 8,     /* needs an id_token of the resource owner flow (ERCOT) */
+	FEED_CREDS = 16,  /* cannot work without credentials */
 };
 
 struct feed_kind {
 	const char *name;
-	const char *symbols;   /* that it can feed, blank-separated; the first is the default; "*" any, must be named */
-	const char *url;       /* default; {region} is put in; NULL: must be given */
-	const char *takes;     /* settings beyond the common ones, blank-separated; a '!' marks those that are needed */
+	const char *symbols; /* that it can feed, blank-separated; the first is the default; "*" any, must be named */
+	const char *url;     /* default; {region} is put in; NULL: must be given */
+	const char *takes;   /* settings beyond the common ones, blank-separated; a '!' marks those that are needed */
 	unsigned traits;
 	int64_t every_ms, stale_ms;
 	/* Settings of its own that the table cannot check; fills in what is missing. May be NULL. */

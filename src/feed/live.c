@@ -43,7 +43,7 @@ static void on_message(struct ws *ws, void *arg, enum ws_opcode opcode, struct s
 	s->answer.n = 0;
 	s->turn.now_ns = clock_wall_ns();
 	int rc = opcode == WS_TEXT ? s->conf->kind->message(&s->turn, text, &s->answer, &err)
-				   : err_set(&err, HCP_EPROTO, "message", "is not text");
+							   : err_set(&err, HCP_EPROTO, "message", "is not text");
 	if (rc < 0) {
 		char why[160];
 		snprintf(why, sizeof(why), "%.40s: %.110s", err.field, err.text);
@@ -114,8 +114,12 @@ static int dial(struct source *s, struct err *err)
 	if (rc < 0)
 		goto out;
 	snprintf(host, sizeof(host), "%.*s", (int)u.host.n, u.host.p);
-	struct ws_client_conf c = { .host = host, .port = u.port, .path = u.target.n ? u.target.p : "/",
-		.tls = u.tls ? s->feeds->tls : NULL, .headers = &agent, .n_headers = 1,
+	struct ws_client_conf c = { .host = host,
+		.port = u.port,
+		.path = u.target.n ? u.target.p : "/",
+		.tls = u.tls ? s->feeds->tls : NULL,
+		.headers = &agent,
+		.n_headers = 1,
 		.ws = { .max_message_bytes = s->conf->max_bytes, .ping_ms = PING_MS },
 		.timeout_ms = (uint32_t)s->conf->deadline_ms };
 	rc = ws_connect(s->feeds->loop, &c, &cb, s, &s->ws, err);

@@ -51,9 +51,15 @@ static int ask(struct login *l, const struct feed_creds *creds, int64_t deadline
 	buf_init(&r->body, 64 << 10);
 	int rc = feed_b2c_request(l->token_url, creds, r, err);
 	if (rc == 0) {
-		struct http_call_conf c = { .method = r->method, .url = r->url, .headers = headers,
-			.n_headers = source_headers(l->feeds, r, headers, FEED_HEADERS_MAX), .body = buf_str(&r->body),
-			.deadline_ms = (uint32_t)deadline_ms, .max_body_bytes = LOGIN_BYTES_MAX, .on_done = on_done, .arg = l };
+		struct http_call_conf c = { .method = r->method,
+			.url = r->url,
+			.headers = headers,
+			.n_headers = source_headers(l->feeds, r, headers, FEED_HEADERS_MAX),
+			.body = buf_str(&r->body),
+			.deadline_ms = (uint32_t)deadline_ms,
+			.max_body_bytes = LOGIN_BYTES_MAX,
+			.on_done = on_done,
+			.arg = l };
 		rc = http_call_start(l->feeds->http, &c, &l->call, err);
 	}
 	if (r->body.data)

@@ -99,9 +99,15 @@ static int start_call(struct source *s, const struct feed_request *r, struct err
 		headers[n++] = (struct http_header){ STR("if-none-match"), str_of(s->etag) };
 	if (s->conditional && s->modified[0])
 		headers[n++] = (struct http_header){ STR("if-modified-since"), str_of(s->modified) };
-	struct http_call_conf c = { .method = r->method, .url = r->url, .headers = headers, .n_headers = n,
-		.body = buf_str(&r->body), .deadline_ms = (uint32_t)s->conf->deadline_ms, .max_body_bytes = s->conf->max_bytes,
-		.on_done = on_done, .arg = s };
+	struct http_call_conf c = { .method = r->method,
+		.url = r->url,
+		.headers = headers,
+		.n_headers = n,
+		.body = buf_str(&r->body),
+		.deadline_ms = (uint32_t)s->conf->deadline_ms,
+		.max_body_bytes = s->conf->max_bytes,
+		.on_done = on_done,
+		.arg = s };
 	return http_call_start(s->feeds->http, &c, &s->call, err);
 }
 
@@ -143,7 +149,7 @@ void source_poll(struct source *s)
 	if (s->conf->credentials[0]) {
 		s->creds = mem_alloc(sizeof(*s->creds));
 		int rc = s->creds ? feed_creds_load(s->conf->credentials, s->creds, &err)
-				  : err_set(&err, HCP_ENOMEM, "", "out of memory");
+						  : err_set(&err, HCP_ENOMEM, "", "out of memory");
 		if (rc < 0) {
 			source_failed(s, rc, -1, false, err.text);
 			return;

@@ -35,8 +35,8 @@ void feed_quantity_free(struct feed_quantity *q)
 int feed_quantity_add(struct feed_quantity *q, const struct feed_source_conf *conf, struct err *err)
 {
 	if (q->n == FEED_MEMBERS_MAX)
-		return err_set(err, HCP_ELIMIT, "sources", "more than %d sources of %s %s", FEED_MEMBERS_MAX, q->symbol,
-			q->location);
+		return err_set(
+			err, HCP_ELIMIT, "sources", "more than %d sources of %s %s", FEED_MEMBERS_MAX, q->symbol, q->location);
 	struct feed_member *m = mem_calloc(1, sizeof(*m));
 	if (!m)
 		return err_set(err, HCP_ENOMEM, "", "no memory for a source");
@@ -89,8 +89,8 @@ static int by_time(const void *pa, const void *pb)
 	return (a->observed_at_ns > b->observed_at_ns) - (a->observed_at_ns < b->observed_at_ns);
 }
 
-int feed_quantity_offer(struct feed_member *m, const struct feed_reading *r, size_t n, int64_t now_ns, size_t *ret_n,
-	struct err *err)
+int feed_quantity_offer(
+	struct feed_member *m, const struct feed_reading *r, size_t n, int64_t now_ns, size_t *ret_n, struct err *err)
 {
 	int rc = 0;
 	size_t good = 0;
@@ -173,7 +173,7 @@ static bool is_news(const struct feed_quantity *q, const struct feed_reading *r)
 		return r->observed_at_ns > q->told_observed_ns;
 	/* A corrected price of the last interval is news too. */
 	return r->start_ns > q->told_start_ns ||
-		(r->start_ns == q->told_start_ns && r->value != q->told_value && r->observed_at_ns >= q->told_observed_ns);
+		   (r->start_ns == q->told_start_ns && r->value != q->told_value && r->observed_at_ns >= q->told_observed_ns);
 }
 
 size_t feed_quantity_take(struct feed_quantity *q, int64_t now_ns, struct feed_reading *ret, size_t cap)

@@ -18,7 +18,7 @@ void feed_retry_init(struct feed_retry *r, int64_t every_ms)
 {
 	*r = (struct feed_retry){ .every_ms = every_ms };
 	breaker_init(&r->breaker, (struct breaker_conf){ FEED_RETRY_FAILURES, most(10000, 6 * every_ms) * NS_PER_MS,
-		most(30000, least(every_ms, 600000)) * NS_PER_MS });
+								  most(30000, least(every_ms, 600000)) * NS_PER_MS });
 }
 
 int64_t feed_retry_ok(struct feed_retry *r, int64_t now_ns)

@@ -17,10 +17,14 @@ static const char component[] = "market";
 const char *source_state_name(const struct source *s, int64_t now_ns)
 {
 	switch (s->state) {
-	case SOURCE_WAITING: return "waiting";
-	case SOURCE_LIMITED: return "limited";
-	case SOURCE_FAILING: return feed_retry_is_open(&s->retry) ? "open" : "failing";
-	default: return feed_member_is_fresh(s->member, now_ns) ? "ok" : "stale";
+	case SOURCE_WAITING:
+		return "waiting";
+	case SOURCE_LIMITED:
+		return "limited";
+	case SOURCE_FAILING:
+		return feed_retry_is_open(&s->retry) ? "open" : "failing";
+	default:
+		return feed_member_is_fresh(s->member, now_ns) ? "ok" : "stale";
 	}
 }
 

@@ -24,7 +24,8 @@ static int mac(const void *key, size_t key_n, const char *text, unsigned char su
 {
 	unsigned int n = 0;
 	return HMAC(EVP_sha256(), key, (int)key_n, (const unsigned char *)text, strlen(text), sum, &n) && n == SUM
-		? 0 : HCP_EINTERNAL;
+			   ? 0
+			   : HCP_EINTERNAL;
 }
 
 static void put_date(char date[SIGV4_DATE_MAX], int64_t now_ns)
@@ -38,8 +39,8 @@ static int canonical(const struct sigv4 *s, const char *date, struct buf *b)
 {
 	char body[2 * SUM + 1];
 	int rc = hash_hex(s->body, body);
-	buf_printf(b, "%s\n/\n%s\ncontent-type:%s\nhost:%s\nx-amz-date:%s\n", s->method, s->query, s->content_type, s->host,
-		date);
+	buf_printf(
+		b, "%s\n/\n%s\ncontent-type:%s\nhost:%s\nx-amz-date:%s\n", s->method, s->query, s->content_type, s->host, date);
 	if (s->session_token)
 		buf_printf(b, "x-amz-security-token:%s\n", s->session_token);
 	buf_printf(b, "\ncontent-type;host;x-amz-date%s\n%s", s->session_token ? ";x-amz-security-token" : "", body);
@@ -88,7 +89,7 @@ int sigv4_sign(const struct sigv4 *s, char date[SIGV4_DATE_MAX], char auth[SIGV4
 	if (rc < 0)
 		return err_set(err, rc, "credentials", "the request cannot be signed: a key or the region is too long");
 	n = snprintf(auth, SIGV4_AUTH_MAX,
-		"AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=content-type;host;x-amz-date%s, Signature=%s", s->access_key_id,
-		scope, s->session_token ? ";x-amz-security-token" : "", sig);
+		"AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=content-type;host;x-amz-date%s, Signature=%s",
+		s->access_key_id, scope, s->session_token ? ";x-amz-security-token" : "", sig);
 	return n < 0 || n >= SIGV4_AUTH_MAX ? err_set(err, HCP_ERANGE, "credentials", "the key's id is too long") : 0;
 }

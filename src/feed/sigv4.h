@@ -12,11 +12,11 @@
  * token, x-amz-security-token. Pure: the time is handed in.
  */
 struct sigv4 {
-	const char *method, *query;       /* query: already encoded and sorted; "" for none */
-	const char *content_type, *host;  /* host exactly as the request carries it */
+	const char *method, *query;      /* query: already encoded and sorted; "" for none */
+	const char *content_type, *host; /* host exactly as the request carries it */
 	const char *region, *service;
 	const char *access_key_id, *secret_access_key;
-	const char *session_token;        /* NULL: none */
+	const char *session_token; /* NULL: none */
 	struct str body;
 	int64_t now_ns;
 };

@@ -41,10 +41,10 @@ void feed_answer_pick(struct feed_answer *a, enum feed_pick pick)
 		qsort(a->reading, a->n, sizeof(a->reading[0]), by_value);
 		size_t half = a->n / 2;
 		double low = a->reading[half ? half - 1 : 0].value, high = a->reading[half].value;
-		out.value = pick == FEED_PICK_MIN ? a->reading[0].value
-			: pick == FEED_PICK_MAX	  ? a->reading[a->n - 1].value
-			: a->n % 2		  ? high
-						  : low / 2 + high / 2;
+		out.value = pick == FEED_PICK_MIN   ? a->reading[0].value
+					: pick == FEED_PICK_MAX ? a->reading[a->n - 1].value
+					: a->n % 2              ? high
+											: low / 2 + high / 2;
 	}
 	a->reading[0] = out;
 	a->n = 1;

@@ -20,14 +20,22 @@ enum {
 	FEED_PATH_MAX = 256,
 	FEED_URL_MAX = 1024,
 	FEED_HEADERS_MAX = 12,
-	FEED_READINGS_MAX = 512,           /* of one round of pages */
+	FEED_READINGS_MAX = 512, /* of one round of pages */
 	FEED_PAGES_MAX = 20,
 	FEED_CREDS_MAX = 8,
-	FEED_CRED_MAX = 4096,              /* bytes of one credential with NUL; an AWS session token has 1 to 2 thousand */
+	FEED_CRED_MAX = 4096, /* bytes of one credential with NUL; an AWS session token has 1 to 2 thousand */
 };
 
 /* How many values become one. */
-enum feed_pick { FEED_PICK_UNSET, FEED_PICK_FIRST, FEED_PICK_LAST, FEED_PICK_MIN, FEED_PICK_MAX, FEED_PICK_MEAN, FEED_PICK_MEDIAN };
+enum feed_pick {
+	FEED_PICK_UNSET,
+	FEED_PICK_FIRST,
+	FEED_PICK_LAST,
+	FEED_PICK_MIN,
+	FEED_PICK_MAX,
+	FEED_PICK_MEAN,
+	FEED_PICK_MEDIAN
+};
 
 struct feed_kind;
 
@@ -37,25 +45,25 @@ struct feed_source_conf {
 	const struct feed_kind *kind;
 	char url[FEED_URL_MAX];
 	char token_url[FEED_URL_MAX];
-	char credentials[FEED_URL_MAX]; /* path of a file; "" none */
-	char symbol[FEED_TEXT_MAX];     /* as in message Tick */
-	char location[FEED_TEXT_MAX];   /* settlement point or device class; "" where none */
-	int priority;                   /* 1 speaks first */
-	int64_t every_ms;               /* poll: from start to start; live: least time between two values */
-	int64_t deadline_ms;            /* of one request, also of connecting */
-	int64_t stale_ms;               /* older than this does not speak */
-	int64_t stall_ms;               /* live: silence after which the connection is given up */
-	size_t max_bytes;               /* of one answer or message */
+	char credentials[FEED_URL_MAX];   /* path of a file; "" none */
+	char symbol[FEED_TEXT_MAX];       /* as in message Tick */
+	char location[FEED_TEXT_MAX];     /* settlement point or device class; "" where none */
+	int priority;                     /* 1 speaks first */
+	int64_t every_ms;                 /* poll: from start to start; live: least time between two values */
+	int64_t deadline_ms;              /* of one request, also of connecting */
+	int64_t stale_ms;                 /* older than this does not speak */
+	int64_t stall_ms;                 /* live: silence after which the connection is given up */
+	size_t max_bytes;                 /* of one answer or message */
 	double scale, min, max, max_jump; /* value = what was read × scale; bounds are of the value */
 	enum feed_pick pick;
-	char product[FEED_TEXT_MAX];    /* coinbase BTC-USD, binance BTCUSDT, aws "Linux/UNIX" */
-	char point[FEED_TEXT_MAX];      /* ERCOT's name of the settlement point, by default location */
+	char product[FEED_TEXT_MAX]; /* coinbase BTC-USD, binance BTCUSDT, aws "Linux/UNIX" */
+	char point[FEED_TEXT_MAX];   /* ERCOT's name of the settlement point, by default location */
 	char region[FEED_TEXT_MAX], instance[FEED_TEXT_MAX], zone[FEED_TEXT_MAX];
-	int gpus;                       /* of one instance */
-	bool spot;                      /* azure: the spot meter, not the pay-as-you-go one */
+	int gpus;                                           /* of one instance */
+	bool spot;                                          /* azure: the spot meter, not the pay-as-you-go one */
 	char path[FEED_PATH_MAX], time_path[FEED_PATH_MAX]; /* json: see jpath.h */
-	char header[FEED_TEXT_MAX];     /* json: header that carries the credential `value` */
-	int interval_s;                 /* json: the value is one of an interval that starts at time_path */
+	char header[FEED_TEXT_MAX];                         /* json: header that carries the credential `value` */
+	int interval_s; /* json: the value is one of an interval that starts at time_path */
 };
 
 struct feed_reading {
@@ -93,8 +101,8 @@ struct feed_turn {
 	const struct feed_creds *creds; /* NULL: none set */
 	const char *token;              /* bearer token; NULL: none */
 	int64_t now_ns;
-	int page;                       /* from 1 */
-	const char *next;               /* what the last answer said of the next page; "" on the first */
+	int page;         /* from 1 */
+	const char *next; /* what the last answer said of the next page; "" on the first */
 };
 
 struct feed_answer {

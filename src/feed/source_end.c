@@ -23,12 +23,12 @@ void source_failed(struct source *s, int code, int64_t retry_after_ms, bool limi
 	source_release_creds(s);
 	if (atomic_load(&f->stopping))
 		return;
-	int64_t wait_ms =
-		feed_retry_failed(&s->retry, loop_now_ns(f->loop), retry_after_ms, limited, &f->rng);
+	int64_t wait_ms = feed_retry_failed(&s->retry, loop_now_ns(f->loop), retry_after_ms, limited, &f->rng);
 	s->failures++;
 	/* Once a kind of trouble: a source that is down for a day is one line, not thousands. */
 	if (s->state != state)
-		log_warn(component, "%s: %s (%s); next try in %.1f s", s->conf->name, why, err_name(code), (double)wait_ms / 1e3);
+		log_warn(
+			component, "%s: %s (%s); next try in %.1f s", s->conf->name, why, err_name(code), (double)wait_ms / 1e3);
 	s->state = state;
 	if (why != s->problem)
 		snprintf(s->problem, sizeof(s->problem), "%.159s", why);

@@ -11,8 +11,8 @@
 static int check(const struct ercot_stamp *s, struct err *err)
 {
 	if (s->year < ERCOT_FIRST_YEAR || s->year > ERCOT_LAST_YEAR)
-		return err_set(err, HCP_ERANGE, "date", "the year must be %d to %d, was %d", ERCOT_FIRST_YEAR, ERCOT_LAST_YEAR,
-			s->year);
+		return err_set(
+			err, HCP_ERANGE, "date", "the year must be %d to %d, was %d", ERCOT_FIRST_YEAR, ERCOT_LAST_YEAR, s->year);
 	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
 	bool leap = (s->year % 4 == 0 && s->year % 100 != 0) || s->year % 400 == 0;
 	if (s->month < 1 || s->month > 12 || s->day < 1 || s->day > days[s->month - 1] + (s->month == 2 && leap))
@@ -30,7 +30,7 @@ int ercot_interval_start(const struct ercot_stamp *s, int64_t *ret_start_ns, str
 	if (rc < 0)
 		return rc;
 	int64_t local_s = timefmt_days(s->year, s->month, s->day) * 86400 + (s->hour_ending - 1) * HOUR_S +
-		(s->interval - 1) * (HOUR_S / s->per_hour);
+					  (s->interval - 1) * (HOUR_S / s->per_hour);
 	/* Which UTC instants show this wall clock? The one in daylight time comes first. */
 	int64_t daylight_ns = (local_s + 5 * HOUR_S) * NS_PER_S, standard_ns = (local_s + 6 * HOUR_S) * NS_PER_S;
 	bool in_daylight = timefmt_central_offset_s(daylight_ns) == -5 * HOUR_S;
@@ -80,9 +80,11 @@ int ercot_parse_date(struct str text, struct ercot_stamp *ret, struct err *err)
 	int a, b, c, rc;
 	bool slashes = s.n > 2 && (s.p[1] == '/' || s.p[2] == '/');
 	if (slashes)
-		rc = take(&s, 1, 2, &b) < 0 || !skip(&s, '/') || take(&s, 1, 2, &c) < 0 || !skip(&s, '/') || take(&s, 4, 4, &a) < 0;
+		rc = take(&s, 1, 2, &b) < 0 || !skip(&s, '/') || take(&s, 1, 2, &c) < 0 || !skip(&s, '/') ||
+			 take(&s, 4, 4, &a) < 0;
 	else
-		rc = take(&s, 4, 4, &a) < 0 || !skip(&s, '-') || take(&s, 2, 2, &b) < 0 || !skip(&s, '-') || take(&s, 2, 2, &c) < 0;
+		rc = take(&s, 4, 4, &a) < 0 || !skip(&s, '-') || take(&s, 2, 2, &b) < 0 || !skip(&s, '-') ||
+			 take(&s, 2, 2, &c) < 0;
 	if (rc || (s.n && s.p[0] != ' ' && s.p[0] != 'T'))
 		return bad(err, "date", text, "12/31/2024 or 2024-12-31");
 	ret->year = a;

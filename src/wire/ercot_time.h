@@ -21,13 +21,14 @@ enum { ERCOT_FIRST_YEAR = 2007, ERCOT_LAST_YEAR = 2200 };
 
 struct ercot_stamp {
 	int year, month, day;
-	int hour_ending;  /* 1..24 */
-	int interval;     /* 1..per_hour */
-	int per_hour;     /* 1: hours, 4: quarter-hours */
+	int hour_ending; /* 1..24 */
+	int interval;    /* 1..per_hour */
+	int per_hour;    /* 1: hours, 4: quarter-hours */
 	bool repeated;
 };
 
-/* HCP_ERANGE: no such moment; HCP_EINVAL: flagged as repeated though that hour comes once. err->field names the part. */
+/* HCP_ERANGE: no such moment; HCP_EINVAL: flagged as repeated though that hour comes once. err->field names the part.
+ */
 int ercot_interval_start(const struct ercot_stamp *s, int64_t *ret_start_ns, struct err *err) MUST_CHECK;
 
 /* "12/31/2024", "2024-12-31" or either with a time behind a blank or T. Blanks at the ends are dropped. */

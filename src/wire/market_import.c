@@ -15,18 +15,19 @@
 
 static const struct market_import_kind kinds[] = {
 	{ "ercot-rt", "ercot_rt_spp_15min_%04d.csv", "interval_start_utc", HUBS ",LZ_WEST_MID", 900, false, true,
-	  market_import_ercot_rt, NULL },
+		market_import_ercot_rt, NULL },
 	{ "ercot-dam", "ercot_dam_spp_hourly_%04d.csv", "interval_start_utc", HUBS ",LZ_NORTH,LZ_HOUSTON,LZ_SOUTH,LZ_WEST",
-	  3600, false, true, market_import_ercot_dam, NULL },
-	{ "ercot-as", "ercot_as_mcpc_hourly_%04d.csv", "interval_start_utc", "REGUP,REGDN,RRS,NSPIN,ECRS", 3600, false, false,
-	  market_import_ercot_as, NULL },
-	{ "ercot-load-forecast", "ercot_da_load_forecast_hourly_%04d.csv", "interval_start_utc", "da_load_forecast_mw", 3600,
-	  false, false, market_import_ercot_load, NULL },
+		3600, false, true, market_import_ercot_dam, NULL },
+	{ "ercot-as", "ercot_as_mcpc_hourly_%04d.csv", "interval_start_utc", "REGUP,REGDN,RRS,NSPIN,ECRS", 3600, false,
+		false, market_import_ercot_as, NULL },
+	{ "ercot-load-forecast", "ercot_da_load_forecast_hourly_%04d.csv", "interval_start_utc", "da_load_forecast_mw",
+		3600, false, false, market_import_ercot_load, NULL },
 	{ "btc-ohlcv", "btc_usdt_hourly.csv", "hour_start_utc", "open,high,low,close,volume_btc", 3600, false, false,
-	  market_import_klines, market_import_klines_seal },
+		market_import_klines, market_import_klines_seal },
 	{ "btc-network", "btc_network_daily.csv", "date_utc",
-	  "difficulty,issuance_btc,fees_btc,blocks_implied,price_usd,hashprice_btc_per_ph_day_derived,"
-	  "hashprice_usd_per_ph_day_derived", 86400, true, false, market_import_network, NULL },
+		"difficulty,issuance_btc,fees_btc,blocks_implied,price_usd,hashprice_btc_per_ph_day_derived,"
+		"hashprice_usd_per_ph_day_derived",
+		86400, true, false, market_import_network, NULL },
 };
 
 const struct market_import_kind *market_import_kind_at(size_t i)
@@ -42,8 +43,8 @@ const struct market_import_kind *market_import_kind_find(const char *name)
 	return NULL;
 }
 
-int market_import_init(struct market_import *m, const struct market_import_kind *kind, const char *points,
-	struct err *err)
+int market_import_init(
+	struct market_import *m, const struct market_import_kind *kind, const char *points, struct err *err)
 {
 	*m = (struct market_import){ .kind = kind };
 	if (points && !kind->points)
@@ -54,7 +55,8 @@ int market_import_init(struct market_import *m, const struct market_import_kind 
 		if (m->n_columns == MARKET_IMPORT_COLUMNS_MAX)
 			return err_set(err, HCP_ELIMIT, "points", "at most %d", MARKET_IMPORT_COLUMNS_MAX);
 		if (!one.n || str_copy(m->column[m->n_columns], MARKET_IMPORT_NAME_MAX, one) < 0)
-			return err_set(err, HCP_ERANGE, "points", "a name is empty or longer than %d bytes", MARKET_IMPORT_NAME_MAX - 1);
+			return err_set(
+				err, HCP_ERANGE, "points", "a name is empty or longer than %d bytes", MARKET_IMPORT_NAME_MAX - 1);
 		for (size_t i = 0; points && m->column[m->n_columns][i]; i++)
 			if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_", m->column[m->n_columns][i]))
 				return err_set(err, HCP_EINVAL, "points", "a settlement point is capitals, digits and '_'");
@@ -76,7 +78,8 @@ int market_import_cell(struct market_import *m, int64_t start_ns, size_t column,
 		size_t cap = m->cap ? 2 * m->cap : 4096;
 		struct market_cell *c = cap <= MARKET_IMPORT_CELLS_MAX ? mem_realloc(m->cell, cap * sizeof(*c)) : NULL;
 		if (!c)
-			return err_set(err, cap > MARKET_IMPORT_CELLS_MAX ? HCP_ELIMIT : HCP_ENOMEM, "", "no room for %zu values", cap);
+			return err_set(
+				err, cap > MARKET_IMPORT_CELLS_MAX ? HCP_ELIMIT : HCP_ENOMEM, "", "no room for %zu values", cap);
 		m->cell = c;
 		m->cap = cap;
 	}

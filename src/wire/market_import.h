@@ -42,11 +42,11 @@ struct market_cell {
 };
 
 struct market_import_kind {
-	const char *name, *file; /* file: with %04d where there is one a year */
+	const char *name, *file;           /* file: with %04d where there is one a year */
 	const char *time_column, *columns; /* of the table, comma-separated */
 	int64_t step_s;
-	bool by_date;            /* the first column is a date */
-	bool points;             /* columns are settlement points and may be chosen */
+	bool by_date; /* the first column is a date */
+	bool points;  /* columns are settlement points and may be chosen */
 	int (*add)(struct market_import *m, const char *name, struct str text, struct err *err);
 	void (*seal)(struct market_import *m); /* before sorting; may be NULL */
 };
@@ -57,28 +57,28 @@ struct market_import {
 	size_t n_columns;
 	struct market_cell *cell; /* owned */
 	size_t n, cap;
-	uint64_t rows, skipped;   /* read; of no interest (other points, other models) */
+	uint64_t rows, skipped;     /* read; of no interest (other points, other models) */
 	uint64_t repeated, changed; /* values given again: the same, another */
-	uint64_t incomplete;      /* hours left out because parts of them are missing */
+	uint64_t incomplete;        /* hours left out because parts of them are missing */
 	bool sealed;
 };
 
 struct market_import_file {
-	int64_t year;             /* 0: the one file there is */
+	int64_t year; /* 0: the one file there is */
 	int64_t first_ns, last_ns;
 	uint64_t rows, missing, empty; /* rows written; steps between first and last without a row; empty fields */
 	struct {
 		int64_t from_ns, to_ns; /* first and last missing step */
 	} gap[MARKET_IMPORT_GAPS_MAX];
-	size_t n_gaps;            /* all of them; the first few are in gap */
-	size_t from, to;          /* cells */
+	size_t n_gaps;   /* all of them; the first few are in gap */
+	size_t from, to; /* cells */
 };
 
 const struct market_import_kind *market_import_kind_at(size_t i); /* NULL after the last */
 const struct market_import_kind *market_import_kind_find(const char *name);
 /* points: comma-separated settlement points instead of the usual ones; NULL: those. */
-int market_import_init(struct market_import *m, const struct market_import_kind *kind, const char *points,
-	struct err *err) MUST_CHECK;
+int market_import_init(
+	struct market_import *m, const struct market_import_kind *kind, const char *points, struct err *err) MUST_CHECK;
 void market_import_release(struct market_import *m);
 /* One whole file. HCP_EPARSE, HCP_ERANGE, HCP_ENOTFOUND (a column) with the line; what came before it stays. */
 int market_import_add(struct market_import *m, const char *name, struct str text, struct err *err) MUST_CHECK;
@@ -90,7 +90,8 @@ int market_import_write(const struct market_import *m, const struct market_impor
 void market_import_name(const struct market_import *m, const struct market_import_file *f, char *dst, size_t cap);
 
 /* For the readers of the kinds. */
-int market_import_cell(struct market_import *m, int64_t start_ns, size_t column, double value, struct err *err) MUST_CHECK;
+int market_import_cell(
+	struct market_import *m, int64_t start_ns, size_t column, double value, struct err *err) MUST_CHECK;
 /* Column of that name (of one of the names, '|' between), blanks around the file's names passed over; -1. */
 struct csv;
 int market_import_find(const struct csv *c, const char *names);

@@ -117,7 +117,8 @@ static void hour_add(struct hour *h, const double part[K_END], int64_t length_ns
 	h->length_ns += length_ns;
 }
 
-/* Sorted, a kline is six cells in a row (each perhaps repeated); hours take its place, never more cells than there were. */
+/* Sorted, a kline is six cells in a row (each perhaps repeated); hours take its place, never more cells than there
+ * were. */
 void market_import_klines_seal(struct market_import *m)
 {
 	struct hour h = { 0 };
@@ -176,8 +177,8 @@ static void derive(double v[N_END], bool has[N_END], int64_t day_ns)
 		v[N_BLOCKS] = rounded(v[N_ISSUANCE] / subsidy_btc(day_ns), 1e3);
 		has[N_BLOCKS] = true;
 	}
-	has[N_BTC_PH] = has[N_DIFFICULTY] && has[N_ISSUANCE] && has[N_FEES] && has[N_BLOCKS] && v[N_BLOCKS] > 0 &&
-		v[N_DIFFICULTY] > 0;
+	has[N_BTC_PH] =
+		has[N_DIFFICULTY] && has[N_ISSUANCE] && has[N_FEES] && has[N_BLOCKS] && v[N_BLOCKS] > 0 && v[N_DIFFICULTY] > 0;
 	has[N_USD_PH] = has[N_BTC_PH] && has[N_PRICE];
 	if (!has[N_BTC_PH])
 		return;

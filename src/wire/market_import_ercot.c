@@ -80,8 +80,9 @@ static int number(struct reader *r, int column, double *ret)
 	struct str s = str_trim(r->csv.fields[column]);
 	if (s.n == 0)
 		return 0;
-	return num_parse_double(s, ret) == 0 ? 1
-		: err_set(r->err, HCP_EPARSE, "value", "'%.*s' is not a number", (int)(s.n < 40 ? s.n : 40), s.p);
+	return num_parse_double(s, ret) == 0
+			   ? 1
+			   : err_set(r->err, HCP_EPARSE, "value", "'%.*s' is not a number", (int)(s.n < 40 ? s.n : 40), s.p);
 }
 
 /* ---- settlement point prices ---- */
@@ -105,7 +106,7 @@ static int column_of(const struct market_import *m, struct str point, struct str
 		if (base.n != name.n && str_eq(base, point))
 			return (int)(2 * i + (weighted ? 1 : 0));
 		if (named_so || !weighted ? str_eq(name, point)
-					  : ends(name, "_EW") && str_eq((struct str){ name.p, name.n - 3 }, point))
+								  : ends(name, "_EW") && str_eq((struct str){ name.p, name.n - 3 }, point))
 			return (int)(2 * i);
 	}
 	return -1;
@@ -236,7 +237,7 @@ static bool is_day_ahead(const struct reader *r, const struct ercot_stamp *publi
 	if (ercot_parse_date(r->csv.fields[r->date], &day, NULL) < 0)
 		return true; /* told as an error when the row is read */
 	return timefmt_days(day.year, day.month, day.day) ==
-		timefmt_days(published->year, published->month, published->day) + 1;
+		   timefmt_days(published->year, published->month, published->day) + 1;
 }
 
 int market_import_ercot_load(struct market_import *m, const char *name, struct str text, struct err *err)
@@ -253,7 +254,8 @@ int market_import_ercot_load(struct market_import *m, const char *name, struct s
 		double v;
 		m->rows++;
 		rc = 0;
-		if ((in_use >= 0 && str_ieqz(str_trim(r.csv.fields[in_use]), "N")) || (dated && !is_day_ahead(&r, &published))) {
+		if ((in_use >= 0 && str_ieqz(str_trim(r.csv.fields[in_use]), "N")) ||
+			(dated && !is_day_ahead(&r, &published))) {
 			m->skipped++;
 			continue;
 		}

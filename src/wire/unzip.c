@@ -6,7 +6,8 @@ enum { PIECE = 64 << 10 };
 
 static int bad(struct err *err, const char *name, const char *what, zip_error_t *e)
 {
-	return err_set(err, HCP_EPARSE, name ? name : "", "%s: %.150s", what, e ? zip_error_strerror(e) : "no reason given");
+	return err_set(
+		err, HCP_EPARSE, name ? name : "", "%s: %.150s", what, e ? zip_error_strerror(e) : "no reason given");
 }
 
 static int read_file(zip_t *z, zip_uint64_t i, const char *name, size_t max, struct buf *out, struct err *err)

@@ -18,7 +18,7 @@ static int fail(const struct xmlscan *x, int code, struct err *err, const char *
 static bool is_name(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-		c == '.' || c == ':' || (unsigned char)c >= 128;
+		   c == '.' || c == ':' || (unsigned char)c >= 128;
 }
 
 static bool is_blank(char c)
@@ -219,7 +219,9 @@ static size_t reference(struct str ref, char dst[4])
 		return 0;
 	for (; i < ref.n; i++) {
 		char c = ref.p[i];
-		int digit = c >= '0' && c <= '9' ? c - '0' : hex && (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+		int digit = c >= '0' && c <= '9'                        ? c - '0'
+					: hex && (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+																: -1;
 		if (digit < 0)
 			return 0;
 		v = v * (hex ? 16 : 10) + (unsigned long)digit;

@@ -24,13 +24,13 @@ enum xmlscan_kind {
 struct xmlscan {
 	const char *start, *p, *end; /* borrowed */
 	enum xmlscan_kind kind;
-	struct str name;             /* without a namespace prefix; borrowed */
-	struct str text;             /* borrowed; cdata: taken as it is */
+	struct str name; /* without a namespace prefix; borrowed */
+	struct str text; /* borrowed; cdata: taken as it is */
 	bool cdata;
 	struct str open[XMLSCAN_DEPTH_MAX];
 	unsigned depth;
-	bool empty;                  /* the CLOSE of an empty element is due */
-	bool rooted;                 /* the one root element has been seen */
+	bool empty;  /* the CLOSE of an empty element is due */
+	bool rooted; /* the one root element has been seen */
 };
 
 void xmlscan_init(struct xmlscan *x, struct str text);

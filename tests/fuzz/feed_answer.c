@@ -12,10 +12,20 @@
 
 static void set(struct feed_source_conf *c, const struct feed_kind *kind)
 {
-	*c = (struct feed_source_conf){ .kind = kind, .location = "HB_WEST", .region = "eastus", .gpus = 8, .scale = 1,
-		.min = -251, .max = 1e20, .max_jump = 4, .stale_ms = 1000, .spot = true, .pick = FEED_PICK_MEDIAN };
+	*c = (struct feed_source_conf){ .kind = kind,
+		.location = "HB_WEST",
+		.region = "eastus",
+		.gpus = 8,
+		.scale = 1,
+		.min = -251,
+		.max = 1e20,
+		.max_jump = 4,
+		.stale_ms = 1000,
+		.spot = true,
+		.pick = FEED_PICK_MEDIAN };
 	snprintf(c->url, sizeof(c->url), "%s", kind->url ? kind->url : "https://h/");
-	snprintf(c->instance, sizeof(c->instance), "%s", kind == &feed_aws_spot ? "p5.48xlarge" : "Standard_ND96isr_H100_v5");
+	snprintf(
+		c->instance, sizeof(c->instance), "%s", kind == &feed_aws_spot ? "p5.48xlarge" : "Standard_ND96isr_H100_v5");
 	snprintf(c->path, sizeof(c->path), "/*/v");
 	snprintf(c->time_path, sizeof(c->time_path), "/*/t");
 	c->interval_s = kind == &feed_json_any ? 900 : 0;

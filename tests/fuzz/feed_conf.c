@@ -22,7 +22,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	}
 	for (size_t i = 0; i < c.n; i++) {
 		const struct feed_source_conf *s = &c.source[i];
-		if (!s->kind || !s->name[0] || !s->url[0] || s->every_ms < 100 || s->stale_ms < s->every_ms || !(s->min < s->max))
+		if (!s->kind || !s->name[0] || !s->url[0] || s->every_ms < 100 || s->stale_ms < s->every_ms ||
+			!(s->min < s->max))
 			abort();
 	}
 	if (c.n < 1 || c.n > FEED_SOURCES_MAX)

@@ -356,8 +356,10 @@ const struct command commands[] = {
 		.route = "/api/v1/prices",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_WATCH,
-		.views = { { "prices", PRICE_COLUMNS } },
-		.help = "live market values with source and age" },
+		.views = { { "prices", PRICE_COLUMNS },
+			   { "sources", "name=SOURCE symbol location priority state speaking value observed_at_ns:age=AGE "
+					"failures problem" } },
+		.help = "live market values with source and age, and how their sources do" },
 	{ .path = "prices history",
 		.operands = "symbol",
 		.method = GET,

@@ -17,8 +17,8 @@ enum { ARCHIVE_DEPTH_MAX = 2, PATH_BYTES = 4096 };
 
 struct import {
 	struct market_import m;
-	size_t files;    /* texts read */
-	unsigned depth;  /* of archives within archives */
+	size_t files;   /* texts read */
+	unsigned depth; /* of archives within archives */
 };
 
 static bool ends(const char *s, const char *tail)
@@ -47,7 +47,8 @@ static int take(struct import *in, const char *name, struct str bytes, struct er
 		return err_set(err, HCP_EUNSUPPORTED, base_name(name), "is a spreadsheet: save each of its sheets as CSV");
 	if (is_zip) {
 		if (in->depth == ARCHIVE_DEPTH_MAX)
-			return err_set(err, HCP_ELIMIT, base_name(name), "archives within archives are opened %d deep", ARCHIVE_DEPTH_MAX);
+			return err_set(
+				err, HCP_ELIMIT, base_name(name), "archives within archives are opened %d deep", ARCHIVE_DEPTH_MAX);
 		in->depth++;
 		int rc = unzip_each(bytes, FILE_BYTES_MAX, TOTAL_BYTES_MAX, on_entry, in, err);
 		in->depth--;
@@ -62,8 +63,8 @@ static int take(struct import *in, const char *name, struct str bytes, struct er
 	if (rc < 0)
 		return rc;
 	in->files++;
-	cli_say("%s: %llu rows, %llu of other points or forecasts", base_name(name), (unsigned long long)(in->m.rows - rows),
-		(unsigned long long)(in->m.skipped - skipped));
+	cli_say("%s: %llu rows, %llu of other points or forecasts", base_name(name),
+		(unsigned long long)(in->m.rows - rows), (unsigned long long)(in->m.skipped - skipped));
 	return 0;
 }
 
@@ -94,8 +95,8 @@ static void tell_gaps(const struct market_import *m, const struct market_import_
 		cli_say("%s: and %zu further gaps", name, f->n_gaps - told);
 }
 
-static int write_one(struct import *in, const struct market_import_file *f, const char *dir, json_t *files,
-	struct err *err)
+static int write_one(
+	struct import *in, const struct market_import_file *f, const char *dir, json_t *files, struct err *err)
 {
 	char name[128], path[PATH_BYTES], from[TIMEFMT_MAX], to[TIMEFMT_MAX];
 	struct buf out;
@@ -152,8 +153,8 @@ int ops_data_import(struct cli *cli, struct err *err)
 	json_t *files = json_array();
 	int rc = files ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
-		rc = market_import_init(&in.m, market_import_kind_find(args_text(&cli->args, "kind")),
-			args_text(&cli->args, "points"), err);
+		rc = market_import_init(
+			&in.m, market_import_kind_find(args_text(&cli->args, "kind")), args_text(&cli->args, "points"), err);
 	if (rc < 0)
 		cli->usage = true;
 	if (rc == 0)

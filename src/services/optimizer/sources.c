@@ -56,8 +56,8 @@ static int explain(const Hcp__Ticks *t, struct arena *a, Hcp__Price *p)
 	}
 	if (p->fallback[0] || !speaking || speaking == first || speaking->priority == first->priority)
 		return 0;
-	snprintf(text, sizeof(text), "%s is %s%s%s", first->name, first->state, first->problem[0] ? ": " : "",
-		first->problem);
+	snprintf(
+		text, sizeof(text), "%s is %s%s%s", first->name, first->state, first->problem[0] ? ": " : "", first->problem);
 	p->fallback = arena_strdup(a, text);
 	return p->fallback ? 0 : HCP_ENOMEM;
 }

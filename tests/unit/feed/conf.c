@@ -17,10 +17,15 @@ static struct err err;
 static void defaults_are_filled_in(void **state)
 {
 	struct feed_conf c;
-	assert_int_equal(feed_conf_parse("m", STR("sources:\n- {name: a, kind: coinbase-ws}\n"
-		"- {name: b, kind: aws-spot, location: H100, region: us-west-2, instance: p5.48xlarge, credentials: f, every: 90s}\n"
-		"- {name: c, kind: json, symbol: electricity_rt, location: X, url: 'https://h/', path: /a, min: -5, max: 7.5,"
-		" scale: 1000, interval: 15m, time_path: /t, every: 2h}\n"), &c, &err), 0);
+	assert_int_equal(feed_conf_parse("m",
+						 STR("sources:\n- {name: a, kind: coinbase-ws}\n"
+							 "- {name: b, kind: aws-spot, location: H100, region: us-west-2, instance: p5.48xlarge, "
+							 "credentials: f, every: 90s}\n"
+							 "- {name: c, kind: json, symbol: electricity_rt, location: X, url: 'https://h/', path: "
+							 "/a, min: -5, max: 7.5,"
+							 " scale: 1000, interval: 15m, time_path: /t, every: 2h}\n"),
+						 &c, &err),
+		0);
 	assert_int_equal(c.n, 3);
 	assert_string_equal(c.source[0].symbol, "btc_usd");
 	assert_string_equal(c.source[0].url, "wss://ws-feed.exchange.coinbase.com");
@@ -38,7 +43,7 @@ static void defaults_are_filled_in(void **state)
 static void nothing_leaks_whatever_fails(void **state)
 {
 	const struct str text = STR("ca_file: x\nsources:\n- {name: a, kind: coinbase-ws, every: 2s, priority: 3, min: 4}\n"
-				    "- {name: b, kind: mempool-fees}\n");
+								"- {name: b, kind: mempool-fees}\n");
 	int64_t live = mem_live();
 	for (uint64_t n = 1; n < 500; n++) {
 		struct feed_conf c = { 0 };
@@ -73,13 +78,15 @@ static void every_kind_is_whole(void **state)
 static void credentials(void **state)
 {
 	static struct feed_creds c;
-	assert_int_equal(feed_creds_parse(&c, STR("# x\n[default]\naws_access_key_id = A=B:C \nvalue:  v w\r\n\n;y\n"), &err), 0);
+	assert_int_equal(
+		feed_creds_parse(&c, STR("# x\n[default]\naws_access_key_id = A=B:C \nvalue:  v w\r\n\n;y\n"), &err), 0);
 	assert_int_equal(c.n, 2);
 	assert_string_equal(feed_creds_get(&c, "aws_access_key_id"), "A=B:C");
 	assert_string_equal(feed_creds_get(&c, "value"), "v w");
 	assert_null(feed_creds_get(&c, "nothing"));
 	assert_null(feed_creds_get(NULL, "value"));
-	static const char *const bad[] = { "secret", "=secret", "a=\n", "a=secret\na=secret", "a\tb=secret", "a=sec\x01ret" };
+	static const char *const bad[] = { "secret", "=secret", "a=\n", "a=secret\na=secret", "a\tb=secret",
+		"a=sec\x01ret" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		assert_int_equal(feed_creds_parse(&c, str_of(bad[i]), &err), HCP_EPARSE);
 		assert_null(strstr(err.text, "secret"));
@@ -91,8 +98,10 @@ static void credentials(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults_are_filled_in), cmocka_unit_test(nothing_leaks_whatever_fails),
-		cmocka_unit_test(every_kind_is_whole), cmocka_unit_test(credentials),
+		cmocka_unit_test(defaults_are_filled_in),
+		cmocka_unit_test(nothing_leaks_whatever_fails),
+		cmocka_unit_test(every_kind_is_whole),
+		cmocka_unit_test(credentials),
 	};
 	jsonv_setup();
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,8 +24,13 @@ struct rig {
 
 static struct feed_source_conf conf(const char *name, int priority, double max_jump)
 {
-	struct feed_source_conf c = { .kind = &feed_binance_rest, .priority = priority, .stale_ms = 10000, .scale = 1, .min = 1,
-		.max = 1e6, .max_jump = max_jump };
+	struct feed_source_conf c = { .kind = &feed_binance_rest,
+		.priority = priority,
+		.stale_ms = 10000,
+		.scale = 1,
+		.min = 1,
+		.max = 1e6,
+		.max_jump = max_jump };
 	snprintf(c.name, sizeof(c.name), "%s", name);
 	return c;
 }
@@ -119,7 +124,9 @@ static void intervals_come_once_and_in_order(void **state)
 	size_t good;
 	rig_init(&r, "electricity_rt", 0);
 	for (int i = 0; i < 4; i++) /* newest first, as some servers answer */
-		in[i] = (struct feed_reading){ .value = 10 + i, .start_ns = NOW - (1 + i) * 900 * NS_PER_S, .interval_s = 900,
+		in[i] = (struct feed_reading){ .value = 10 + i,
+			.start_ns = NOW - (1 + i) * 900 * NS_PER_S,
+			.interval_s = 900,
 			.observed_at_ns = NOW - i * 900 * NS_PER_S };
 	r.a.stale_ms = 3600000;
 	assert_int_equal(feed_quantity_offer(r.ma, in, 4, NOW, &good, &r.err), 0);
@@ -149,8 +156,9 @@ static void day_ahead_hours_come_once_unless_they_change(void **state)
 	size_t good;
 	rig_init(&r, "electricity_da", 0);
 	for (int i = 0; i < 24; i++)
-		in[i] = (struct feed_reading){ .value = 10 + i, .start_ns = NOW + (i - 4) * HOUR_NS, .interval_s = 3600,
-			.observed_at_ns = NOW };
+		in[i] = (struct feed_reading){
+			.value = 10 + i, .start_ns = NOW + (i - 4) * HOUR_NS, .interval_s = 3600, .observed_at_ns = NOW
+		};
 	assert_int_equal(feed_quantity_offer(r.ma, in, 24, NOW, &good, &r.err), 0);
 	assert_true(feed_quantity_choose(r.q, NOW));
 	assert_int_equal(take(&r, NOW, out), 20); /* hours that are over are not told */
@@ -192,7 +200,8 @@ static void picks(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		a.n = 0;
 		for (int k = 0; k < 4; k++)
-			assert_int_equal(feed_answer_add(&a, (struct feed_reading){ .value = (double[]){ 3, 1, 4, 8 }[k] }, NULL), 0);
+			assert_int_equal(
+				feed_answer_add(&a, (struct feed_reading){ .value = (double[]){ 3, 1, 4, 8 }[k] }, NULL), 0);
 		feed_answer_pick(&a, rows[i].pick);
 		assert_int_equal(a.n, 1);
 		assert_true(a.reading[0].value == rows[i].want);
@@ -205,9 +214,12 @@ static void picks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_first_fresh_one_speaks), cmocka_unit_test(bounds_scale_and_the_outlier_gate),
-		cmocka_unit_test(intervals_come_once_and_in_order), cmocka_unit_test(day_ahead_hours_come_once_unless_they_change),
-		cmocka_unit_test(limits_and_memory), cmocka_unit_test(picks),
+		cmocka_unit_test(the_first_fresh_one_speaks),
+		cmocka_unit_test(bounds_scale_and_the_outlier_gate),
+		cmocka_unit_test(intervals_come_once_and_in_order),
+		cmocka_unit_test(day_ahead_hours_come_once_unless_they_change),
+		cmocka_unit_test(limits_and_memory),
+		cmocka_unit_test(picks),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,8 +65,8 @@ static void limits_are_obeyed_and_break_nothing(void **state)
 	assert_false(feed_retry_is_open(&r));
 	assert_in_range(feed_retry_may(&r, 1), 6999, 7001);
 	assert_int_equal(feed_retry_may(&r, 7000 * NS_PER_MS), 0);
-	assert_in_range(feed_retry_failed(&r, 0, INT64_MAX / 4, true, &rng), FEED_RETRY_AFTER_MAX_MS,
-		FEED_RETRY_AFTER_MAX_MS + 250);
+	assert_in_range(
+		feed_retry_failed(&r, 0, INT64_MAX / 4, true, &rng), FEED_RETRY_AFTER_MAX_MS, FEED_RETRY_AFTER_MAX_MS + 250);
 }
 
 static void retry_after(void **state)
@@ -77,8 +77,8 @@ static void retry_after(void **state)
 	assert_int_equal(feed_retry_after_ms(STR("99999999"), now), FEED_RETRY_AFTER_MAX_MS);
 	assert_int_equal(feed_retry_after_ms(STR("Sun, 06 Nov 1994 08:50:07 GMT"), now), 30000);
 	assert_int_equal(feed_retry_after_ms(STR("Sun, 06 Nov 1994 08:49:07 GMT"), now), 0);
-	static const char *const bad[] = { "", "-1", "soon", "Sun, 06 Xxx 1994 08:50:07 GMT", "Sun, 06 anF 1994 08:50:07 GMT",
-		"Sun, 06 Nov 1994 08:50:07 CET", "1e3", "99999999999999999999" };
+	static const char *const bad[] = { "", "-1", "soon", "Sun, 06 Xxx 1994 08:50:07 GMT",
+		"Sun, 06 anF 1994 08:50:07 GMT", "Sun, 06 Nov 1994 08:50:07 CET", "1e3", "99999999999999999999" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(feed_retry_after_ms(str_of(bad[i]), now), -1);
 }
@@ -86,8 +86,10 @@ static void retry_after(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(backs_off_to_its_schedule), cmocka_unit_test(circuit_scales_with_the_schedule),
-		cmocka_unit_test(limits_are_obeyed_and_break_nothing), cmocka_unit_test(retry_after),
+		cmocka_unit_test(backs_off_to_its_schedule),
+		cmocka_unit_test(circuit_scales_with_the_schedule),
+		cmocka_unit_test(limits_are_obeyed_and_break_nothing),
+		cmocka_unit_test(retry_after),
 	};
 	return cmocka_run_group_tests(tests, setup, NULL);
 }
