@@ -168,7 +168,7 @@ FAULTS = {
     "empty": reply(b""),
     "cut": lambda request: (200, {}, None),
     "truncated": lambda request: (200, {"content-length": "500"}, b'{"usd":1'),
-    "slow": lambda request: (time.sleep(2), (200, {}, b'{"usd":50}'))[1],
+    "slow": lambda request: (time.sleep(4), (200, {}, b'{"usd":50}'))[1],
     "redirect": reply(b"", 302, location="http://127.0.0.1:1/"),
 }
 
@@ -180,7 +180,7 @@ def test_faults_let_the_next_source_speak_and_are_healed(market, web):
     for i, fault in enumerate(FAULTS.values()):
         web.routes[f"/{i}"] = fault
         both = {"kind": "json", "symbol": "electricity_rt", "location": f"P{i}", "path": "/usd", "every": "1s", "stale": "5s"}
-        sources += [{"name": f"first{i}", "url": f"{web.url}/{i}", "deadline": "500ms", "max_bytes": 65536, **both},
+        sources += [{"name": f"first{i}", "url": f"{web.url}/{i}", "deadline": "2s", "max_bytes": 65536, **both},
                     {"name": f"second{i}", "url": web.url + "/second", "priority": 2, **both}]
     h = market(*sources)
     for i, name in enumerate(FAULTS):
@@ -189,7 +189,7 @@ def test_faults_let_the_next_source_speak_and_are_healed(market, web):
         assert first["problem"] and first["failures"] >= 1, name
         wait_for(f"the reason of {name}", lambda: prices(h)["by"]["electricity_rt", f"P{i}"].get("fallback", "")
                  .startswith(f"first{i} is "))
-    assert prices(h)["source"]["first0"]["problem"] == "HTTP status 500"
+    wait_for("the status", lambda: prices(h)["source"]["first0"]["problem"] == "HTTP status 500")
     for i in range(len(FAULTS)):
         web.routes[f"/{i}"] = reply({"usd": 50 + i})
     for i in range(len(FAULTS)):
@@ -467,3 +467,7 @@ def test_live_sources_alone_drive_a_decision(market, start_hcpd, program, web, e
     finally:
         fleet.terminate()
         fleet.wait(15)
+    assert h.stop() == 0
+    replay = subprocess.run([program("hcpd"), "--replay", h.state, "--service", "optimizer"], capture_output=True, text=True,
+                            timeout=60)
+    assert replay.returncode == 0, replay.stdout + replay.stderr
