@@ -106,15 +106,13 @@ static bool jumps(double from, double to, double max_jump)
 	return to > from * max_jump || to < from / max_jump;
 }
 
-static int hold_back(struct market_value *v, const struct market_tick *t, double max_jump, struct err *err)
+bool market_gate(double last, double value, double max_jump, double *suspect, int *suspects)
 {
-	v->suspects = v->suspects > 0 && !jumps(v->suspect, t->value, max_jump) ? v->suspects + 1 : 1;
-	v->suspect = t->value;
-	if (v->suspects >= MARKET_OUTLIER_CONFIRM)
-		return 0;
-	v->rejected++;
-	return err_set(err, HCP_EAGAIN, "value", "%g after %g is too far; held back until %d agree", t->value, v->value,
-		MARKET_OUTLIER_CONFIRM);
+	if (!jumps(last, value, max_jump))
+		return true;
+	*suspects = *suspects > 0 && !jumps(*suspect, value, max_jump) ? *suspects + 1 : 1;
+	*suspect = value;
+	return *suspects >= MARKET_OUTLIER_CONFIRM;
 }
 
 int market_apply(struct market *m, const struct market_tick *t, int64_t now_ns, struct err *err)
@@ -130,8 +128,11 @@ int market_apply(struct market *m, const struct market_tick *t, int64_t now_ns, 
 		return err_set(err, HCP_ECONFLICT, "observed_at", "older than the value already known");
 	/* After an outage longer than the expiry the old level says nothing about the new one. */
 	bool comparable = v->known && now_ns - v->observed_at_ns <= rl->expire_ns;
-	if (comparable && jumps(v->value, t->value, rl->max_jump) && (r = hold_back(v, t, rl->max_jump, err)) < 0)
-		return r;
+	if (comparable && !market_gate(v->value, t->value, rl->max_jump, &v->suspect, &v->suspects)) {
+		v->rejected++;
+		return err_set(err, HCP_EAGAIN, "value", "%g after %g is too far; held back until %d agree", t->value, v->value,
+			MARKET_OUTLIER_CONFIRM);
+	}
 	if (day_ahead)
 		*da_slot(m, t->valid_from_ns) = (struct market_da_hour){ t->valid_from_ns, t->value, true };
 	v->value = t->value;

@@ -105,6 +105,13 @@ const struct market_rule *market_rule_default(enum market_quantity q);
  */
 int market_apply(struct market *m, const struct market_tick *t, int64_t now_ns, struct err *err) MUST_CHECK;
 
+/*
+ * The outlier gate alone: true when value may follow last. One that jumps (by more than the ratio max_jump, either way;
+ * 0: no gate) is held back until MARKET_OUTLIER_CONFIRM in a row agree. *suspect and *suspects are the gate's memory;
+ * the caller sets *suspects to 0 when a value is taken.
+ */
+bool market_gate(double last, double value, double max_jump, double *suspect, int *suspects);
+
 /* Never fails: falls back in order. gpu class only for MARKET_GPU_RATE. */
 struct market_reading market_read(const struct market *m, enum market_quantity q, size_t device_class, int64_t now_ns);
 /*

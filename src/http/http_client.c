@@ -518,8 +518,11 @@ static int build_request(struct http_call *a, const struct http_call_conf *f, co
 	if (u->target.n == 0 || u->target.p[0] != '/')
 		buf_addc(b, '/');
 	buf_adds(b, u->target);
-	buf_printf(
-		b, " HTTP/1.1\r\nhost: %s%.*s%s:%u\r\n", v6 ? "[" : "", (int)u->host.n, u->host.p, v6 ? "]" : "", u->port);
+	buf_printf(b, " HTTP/1.1\r\nhost: %s%.*s%s", v6 ? "[" : "", (int)u->host.n, u->host.p, v6 ? "]" : "");
+	/* The scheme's own port is left out (RFC 9110 4.2.3): signatures over the host expect it so. */
+	if (u->port != (u->tls ? 443 : 80))
+		buf_printf(b, ":%u", u->port);
+	buf_addz(b, "\r\n");
 	for (size_t i = 0; i < f->n_headers; i++) {
 		const struct http_header *h = &f->headers[i];
 		if (!http_header_clean(h))

@@ -317,8 +317,11 @@ int ws_connect(struct loop *loop, const struct ws_client_conf *conf, const struc
 	EVP_EncodeBlock((unsigned char *)key, nonce, sizeof(nonce));
 	rc = accept_of(str_of(key), ws->accept);
 	struct buf *b = &ws->hello;
-	buf_printf(b, "GET %s HTTP/1.1\r\nhost: %s:%u\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-		"sec-websocket-key: %s\r\nsec-websocket-version: 13\r\n", conf->path, conf->host, conf->port, key);
+	buf_printf(b, "GET %s HTTP/1.1\r\nhost: %s", conf->path, conf->host);
+	if (conf->port != (conf->tls ? 443 : 80))
+		buf_printf(b, ":%u", conf->port);
+	buf_printf(b, "\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: %s\r\n"
+		"sec-websocket-version: 13\r\n", key);
 	if (conf->ws.protocol)
 		buf_printf(b, "sec-websocket-protocol: %s\r\n", conf->ws.protocol);
 	for (size_t i = 0; i < conf->n_headers && rc == 0; i++) {

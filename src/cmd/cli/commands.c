@@ -175,6 +175,13 @@ static const struct flag replay_flags[] = {
 	{ .name = "to", .help = "end at this time (default: the newest)" },
 	END,
 };
+static const struct flag import_flags[] = {
+	{ .name = "kind", .kind = FLAG_CHOICE, .required = true, .help = "what the files are",
+	  .choices = "ercot-rt ercot-dam ercot-as ercot-load-forecast btc-ohlcv btc-network" },
+	{ .name = "out", .required = true, .help = "folder for the tables, as --data takes it" },
+	{ .name = "points", .help = "settlement points, comma-separated (default: hubs and load zones)" },
+	END,
+};
 static const struct flag up_flags[] = {
 	{ .name = "state", .help = "where state and logs live (default var)" },
 	{ .name = "port", .kind = FLAG_INT, .min = 1, .max = 65535,
@@ -349,8 +356,10 @@ const struct command commands[] = {
 		.route = "/api/v1/prices",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_WATCH,
-		.views = { { "prices", PRICE_COLUMNS } },
-		.help = "live market values with source and age" },
+		.views = { { "prices", PRICE_COLUMNS },
+			   { "sources", "name=SOURCE symbol location priority state speaking value observed_at_ns:age=AGE "
+					"failures problem" } },
+		.help = "live market values with source and age, and how their sources do" },
 	{ .path = "prices history",
 		.operands = "symbol",
 		.method = GET,
@@ -517,6 +526,16 @@ const struct command commands[] = {
 		.help = "feed what services recorded to their handlers again and compare",
 		.more = "Starts from the newest base copy before --from. Exit status 0: the same bit for bit; 1: something\n"
 			"differs (service, batch and message are named); 2: it cannot be run again, and why." },
+	{ .path = "data import",
+		.operands = "file...",
+		.traits = CMD_LOCAL,
+		.shape = SHAPE_LIST,
+		.flags = import_flags,
+		.run = ops_data_import,
+		.views = { { "files", "file rows first last missing empty_fields" } },
+		.help = "turn files as ERCOT and exchanges publish them into tables",
+		.more = "FILE is CSV, or a zip of CSV files. Times become UTC interval starts; tables of the same\n"
+			"name are replaced. What is absent stays absent; gaps and repeated values are told." },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

@@ -12,6 +12,7 @@
 #include "cmd/daemon/options.h"
 #include "cmd/daemon/replay.h"
 #include "cmd/daemon/services.h"
+#include "feed/feeds.h"
 #include "mesh/mesh.h"
 #include "os/heap.h"
 #include "os/clock.h"
@@ -31,6 +32,7 @@ struct hcpd {
 	struct mesh *mesh;
 	struct host *host;
 	struct gateway *gateway;
+	struct feeds *feeds; /* NULL: no live sources are set */
 };
 
 static void to_stderr(void *arg, const char *line, size_t n)
@@ -158,14 +160,48 @@ static int start_gateway(struct hcpd *d, struct err *err)
 	return runs_here(d, SVC_GATEWAY) ? gateway_new(&conf, &d->gateway, err) : 0;
 }
 
+static int load_market(const struct options *o, struct feed_conf *ret, struct err *err)
+{
+	int rc = feed_conf_load(o->market_file, ret, err);
+	if (rc < 0 && err->field[0])
+		err_prefix(err, "--market");
+	else if (rc < 0)
+		snprintf(err->field, sizeof(err->field), "--market");
+	return rc;
+}
+
+static int open_feeds(struct hcpd *d, struct err *err)
+{
+	struct feed_conf conf;
+	if (!d->o->market_file[0])
+		return 0;
+	int rc = load_market(d->o, &conf, err);
+	return rc < 0 ? rc : feeds_new(&conf, "hcpd/" HCP_VERSION, &d->feeds, err);
+}
+
+static int check_options(const struct options *o)
+{
+	struct feed_conf conf = { 0 };
+	struct err err = { 0 };
+	if (o->market_file[0] && load_market(o, &conf, &err) < 0) {
+		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
+		return 2;
+	}
+	feed_conf_release(&conf);
+	puts("ok");
+	return 0;
+}
+
 /* Requests first, then the services, then what their last answers go through. */
 static void stop(struct hcpd *d)
 {
+	feeds_stop(d->feeds);
 	if (d->gateway)
 		gateway_drain(d->gateway, DRAIN_MS);
 	if (d->mesh)
 		mesh_stop(d->mesh);
 	host_free(d->host);
+	feeds_free(d->feeds);
 	mesh_free(d->mesh);
 	gateway_free(d->gateway);
 	services_conf_free(d->services);
@@ -192,13 +228,17 @@ static int run(const struct options *o)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* every thread started from here on leaves them to sigwait */
-	int rc = open_state(&d, &err);
+	int rc = open_feeds(&d, &err); /* a mistake in its settings is told before anything starts */
+	if (rc == 0)
+		rc = open_state(&d, &err);
 	if (rc == 0)
 		rc = open_mesh(&d, &err);
 	if (rc == 0)
 		rc = start_host(&d, &err);
 	if (rc == 0)
 		rc = start_gateway(&d, &err);
+	if (rc == 0 && d.feeds)
+		rc = feeds_start(d.feeds, d.host, &err);
 	if (rc == 0) {
 		say_ready(&d);
 		log_info("hcpd", "version %s is ready", HCP_VERSION);
@@ -231,8 +271,7 @@ int main(int argc, char **argv)
 		puts("hcpd " HCP_VERSION);
 		return 0;
 	case ACTION_CHECK:
-		puts("ok");
-		return 0;
+		return check_options(&o);
 	case ACTION_REPLAY:
 		return replay_run(&o);
 	default:

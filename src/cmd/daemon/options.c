@@ -38,6 +38,8 @@ static const struct option_row {
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
+	{ "--market", "FILE", "live market sources, see deploy/market.example.yaml (default: none; a feed sends values)",
+		TEXT(market_file) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
 		TEXT(token_file) },
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
@@ -54,7 +56,7 @@ static const struct option_row {
 	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z", KIND_TIME,
 		offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
 	{ "--to", "TIME", "replay up to this time", KIND_TIME, offsetof(struct options, replay_to_ns), 0, ACTION_RUN },
-	{ "--check-config", NULL, "check the options and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
+	{ "--check-config", NULL, "check the options and the market file, and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
 	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
 	{ "--help", NULL, "print this", KIND_ACTION, 0, 0, ACTION_HELP },
 };

@@ -22,7 +22,7 @@ struct options {
 	char state_dir[OPTIONS_TEXT_MAX];
 	char bind[256];
 	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX], ca_file[OPTIONS_TEXT_MAX];
-	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX];
+	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX], market_file[OPTIONS_TEXT_MAX];
 	char replay_dir[OPTIONS_TEXT_MAX];
 	int replay_service;                   /* enum svc_id; SVC_NONE: every service that keeps a journal */
 	int64_t replay_from_ns, replay_to_ns; /* window, both included; 0: open */

@@ -19,6 +19,7 @@ static void optimizer_close(void *state)
 		mem_free(o->loc[i]);
 	mem_free(o->cap);
 	buf_release(&o->last);
+	buf_release(&o->sources);
 	policy_release(&o->policy);
 	mem_free(o);
 }
@@ -58,6 +59,7 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 	if (!o)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	buf_init(&o->last, 4 << 20);
+	buf_init(&o->sources, 1 << 20);
 	market_init(&o->market);
 	o->cap = mem_calloc(OPTIMIZER_ROWS_MAX, sizeof(*o->cap));
 	int rc = o->cap ? take_conf(o, conf, err) : err_set(err, HCP_ENOMEM, "", "out of memory");

@@ -42,6 +42,7 @@ struct optimizer_conf {
 enum {
 	OPTIMIZER_TICKS_MAX = 4096,     /* in one message */
 	OPTIMIZER_PROBLEMS_MAX = 16,    /* described in its answer */
+	OPTIMIZER_SOURCES_MAX = 64,     /* whose state is kept */
 	OPTIMIZER_POINTS_MAX = 5000,    /* of history a symbol */
 	OPTIMIZER_SERIES_MAX = 256,
 	OPTIMIZER_LOCATIONS_MAX = 64,   /* settlement points */

@@ -79,6 +79,7 @@ struct optimizer {
 	struct series *series[OPTIMIZER_SERIES_MAX];   /* owned */
 	size_t n_series;
 	struct market_clock clock;
+	struct buf sources;              /* packed Ticks: the state of the feeds' sources as last told; not stored */
 	struct capacity *cap;            /* owned, by facility and class; n_cap of OPTIMIZER_ROWS_MAX */
 	size_t n_cap;
 	struct demand demand[DEVICE_CLASS_MAX];
@@ -112,6 +113,11 @@ struct series *optimizer_series_find(const struct optimizer *o, enum symbol symb
 /* A price of an interval is the newest there is until the next one ends, so its market may call it stale only then. */
 void optimizer_series_cadence(struct series *s);
 int optimizer_series_push(struct series *s, int64_t at_ns, double value) MUST_CHECK;
+
+/* sources.c */
+int optimizer_sources_put(struct optimizer *o, const Hcp__Ticks *t, struct err *err) MUST_CHECK;
+/* Into the reply: the sources, and for prices that are not told by the first choice the reason. */
+int optimizer_sources_show(const struct optimizer *o, struct arena *a, Hcp__Prices *reply) MUST_CHECK;
 
 /* tables.c */
 extern const char *const optimizer_schema[];

@@ -103,7 +103,7 @@ int optimizer_on_prices(void *state, struct svc_ctx *ctx, const struct msg *m, s
 	struct facility_terms terms = optimizer_terms_of(o, "default");
 	struct profit_market pm = optimizer_terms_market(o, &terms, now, &power);
 	reply->hashprice_usd_ph_day = profit_hashprice_usd_ths_h(&pm) * 24 * 1000;
-	return 0;
+	return optimizer_sources_show(o, a, reply);
 }
 
 int optimizer_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

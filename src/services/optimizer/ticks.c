@@ -364,15 +364,17 @@ int optimizer_on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, st
 {
 	struct optimizer *o = state;
 	const Hcp__Ticks *t = (const Hcp__Ticks *)m->body;
-	if (!t->n_ticks || t->n_ticks > OPTIMIZER_TICKS_MAX)
+	if ((!t->n_ticks && !t->n_sources) || t->n_ticks > OPTIMIZER_TICKS_MAX)
 		return err_set(err, HCP_ERANGE, "ticks", "must be 1 to %d, were %zu", OPTIMIZER_TICKS_MAX, t->n_ticks);
 	Hcp__TicksResult *result = svc_reply(ctx, MSG_TICKS_RESULT);
 	Hcp__MarketMoved moved = HCP__MARKET_MOVED__INIT;
-	moved.ticks = arena_alloc(svc_arena(ctx), t->n_ticks * sizeof(*moved.ticks));
+	moved.ticks = arena_alloc(svc_arena(ctx), (t->n_ticks + 1) * sizeof(*moved.ticks));
 	if (!result || !moved.ticks)
 		return HCP_ENOMEM;
 	int64_t signal_ns = 0;
-	int rc = maybe_rewind(o, ctx, t, err);
+	int rc = t->n_sources ? optimizer_sources_put(o, t, err) : 0;
+	if (rc == 0)
+		rc = maybe_rewind(o, ctx, t, err);
 	for (size_t i = 0; rc == 0 && i < t->n_ticks; i++) {
 		bool changed = false;
 		struct err why = { 0 };

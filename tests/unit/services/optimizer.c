@@ -251,6 +251,57 @@ static void prices_age_in_market_time_and_fall_back(void **state)
 }
 
 /* An hourly price is the newest there is for an hour; a quote of an instant is old after a minute. */
+static Hcp__MarketSource source(const char *name, int priority, const char *state, bool speaking)
+{
+	Hcp__MarketSource s = HCP__MARKET_SOURCE__INIT;
+	s.name = name;
+	s.symbol = "btc_usd";
+	s.priority = priority;
+	s.state = state;
+	s.speaking = speaking;
+	return s;
+}
+
+static void sources_are_shown_and_explain_a_fallback(void **state)
+{
+	struct drive d;
+	Hcp__PricesGet get = HCP__PRICES_GET__INIT;
+	Hcp__Ticks m = HCP__TICKS__INIT;
+	Hcp__MarketSource s[] = { source("first", 1, "failing", false), source("second", 2, "ok", true) };
+	Hcp__MarketSource *p[OPTIMIZER_SOURCES_MAX + 1] = { &s[0], &s[1] };
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	s[0].problem = "HTTP status 500";
+	m.sources = p;
+	m.n_sources = 2;
+	Hcp__TicksResult *r = drive_call(&d, &m.base);
+	assert_int_equal(r->accepted + r->rejected, 0);
+	Hcp__Prices *prices = drive_call(&d, &get.base);
+	assert_int_equal(prices->n_sources, 2);
+	assert_string_equal(prices->sources[1]->name, "second");
+	assert_string_equal(find_price(prices, "btc_usd", "")->fallback, "first is failing: HTTP status 500");
+	assert_true(prices->healthy); /* the value is fresh */
+	assert_string_equal(find_price(prices, "difficulty", "")->fallback, "");
+	s[0].state = "ok";
+	s[0].speaking = true;
+	s[1].speaking = false;
+	drive_call(&d, &m.base);
+	prices = drive_call(&d, &get.base);
+	assert_string_equal(find_price(prices, "btc_usd", "")->fallback, "");
+	/* What is not right changes nothing. */
+	s[1].name = "";
+	drive_refused(&d, &m.base, "invalid", "sources[1]");
+	for (size_t i = 0; i <= OPTIMIZER_SOURCES_MAX; i++)
+		p[i] = &s[0];
+	m.n_sources = OPTIMIZER_SOURCES_MAX + 1;
+	drive_refused(&d, &m.base, "out_of_range", "sources");
+	m.n_sources = 0;
+	drive_refused(&d, &m.base, "out_of_range", "ticks"); /* neither values nor sources */
+	prices = drive_call(&d, &get.base);
+	assert_int_equal(prices->n_sources, 2);
+	drive_release(&d);
+}
+
 static void interval_prices_stay_fresh_until_the_next_is_due(void **state)
 {
 	struct drive d;
@@ -666,6 +717,7 @@ int main(void)
 		cmocka_unit_test(unchanged_outcome_is_put_down_once_a_minute),
 		cmocka_unit_test(bad_ticks_are_named_and_good_ones_taken),
 		cmocka_unit_test(prices_age_in_market_time_and_fall_back),
+		cmocka_unit_test(sources_are_shown_and_explain_a_fallback),
 		cmocka_unit_test(interval_prices_stay_fresh_until_the_next_is_due),
 		cmocka_unit_test(history_keeps_the_newest_points),
 		cmocka_unit_test(profitability_takes_inputs_and_refuses_nonsense),

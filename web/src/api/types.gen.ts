@@ -62,8 +62,23 @@ export interface Tick {
   sent_at_ns: number;
 }
 
+export interface MarketSource {
+  name: string;
+  kind: string;
+  symbol: string;
+  location: string;
+  priority: number;
+  state: string;
+  speaking: boolean;
+  value: number;
+  observed_at_ns: number;
+  failures: number;
+  problem: string;
+}
+
 export interface Ticks {
   ticks: Tick[];
+  sources: MarketSource[];
 }
 
 export interface TicksResult {
@@ -96,6 +111,7 @@ export interface Prices {
   market_time_ns: number;
   hashprice_usd_ph_day: number;
   healthy: boolean;
+  sources: MarketSource[];
 }
 
 export interface PriceHistoryGet {
@@ -935,12 +951,13 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Batch: { inputs: '[Envelope' },
   BatchEvents: { events: '[Envelope' },
   Tick: { symbol: 's', location: 's', value: '0', observed_at_ns: '0', interval_start_ns: '0', interval_s: '0', source: 's', sent_at_ns: '0' },
-  Ticks: { ticks: '[Tick' },
+  MarketSource: { name: 's', kind: 's', symbol: 's', location: 's', priority: '0', state: 's', speaking: 'b', value: '0', observed_at_ns: '0', failures: '0', problem: 's' },
+  Ticks: { ticks: '[Tick', sources: '[MarketSource' },
   TicksResult: { accepted: '0', rejected: '0', problems: '[Problem' },
   MarketMoved: { ticks: '[Tick', market_time_ns: '0' },
   PricesGet: {},
   Price: { symbol: 's', location: 's', value: '0', unit: 's', source: 's', observed_at_ns: '0', received_at_ns: '0', stale: 'b', fallback: 's' },
-  Prices: { prices: '[Price', market_time_ns: '0', hashprice_usd_ph_day: '0', healthy: 'b' },
+  Prices: { prices: '[Price', market_time_ns: '0', hashprice_usd_ph_day: '0', healthy: 'b', sources: '[MarketSource' },
   PriceHistoryGet: { symbol: 's', location: 's', limit: '0' },
   PricePoint: { at_ns: '0', value: '0' },
   PriceHistory: { symbol: 's', location: 's', unit: 's', points: '[PricePoint' },
