@@ -85,6 +85,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_WORKLOAD_LIST, orch_on_list, true },
 	{ MSG_WORKLOAD_HISTORY_GET, orch_on_history, true },
 	{ MSG_WORKLOAD_CANCEL, orch_on_cancel, false },
+	{ MSG_WORKLOAD_PAUSE, orch_on_pause, false },
+	{ MSG_WORKLOAD_RESUME, orch_on_resume, false },
 	{ MSG_STATUS_GET, orch_on_status, true },
 	{ MSG_EMERGENCY_STOP, orch_on_emergency_stop, false },
 	{ MSG_EMERGENCY_CLEAR, orch_on_emergency_clear, false },

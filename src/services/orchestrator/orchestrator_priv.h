@@ -63,10 +63,12 @@ int orch_on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* lifecycle.c */
 int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_pause(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-/* Ends every workload that holds or waits for devices: back into the queue, or for good. */
+/* Every workload that holds or waits for devices goes back into the queue; paused ones stay paused. */
 int orch_lifecycle_stop_all(
 	struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err) MUST_CHECK;
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
