@@ -323,6 +323,74 @@ export interface WorkloadChanged {
   from: WorkloadState;
 }
 
+export interface CallbackEvent {
+  id: string;
+  event: string;
+  at_ns: number;
+  from: WorkloadState;
+  workload?: Workload;
+}
+
+export interface CallbackTake {
+  max: number;
+  wait_ms: number;
+  fresh: boolean;
+  allow_private: boolean;
+}
+
+export interface CallbackOrder {
+  id: string;
+  workload_id: string;
+  n: number;
+  attempt: number;
+  url: string;
+  signature: string;
+  body: string;
+}
+
+export interface CallbackOrders {
+  orders: CallbackOrder[];
+}
+
+export interface CallbackResult {
+  workload_id: string;
+  n: number;
+  attempt: number;
+  status: number;
+  error: string;
+  refused: boolean;
+}
+
+export interface CallbacksGet {
+  id: string;
+}
+
+export interface Callback {
+  id: string;
+  event: string;
+  at_ns: number;
+  state: string;
+  tries: number;
+  due_at_ns: number;
+  done_at_ns: number;
+  status: number;
+  error: string;
+}
+
+export interface Callbacks {
+  callbacks: Callback[];
+}
+
+export type CallbackSecretGet = Record<string, never>;
+
+export type CallbackSecretRotate = Record<string, never>;
+
+export interface CallbackSecret {
+  secret: string;
+  generation: number;
+  previous_until_ns: number;
+}
+
 export type StatusGet = Record<string, never>;
 
 export interface ServiceHealth {
@@ -981,6 +1049,17 @@ export const SHAPES: Record<string, Record<string, string>> = {
   WorkloadTransition: { at_ns: '0', from: 's', to: 's', reason: 's' },
   WorkloadHistory: { transitions: '[WorkloadTransition' },
   WorkloadChanged: { workload: '?Workload', from: 's' },
+  CallbackEvent: { id: 's', event: 's', at_ns: '0', from: 's', workload: '?Workload' },
+  CallbackTake: { max: '0', wait_ms: '0', fresh: 'b', allow_private: 'b' },
+  CallbackOrder: { id: 's', workload_id: 's', n: '0', attempt: '0', url: 's', signature: 's', body: 's' },
+  CallbackOrders: { orders: '[CallbackOrder' },
+  CallbackResult: { workload_id: 's', n: '0', attempt: '0', status: '0', error: 's', refused: 'b' },
+  CallbacksGet: { id: 's' },
+  Callback: { id: 's', event: 's', at_ns: '0', state: 's', tries: '0', due_at_ns: '0', done_at_ns: '0', status: '0', error: 's' },
+  Callbacks: { callbacks: '[Callback' },
+  CallbackSecretGet: {},
+  CallbackSecretRotate: {},
+  CallbackSecret: { secret: 's', generation: '0', previous_until_ns: '0' },
   StatusGet: {},
   ServiceHealth: { name: 's', state: 's', detail: 's', seen_at_ns: '0', batches: '0', messages: '0', mailbox: '0' },
   Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0', workloads_paused: '0' },
