@@ -119,9 +119,20 @@ static int start(struct courier *c, struct post *p, const Hcp__CallbackOrder *o,
 	return http_call_start(c->client, &conf, &p->call, err);
 }
 
+/* A lease that ran out early (a clock that jumped) must not bring a later callback in before one that is on its way. */
+static bool in_hand(const struct courier *c, const char *workload_id)
+{
+	list_each(it, &c->calls)
+		if (!strcmp(list_entry(it, struct post, node)->workload_id, workload_id))
+			return true;
+	return false;
+}
+
 static void post(struct courier *c, const Hcp__CallbackOrder *o)
 {
 	struct err err = { 0 };
+	if (in_hand(c, o->workload_id))
+		return;
 	struct post *p = mem_calloc(1, sizeof(*p));
 	if (!p || str_copy(p->workload_id, sizeof(p->workload_id), str_of(o->workload_id)) < 0) {
 		mem_free(p);

@@ -97,6 +97,7 @@ static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 	w->device_count = 1 + (int32_t)rng_below(&r, 3);
 	w->memory_gib = (int32_t)rng_below(&r, 2) * 16;
 	w->duration_s = rng_below(&r, 12) ? 30 + (int64_t)(1200 * rng_exp(&r)) : 0;
+	w->callback_url = rng_below(&r, 2) ? "https://hooks.example/told" : "";
 }
 
 /* ---- answers ---- */
@@ -241,9 +242,14 @@ static void cancel(struct load *l, int customer)
 static void pause_or_resume(struct load *l, int customer)
 {
 	long i = recent(l, customer, false);
+	bool paused = false;
+	for (int tries = 0; i >= 0 && tries < 6 && !paused; tries++) {
+		long other = tries ? recent(l, customer, false) : i;
+		paused = other >= 0 && watch_workload(l->sim, l->sub[other].id) == HCP__WORKLOAD_STATE__PAUSED;
+		i = paused || !tries ? other : i;
+	}
 	if (i < 0)
 		return;
-	bool paused = watch_workload(l->sim, l->sub[i].id) == HCP__WORKLOAD_STATE__PAUSED;
 	/* Now and then an order that its state does not allow. */
 	bool pause = paused == (rng_below(&l->rng, 8) == 0);
 	struct msg *m = msg_new(pause ? MSG_WORKLOAD_PAUSE : MSG_WORKLOAD_RESUME);

@@ -206,7 +206,10 @@ static void bad_submissions_name_their_field(void **state)
 	REFUSED(s->device_class = "S21", "invalid", "device_class");
 	REFUSED(s->model = "", "invalid", "model");
 	REFUSED(s->callback_url = "ftp://x", "invalid", "callback_url");
-	REFUSED(s->callback_url = "https://acme.example/done", "unsupported", "callback_url");
+	REFUSED(s->callback_url = "https://user@acme.example/done", "invalid", "callback_url");
+	REFUSED(s->callback_url = "http://127.0.0.1/done", "invalid", "callback_url");
+	REFUSED(s->callback_url = "http://[::1]:80/done", "invalid", "callback_url");
+	REFUSED(s->callback_url = "http://LocalHost/done", "invalid", "callback_url");
 	REFUSED(s->duration_s = -5, "out_of_range", "duration_s");
 	REFUSED(s->customer_id = "cus-globex", "forbidden", "customer_id");
 	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
