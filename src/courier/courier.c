@@ -20,22 +20,22 @@ struct courier {
 	struct loop *loop;          /* owned */
 	struct http_client *client; /* owned */
 	struct courier_conf conf;
-	char agent[64];             /* user-agent */
+	char agent[64]; /* user-agent */
 	pthread_t thread;
 	bool running, stopped;
-	bool asked;                 /* a take is on its way or waits there */
-	bool reported;              /* one was answered: the next is not the first */
+	bool asked;    /* a take is on its way or waits there */
+	bool reported; /* one was answered: the next is not the first */
 	size_t n_calls;
-	struct list calls;          /* struct post */
+	struct list calls; /* struct post */
 	struct loop_timer retry;
-	pthread_mutex_t lock;       /* answer */
-	struct msg *answer;         /* owned; at most one take is out. NULL: there was no memory for an answer */
+	pthread_mutex_t lock; /* answer */
+	struct msg *answer;   /* owned; at most one take is out. NULL: there was no memory for an answer */
 };
 
 struct post {
 	struct list node;
 	struct courier *courier;
-	struct http_call *call;     /* NULL: over */
+	struct http_call *call; /* NULL: over */
 	char workload_id[ID_TEXT_MAX];
 	int64_t n;
 	int32_t attempt;
@@ -112,9 +112,16 @@ static int start(struct courier *c, struct post *p, const Hcp__CallbackOrder *o,
 		{ STR("hcp-signature"), str_of(o->signature) },
 	};
 	const struct http_call_conf conf = {
-		.method = "POST", .url = o->url, .headers = headers, .n_headers = sizeof(headers) / sizeof(headers[0]),
-		.body = { (const char *)o->body.data, o->body.len }, .deadline_ms = c->conf.timeout_ms, .on_head = on_head,
-		.on_body = on_body, .on_done = on_done, .arg = p,
+		.method = "POST",
+		.url = o->url,
+		.headers = headers,
+		.n_headers = sizeof(headers) / sizeof(headers[0]),
+		.body = { (const char *)o->body.data, o->body.len },
+		.deadline_ms = c->conf.timeout_ms,
+		.on_head = on_head,
+		.on_body = on_body,
+		.on_done = on_done,
+		.arg = p,
 	};
 	return http_call_start(c->client, &conf, &p->call, err);
 }
@@ -122,9 +129,10 @@ static int start(struct courier *c, struct post *p, const Hcp__CallbackOrder *o,
 /* A lease that ran out early (a clock that jumped) must not bring a later callback in before one that is on its way. */
 static bool in_hand(const struct courier *c, const char *workload_id)
 {
-	list_each(it, &c->calls)
+	list_each(it, &c->calls) {
 		if (!strcmp(list_entry(it, struct post, node)->workload_id, workload_id))
 			return true;
+	}
 	return false;
 }
 
@@ -236,8 +244,10 @@ int courier_new(const struct courier_conf *conf, struct courier **ret, struct er
 	c->conf.version = NULL;
 	list_init(&c->calls);
 	pthread_mutex_init(&c->lock, NULL);
-	const struct http_client_conf hc = { .public_only = !conf->allow_private, .max_conns_per_origin = COURIER_CALLS_MAX,
-		.connect_timeout_ms = c->conf.timeout_ms, .idle_timeout_ms = 5000 };
+	const struct http_client_conf hc = { .public_only = !conf->allow_private,
+		.max_conns_per_origin = COURIER_CALLS_MAX,
+		.connect_timeout_ms = c->conf.timeout_ms,
+		.idle_timeout_ms = 5000 };
 	int rc = loop_new(NULL, &c->loop, err);
 	if (rc == 0) {
 		loop_timer_init(&c->retry, c->loop, on_retry, c);

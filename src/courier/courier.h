@@ -16,19 +16,19 @@ struct host;
 struct courier;
 
 enum {
-	COURIER_CALLS_MAX = 64,       /* posts at once; the orchestrator's CALLBACK_TAKE_MAX */
-	COURIER_TIMEOUT_MS = 10000,   /* of one post, from the connection to the answer's end */
+	COURIER_CALLS_MAX = 64,         /* posts at once; the orchestrator's CALLBACK_TAKE_MAX */
+	COURIER_TIMEOUT_MS = 10000,     /* of one post, from the connection to the answer's end */
 	COURIER_TIMEOUT_MAX_MS = 30000, /* well below the orchestrator's lease */
-	COURIER_BODY_MAX = 4096,      /* bytes of an answer that are read, and not looked at */
-	COURIER_WAIT_MS = 30000,      /* a CallbackTake waits for work */
-	COURIER_RETRY_MS = 1000,      /* after one that was refused */
+	COURIER_BODY_MAX = 4096,        /* bytes of an answer that are read, and not looked at */
+	COURIER_WAIT_MS = 30000,        /* a CallbackTake waits for work */
+	COURIER_RETRY_MS = 1000,        /* after one that was refused */
 };
 
 struct courier_conf {
-	struct host *host;      /* where the orchestrator is; borrowed */
-	bool allow_private;     /* connect to addresses that are not public, too */
-	uint32_t timeout_ms;    /* 1 to COURIER_TIMEOUT_MAX_MS; 0: COURIER_TIMEOUT_MS */
-	const char *version;    /* of the user-agent; copied */
+	struct host *host;   /* where the orchestrator is; borrowed */
+	bool allow_private;  /* connect to addresses that are not public, too */
+	uint32_t timeout_ms; /* 1 to COURIER_TIMEOUT_MAX_MS; 0: COURIER_TIMEOUT_MS */
+	const char *version; /* of the user-agent; copied */
 };
 
 int courier_new(const struct courier_conf *conf, struct courier **ret, struct err *err) MUST_CHECK;

@@ -368,8 +368,11 @@ static int conn_open(struct http_client *client, struct origin *o, struct http_c
 	k->origin = o;
 	list_init(&k->node);
 	loop_timer_init(&k->idle, client->loop, on_idle, k);
-	struct stream_conf sc = { .ops = &conn_ops, .arg = k, .tls = o->tls ? client->tls : NULL,
-		.connect_timeout_ms = client->conf.connect_timeout_ms, .max_queue = SIZE_MAX,
+	struct stream_conf sc = { .ops = &conn_ops,
+		.arg = k,
+		.tls = o->tls ? client->tls : NULL,
+		.connect_timeout_ms = client->conf.connect_timeout_ms,
+		.max_queue = SIZE_MAX,
 		.public_only = client->conf.public_only };
 	char path[128];
 	const char *host = o->host;
@@ -487,7 +490,8 @@ void http_client_free(struct http_client *client)
 /* Forgets the servers that nothing is open to and nothing waits for. */
 static void drop_unused_origins(struct http_client *c)
 {
-	list_each_safe(it, tmp, &c->origins) {
+	list_each_safe(it, tmp, &c->origins)
+	{
 		struct origin *o = list_entry(it, struct origin, node);
 		if (o->n_conns || !list_empty(&o->waiting))
 			continue;

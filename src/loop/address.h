@@ -16,8 +16,8 @@ struct sockaddr_storage;
 int address_parse(const char *text, uint16_t port, struct sockaddr_storage *ret) MUST_CHECK;
 /*
  * Is it a unicast address of the public internet? No: loopback, private, link-local, shared (RFC 6598), multicast,
- * documentation, benchmarking, reserved and unspecified ones, by the IANA special-purpose registries (RFC 6890, RFC 8190).
- * IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4) are judged by that one. Pure; any thread.
+ * documentation, benchmarking, reserved and unspecified ones, by the IANA special-purpose registries (RFC 6890, RFC
+ * 8190). IPv6 forms that carry an IPv4 address (mapped, NAT64, 6to4) are judged by that one. Pure; any thread.
  */
 bool address_is_public(const struct sockaddr *a);
 

@@ -83,8 +83,7 @@ static const char *possible(enum workload_state state, char *dst, size_t n)
 		return "that state is final";
 	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]) && used < n; i++)
 		if (transition[state][asked[i]] != NO)
-			used += (size_t)snprintf(
-				dst + used, n - used, "%s%s", used ? " or " : "it can ", event_name[asked[i]]);
+			used += (size_t)snprintf(dst + used, n - used, "%s%s", used ? " or " : "it can ", event_name[asked[i]]);
 	return dst;
 }
 

@@ -22,7 +22,18 @@ struct sub {
 	bool cancelled;        /* and was told so */
 };
 
-enum ask { ASK_SUBMIT, ASK_BATCH, ASK_CANCEL, ASK_PAUSE, ASK_RESUME, ASK_STOP, ASK_CLEAR, ASK_STATUS, ASK_READ, ASK_POLICY };
+enum ask {
+	ASK_SUBMIT,
+	ASK_BATCH,
+	ASK_CANCEL,
+	ASK_PAUSE,
+	ASK_RESUME,
+	ASK_STOP,
+	ASK_CLEAR,
+	ASK_STATUS,
+	ASK_READ,
+	ASK_POLICY
+};
 
 struct request {
 	struct sim *sim;
@@ -133,7 +144,7 @@ static void on_problem(struct load *l, struct request *q, const Hcp__Problem *p)
 	l->refused++;
 	bool order = q->ask == ASK_CANCEL || q->ask == ASK_PAUSE || q->ask == ASK_RESUME;
 	bool expected = (order && !strcmp(p->code, "wrong_state")) ||
-			(q->ask == ASK_CLEAR && !strcmp(p->code, "wrong_state")) || q->ask == ASK_READ;
+					(q->ask == ASK_CLEAR && !strcmp(p->code, "wrong_state")) || q->ask == ASK_READ;
 	if (!expected)
 		sim_fail(l->sim, "request of kind %d was refused: %s %s %s", (int)q->ask, p->code, p->field, p->detail);
 }
@@ -405,7 +416,8 @@ void load_summary(const struct sim *s)
 {
 	const struct load *l = s->load_state;
 	if (l)
-		sim_say(s, "%llu requests, %llu answered, %llu refused, %llu times unavailable, %zu submissions, "
+		sim_say(s,
+			"%llu requests, %llu answered, %llu refused, %llu times unavailable, %zu submissions, "
 			"%llu paused, %llu resumed",
 			(unsigned long long)l->asked, (unsigned long long)l->answered, (unsigned long long)l->refused,
 			(unsigned long long)l->unavailable, l->n_sub, (unsigned long long)l->paused,

@@ -21,7 +21,7 @@ struct received {
 struct poster {
 	struct sim *sim;
 	struct rng rng;
-	uint64_t life;      /* of the courier: what an earlier one had in hand never arrives */
+	uint64_t life; /* of the courier: what an earlier one had in hand never arrives */
 	bool asked, reported;
 	struct list parcels;
 	size_t n_parcels;
@@ -115,7 +115,8 @@ static void arrive(struct sim *s, void *arg, uint64_t life)
 
 static bool in_hand(const struct poster *p, const char *workload_id)
 {
-	list_each(it, &p->parcels) {
+	list_each(it, &p->parcels)
+	{
 		const struct parcel *x = list_entry(it, struct parcel, node);
 		if (x->life == p->life && !strcmp(x->workload_id, workload_id))
 			return true;
@@ -173,8 +174,9 @@ static void ask(struct sim *s, void *arg, uint64_t life)
 	size_t busy = 0;
 	if (life != p->life || p->asked)
 		return;
-	list_each(it, &p->parcels)
+	list_each(it, &p->parcels) {
 		busy += list_entry(it, struct parcel, node)->life == p->life;
+	}
 	if (busy >= POST_HANDS)
 		return;
 	struct msg *m = msg_new(MSG_CALLBACK_TAKE);
@@ -216,12 +218,13 @@ void post_check(struct sim *s)
 	size_t rows = 0, open = 0;
 	int rc;
 	for (rc = db_query(db, &row, &err, "SELECT workload_id,n,state,error FROM callback", ""); rc == 1;
-		rc = db_next(row, &err)) {
+		 rc = db_next(row, &err)) {
 		check_row(p, row, &open);
 		rows++;
 	}
-	if (rc < 0 || db_query(db, &row, &err,
-		"SELECT count(*) FROM transition WHERE workload_id IN (SELECT workload_id FROM callback)", "") != 1)
+	if (rc < 0 ||
+		db_query(db, &row, &err,
+			"SELECT count(*) FROM transition WHERE workload_id IN (SELECT workload_id FROM callback)", "") != 1)
 		sim_fail(s, "the callbacks cannot be read: %s", err.text);
 	if ((size_t)db_i64(row, 0) != rows)
 		sim_fail(s, "%lld changes have %zu callbacks", (long long)db_i64(row, 0), rows);

@@ -146,9 +146,10 @@ static bool settled_workload(struct sim *s, const struct seen_workload *w, const
 	case HCP__WORKLOAD_STATE__FAILED:
 	case HCP__WORKLOAD_STATE__CANCELLED:
 		if (a)
-			return odd(s, "workload %s is paused or over (state %d), but holds %s (state %d)", w->id, w->state, a->id, a->state);
-		return !j ||
-			   odd(s, "workload %s is paused or over (state %d), but the router has it in state %d", w->id, w->state, j->state);
+			return odd(s, "workload %s is paused or over (state %d), but holds %s (state %d)", w->id, w->state, a->id,
+				a->state);
+		return !j || odd(s, "workload %s is paused or over (state %d), but the router has it in state %d", w->id,
+						 w->state, j->state);
 	default:
 		return odd(s, "workload %s is stuck in state %d", w->id, w->state);
 	}

@@ -75,8 +75,8 @@ static int tell_logins(const struct hcpd *d, struct err *err)
 }
 
 /* A secret of ours in hex: read, or made at the first start. text may be NULL. */
-static int load_secret(
-	const char *path, const char *option, unsigned char bytes[TOKEN_BYTES], char text[2 * TOKEN_BYTES + 1], struct err *err)
+static int load_secret(const char *path, const char *option, unsigned char bytes[TOKEN_BYTES],
+	char text[2 * TOKEN_BYTES + 1], struct err *err)
 {
 	char made[2 * TOKEN_BYTES + 1];
 	struct buf b;
@@ -102,9 +102,9 @@ static int load_token(struct hcpd *d, struct err *err)
 	char path[SERVICES_PATH_MAX];
 	unsigned char bytes[TOKEN_BYTES];
 	int rc = d->o->token_file[0] ? str_copy(path, sizeof(path), str_of(d->o->token_file))
-				     : file_join(path, sizeof(path), d->o->state_dir, "machine.token");
+								 : file_join(path, sizeof(path), d->o->state_dir, "machine.token");
 	return rc < 0 ? err_set(err, rc, "--state", "the path is too long")
-		      : load_secret(path, "--token-file", bytes, d->token, err);
+				  : load_secret(path, "--token-file", bytes, d->token, err);
 }
 
 static int load_callback_key(struct hcpd *d, struct err *err)
@@ -190,8 +190,10 @@ static int start_gateway(struct hcpd *d, struct err *err)
 
 static int start_courier(struct hcpd *d, struct err *err)
 {
-	const struct courier_conf conf = { .host = d->host, .allow_private = d->o->callback_private,
-		.timeout_ms = d->o->callback_timeout_ms, .version = HCP_VERSION };
+	const struct courier_conf conf = { .host = d->host,
+		.allow_private = d->o->callback_private,
+		.timeout_ms = d->o->callback_timeout_ms,
+		.version = HCP_VERSION };
 	return runs_here(d, SVC_ORCHESTRATOR) ? courier_new(&conf, &d->courier, err) : 0;
 }
 

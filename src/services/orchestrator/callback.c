@@ -29,7 +29,7 @@ static bool is_local_name(struct str host)
 {
 	static const struct str suffix = { ".localhost", 10 };
 	return str_ieqz(host, "localhost") ||
-	       (host.n > suffix.n && str_ieqz((struct str){ host.p + host.n - suffix.n, suffix.n }, ".localhost"));
+		   (host.n > suffix.n && str_ieqz((struct str){ host.p + host.n - suffix.n, suffix.n }, ".localhost"));
 }
 
 int orch_callback_check(const struct orchestrator *o, const char *url, struct err *err)
@@ -46,10 +46,10 @@ int orch_callback_check(const struct orchestrator *o, const char *url, struct er
 	}
 	/* Names are looked up when it is sent, and judged by the address that is connected to. */
 	bool local = is_local_name(u.host) ||
-		     (address_parse(host, u.port, &a) == 0 && !address_is_public((const struct sockaddr *)&a));
+				 (address_parse(host, u.port, &a) == 0 && !address_is_public((const struct sockaddr *)&a));
 	return local && !o->callback_private
-		       ? err_set(err, HCP_EINVAL, "callback_url", "%.100s is not an address of the public internet", host)
-		       : 0;
+			   ? err_set(err, HCP_EINVAL, "callback_url", "%.100s is not an address of the public internet", host)
+			   : 0;
 }
 
 /* ---- into the queue ---- */
@@ -84,8 +84,8 @@ static int write_body(struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__Workload
 static int count_open(struct svc_ctx *ctx, const char *workload_id, int64_t *ret, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT count(*) FROM callback WHERE workload_id=$1 AND state<2", "z",
-		workload_id);
+	int rc = db_query(
+		svc_db(ctx), &row, err, "SELECT count(*) FROM callback WHERE workload_id=$1 AND state<2", "z", workload_id);
 	if (rc < 0)
 		return rc;
 	*ret = db_i64(row, 0);
@@ -125,7 +125,8 @@ int orch_callback_add(
 		rc = drop_oldest(ctx, w->id, err);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err,
-			"INSERT INTO callback(workload_id,n,customer_id,id,event,at_ns,state,head,due_ns,tries,done_ns,status,error,"
+			"INSERT INTO "
+			"callback(workload_id,n,customer_id,id,event,at_ns,state,head,due_ns,tries,done_ns,status,error,"
 			"url,body) VALUES($1,$2,$3,$4,$5,$6,0,$7,$6,0,0,0,'',$8,$9)",
 			"zizzziizb", w->id, w->version, w->customer_id, id, event_name(w->state), svc_now_ns(ctx),
 			(int64_t)(open == 0), w->callback_url, body);
@@ -173,12 +174,13 @@ static int find_due(struct svc_ctx *ctx, size_t max, struct picks *got, struct e
 	struct db_row *row;
 	int rc;
 	for (rc = db_query(svc_db(ctx), &row, err,
-		     "SELECT workload_id,n,customer_id,tries,url,id,body,(SELECT count(*) FROM callback s WHERE s.state=1"
-		     " AND s.customer_id=c.customer_id AND s.due_ns>$1) FROM callback c WHERE head=1 AND due_ns<=$1"
-		     " AND customer_id NOT IN (SELECT customer_id FROM callback WHERE state=1 AND due_ns>$1 GROUP BY customer_id"
-		     " HAVING count(*)>=$2) ORDER BY due_ns,workload_id LIMIT $3",
-		     "iii", svc_now_ns(ctx), (int64_t)CALLBACK_CUSTOMER_MAX, (int64_t)CALLBACK_LOOK_MAX);
-	     rc == 1 && got->n < max; rc = db_next(row, err)) {
+			 "SELECT workload_id,n,customer_id,tries,url,id,body,(SELECT count(*) FROM callback s WHERE s.state=1"
+			 " AND s.customer_id=c.customer_id AND s.due_ns>$1) FROM callback c WHERE head=1 AND due_ns<=$1"
+			 " AND customer_id NOT IN (SELECT customer_id FROM callback WHERE state=1 AND due_ns>$1 GROUP BY "
+			 "customer_id"
+			 " HAVING count(*)>=$2) ORDER BY due_ns,workload_id LIMIT $3",
+			 "iii", svc_now_ns(ctx), (int64_t)CALLBACK_CUSTOMER_MAX, (int64_t)CALLBACK_LOOK_MAX);
+		 rc == 1 && got->n < max; rc = db_next(row, err)) {
 		if (!has_room(got, db_text(row, 2), db_i64(row, 7)))
 			continue;
 		if (keep_row(svc_arena(ctx), row, &got->of[got->n]) < 0) {
@@ -195,8 +197,8 @@ static int find_due(struct svc_ctx *ctx, size_t max, struct picks *got, struct e
 static int next_due(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT min(due_ns) FROM callback WHERE head=1 AND due_ns>$1", "i",
-		svc_now_ns(ctx));
+	int rc = db_query(
+		svc_db(ctx), &row, err, "SELECT min(due_ns) FROM callback WHERE head=1 AND due_ns>$1", "i", svc_now_ns(ctx));
 	if (rc < 0)
 		return rc;
 	o->callback_next_ns = db_is_null(row, 0) ? INT64_MAX : db_i64(row, 0);
@@ -267,8 +269,7 @@ int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m,
 	o->callback_private = t->allow_private;
 	int rc = o->taker ? answer_taker(o, ctx, NULL, err) : 0;
 	if (rc == 0 && t->fresh)
-		rc = db_run(svc_db(ctx), err, "UPDATE callback SET state=0, due_ns=$1 WHERE state=1", "i",
-			svc_now_ns(ctx));
+		rc = db_run(svc_db(ctx), err, "UPDATE callback SET state=0, due_ns=$1 WHERE state=1", "i", svc_now_ns(ctx));
 	if (rc == 0)
 		rc = lease(o, ctx, (size_t)t->max, &got, err);
 	if (rc < 0)
@@ -316,10 +317,11 @@ static int close_row(
 	int rc = db_run(svc_db(ctx), err,
 		"UPDATE callback SET state=$3, head=0, done_ns=$4, status=$5, error=$6, body=$7 WHERE workload_id=$1 AND n=$2",
 		"ziiiizb", r->workload_id, r->n, state, svc_now_ns(ctx), (int64_t)r->status, error, STR(""));
-	return rc < 0 ? rc : db_run(svc_db(ctx), err,
-		"UPDATE callback SET head=1, due_ns=$2 WHERE workload_id=$1 AND n="
-		"(SELECT min(n) FROM callback WHERE workload_id=$1 AND state<2)",
-		"zi", r->workload_id, svc_now_ns(ctx));
+	return rc < 0 ? rc
+				  : db_run(svc_db(ctx), err,
+						"UPDATE callback SET head=1, due_ns=$2 WHERE workload_id=$1 AND n="
+						"(SELECT min(n) FROM callback WHERE workload_id=$1 AND state<2)",
+						"zi", r->workload_id, svc_now_ns(ctx));
 }
 
 static int failed(struct svc_ctx *ctx, const Hcp__CallbackResult *r, int64_t tries, int64_t at_ns, struct err *err)
@@ -406,10 +408,10 @@ int orch_on_callbacks_get(void *state, struct svc_ctx *ctx, const struct msg *m,
 	if (!out)
 		return HCP_ENOMEM;
 	for (rc = db_query(svc_db(ctx), &row, err,
-		     "SELECT * FROM (SELECT id,event,at_ns,state,tries,due_ns,done_ns,status,error,n FROM callback"
-		     " WHERE workload_id=$1 ORDER BY n DESC LIMIT $2) AS latest ORDER BY n",
-		     "zi", g->id, (int64_t)LIST_MAX);
-	     rc == 1; rc = db_next(row, err)) {
+			 "SELECT * FROM (SELECT id,event,at_ns,state,tries,due_ns,done_ns,status,error,n FROM callback"
+			 " WHERE workload_id=$1 ORDER BY n DESC LIMIT $2) AS latest ORDER BY n",
+			 "zi", g->id, (int64_t)LIST_MAX);
+		 rc == 1; rc = db_next(row, err)) {
 		if (add_row(svc_reply_arena(ctx), row, out) < 0) {
 			db_done(row);
 			return HCP_ENOMEM;

@@ -14,7 +14,8 @@
  *   hcp-attempt: 1                counts from 1
  *   hcp-signature: t=<unix seconds>,v1=<hex>[,v1=<hex>]
  *
- * v1 is HMAC-SHA256(secret, "<t>." + body), once for each secret in force. Any 2xx is delivered; redirects are failures.
+ * v1 is HMAC-SHA256(secret, "<t>." + body), once for each secret in force. Any 2xx is delivered; redirects are
+ * failures.
  */
 struct orchestrator;
 

@@ -22,7 +22,7 @@ static int hmac(struct str key, struct str head, struct str body, char hex[2 * D
 	buf_adds(&b, head);
 	buf_adds(&b, body);
 	bool ok = !buf_failed(&b) &&
-		  HMAC(EVP_sha256(), key.p, (int)key.n, (const unsigned char *)b.data, b.n, digest, &n) && n == DIGEST;
+			  HMAC(EVP_sha256(), key.p, (int)key.n, (const unsigned char *)b.data, b.n, digest, &n) && n == DIGEST;
 	buf_release(&b);
 	if (!ok)
 		return err_set(err, HCP_ENOMEM, "", "out of memory for a signature");
@@ -36,8 +36,8 @@ static int secret_of(
 	char head[64];
 	snprintf(head, sizeof(head), "callback secret %lld of ", (long long)generation);
 	memcpy(ret, "whsec_", 6);
-	return hmac((struct str){ (const char *)o->conf.callback_key, ORCHESTRATOR_KEY_BYTES }, str_of(head), str_of(customer),
-		ret + 6, err);
+	return hmac((struct str){ (const char *)o->conf.callback_key, ORCHESTRATOR_KEY_BYTES }, str_of(head),
+		str_of(customer), ret + 6, err);
 }
 
 /* Generation 1 holds until it is changed for the first time. */
@@ -87,7 +87,7 @@ int orch_callback_sign(const struct orchestrator *o, struct svc_ctx *ctx, const 
 	if (rc < 0)
 		return rc;
 	*ret = until_ns ? arena_printf(a, "t=%lld,v1=%s,v1=%s", (long long)at_s, now, before)
-			: arena_printf(a, "t=%lld,v1=%s", (long long)at_s, now);
+					: arena_printf(a, "t=%lld,v1=%s", (long long)at_s, now);
 	return *ret ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
 }
 

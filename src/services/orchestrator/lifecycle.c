@@ -287,9 +287,8 @@ static int resume_one(struct orchestrator *o, struct svc_ctx *ctx, struct row *r
 
 int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
 {
-	return for_each(
-		o, ctx, "SELECT id FROM workload WHERE state < 5 AND state <> 4 AND id > $1 ORDER BY id LIMIT $2", stop_one,
-		reason, err);
+	return for_each(o, ctx, "SELECT id FROM workload WHERE state < 5 AND state <> 4 AND id > $1 ORDER BY id LIMIT $2",
+		stop_one, reason, err);
 }
 
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)

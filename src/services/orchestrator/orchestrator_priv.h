@@ -22,10 +22,10 @@ struct orchestrator {
 	int64_t next_end_ns;             /* earliest ends_ns of a running workload; INT64_MAX: none */
 	struct held *held;               /* owned, n_held used */
 	size_t n_held;
-	struct msg *taker;               /* the sender of callbacks, waiting for work; owned */
+	struct msg *taker; /* the sender of callbacks, waiting for work; owned */
 	int64_t taker_until_ns;
-	int64_t callback_next_ns;        /* when to look for due ones while a sender waits; INT64_MAX: none */
-	bool callback_private;           /* the sender connects to any address */
+	int64_t callback_next_ns; /* when to look for due ones while a sender waits; INT64_MAX: none */
+	bool callback_private;    /* the sender connects to any address */
 };
 
 /* A workload in hand: its row, decoded into the batch's arena. */

@@ -9,8 +9,7 @@
 
 enum { IDEMPOTENCY_KEY_MAX = 255 };
 
-static int validate(
-	const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
+static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
 	struct workload_spec spec = {
 		.name = str_of(s->name), .model_id = str_of(s->model), .gpu_type = str_of(s->device_class),

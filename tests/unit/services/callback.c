@@ -6,7 +6,7 @@
 static const Hcp__Principal acme = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-acme",
 	"john@acme.com", HCP__ROLE__CUSTOMER, 0 };
 static const Hcp__Principal globex = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-2", "cus-globex",
-				       "jane@globex.com", HCP__ROLE__CUSTOMER, 0 };
+	"jane@globex.com", HCP__ROLE__CUSTOMER, 0 };
 static const unsigned char key[ORCHESTRATOR_KEY_BYTES] = "0123456789abcdef0123456789abcdef";
 static const struct orchestrator_conf keyed = { .callback_key = key };
 
@@ -273,7 +273,8 @@ static void secrets_are_derived_and_change_on_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_after_the_other_and_again_after_a_crash), cmocka_unit_test(a_waiting_sender_is_woken),
+		cmocka_unit_test(one_after_the_other_and_again_after_a_crash),
+		cmocka_unit_test(a_waiting_sender_is_woken),
 		cmocka_unit_test(tries_end_by_number_by_age_and_by_refusal),
 		cmocka_unit_test(a_slow_customer_does_not_hold_up_others),
 		cmocka_unit_test(a_dead_receiver_does_not_fill_the_disk),
