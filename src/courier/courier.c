@@ -193,15 +193,12 @@ static void on_reply(void *arg, struct msg *reply)
 	must(loop_post(c->loop, on_answer, c) == 0); /* never more than two wait there */
 }
 
-static void ask(struct courier *c)
+/* NULL: out of memory. */
+static struct msg *question(struct courier *c)
 {
-	if (c->asked || c->stopped || c->n_calls >= COURIER_CALLS_MAX)
-		return;
 	struct msg *m = msg_new(MSG_CALLBACK_TAKE);
-	if (!m) {
-		loop_timer_start(&c->retry, COURIER_RETRY_MS);
-		return;
-	}
+	if (!m)
+		return NULL;
 	Hcp__CallbackTake *t = (Hcp__CallbackTake *)m->body;
 	t->max = (int32_t)(COURIER_CALLS_MAX - c->n_calls);
 	t->wait_ms = COURIER_WAIT_MS;
@@ -209,6 +206,18 @@ static void ask(struct courier *c)
 	t->allow_private = c->conf.allow_private;
 	m->reply_fn = on_reply;
 	m->reply_arg = c;
+	return m;
+}
+
+static void ask(struct courier *c)
+{
+	if (c->asked || c->stopped || c->n_calls >= COURIER_CALLS_MAX)
+		return;
+	struct msg *m = question(c);
+	if (!m) {
+		loop_timer_start(&c->retry, COURIER_RETRY_MS);
+		return;
+	}
 	c->asked = true;
 	host_send(c->host, m);
 }
@@ -219,11 +228,6 @@ static void on_retry(struct loop *loop, void *arg)
 }
 
 /* ---- life ---- */
-
-static void begin(struct loop *loop, void *arg)
-{
-	ask(arg);
-}
 
 static void *run(void *arg)
 {
@@ -253,17 +257,21 @@ int courier_new(const struct courier_conf *conf, struct courier **ret, struct er
 		loop_timer_init(&c->retry, c->loop, on_retry, c);
 		rc = http_client_new(c->loop, &hc, &c->client, err);
 	}
-	if (rc == 0)
-		rc = loop_post(c->loop, begin, c);
+	/* The first thing the orchestrator hears in this process: by it submissions know which addresses will do. */
+	struct msg *first = rc == 0 ? question(c) : NULL;
+	if (rc == 0 && !first)
+		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
+	c->asked = true;
 	if (rc == 0 && pthread_create(&c->thread, NULL, run, c) != 0)
 		rc = err_set(err, HCP_EIO, "courier", "cannot start a thread");
 	if (rc < 0) {
-		c->stopped = true;
+		msg_free(first);
 		courier_free(c);
 		return rc;
 	}
 	c->running = true;
 	pthread_setname_np(c->thread, "courier");
+	host_send(c->host, first);
 	*ret = c;
 	return 0;
 }

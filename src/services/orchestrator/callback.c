@@ -257,6 +257,17 @@ static int answer_taker(struct orchestrator *o, struct svc_ctx *ctx, const struc
 	return got ? fill(o, ctx, got, a, out, err) : 0;
 }
 
+/* Kept, so that submissions are judged alike while the sender is away. */
+static int keep_private(struct orchestrator *o, struct svc_ctx *ctx, bool allow, struct err *err)
+{
+	if (allow == o->callback_private)
+		return 0;
+	o->callback_private = allow;
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO economy(k,v) VALUES('callback_private',$1) ON CONFLICT(k) DO UPDATE SET v=excluded.v", "b",
+		allow ? STR("1") : STR(""));
+}
+
 int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
@@ -266,8 +277,9 @@ int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m,
 		return err_set(err, HCP_ERANGE, "max", "must be 1 to %d, was %d", CALLBACK_TAKE_MAX, t->max);
 	if (t->wait_ms < 0 || t->wait_ms > ORCHESTRATOR_MAX_WAIT_MS)
 		return err_set(err, HCP_ERANGE, "wait_ms", "must be 0 to %d, was %d", ORCHESTRATOR_MAX_WAIT_MS, t->wait_ms);
-	o->callback_private = t->allow_private;
 	int rc = o->taker ? answer_taker(o, ctx, NULL, err) : 0;
+	if (rc == 0)
+		rc = keep_private(o, ctx, t->allow_private, err);
 	if (rc == 0 && t->fresh)
 		rc = db_run(svc_db(ctx), err, "UPDATE callback SET state=0, due_ns=$1 WHERE state=1", "i", svc_now_ns(ctx));
 	if (rc == 0)
