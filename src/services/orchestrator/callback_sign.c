@@ -35,7 +35,7 @@ static int secret_of(
 {
 	char head[64];
 	snprintf(head, sizeof(head), "callback secret %lld of ", (long long)generation);
-	memcpy(ret, "whsec_", 6);
+	snprintf(ret, SECRET_MAX, "whsec_");
 	return hmac((struct str){ (const char *)o->conf.callback_key, ORCHESTRATOR_KEY_BYTES }, str_of(head),
 		str_of(customer), ret + 6, err);
 }
