@@ -287,7 +287,7 @@ int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m,
 	if (rc < 0)
 		return rc;
 	if (got.n == 0 && t->wait_ms > 0) {
-		o->taker = svc_hold(ctx);
+		o->taker = svc_hold_idle(ctx);
 		o->taker_until_ns = svc_now_ns(ctx) + t->wait_ms * NS_PER_MS;
 		svc_wake_at(ctx, o->taker_until_ns < o->callback_next_ns ? o->taker_until_ns : o->callback_next_ns);
 		return 0;
