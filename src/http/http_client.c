@@ -368,8 +368,12 @@ static int conn_open(struct http_client *client, struct origin *o, struct http_c
 	k->origin = o;
 	list_init(&k->node);
 	loop_timer_init(&k->idle, client->loop, on_idle, k);
-	struct stream_conf sc = { .ops = &conn_ops, .arg = k, .tls = o->tls ? client->tls : NULL,
-		.connect_timeout_ms = client->conf.connect_timeout_ms, .max_queue = SIZE_MAX };
+	struct stream_conf sc = { .ops = &conn_ops,
+		.arg = k,
+		.tls = o->tls ? client->tls : NULL,
+		.connect_timeout_ms = client->conf.connect_timeout_ms,
+		.max_queue = SIZE_MAX,
+		.public_only = client->conf.public_only };
 	char path[128];
 	const char *host = o->host;
 	if (client->conf.unix_path) {
@@ -483,6 +487,20 @@ void http_client_free(struct http_client *client)
 	mem_free(client);
 }
 
+/* Forgets the servers that nothing is open to and nothing waits for. */
+static void drop_unused_origins(struct http_client *c)
+{
+	list_each_safe(it, tmp, &c->origins)
+	{
+		struct origin *o = list_entry(it, struct origin, node);
+		if (o->n_conns || !list_empty(&o->waiting))
+			continue;
+		list_del(&o->node);
+		mem_free(o);
+		c->n_origins--;
+	}
+}
+
 static int find_origin(struct http_client *c, const struct url *u, struct origin **ret_o, struct err *err)
 {
 	list_each(it, &c->origins) {
@@ -493,7 +511,9 @@ static int find_origin(struct http_client *c, const struct url *u, struct origin
 		}
 	}
 	if (c->n_origins >= HTTP_ORIGINS)
-		return err_set(err, HCP_ELIMIT, "url", "this client has talked to too many different servers");
+		drop_unused_origins(c);
+	if (c->n_origins >= HTTP_ORIGINS)
+		return err_set(err, HCP_ELIMIT, "url", "this client talks to too many different servers");
 	struct origin *o = mem_calloc(1, sizeof(*o));
 	if (!o)
 		return err_set(err, HCP_ENOMEM, "url", "no memory");

@@ -21,6 +21,7 @@ struct http_client_conf {
 	const char *ca_file;          /* for https; NULL: the system's store */
 	const char *cert_file, *key_file; /* client certificate; NULL: none */
 	bool no_verify;               /* tests only */
+	bool public_only;             /* connects to public addresses only, see loop/address.h; calls fail with HCP_EPERM */
 	const char *unix_path;        /* connect to this socket whatever the URL names; borrowed; NULL: none */
 	size_t max_conns_per_origin;  /* 0: 64; further calls wait */
 	size_t max_waiting;           /* calls waiting for a connection, all origins; 0: 4096 */

@@ -1,5 +1,7 @@
 #include "http/url.h"
 
+#include <ctype.h>
+
 static int bad(struct err *err, const char *what)
 {
 	return err_set(err, HCP_EPARSE, "url", "%s", what);
@@ -33,6 +35,9 @@ static int parse_authority(struct str a, struct url *u, struct err *err)
 		if (!end)
 			return bad(err, "an IPv6 address ends with ']'");
 		u->host = (struct str){ a.p + 1, (size_t)(end - a.p) - 1 };
+		for (size_t i = 0; i < u->host.n; i++)
+			if (!isxdigit((unsigned char)u->host.p[i]) && !memchr(":.", u->host.p[i], 2))
+				return bad(err, "brackets hold an IPv6 address");
 		colon = end + 1 < a.p + a.n ? end + 1 : NULL;
 		if (colon && *colon != ':')
 			return bad(err, "only a port may follow the address");

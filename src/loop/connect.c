@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "loop/address.h"
 #include "loop/stream_priv.h"
 
 void stream_name_peer(struct stream *s)
@@ -65,18 +66,23 @@ static void on_reopened(uv_handle_t *h)
 	try_next(d);
 }
 
-static void attempt_failed(struct stream_dial *d, int rc)
+static void attempt_failed(struct stream_dial *d, int code, const char *why)
 {
 	struct stream *s = d->s;
 	bool more = !d->single && d->next;
 	if (!more || s->is_pipe) {
-		struct err e;
-		int code = loop_uv_err(&e, "connect", rc);
-		stream_abort(s, code, e.text);
+		stream_abort(s, code, why);
 		return;
 	}
 	d->reopening = true;
 	uv_close(&s->u.handle, on_reopened);
+}
+
+static void system_refused(struct stream_dial *d, int rc)
+{
+	struct err e;
+	int code = loop_uv_err(&e, "connect", rc);
+	attempt_failed(d, code, e.text);
 }
 
 static void on_connected(uv_connect_t *req, int status)
@@ -89,7 +95,7 @@ static void on_connected(uv_connect_t *req, int status)
 		return;
 	}
 	if (status < 0) {
-		attempt_failed(d, status);
+		system_refused(d, status);
 		return;
 	}
 	s->dial = NULL;
@@ -107,12 +113,17 @@ static void try_next(struct stream_dial *d)
 		a = d->next->ai_addr;
 		d->next = d->next->ai_next;
 	}
+	/* The very address that is connected to, so that no name can change its meaning in between. */
+	if (d->public_only && !address_is_public(a)) {
+		attempt_failed(d, HCP_EPERM, "its address is not a public one");
+		return;
+	}
 	d->req.data = d;
 	d->connecting = true;
 	int rc = uv_tcp_connect(&d->req, &s->u.tcp, a, on_connected);
 	if (rc < 0) {
 		d->connecting = false;
-		attempt_failed(d, rc);
+		system_refused(d, rc);
 	}
 }
 
@@ -162,6 +173,8 @@ int stream_connect(struct loop *loop, const char *host, uint16_t port, const str
 	const char *name = is_pipe ? host + 5 : host;
 	if (strlen(name) >= sizeof(((struct stream_dial *)0)->host) || !*name)
 		return err_set(err, HCP_EINVAL, "host", "is empty or too long");
+	if (is_pipe && conf->public_only)
+		return err_set(err, HCP_EPERM, "host", "a socket of this machine is not a public address");
 	struct stream *s = stream_new(loop, is_pipe, conf);
 	struct stream_dial *d = mem_calloc(1, sizeof(*d));
 	int rc = HCP_ENOMEM;
@@ -181,6 +194,7 @@ int stream_connect(struct loop *loop, const char *host, uint16_t port, const str
 	s->u.handle.data = s;
 	s->dial = d;
 	d->s = s;
+	d->public_only = conf->public_only;
 	memcpy(d->host, name, strlen(name) + 1);
 	loop_timer_start(&s->timer, conf->connect_timeout_ms ? conf->connect_timeout_ms : 10000);
 	*ret_s = s;

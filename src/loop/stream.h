@@ -46,6 +46,7 @@ struct stream_conf {
 	struct tls_ctx *tls;          /* referenced; NULL: plain */
 	const char *tls_name;         /* client: name in the certificate and SNI; NULL: host */
 	uint32_t connect_timeout_ms;  /* connect and handshake together; 0: 10000 */
+	bool public_only; /* outgoing: addresses that are not public (address.h) are not connected to, HCP_EPERM */
 };
 
 /*

@@ -24,7 +24,7 @@ struct stream_dial {
 	bool resolving, connecting, reopening;
 	struct addrinfo *list, *next; /* list owned */
 	struct sockaddr_storage one;  /* when host is an address */
-	bool single;
+	bool single, public_only;
 	char host[256];
 };
 

@@ -1,6 +1,7 @@
 #include "model/workload.h"
 
 #include <ctype.h>
+#include <stdio.h>
 
 #include "base/money.h"
 #include "model/device_class.h"
@@ -9,11 +10,11 @@
 
 /* clang-format off */
 static const uint8_t transition[WORKLOAD_STATE_END][WORKLOAD_EVENT_END] = {
-	/*                  schedule             start             pause            resume             complete             fail             cancel              requeue */
-	[WORKLOAD_QUEUED] =    { WORKLOAD_SCHEDULED, NO,               NO,              NO,               NO,                 WORKLOAD_FAILED, WORKLOAD_CANCELLED, NO },
-	[WORKLOAD_SCHEDULED] = { NO,                 WORKLOAD_RUNNING, NO,              NO,               NO,                 WORKLOAD_FAILED, WORKLOAD_CANCELLED, WORKLOAD_QUEUED },
-	[WORKLOAD_RUNNING] =   { NO,                 NO,               WORKLOAD_PAUSED, NO,               WORKLOAD_COMPLETED, WORKLOAD_FAILED, WORKLOAD_CANCELLED, WORKLOAD_QUEUED },
-	[WORKLOAD_PAUSED] =    { NO,                 NO,               NO,              WORKLOAD_RUNNING, NO,                 WORKLOAD_FAILED, WORKLOAD_CANCELLED, WORKLOAD_QUEUED },
+	/*                  schedule             start             pause            resume           complete             fail             cancel              requeue */
+	[WORKLOAD_QUEUED] =    { WORKLOAD_SCHEDULED, NO,               WORKLOAD_PAUSED, NO,              NO,                 WORKLOAD_FAILED, WORKLOAD_CANCELLED, NO },
+	[WORKLOAD_SCHEDULED] = { NO,                 WORKLOAD_RUNNING, WORKLOAD_PAUSED, NO,              NO,                 WORKLOAD_FAILED, WORKLOAD_CANCELLED, WORKLOAD_QUEUED },
+	[WORKLOAD_RUNNING] =   { NO,                 NO,               WORKLOAD_PAUSED, NO,              WORKLOAD_COMPLETED, WORKLOAD_FAILED, WORKLOAD_CANCELLED, WORKLOAD_QUEUED },
+	[WORKLOAD_PAUSED] =    { NO,                 NO,               NO,              WORKLOAD_QUEUED, NO,                 WORKLOAD_FAILED, WORKLOAD_CANCELLED, NO },
 	[WORKLOAD_COMPLETED] = { NO, NO, NO, NO, NO, NO, NO, NO },
 	[WORKLOAD_FAILED] =    { NO, NO, NO, NO, NO, NO, NO, NO },
 	[WORKLOAD_CANCELLED] = { NO, NO, NO, NO, NO, NO, NO, NO },
@@ -73,13 +74,27 @@ int workload_state_parse(struct str s, enum workload_state *ret)
 	return HCP_EINVAL;
 }
 
+/* What its owner may ask of a workload in that state, for the sentence of a refusal. */
+static const char *possible(enum workload_state state, char *dst, size_t n)
+{
+	static const enum workload_event asked[] = { WORKLOAD_EV_PAUSE, WORKLOAD_EV_RESUME, WORKLOAD_EV_CANCEL };
+	size_t used = 0;
+	if (workload_state_is_final(state))
+		return "that state is final";
+	for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]) && used < n; i++)
+		if (transition[state][asked[i]] != NO)
+			used += (size_t)snprintf(dst + used, n - used, "%s%s", used ? " or " : "it can ", event_name[asked[i]]);
+	return dst;
+}
+
 int workload_next(enum workload_state state, enum workload_event event, enum workload_state *ret, struct err *err)
 {
+	char choice[64] = "";
 	if ((unsigned)state >= WORKLOAD_STATE_END || (unsigned)event >= WORKLOAD_EVENT_END)
 		return err_set(err, HCP_EINVAL, "state", "state %d or event %d does not exist", (int)state, (int)event);
 	if (transition[state][event] == NO)
-		return err_set(err, HCP_ESTATE, "state", "a workload that is %s cannot %s", state_name[state],
-			event_name[event]);
+		return err_set(err, HCP_ESTATE, "state", "a workload that is %s cannot %s: %s", state_name[state],
+			event_name[event], possible(state, choice, sizeof(choice)));
 	*ret = (enum workload_state)transition[state][event];
 	return 0;
 }
@@ -91,7 +106,7 @@ bool workload_state_is_final(enum workload_state state)
 
 bool workload_state_holds_devices(enum workload_state state)
 {
-	return state == WORKLOAD_SCHEDULED || state == WORKLOAD_RUNNING || state == WORKLOAD_PAUSED;
+	return state == WORKLOAD_SCHEDULED || state == WORKLOAD_RUNNING;
 }
 
 enum workload_class workload_class_of(enum workload_type type)

@@ -39,8 +39,8 @@ enum workload_state {
 enum workload_event {
 	WORKLOAD_EV_SCHEDULE = 0, /* devices reserved */
 	WORKLOAD_EV_START = 1,    /* verified to run */
-	WORKLOAD_EV_PAUSE = 2,    /* preempted or paused by its owner; state kept */
-	WORKLOAD_EV_RESUME = 3,   /* runs again on the devices that it kept */
+	WORKLOAD_EV_PAUSE = 2,    /* its owner holds it back; devices given up */
+	WORKLOAD_EV_RESUME = 3,   /* its owner lets it go on: through the queue */
 	WORKLOAD_EV_COMPLETE = 4,
 	WORKLOAD_EV_FAIL = 5,
 	WORKLOAD_EV_CANCEL = 6,
@@ -88,12 +88,15 @@ struct workload_spec {
 	bool spot;                /* cheap, may be preempted at any time */
 };
 
-/* The transition table's answer: HCP_ESTATE with text where `event` is not allowed in `state`. */
+/*
+ * The transition table's answer: HCP_ESTATE where `event` is not allowed in `state`, with a sentence that names the
+ * state and what its owner may ask instead.
+ */
 int workload_next(enum workload_state state, enum workload_event event, enum workload_state *ret,
 	struct err *err) MUST_CHECK;
 /* completed, failed and cancelled never change again. */
 bool workload_state_is_final(enum workload_state state);
-/* scheduled, running and paused hold devices. */
+/* scheduled and running hold devices; paused gave them back. */
 bool workload_state_holds_devices(enum workload_state state);
 
 enum workload_class workload_class_of(enum workload_type type);

@@ -1,6 +1,7 @@
 #ifndef HCP_SVC_MSG_H
 #define HCP_SVC_MSG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -25,6 +26,7 @@ struct msg {
 	const char *idempotency_key; /* "" if none */
 	const char *key;             /* partition key, "" if none */
 	const Hcp__Principal *principal; /* NULL: inside the platform */
+	bool waited_for;             /* held by a service, and somebody is kept waiting by that */
 	uint64_t trace_hi, trace_lo, span;
 	/* Called once, from the answering thread, with a reply it then owns. NULL: nobody waits. */
 	void (*reply_fn)(void *arg, struct msg *reply);

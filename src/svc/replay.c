@@ -141,8 +141,11 @@ static int feed(struct replay *r, const struct recorded *rec, struct err *err)
 		r->report->messages += (int64_t)n;
 		r->report->events += (int64_t)r->svc->ctx.n_events;
 	}
-	for (size_t i = 0; i < r->svc->ctx.n_replies; i++)
+	for (size_t i = 0; i < r->svc->ctx.n_replies; i++) {
 		msg_free(r->svc->ctx.replies[i].reply);
+		if (r->svc->ctx.replies[i].held)
+			msg_free(r->svc->ctx.replies[i].to);
+	}
 	r->svc->ctx.n_replies = 0;
 	for (size_t i = 0; i < n; i++)
 		msg_free(in[i]);

@@ -106,6 +106,8 @@ void *svc_reply(struct svc_ctx *ctx, unsigned type);
 struct arena *svc_reply_arena(struct svc_ctx *ctx);
 /* Keeps the message in hand unanswered; the state owns it and answers later with svc_answer, at close too. */
 struct msg *svc_hold(struct svc_ctx *ctx);
+/* The same for one that only waits for work to come: no base copy is put off for it. */
+struct msg *svc_hold_idle(struct svc_ctx *ctx);
 /* Like svc_reply for a held message, which it frees after the commit. */
 void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct arena **ret_arena);
 void svc_answer_problem(struct svc_ctx *ctx, struct msg *held, int code, const struct err *err);

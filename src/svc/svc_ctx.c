@@ -76,18 +76,25 @@ struct arena *svc_reply_arena(struct svc_ctx *ctx)
 	return &ctx->current_reply->arena;
 }
 
-struct msg *svc_hold(struct svc_ctx *ctx)
+struct msg *svc_hold_idle(struct svc_ctx *ctx)
 {
 	must(ctx->current && !ctx->kept);
 	ctx->kept = true;
-	ctx->svc->n_held++;
 	return ctx->current;
+}
+
+struct msg *svc_hold(struct svc_ctx *ctx)
+{
+	struct msg *m = svc_hold_idle(ctx);
+	m->waited_for = true;
+	ctx->svc->n_held++;
+	return m;
 }
 
 void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct arena **ret_arena)
 {
 	struct msg *reply = msg_new(type);
-	ctx->svc->n_held--;
+	ctx->svc->n_held -= held->waited_for;
 	if (svc_add_reply(ctx, held, reply, true) < 0) {
 		msg_free(reply);
 		return NULL;
@@ -99,7 +106,7 @@ void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct ar
 void svc_answer_problem(struct svc_ctx *ctx, struct msg *held, int code, const struct err *err)
 {
 	struct msg *reply = msg_problem(code, err);
-	ctx->svc->n_held--;
+	ctx->svc->n_held -= held->waited_for;
 	if (svc_add_reply(ctx, held, reply, true) < 0) {
 		msg_free(reply);
 		msg_free(held);

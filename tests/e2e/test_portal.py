@@ -204,7 +204,7 @@ def test_operator_pages_open(browser, base):
     assert not severe(browser)
 
 
-def test_customer_submits_and_cancels(browser, base):
+def test_customer_submits_pauses_and_cancels(browser, base):
     sign_in(browser, base, CUSTOMER)
     until(browser, "the workloads page", lambda b: b.find_element(By.TAG_NAME, "h1").text == "Workloads")
     assert "Emergency" not in browser.find_element(By.TAG_NAME, "header").text
@@ -228,6 +228,10 @@ def test_customer_submits_and_cancels(browser, base):
     row.click()
     details = find(browser, f"[data-workload='{workload}']")
     until(browser, "its history", lambda b: details.find_elements(By.CSS_SELECTOR, "ol li"))
+    button(browser, "Pause workload", f"[data-workload='{workload}']").click()
+    find(browser, f"[data-workload='{workload}'] [data-state=paused]", "the workload is paused")
+    button(browser, "Resume workload", f"[data-workload='{workload}']").click()
+    until(browser, "it goes on", lambda b: not details.find_elements(By.CSS_SELECTOR, "[data-state=paused]"))
     button(browser, "Cancel workload", f"[data-workload='{workload}']").click()
     button(browser, "Cancel the workload").click()
     find(browser, f"[data-workload='{workload}'] [data-state=cancelled]", "the workload is cancelled")

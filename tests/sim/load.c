@@ -22,7 +22,18 @@ struct sub {
 	bool cancelled;        /* and was told so */
 };
 
-enum ask { ASK_SUBMIT, ASK_BATCH, ASK_CANCEL, ASK_STOP, ASK_CLEAR, ASK_STATUS, ASK_READ, ASK_POLICY };
+enum ask {
+	ASK_SUBMIT,
+	ASK_BATCH,
+	ASK_CANCEL,
+	ASK_PAUSE,
+	ASK_RESUME,
+	ASK_STOP,
+	ASK_CLEAR,
+	ASK_STATUS,
+	ASK_READ,
+	ASK_POLICY
+};
 
 struct request {
 	struct sim *sim;
@@ -39,7 +50,7 @@ struct load {
 	struct sub *sub;       /* owned */
 	size_t n_sub, cap_sub;
 	uint64_t keys;
-	uint64_t asked, answered, refused, unavailable;
+	uint64_t asked, answered, refused, unavailable, paused, resumed;
 	bool stopped;          /* what the operator was last told */
 };
 
@@ -97,6 +108,7 @@ static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 	w->device_count = 1 + (int32_t)rng_below(&r, 3);
 	w->memory_gib = (int32_t)rng_below(&r, 2) * 16;
 	w->duration_s = rng_below(&r, 12) ? 30 + (int64_t)(1200 * rng_exp(&r)) : 0;
+	w->callback_url = rng_below(&r, 2) ? "https://hooks.example/told" : "";
 }
 
 /* ---- answers ---- */
@@ -130,8 +142,9 @@ static void on_problem(struct load *l, struct request *q, const Hcp__Problem *p)
 		return;
 	}
 	l->refused++;
-	bool expected = (q->ask == ASK_CANCEL && !strcmp(p->code, "wrong_state")) ||
-			(q->ask == ASK_CLEAR && !strcmp(p->code, "wrong_state")) || q->ask == ASK_READ;
+	bool order = q->ask == ASK_CANCEL || q->ask == ASK_PAUSE || q->ask == ASK_RESUME;
+	bool expected = (order && !strcmp(p->code, "wrong_state")) ||
+					(q->ask == ASK_CLEAR && !strcmp(p->code, "wrong_state")) || q->ask == ASK_READ;
 	if (!expected)
 		sim_fail(l->sim, "request of kind %d was refused: %s %s %s", (int)q->ask, p->code, p->field, p->detail);
 }
@@ -157,6 +170,12 @@ static void on_answer(void *arg, struct msg *m)
 		l->sub[q->sub].cancelled = true;
 		if (((const Hcp__Workload *)m->body)->state != HCP__WORKLOAD_STATE__CANCELLED)
 			sim_fail(q->sim, "cancelling %s left it in another state", l->sub[q->sub].id);
+	} else if (q->ask == ASK_PAUSE || q->ask == ASK_RESUME) {
+		const Hcp__Workload *w = (const Hcp__Workload *)m->body;
+		if (w->state != (q->ask == ASK_PAUSE ? HCP__WORKLOAD_STATE__PAUSED : HCP__WORKLOAD_STATE__QUEUED))
+			sim_fail(q->sim, "pausing or resuming %s left it in state %d", w->id, (int)w->state);
+		l->paused += q->ask == ASK_PAUSE;
+		l->resumed += q->ask == ASK_RESUME;
 	} else if (q->ask == ASK_STOP || q->ask == ASK_CLEAR || q->ask == ASK_STATUS) {
 		l->stopped = !strcmp(((const Hcp__Status *)m->body)->mode, "emergency_stop");
 	}
@@ -231,6 +250,28 @@ static void cancel(struct load *l, int customer)
 	ask(l, m, ASK_CANCEL, &l->customer[customer], (size_t)i, 1);
 }
 
+static void pause_or_resume(struct load *l, int customer)
+{
+	long i = recent(l, customer, false);
+	bool paused = false;
+	for (int tries = 0; i >= 0 && tries < 6 && !paused; tries++) {
+		long other = tries ? recent(l, customer, false) : i;
+		paused = other >= 0 && watch_workload(l->sim, l->sub[other].id) == HCP__WORKLOAD_STATE__PAUSED;
+		i = paused || !tries ? other : i;
+	}
+	if (i < 0)
+		return;
+	/* Now and then an order that its state does not allow. */
+	bool pause = paused == (rng_below(&l->rng, 8) == 0);
+	struct msg *m = msg_new(pause ? MSG_WORKLOAD_PAUSE : MSG_WORKLOAD_RESUME);
+	const char *id = arena_strdup(&m->arena, l->sub[i].id);
+	if (pause)
+		((Hcp__WorkloadPause *)m->body)->id = id;
+	else
+		((Hcp__WorkloadResume *)m->body)->id = id;
+	ask(l, m, pause ? ASK_PAUSE : ASK_RESUME, &l->customer[customer], (size_t)i, 1);
+}
+
 static void read_one(struct load *l, int customer)
 {
 	long i = recent(l, customer, false);
@@ -251,7 +292,7 @@ static void customer_acts(struct sim *s, void *arg, uint64_t customer)
 	if (!s->load)
 		return;
 	int c = (int)customer;
-	uint64_t dice = rng_below(&l->rng, 20);
+	uint64_t dice = rng_below(&l->rng, 24);
 	if (dice < 7) {
 		submit_new(l, c);
 	} else if (dice < 11) {
@@ -262,6 +303,8 @@ static void customer_acts(struct sim *s, void *arg, uint64_t customer)
 		submit_batch(l, c);
 	} else if (dice < 17) {
 		cancel(l, c);
+	} else if (dice < 21) {
+		pause_or_resume(l, c);
 	} else {
 		read_one(l, c);
 	}
@@ -373,7 +416,10 @@ void load_summary(const struct sim *s)
 {
 	const struct load *l = s->load_state;
 	if (l)
-		sim_say(s, "%llu requests, %llu answered, %llu refused, %llu times unavailable, %zu submissions",
+		sim_say(s,
+			"%llu requests, %llu answered, %llu refused, %llu times unavailable, %zu submissions, "
+			"%llu paused, %llu resumed",
 			(unsigned long long)l->asked, (unsigned long long)l->answered, (unsigned long long)l->refused,
-			(unsigned long long)l->unavailable, l->n_sub);
+			(unsigned long long)l->unavailable, l->n_sub, (unsigned long long)l->paused,
+			(unsigned long long)l->resumed);
 }

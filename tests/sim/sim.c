@@ -439,6 +439,7 @@ void sim_release(struct sim *s)
 		close_slot(&s->slot[i]);
 	bus_close(s->bus);
 	load_free(s->load_state);
+	post_free(s->poster);
 	net_free(s->net);
 	mem_free(s->market);
 	watch_free(s->watch);

@@ -98,6 +98,7 @@ struct sim {
 	uint64_t digest;
 	struct watch *watch;        /* owned */
 	struct load *load_state;    /* owned */
+	struct poster *poster;      /* owned; NULL: no callbacks are sent */
 	struct market_feed *market; /* owned */
 	struct net *net;            /* owned; NULL: no simulated nodes */
 	const struct net_budget *budget; /* borrowed */
@@ -153,6 +154,12 @@ void load_check(struct sim *s);
 /* Nobody stops the platform any more; a stop in force is cleared. */
 void load_settle(struct sim *s);
 void load_summary(const struct sim *s);
+
+/* ---- post.c: callbacks and who receives them ---- */
+void post_start(struct sim *s);
+void post_free(struct poster *p);
+/* Once all is quiet: every change has its callback, and what counts as delivered was received. */
+void post_check(struct sim *s);
 
 /* ---- market.c ---- */
 void market_start(struct sim *s);

@@ -98,6 +98,7 @@ static struct outcome run_once(const struct sim_opts *opts)
 	else
 		cast_platform(&s);
 	load_start(&s);
+	post_start(&s);
 	if (!opts->calm)
 		faults_start(&s);
 	sim_at(&s, s.now_ns + 60 * NS_PER_S, minute, NULL, 0);
@@ -110,6 +111,7 @@ static struct outcome run_once(const struct sim_opts *opts)
 	peer_settle(&s);
 	sim_run_until(&s, s.now_ns + SIM_SETTLE_MIN * 60 * NS_PER_S);
 	watch_settled(&s);
+	post_check(&s);
 	watch_replays(&s);
 	load_summary(&s);
 	struct outcome out = { s.digest, watch_events(&s), s.steps };

@@ -74,13 +74,13 @@ static bool may_move(int from, int to)
 	case 0:
 		return to == Q;
 	case Q:
-		return to == Q || to == S || to == FAIL || to == CANCEL;
+		return to == Q || to == S || to == P || to == FAIL || to == CANCEL;
 	case S:
-		return to == R || to == Q || to == FAIL || to == CANCEL;
+		return to == R || to == Q || to == P || to == FAIL || to == CANCEL;
 	case R:
 		return to == P || to == DONE || to == FAIL || to == CANCEL || to == Q;
 	case P:
-		return to == R || to == Q || to == FAIL || to == CANCEL || to == DONE;
+		return to == Q || to == FAIL || to == CANCEL;
 	default:
 		return false;
 	}
@@ -109,6 +109,8 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		sim_fail(w->sim, "workload %s waits without a reason", wl->id);
 	if (wl->state == HCP__WORKLOAD_STATE__RUNNING && wl->n_device_ids != (size_t)wl->device_count)
 		sim_fail(w->sim, "workload %s runs on %zu devices, asked for %d", wl->id, wl->n_device_ids, wl->device_count);
+	if (wl->state == HCP__WORKLOAD_STATE__PAUSED && (wl->n_device_ids || wl->allocation_id[0]))
+		sim_fail(w->sim, "workload %s is paused and names %zu devices", wl->id, wl->n_device_ids);
 	seen->state = (int)wl->state;
 	seen->version = wl->version;
 }

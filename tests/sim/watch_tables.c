@@ -141,13 +141,15 @@ static bool settled_workload(struct sim *s, const struct seen_workload *w, const
 		if (!j || j->state != 1 || strcmp(j->allocation, a->id))
 			return odd(s, "workload %s runs, but the router %s", w->id, j ? "thinks otherwise" : "has forgotten it");
 		return true;
+	case HCP__WORKLOAD_STATE__PAUSED:
 	case HCP__WORKLOAD_STATE__COMPLETED:
 	case HCP__WORKLOAD_STATE__FAILED:
 	case HCP__WORKLOAD_STATE__CANCELLED:
 		if (a)
-			return odd(s, "workload %s is over (state %d), but holds %s (state %d)", w->id, w->state, a->id, a->state);
-		return !j ||
-			   odd(s, "workload %s is over (state %d), but the router has it in state %d", w->id, w->state, j->state);
+			return odd(s, "workload %s is paused or over (state %d), but holds %s (state %d)", w->id, w->state, a->id,
+				a->state);
+		return !j || odd(s, "workload %s is paused or over (state %d), but the router has it in state %d", w->id,
+						 w->state, j->state);
 	default:
 		return odd(s, "workload %s is stuck in state %d", w->id, w->state);
 	}

@@ -328,6 +328,8 @@ const ROUTES = [
   ['GET', '/workloads/:id', ({ id }) => workloads.find((w) => w.id === id)],
   ['GET', '/workloads/:id/history', ({ id }) => histories.has(id) && { transitions: histories.get(id) }],
   ['DELETE', '/workloads/:id', ({ id, who }) => move(workloads.find((w) => w.id === id), 'cancelled', `cancelled by ${who.email}`)],
+  ['POST', '/workloads/:id/pause', ({ id, who }) => move(workloads.find((w) => w.id === id), 'paused', `paused by ${who.email}`)],
+  ['POST', '/workloads/:id/resume', ({ id, who }) => move(workloads.find((w) => w.id === id), 'queued', `resumed by ${who.email}`)],
   ['GET', '/billing/usage', ({ q }) => {
     const lines = EMPTY || (q.month && q.month !== new Date().toISOString().slice(0, 7)) ? [] : workloads.filter((w) => w.started_at_ns && w.customer_id === 'cus-acme').flatMap((w, i) => [
       { kind: 'device_hours', device_class: w.device_class, workload_id: w.id, workload_name: w.name, quantity: w.device_count * (2.213 + i), unit: 'h', amount_micros: Math.round(w.device_count * (2.213 + i) * (w.device_class === 'l40s' ? 1.04e6 : 2.69e6)), energy_j: w.device_count * 4.1e6 * (i + 1) },

@@ -1,4 +1,5 @@
 /* hcpd: the platform's services, all of them or some, in one process. */
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,12 +14,14 @@
 #include "cmd/daemon/replay.h"
 #include "cmd/daemon/services.h"
 #include "feed/feeds.h"
+#include "courier/courier.h"
 #include "mesh/mesh.h"
 #include "os/heap.h"
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "os/file.h"
 #include "services/gateway/gateway.h"
+#include "services/orchestrator/orchestrator.h"
 #include "svc/host.h"
 #include "wire/jsonv.h"
 
@@ -33,6 +36,7 @@ struct hcpd {
 	struct host *host;
 	struct gateway *gateway;
 	struct feeds *feeds; /* NULL: no live sources are set */
+	struct courier *courier;
 };
 
 static void to_stderr(void *arg, const char *line, size_t n)
@@ -72,26 +76,50 @@ static int tell_logins(const struct hcpd *d, struct err *err)
 	return file_exists(path) ? 0 : file_write_atomic(path, str_of(text), 0600, err);
 }
 
+/* A secret of ours in hex: read, or made at the first start. text may be NULL. */
+static int load_secret(const char *path, const char *option, unsigned char bytes[TOKEN_BYTES],
+	char text[2 * TOKEN_BYTES + 1], struct err *err)
+{
+	char made[2 * TOKEN_BYTES + 1];
+	struct buf b;
+	int rc = file_exists(path) ? 0 : make_token(path, made, err);
+	explicit_bzero(made, sizeof(made));
+	if (rc < 0)
+		return rc;
+	rc = file_read(path, 4096, &b, err);
+	if (rc == 0) {
+		struct str hex = str_trim(buf_str(&b));
+		rc = hex_decode(bytes, TOKEN_BYTES, hex);
+		if (rc == 0 && text)
+			rc = str_copy(text, 2 * TOKEN_BYTES + 1, hex);
+		if (rc < 0)
+			err_set(err, rc, option, "%.180s does not hold %d hex digits", path, 2 * TOKEN_BYTES);
+	}
+	mem_free_secret(b.data, b.n);
+	return rc;
+}
+
 static int load_token(struct hcpd *d, struct err *err)
 {
 	char path[SERVICES_PATH_MAX];
-	struct buf b;
 	unsigned char bytes[TOKEN_BYTES];
 	int rc = d->o->token_file[0] ? str_copy(path, sizeof(path), str_of(d->o->token_file))
-				     : file_join(path, sizeof(path), d->o->state_dir, "machine.token");
-	if (rc < 0)
-		return err_set(err, rc, "--state", "the path is too long");
-	if (!file_exists(path))
-		return make_token(path, d->token, err);
-	rc = file_read(path, 4096, &b, err);
-	if (rc == 0) {
-		struct str text = str_trim(buf_str(&b));
-		rc = hex_decode(bytes, sizeof(bytes), text);
-		rc = rc == 0 ? str_copy(d->token, sizeof(d->token), text) : rc;
-		if (rc < 0)
-			err_set(err, rc, "--token-file", "%.180s does not hold %d hex digits", path, 2 * TOKEN_BYTES);
-	}
-	mem_free_secret(b.data, b.n);
+								 : file_join(path, sizeof(path), d->o->state_dir, "machine.token");
+	return rc < 0 ? err_set(err, rc, "--state", "the path is too long")
+				  : load_secret(path, "--token-file", bytes, d->token, err);
+}
+
+static int load_callback_key(struct hcpd *d, struct err *err)
+{
+	char path[SERVICES_PATH_MAX];
+	unsigned char key[TOKEN_BYTES];
+	static_assert((int)TOKEN_BYTES == (int)ORCHESTRATOR_KEY_BYTES, "one form of secret file");
+	if (file_join(path, sizeof(path), d->o->state_dir, "callback.key") < 0)
+		return err_set(err, HCP_ERANGE, "--state", "the path is too long");
+	int rc = load_secret(path, "--state", key, NULL, err);
+	if (rc == 0)
+		services_conf_callback_key(d->services, key);
+	explicit_bzero(key, sizeof(key));
 	return rc;
 }
 
@@ -107,7 +135,9 @@ static int open_state(struct hcpd *d, struct err *err)
 		rc = load_token(d, err);
 	if (rc == 0)
 		rc = tell_logins(d, err);
-	return rc < 0 ? rc : services_conf_new(d->o->state_dir, &d->services, err);
+	if (rc == 0)
+		rc = services_conf_new(d->o->state_dir, &d->services, err);
+	return rc == 0 && runs_here(d, SVC_ORCHESTRATOR) ? load_callback_key(d, err) : rc;
 }
 
 /* ---- start and stop ---- */
@@ -192,6 +222,15 @@ static int check_options(const struct options *o)
 	return 0;
 }
 
+static int start_courier(struct hcpd *d, struct err *err)
+{
+	const struct courier_conf conf = { .host = d->host,
+		.allow_private = d->o->callback_private,
+		.timeout_ms = d->o->callback_timeout_ms,
+		.version = HCP_VERSION };
+	return runs_here(d, SVC_ORCHESTRATOR) ? courier_new(&conf, &d->courier, err) : 0;
+}
+
 /* Requests first, then the services, then what their last answers go through. */
 static void stop(struct hcpd *d)
 {
@@ -200,8 +239,10 @@ static void stop(struct hcpd *d)
 		gateway_drain(d->gateway, DRAIN_MS);
 	if (d->mesh)
 		mesh_stop(d->mesh);
+	courier_stop(d->courier);
 	host_free(d->host);
 	feeds_free(d->feeds);
+	courier_free(d->courier);
 	mesh_free(d->mesh);
 	gateway_free(d->gateway);
 	services_conf_free(d->services);
@@ -235,6 +276,8 @@ static int run(const struct options *o)
 		rc = open_mesh(&d, &err);
 	if (rc == 0)
 		rc = start_host(&d, &err);
+	if (rc == 0)
+		rc = start_courier(&d, &err);
 	if (rc == 0)
 		rc = start_gateway(&d, &err);
 	if (rc == 0 && d.feeds)

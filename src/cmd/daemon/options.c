@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "base/str.h"
 #include "base/timefmt.h"
+#include "courier/courier.h"
 
 enum option_kind {
 	KIND_TEXT,
@@ -17,6 +18,8 @@ enum option_kind {
 	KIND_BASES,
 	KIND_PEER,
 	KIND_NO_DURABLE,
+	KIND_PRIVATE,
+	KIND_TIMEOUT,
 	KIND_ACTION
 };
 
@@ -46,6 +49,8 @@ static const struct option_row {
 	{ "--tls-cert", "FILE", "PEM chain; the mesh and REST speak TLS", TEXT(cert_file) },
 	{ "--tls-key", "FILE", "PEM key", TEXT(key_file) },
 	{ "--tls-ca", "FILE", "whom to trust as a peer (default: the system's store)", TEXT(ca_file) },
+	{ "--callback-private", NULL, "callbacks may go to private and loopback addresses, too", OTHER(KIND_PRIVATE) },
+	{ "--callback-timeout-ms", "N", "how long one callback may take (default: 10000)", OTHER(KIND_TIMEOUT) },
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
 	{ "--base-kib", "N", "journal of a service between two base copies of it (default: 65536)", OTHER(KIND_BASE_KIB) },
 	{ "--bases", "N", "base copies to keep; what lies before the oldest cannot be replayed (default: 4)",
@@ -152,6 +157,10 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 		rc = parse_number(v, row->name, 1, OPTIONS_BASES_MAX, &n, err);
 		o->bases_kept = rc == 0 ? (int)n : 0;
 		return rc;
+	case KIND_TIMEOUT:
+		rc = parse_number(v, row->name, 1, COURIER_TIMEOUT_MAX_MS, &n, err);
+		o->callback_timeout_ms = rc == 0 ? (uint32_t)n : 0;
+		return rc;
 	case KIND_SERVICES:
 		return parse_services(v, row->name, &o->services, err);
 	case KIND_SERVICE:
@@ -210,6 +219,8 @@ int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 			o.action = row->action;
 		else if (row->kind == KIND_NO_DURABLE)
 			o.durable = false;
+		else if (row->kind == KIND_PRIVATE)
+			o.callback_private = true;
 		int rc = parse_value(row, value, &o, err);
 		if (rc < 0)
 			return rc;

@@ -31,6 +31,8 @@ struct options {
 	uint16_t port, mesh_port;
 	int threads;
 	bool durable;
+	bool callback_private;
+	uint32_t callback_timeout_ms;
 	uint32_t services;     /* bit per svc_id that runs here */
 	struct option_peer peers[OPTIONS_PEERS_MAX];
 	int n_peers;

@@ -25,6 +25,7 @@ struct services_conf {
 	struct orchestrator_conf orchestrator;
 	struct optimizer_conf optimizer;
 	struct billing_conf billing;
+	unsigned char callback_key[ORCHESTRATOR_KEY_BYTES];
 	struct host *host; /* borrowed, for the status page */
 };
 
@@ -63,9 +64,15 @@ void services_conf_host(struct services_conf *c, struct host *host)
 	c->host = host;
 }
 
+void services_conf_callback_key(struct services_conf *c, const unsigned char *key)
+{
+	memcpy(c->callback_key, key, sizeof(c->callback_key));
+	c->orchestrator.callback_key = c->callback_key;
+}
+
 void services_conf_free(struct services_conf *c)
 {
-	mem_free(c);
+	mem_free_secret(c, sizeof(*c));
 }
 
 const struct svc_def *services_def(int id)

@@ -12,6 +12,8 @@ struct services_conf;
 int services_conf_new(const char *state_dir, struct services_conf **ret, struct err *err) MUST_CHECK;
 /* Where status finds the services' counters; before host_start. */
 void services_conf_host(struct services_conf *c, struct host *host);
+/* What callbacks' secrets are derived from, ORCHESTRATOR_KEY_BYTES; copied. Before host_add. */
+void services_conf_callback_key(struct services_conf *c, const unsigned char *key);
 void services_conf_free(struct services_conf *c);
 /* NULL if this program has no such service (the gateway and realtime are no services of the host). */
 const struct svc_def *services_def(int id);

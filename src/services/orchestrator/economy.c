@@ -31,6 +31,8 @@ static int load_one(struct orchestrator *o, struct str k, struct str v)
 		o->stopped = v.n > 0;
 		return str_copy(o->stop_reason, sizeof(o->stop_reason), v);
 	}
+	if (str_eqz(k, "callback_private"))
+		o->callback_private = v.n > 0;
 	if (str_eqz(k, "counts") && v.n == 16) {
 		int64_t counts[2];
 		memcpy(counts, v.p, sizeof(counts));

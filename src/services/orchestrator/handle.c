@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/money.h"
+#include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 static const char *const schema[] = {
@@ -18,6 +19,16 @@ static const char *const schema[] = {
 	"  workload_id TEXT NOT NULL, PRIMARY KEY(customer_id, k)) WITHOUT ROWID;"
 	"CREATE TABLE quota(customer_id TEXT PRIMARY KEY, active INTEGER NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE economy(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	/* state: 0 waiting, 1 sending until due_ns, 2 delivered, 3 given up; head: the oldest open one of its workload */
+	"CREATE TABLE callback(workload_id TEXT NOT NULL, n INTEGER NOT NULL, customer_id TEXT NOT NULL, id TEXT NOT NULL,"
+	"  event TEXT NOT NULL, at_ns INTEGER NOT NULL, state INTEGER NOT NULL, head INTEGER NOT NULL, due_ns INTEGER NOT"
+	"  NULL, tries INTEGER NOT NULL, done_ns INTEGER NOT NULL, status INTEGER NOT NULL, error TEXT NOT NULL, url TEXT"
+	"  NOT NULL, body BLOB NOT NULL, PRIMARY KEY(workload_id, n)) WITHOUT ROWID;"
+	"CREATE INDEX callback_open ON callback(workload_id, n) WHERE state < 2;"
+	"CREATE INDEX callback_due ON callback(due_ns, workload_id) WHERE head = 1;"
+	"CREATE INDEX callback_sending ON callback(customer_id, due_ns) WHERE state = 1;"
+	"CREATE TABLE callback_secret(customer_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, rotated_ns INTEGER NOT"
+	"  NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -27,6 +38,7 @@ static void orchestrator_close(void *state)
 	if (!o)
 		return;
 	orch_held_release(o);
+	orch_callback_release(o);
 	buf_release(&o->directive);
 	mem_free(o->held);
 	mem_free(o);
@@ -75,7 +87,9 @@ static int orchestrator_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	if (!o->started_at_ns)
 		o->started_at_ns = svc_now_ns(ctx);
 	int rc = orch_held_expire(o, ctx, err);
-	return rc < 0 ? rc : orch_lifecycle_timer(o, ctx, err);
+	if (rc == 0)
+		rc = orch_lifecycle_timer(o, ctx, err);
+	return rc < 0 ? rc : orch_callback_timer(o, ctx, err);
 }
 
 static const struct svc_handler handlers[] = {
@@ -85,6 +99,13 @@ static const struct svc_handler handlers[] = {
 	{ MSG_WORKLOAD_LIST, orch_on_list, true },
 	{ MSG_WORKLOAD_HISTORY_GET, orch_on_history, true },
 	{ MSG_WORKLOAD_CANCEL, orch_on_cancel, false },
+	{ MSG_WORKLOAD_PAUSE, orch_on_pause, false },
+	{ MSG_WORKLOAD_RESUME, orch_on_resume, false },
+	{ MSG_CALLBACK_TAKE, orch_on_callback_take, false },
+	{ MSG_CALLBACK_RESULT, orch_on_callback_result, false },
+	{ MSG_CALLBACKS_GET, orch_on_callbacks_get, true },
+	{ MSG_CALLBACK_SECRET_GET, orch_on_callback_secret, true },
+	{ MSG_CALLBACK_SECRET_ROTATE, orch_on_callback_rotate, false },
 	{ MSG_STATUS_GET, orch_on_status, true },
 	{ MSG_EMERGENCY_STOP, orch_on_emergency_stop, false },
 	{ MSG_EMERGENCY_CLEAR, orch_on_emergency_clear, false },

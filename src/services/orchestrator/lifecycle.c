@@ -21,28 +21,6 @@ static int send_enqueue(struct svc_ctx *ctx, Hcp__Workload *w)
 	return svc_publish(ctx, w->id, &ev.base);
 }
 
-int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
-{
-	struct orchestrator *o = state;
-	const Hcp__WorkloadCancel *c = (const Hcp__WorkloadCancel *)m->body;
-	struct row r;
-	int rc = orch_workload_load(ctx, c->id, &r, err);
-	if (rc == 0 && !orch_workload_visible(m, r.w))
-		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", c->id);
-	if (rc < 0)
-		return rc;
-	/* Cancelling twice is no error: the caller wanted it gone, and it is. */
-	if (r.w->state != HCP__WORKLOAD_STATE__CANCELLED) {
-		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_CANCEL, "cancelled by its owner", err);
-		if (rc == 0)
-			rc = send_cancel(ctx, c->id, "cancelled");
-	}
-	if (rc < 0)
-		return rc;
-	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
-}
-
 static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *allocation_id, size_t n, const char **ids)
 {
 	struct arena *a = svc_arena(ctx);
@@ -58,6 +36,72 @@ static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *alloca
 	}
 	w->n_device_ids = n;
 	return 0;
+}
+
+/* The workload that an order of its owner names. */
+static int load_own(struct svc_ctx *ctx, const struct msg *m, const char *id, struct row *ret, struct err *err)
+{
+	int rc = orch_workload_load(ctx, id, ret, err);
+	if (rc == 0 && !orch_workload_visible(m, ret->w))
+		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", id);
+	return rc;
+}
+
+static int answer(struct svc_ctx *ctx, const Hcp__Workload *w)
+{
+	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
+	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), w, reply) : HCP_ENOMEM;
+}
+
+int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadCancel *c = (const Hcp__WorkloadCancel *)m->body;
+	struct row r;
+	int rc = load_own(ctx, m, c->id, &r, err);
+	/* Cancelling twice is no error: the caller wanted it gone, and it is. */
+	if (rc == 0 && r.w->state != HCP__WORKLOAD_STATE__CANCELLED) {
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_CANCEL, "cancelled by its owner", err);
+		if (rc == 0)
+			rc = send_cancel(ctx, c->id, "cancelled");
+	}
+	return rc < 0 ? rc : answer(ctx, r.w);
+}
+
+/* Its devices go back by the way a cancelled one's do; what is left of its time stays in the workload. */
+int orch_on_pause(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadPause *p = (const Hcp__WorkloadPause *)m->body;
+	struct row r;
+	int rc = load_own(ctx, m, p->id, &r, err);
+	if (rc < 0 || r.w->state == HCP__WORKLOAD_STATE__PAUSED)
+		return rc < 0 ? rc : answer(ctx, r.w);
+	if (r.ends_ns)
+		r.w->remaining_ns = r.ends_ns > svc_now_ns(ctx) ? r.ends_ns - svc_now_ns(ctx) : 1;
+	if (!orch_workload_is_final(r.w)) {
+		r.ends_ns = r.tries = 0;
+		rc = set_devices(ctx, r.w, "", 0, NULL);
+	}
+	if (rc == 0)
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_PAUSE, "paused by its owner", err);
+	if (rc == 0)
+		rc = send_cancel(ctx, p->id, "paused");
+	return rc < 0 ? rc : answer(ctx, r.w);
+}
+
+int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadResume *p = (const Hcp__WorkloadResume *)m->body;
+	struct row r;
+	int rc = load_own(ctx, m, p->id, &r, err);
+	if (rc == 0)
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_RESUME,
+			o->stopped ? "the platform is in emergency stop" : "resumed by its owner, waiting for placement", err);
+	if (rc == 0 && !o->stopped)
+		rc = send_enqueue(ctx, r.w);
+	return rc < 0 ? rc : answer(ctx, r.w);
 }
 
 /* Router: it has reserved devices, or tells why it waits. */
@@ -91,7 +135,7 @@ static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, s
 	if (r->w->state != HCP__WORKLOAD_STATE__SCHEDULED)
 		return 0;
 	if (r->w->duration_s) {
-		r->ends_ns = svc_now_ns(ctx) + r->w->duration_s * NS_PER_S;
+		r->ends_ns = svc_now_ns(ctx) + (r->w->remaining_ns ? r->w->remaining_ns : r->w->duration_s * NS_PER_S);
 		if (r->ends_ns < o->next_end_ns)
 			o->next_end_ns = r->ends_ns;
 		svc_wake_at(ctx, o->next_end_ns);
@@ -113,7 +157,9 @@ static int lost(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, cons
 		return rc;
 	if (r->tries >= ORCHESTRATOR_MAX_TRIES) {
 		snprintf(reason, sizeof(reason), "gave up after %d placements: %.120s", ORCHESTRATOR_MAX_TRIES, why);
-		return orch_workload_move(o, ctx, r, WORKLOAD_EV_FAIL, reason, err);
+		rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_FAIL, reason, err);
+		/* The router may have been asked for it once more before it heard of this loss. */
+		return rc < 0 ? rc : send_cancel(ctx, r->w->id, "failed");
 	}
 	snprintf(reason, sizeof(reason), "waiting again: %.150s", why);
 	rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
@@ -241,8 +287,8 @@ static int resume_one(struct orchestrator *o, struct svc_ctx *ctx, struct row *r
 
 int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
 {
-	return for_each(
-		o, ctx, "SELECT id FROM workload WHERE state < 5 AND id > $1 ORDER BY id LIMIT $2", stop_one, reason, err);
+	return for_each(o, ctx, "SELECT id FROM workload WHERE state < 5 AND state <> 4 AND id > $1 ORDER BY id LIMIT $2",
+		stop_one, reason, err);
 }
 
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)

@@ -22,6 +22,10 @@ struct orchestrator {
 	int64_t next_end_ns;             /* earliest ends_ns of a running workload; INT64_MAX: none */
 	struct held *held;               /* owned, n_held used */
 	size_t n_held;
+	struct msg *taker; /* the sender of callbacks, waiting for work; owned */
+	int64_t taker_until_ns;
+	int64_t callback_next_ns; /* when to look for due ones while a sender waits; INT64_MAX: none */
+	bool callback_private;    /* the sender connects to any address */
 };
 
 /* A workload in hand: its row, decoded into the batch's arena. */
@@ -63,10 +67,12 @@ int orch_on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* lifecycle.c */
 int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_pause(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-/* Ends every workload that holds or waits for devices: back into the queue, or for good. */
+/* Every workload that holds or waits for devices goes back into the queue; paused ones stay paused. */
 int orch_lifecycle_stop_all(
 	struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err) MUST_CHECK;
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

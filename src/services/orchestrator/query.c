@@ -138,6 +138,8 @@ static int count_states(struct svc_ctx *ctx, Hcp__Status *st, struct err *err)
 		 rc == 1; rc = db_next(row, err)) {
 		if (db_i64(row, 0) == HCP__WORKLOAD_STATE__QUEUED)
 			st->workloads_queued = (int32_t)db_i64(row, 1);
+		else if (db_i64(row, 0) == HCP__WORKLOAD_STATE__PAUSED)
+			st->workloads_paused = (int32_t)db_i64(row, 1);
 		else
 			st->workloads_running += (int32_t)db_i64(row, 1);
 	}

@@ -4,11 +4,12 @@
 #include "base/map.h"
 #include "base/money.h"
 #include "model/device_class.h"
+#include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 enum { IDEMPOTENCY_KEY_MAX = 255 };
 
-static int validate(const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
+static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
 	struct workload_spec spec = {
 		.name = str_of(s->name), .model_id = str_of(s->model), .gpu_type = str_of(s->device_class),
@@ -36,9 +37,7 @@ static int validate(const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *er
 		spec.cpu_cores = 1;
 	int rc = workload_validate(&spec, now_ns, err);
 	if (rc == 0 && s->callback_url[0])
-		return err_set(err, HCP_EUNSUPPORTED, "callback_url",
-			"callbacks are not sent by this version; use a long poll (?index=&wait_ms=) or the WebSocket topic "
-			"workload.events");
+		return orch_callback_check(o, s->callback_url, err);
 	if (rc < 0 && err && !strcmp(err->field, "gpu_type"))
 		(void)!str_copy(err->field, sizeof(err->field), STR("device_class"));
 	if (rc < 0 && err && !strcmp(err->field, "gpu_count"))
@@ -168,7 +167,7 @@ int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct row before;
 	Hcp__Workload made, *result = &made;
 	char id[ID_TEXT_MAX];
-	int rc = validate(s, svc_now_ns(ctx), err);
+	int rc = validate(o, s, svc_now_ns(ctx), err);
 	if (rc == 0)
 		rc = choose_customer(m, s, &customer, err);
 	if (rc < 0)
@@ -201,7 +200,7 @@ static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct
 	for (size_t i = 0; i < b->n_workloads; i++) {
 		const char *customer;
 		char at[32];
-		int rc = validate(b->workloads[i], svc_now_ns(ctx), err);
+		int rc = validate(o, b->workloads[i], svc_now_ns(ctx), err);
 		if (rc == 0)
 			rc = choose_customer(m, b->workloads[i], &customer, err);
 		if (rc == 0)

@@ -1,6 +1,7 @@
 /* Rows of the workload table and the one function that moves a workload between states. */
 #include <inttypes.h>
 
+#include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 /* The wire's enum has "unspecified" first; the model's starts at 0. */
@@ -98,6 +99,8 @@ int orch_workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *
 			    "ziiiiz", r->w->id, r->w->version, now, (int64_t)from, (int64_t)r->w->state, reason);
 	if (rc == 0 && workload_state_is_final(next))
 		rc = db_run(svc_db(ctx), err, "UPDATE quota SET active=active-1 WHERE customer_id=$1", "z", r->w->customer_id);
+	if (rc == 0)
+		rc = orch_callback_add(o, ctx, r->w, from, err);
 	return rc < 0 ? rc : orch_workload_announce(o, ctx, r->w, from, err);
 }
 

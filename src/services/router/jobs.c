@@ -34,9 +34,13 @@ static void fill_queue_job(struct job *j, int64_t now_ns)
 {
 	const Hcp__Workload *w = j->w;
 	j->q = (struct queue_job){
-		.id = j->uuid, .customer = hash_bytes(w->customer_id, strlen(w->customer_id), 1),
-		.cls = workload_class_of((enum workload_type)w->type), .priority = w->priority ? w->priority : 5,
-		.enqueued_ns = now_ns, .deadline_ns = w->deadline_ns, .duration_ns = w->duration_s * NS_PER_S,
+		.id = j->uuid,
+		.customer = hash_bytes(w->customer_id, strlen(w->customer_id), 1),
+		.cls = workload_class_of((enum workload_type)w->type),
+		.priority = w->priority ? w->priority : 5,
+		.enqueued_ns = now_ns,
+		.deadline_ns = w->deadline_ns,
+		.duration_ns = w->remaining_ns ? w->remaining_ns : w->duration_s * NS_PER_S,
 		.tag = (uint64_t)(uintptr_t)j,
 	};
 	j->q.need[QUEUE_GPU] = w->device_count ? w->device_count : 1;

@@ -591,7 +591,8 @@ static void urls_and_queries(void **state)
 	assert_int_equal(url_parse(STR("http://h"), &u, NULL), 0);
 	assert_true(!u.tls && u.port == 80 && u.target.n == 0);
 	static const char *const bad[] = { "", "h", "http://", "http://:80", "http://h:0", "http://h:65536", "http://h:x",
-		"http://u@h/", "ftp://h/", "http://h/a b", "http://[::1", "http://[::1]x" };
+		"http://u@h/", "ftp://h/", "http://h/a b", "http://[::1", "http://[::1]x", "http://[unix:/tmp/s]/",
+		"http://[host]/" };
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(url_parse(str_of(bad[i]), &u, NULL), HCP_EPARSE);
 	struct buf b;

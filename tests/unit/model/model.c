@@ -23,8 +23,23 @@ static void workload_table_has_exactly_these_moves(void **state)
 {
 	/* Written out apart from the table in the source: state, event, next. */
 	static const int allowed[][3] = {
-		{ 0, 0, 1 }, { 0, 5, 5 }, { 0, 6, 6 }, { 1, 1, 2 }, { 1, 5, 5 }, { 1, 6, 6 }, { 1, 7, 0 }, { 2, 2, 3 },
-		{ 2, 4, 4 }, { 2, 5, 5 }, { 2, 6, 6 }, { 2, 7, 0 }, { 3, 3, 2 }, { 3, 5, 5 }, { 3, 6, 6 }, { 3, 7, 0 },
+		{ 0, 0, 1 },
+		{ 0, 2, 3 },
+		{ 0, 5, 5 },
+		{ 0, 6, 6 },
+		{ 1, 1, 2 },
+		{ 1, 2, 3 },
+		{ 1, 5, 5 },
+		{ 1, 6, 6 },
+		{ 1, 7, 0 },
+		{ 2, 2, 3 },
+		{ 2, 4, 4 },
+		{ 2, 5, 5 },
+		{ 2, 6, 6 },
+		{ 2, 7, 0 },
+		{ 3, 3, 0 },
+		{ 3, 5, 5 },
+		{ 3, 6, 6 },
 	};
 	size_t seen = 0;
 	for (int s = 0; s < WORKLOAD_STATE_END; s++) {
@@ -52,6 +67,29 @@ static void workload_table_has_exactly_these_moves(void **state)
 	enum workload_state x;
 	assert_int_equal(workload_next(7, 0, &x, NULL), HCP_EINVAL);
 	assert_int_equal(workload_next(0, 8, &x, NULL), HCP_EINVAL);
+}
+
+static void refused_move_names_state_and_choice(void **state)
+{
+	static const struct {
+		enum workload_state state;
+		enum workload_event event;
+		const char *text;
+	} rows[] = {
+		{ WORKLOAD_RUNNING, WORKLOAD_EV_RESUME, "a workload that is running cannot resume: it can pause or cancel" },
+		{ WORKLOAD_QUEUED, WORKLOAD_EV_RESUME, "a workload that is queued cannot resume: it can pause or cancel" },
+		{ WORKLOAD_PAUSED, WORKLOAD_EV_PAUSE, "a workload that is paused cannot pause: it can resume or cancel" },
+		{ WORKLOAD_COMPLETED, WORKLOAD_EV_PAUSE, "a workload that is completed cannot pause: that state is final" },
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		enum workload_state next;
+		struct err err = { 0 };
+		assert_int_equal(workload_next(rows[i].state, rows[i].event, &next, &err), HCP_ESTATE);
+		assert_string_equal(err.field, "state");
+		assert_string_equal(err.text, rows[i].text);
+	}
+	assert_false(workload_state_holds_devices(WORKLOAD_PAUSED));
+	assert_true(workload_state_holds_devices(WORKLOAD_RUNNING));
 }
 
 static void names_go_both_ways(void **state)
@@ -375,6 +413,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(workload_table_has_exactly_these_moves),
+		cmocka_unit_test(refused_move_names_state_and_choice),
 		cmocka_unit_test(names_go_both_ways),
 		cmocka_unit_test(submission_errors_name_the_field),
 		cmocka_unit_test(device_table_keeps_its_promises),

@@ -102,6 +102,88 @@ static void a_workload_lives_its_life(void **state)
 	rig_release(&r);
 }
 
+static Hcp__Workload *order(struct rig *r, unsigned type, const Hcp__Principal *who, const char *id)
+{
+	struct msg *m = msg_new(type);
+	if (type == MSG_WORKLOAD_PAUSE)
+		((Hcp__WorkloadPause *)m->body)->id = id;
+	else
+		((Hcp__WorkloadResume *)m->body)->id = id;
+	m->principal = who;
+	rig_post(r, m);
+	return r->reply->type == MSG_WORKLOAD ? (Hcp__Workload *)r->reply->body : NULL;
+}
+
+static void a_paused_workload_keeps_what_is_left_of_its_time(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	struct msg *m = submission(&acme, "");
+	((Hcp__WorkloadSubmit *)m->body)->duration_s = 3600;
+	rig_post(&r, m);
+	snprintf(id, sizeof(id), "%s", ((Hcp__Workload *)r.reply->body)->id);
+	place(&r, id, "al-1");
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	rig_pass(&r, 600 * NS_PER_S);
+	rig_forget(&r);
+	Hcp__Workload *w = order(&r, MSG_WORKLOAD_PAUSE, &acme, id);
+	assert_int_equal(w->state, HCP__WORKLOAD_STATE__PAUSED);
+	assert_int_equal(w->n_device_ids, 0);
+	assert_string_equal(w->allocation_id, "");
+	assert_in_range(w->remaining_ns, 2999 * NS_PER_S, 3000 * NS_PER_S);
+	int64_t version = w->version;
+	msg_free(rig_published(&r, MSG_JOB_CANCEL, &n));
+	assert_int_equal(n, 1);
+	/* The release comes back; then two hours go by, and a restart. */
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__RELEASED, "paused");
+	rig_pass(&r, 7200 * NS_PER_S);
+	rig_restart(&r);
+	w = order(&r, MSG_WORKLOAD_PAUSE, &acme, id);
+	assert_int_equal(w->version, version); /* a repeat changes nothing */
+	rig_forget(&r);
+	assert_int_equal(order(&r, MSG_WORKLOAD_RESUME, &acme, id)->state, HCP__WORKLOAD_STATE__QUEUED);
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, 1);
+	place(&r, id, "al-2");
+	allocation(&r, id, "al-2", HCP__ALLOCATION_STATE__HELD, "");
+	rig_pass(&r, 2998 * NS_PER_S);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__RUNNING);
+	rig_pass(&r, 4 * NS_PER_S);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__COMPLETED);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void pause_and_resume_refuse_by_the_table(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	assert_null(order(&r, MSG_WORKLOAD_RESUME, &acme, id));
+	rig_expect_problem(&r, "wrong_state", "state");
+	assert_null(order(&r, MSG_WORKLOAD_PAUSE, &globex, id));
+	rig_expect_problem(&r, "not_found", "id");
+	assert_int_equal(order(&r, MSG_WORKLOAD_PAUSE, &acme, id)->state, HCP__WORKLOAD_STATE__PAUSED);
+	/* The router placed it before it heard of the pause. */
+	place(&r, id, "al-1");
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__PAUSED);
+	rig_post(&r, msg_new(MSG_STATUS_GET));
+	assert_int_equal(((Hcp__Status *)r.reply->body)->workloads_paused, 1);
+	assert_int_equal(((Hcp__Status *)r.reply->body)->workloads_running, 0);
+	struct msg *m = msg_new(MSG_WORKLOAD_CANCEL);
+	((Hcp__WorkloadCancel *)m->body)->id = id;
+	m->principal = &acme;
+	rig_post(&r, m);
+	assert_null(order(&r, MSG_WORKLOAD_PAUSE, &acme, id));
+	rig_expect_problem(&r, "wrong_state", "state");
+	assert_null(order(&r, MSG_WORKLOAD_RESUME, &acme, id));
+	rig_expect_problem(&r, "wrong_state", "state");
+	rig_release(&r);
+}
+
 static void bad_submissions_name_their_field(void **state)
 {
 	struct rig r;
@@ -124,7 +206,10 @@ static void bad_submissions_name_their_field(void **state)
 	REFUSED(s->device_class = "S21", "invalid", "device_class");
 	REFUSED(s->model = "", "invalid", "model");
 	REFUSED(s->callback_url = "ftp://x", "invalid", "callback_url");
-	REFUSED(s->callback_url = "https://acme.example/done", "unsupported", "callback_url");
+	REFUSED(s->callback_url = "https://user@acme.example/done", "invalid", "callback_url");
+	REFUSED(s->callback_url = "http://127.0.0.1/done", "invalid", "callback_url");
+	REFUSED(s->callback_url = "http://[::1]:80/done", "invalid", "callback_url");
+	REFUSED(s->callback_url = "http://LocalHost/done", "invalid", "callback_url");
 	REFUSED(s->duration_s = -5, "out_of_range", "duration_s");
 	REFUSED(s->customer_id = "cus-globex", "forbidden", "customer_id");
 	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
@@ -246,10 +331,12 @@ static void only_decisions_that_pay_become_directives(void **state)
 static void emergency_stop_holds_until_cleared(void **state)
 {
 	struct rig r;
-	char a[ID_TEXT_MAX], b[ID_TEXT_MAX];
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX], held[ID_TEXT_MAX];
 	int n;
 	rig_init(&r, &orchestrator_def, NULL);
 	decide(&r, "dec-1", true, 10, 0);
+	submit(&r, &acme, held);
+	assert_non_null(order(&r, MSG_WORKLOAD_PAUSE, &acme, held));
 	submit(&r, &acme, a);
 	place(&r, a, "al-1");
 	allocation(&r, a, "al-1", HCP__ALLOCATION_STATE__HELD, "");
@@ -261,6 +348,7 @@ static void emergency_stop_holds_until_cleared(void **state)
 	rig_post(&r, m);
 	assert_string_equal(((Hcp__Status *)r.reply->body)->mode, "emergency_stop");
 	assert_int_equal(get(&r, &acme, a)->state, HCP__WORKLOAD_STATE__QUEUED);
+	assert_int_equal(get(&r, &acme, held)->state, HCP__WORKLOAD_STATE__PAUSED);
 	m = rig_published(&r, MSG_DIRECTIVE, &n);
 	assert_true(((Hcp__Directive *)m->body)->emergency_stop);
 	msg_free(m);
@@ -394,12 +482,18 @@ static void quota_limits_a_customer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_workload_lives_its_life), cmocka_unit_test(bad_submissions_name_their_field),
-		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told), cmocka_unit_test(others_do_not_exist),
+		cmocka_unit_test(a_workload_lives_its_life),
+		cmocka_unit_test(a_paused_workload_keeps_what_is_left_of_its_time),
+		cmocka_unit_test(pause_and_resume_refuse_by_the_table),
+		cmocka_unit_test(bad_submissions_name_their_field),
+		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told),
+		cmocka_unit_test(others_do_not_exist),
 		cmocka_unit_test(refused_places_are_tried_again_then_fail),
 		cmocka_unit_test(only_decisions_that_pay_become_directives),
-		cmocka_unit_test(emergency_stop_holds_until_cleared), cmocka_unit_test(long_polls_wait_for_a_change),
-		cmocka_unit_test(lists_page_newest_first), cmocka_unit_test(batches_are_all_or_none),
+		cmocka_unit_test(emergency_stop_holds_until_cleared),
+		cmocka_unit_test(long_polls_wait_for_a_change),
+		cmocka_unit_test(lists_page_newest_first),
+		cmocka_unit_test(batches_are_all_or_none),
 		cmocka_unit_test(quota_limits_a_customer),
 	};
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);

@@ -150,6 +150,14 @@ export const api = createApi({
       query: (id) => ({ path: `/workloads/${encodeURIComponent(id)}`, method: 'DELETE', reply: 'Workload' }),
       invalidatesTags: ['Workloads'],
     }),
+    holdWorkload: b.mutation<T.Workload, { id: string; order: 'pause' | 'resume' }>({
+      query: ({ id, order }) => ({
+        path: `/workloads/${encodeURIComponent(id)}/${order}`,
+        method: 'POST',
+        reply: 'Workload',
+      }),
+      invalidatesTags: ['Workloads'],
+    }),
     usage: b.query<T.Usage, { month?: string; customer_id?: string }>({
       query: (query) => ({ path: '/billing/usage', query, reply: 'Usage' }),
     }),

@@ -284,6 +284,7 @@ export interface Workload {
   version: number;
   estimated_cost_micros: number;
   submitted_by: string;
+  remaining_ns: number;
 }
 
 export interface Workloads {
@@ -310,6 +311,14 @@ export interface WorkloadCancel {
   id: string;
 }
 
+export interface WorkloadPause {
+  id: string;
+}
+
+export interface WorkloadResume {
+  id: string;
+}
+
 export interface WorkloadHistoryGet {
   id: string;
 }
@@ -328,6 +337,74 @@ export interface WorkloadHistory {
 export interface WorkloadChanged {
   workload?: Workload;
   from: WorkloadState;
+}
+
+export interface CallbackEvent {
+  id: string;
+  event: string;
+  at_ns: number;
+  from: WorkloadState;
+  workload?: Workload;
+}
+
+export interface CallbackTake {
+  max: number;
+  wait_ms: number;
+  fresh: boolean;
+  allow_private: boolean;
+}
+
+export interface CallbackOrder {
+  id: string;
+  workload_id: string;
+  n: number;
+  attempt: number;
+  url: string;
+  signature: string;
+  body: string;
+}
+
+export interface CallbackOrders {
+  orders: CallbackOrder[];
+}
+
+export interface CallbackResult {
+  workload_id: string;
+  n: number;
+  attempt: number;
+  status: number;
+  error: string;
+  refused: boolean;
+}
+
+export interface CallbacksGet {
+  id: string;
+}
+
+export interface Callback {
+  id: string;
+  event: string;
+  at_ns: number;
+  state: string;
+  tries: number;
+  due_at_ns: number;
+  done_at_ns: number;
+  status: number;
+  error: string;
+}
+
+export interface Callbacks {
+  callbacks: Callback[];
+}
+
+export type CallbackSecretGet = Record<string, never>;
+
+export type CallbackSecretRotate = Record<string, never>;
+
+export interface CallbackSecret {
+  secret: string;
+  generation: number;
+  previous_until_ns: number;
 }
 
 export type StatusGet = Record<string, never>;
@@ -355,6 +432,7 @@ export interface Status {
   emergency_reason: string;
   decisions_applied: number;
   decisions_skipped: number;
+  workloads_paused: number;
 }
 
 export interface EmergencyStop {
@@ -977,18 +1055,31 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0' },
   WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
-  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's' },
+  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
   WorkloadCancel: { id: 's' },
+  WorkloadPause: { id: 's' },
+  WorkloadResume: { id: 's' },
   WorkloadHistoryGet: { id: 's' },
   WorkloadTransition: { at_ns: '0', from: 's', to: 's', reason: 's' },
   WorkloadHistory: { transitions: '[WorkloadTransition' },
   WorkloadChanged: { workload: '?Workload', from: 's' },
+  CallbackEvent: { id: 's', event: 's', at_ns: '0', from: 's', workload: '?Workload' },
+  CallbackTake: { max: '0', wait_ms: '0', fresh: 'b', allow_private: 'b' },
+  CallbackOrder: { id: 's', workload_id: 's', n: '0', attempt: '0', url: 's', signature: 's', body: 's' },
+  CallbackOrders: { orders: '[CallbackOrder' },
+  CallbackResult: { workload_id: 's', n: '0', attempt: '0', status: '0', error: 's', refused: 'b' },
+  CallbacksGet: { id: 's' },
+  Callback: { id: 's', event: 's', at_ns: '0', state: 's', tries: '0', due_at_ns: '0', done_at_ns: '0', status: '0', error: 's' },
+  Callbacks: { callbacks: '[Callback' },
+  CallbackSecretGet: {},
+  CallbackSecretRotate: {},
+  CallbackSecret: { secret: 's', generation: '0', previous_until_ns: '0' },
   StatusGet: {},
   ServiceHealth: { name: 's', state: 's', detail: 's', seen_at_ns: '0', batches: '0', messages: '0', mailbox: '0' },
-  Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0' },
+  Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0', workloads_paused: '0' },
   EmergencyStop: { reason: 's' },
   EmergencyClear: { reason: 's' },
   JobEnqueue: { workload: '?Workload' },

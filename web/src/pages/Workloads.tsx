@@ -131,6 +131,12 @@ function Submit({ onClose, onDone }: { onClose: () => void; onDone: (w: T.Worklo
             {field('memory_gib', 'Memory per device, GiB', 'Empty: any', number)}
             {form.type === 'ai_inference_realtime' ? field('max_latency_ms', 'Latency limit, ms', 'Empty: none', number) : <Box sx={{ display: { xs: 'none', sm: 'block' } }} />}
             {choice('region', 'Region', 'Where the data must stay', 'Anywhere', regions)}
+            <Box sx={{ gridColumn: '1 / -1' }}>
+              {field('callback_url', 'Callback address', 'Empty: none. Else told of every change, signed', {
+                fullWidth: true,
+                slotProps: { htmlInput: { inputMode: 'url' } },
+              })}
+            </Box>
           </Box>
         </DialogContent>
         <DialogActions>
@@ -166,6 +172,7 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
   const query = api.useWorkloadQuery(id, { pollingInterval: 5000 });
   const history = api.useWorkloadHistoryQuery(id);
   const [cancel, state] = api.useCancelWorkloadMutation();
+  const [hold, holding] = api.useHoldWorkloadMutation();
   const [asking, setAsking] = useState(false);
   const w = query.data;
   return (
@@ -191,11 +198,25 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
                 <State state={x.state} />
               </Box>
               {!over(x.state) && (
+                <Button
+                  variant="outlined"
+                  disabled={holding.isLoading}
+                  onClick={() => hold({ id, order: x.state === 'paused' ? 'resume' : 'pause' })}
+                >
+                  {x.state === 'paused' ? 'Resume workload' : 'Pause workload'}
+                </Button>
+              )}
+              {!over(x.state) && (
                 <Button variant="outlined" color="error" onClick={() => { state.reset(); setAsking(true); }}>
                   Cancel workload
                 </Button>
               )}
             </Stack>
+            {holding.error && (
+              <Alert severity="error" sx={{ mb: 1.5 }}>
+                {asProblem(holding.error).detail || asProblem(holding.error).title}
+              </Alert>
+            )}
             {x.reason && (
               <Typography variant="body2" color="text.secondary" sx={{ mb: 1.5 }}>
                 {x.reason}
@@ -208,6 +229,7 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
                 ['Priority', `${num(x.priority)}${x.priority_class ? ` (${x.priority_class})` : ''}`],
                 ['Devices', `${num(x.device_count)} × ${x.device_class || 'any class that fits'}`],
                 ['Duration', x.duration_s ? span(x.duration_s * 1e9) : 'until cancelled'],
+                ...(x.remaining_ns ? ([['Left at the last pause', span(x.remaining_ns)]] as [string, string][]) : []),
                 ...(x.max_latency_ms ? ([['Latency limit', spanMs(x.max_latency_ms)]] as [string, string][]) : []),
                 ['Region', x.region || 'anywhere'],
                 ['Estimated cost', usdMicros(x.estimated_cost_micros)],
