@@ -74,6 +74,84 @@ def test_login_tells_who(hcpd):
     assert me["principal"]["email"] == JOHN and me["access_token"] == ""
 
 
+def auth(hcpd, what, body=None, **kw):
+    return requests.post(f"{hcpd.url}/api/v1/auth/{what}", json={} if body is None else body, timeout=20, **kw)
+
+
+def login_as(hcpd, email=JOHN, password="customer123", **kw):
+    reply = auth(hcpd, "login", {"email": email, "password": password, **kw})
+    assert reply.status_code == 200, reply.text
+    return reply
+
+
+def test_refresh_tokens_are_good_once(hcpd):
+    first = login_as(hcpd).json()
+    assert first["refresh_token"].startswith("hcr_") and first["refresh_expires_in"] == 30 * 86400
+    reply = auth(hcpd, "refresh", {"refresh_token": first["refresh_token"]})
+    assert reply.status_code == 200 and reply.headers["cache-control"] == "no-store"
+    second = reply.json()
+    assert second["refresh_token"] not in ("", first["refresh_token"]) and second["principal"] == first["principal"]
+    me = requests.get(hcpd.url + "/api/v1/auth/me", headers={"authorization": "Bearer " + second["access_token"]}, timeout=10)
+    assert me.status_code == 200 and me.json()["principal"]["email"] == JOHN
+    # A refresh token is no bearer.
+    problem(requests.get(hcpd.url + "/api/v1/auth/me", headers={"authorization": "Bearer " + second["refresh_token"]}, timeout=10),
+            401, "unauthenticated")
+    # Sent again, the first ends the whole session, and the log says so without saying the token.
+    problem(auth(hcpd, "refresh", {"refresh_token": first["refresh_token"]}), 401, "unauthenticated", "refresh_token")
+    problem(auth(hcpd, "refresh", {"refresh_token": second["refresh_token"]}), 401, "unauthenticated", "refresh_token")
+    log = hcpd.log()
+    assert "refresh token of user " + first["principal"]["user_id"] in log
+    assert not any(t[4:] in log for t in (first["refresh_token"], second["refresh_token"]))
+    for bad, field in (({}, "refresh_token"), ({"refresh_token": "x" * 300}, "refresh_token"), ({"sha256": "AAAA"}, "refresh_token")):
+        problem(auth(hcpd, "refresh", bad), 400, "invalid", field)
+        problem(auth(hcpd, "logout", bad), 400, "invalid", field)
+    problem(auth(hcpd, "refresh", {"refresh_token": "hcr_unknown"}), 401, "unauthenticated", "refresh_token")
+
+
+def test_sessions_survive_a_restart_and_end(start_hcpd):
+    h = start_hcpd("sessions", "--token-life", "2")
+    one, two = login_as(h).json(), login_as(h).json()
+    assert one["expires_in"] == 2
+    h.kill()
+    h.start()
+    one = auth(h, "refresh", {"refresh_token": one["refresh_token"]}).json()
+    assert auth(h, "logout", {"refresh_token": two["refresh_token"]}).status_code == 200
+    problem(auth(h, "refresh", {"refresh_token": two["refresh_token"]}), 401, "unauthenticated", "refresh_token")
+    assert auth(h, "logout", {"refresh_token": two["refresh_token"]}).status_code == 200
+    # What the bearer tokens lose by time, the session keeps.
+    bearer = {"authorization": "Bearer " + one["access_token"]}
+    assert requests.get(h.url + "/api/v1/auth/me", headers=bearer, timeout=10).status_code == 200
+    wait_for("the token to run out", lambda: requests.get(h.url + "/api/v1/auth/me", headers=bearer, timeout=10).status_code == 401)
+    one = auth(h, "refresh", {"refresh_token": one["refresh_token"]}).json()
+    bearer = {"authorization": "Bearer " + one["access_token"]}
+    assert requests.get(h.url + "/api/v1/auth/me", headers=bearer, timeout=10).status_code == 200
+    assert h.stop() == 0
+    secrets = [t["refresh_token"][4:].encode() for t in (one, two)]
+    for path in h.state.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not any(s in data for s in secrets), path
+
+
+def test_a_browsers_refresh_token_is_a_cookie(hcpd):
+    reply = login_as(hcpd, cookie=True)
+    assert reply.json()["refresh_token"] == ""
+    parts = [p.strip() for p in reply.headers["set-cookie"].split(";")]
+    assert parts[0].startswith("hcp_refresh=hcr_")
+    assert set(parts[1:]) == {"Path=/api/v1/auth/", "Max-Age=2592000", "HttpOnly", "Secure", "SameSite=Strict"}
+    cookie = {"cookie": "theme=dark; " + parts[0]}
+    # Another origin's page may not use it, whatever the browser sends along.
+    for head in ({"sec-fetch-site": "same-site"}, {"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}, {"origin": "null"}):
+        problem(auth(hcpd, "refresh", headers=cookie | head), 403, "forbidden", "origin")
+        problem(auth(hcpd, "logout", headers=cookie | head), 403, "forbidden", "origin")
+    renewed = auth(hcpd, "refresh", headers=cookie | {"sec-fetch-site": "same-origin"})
+    assert renewed.status_code == 200 and renewed.json()["refresh_token"] == "" and renewed.json()["access_token"]
+    cookie = {"cookie": renewed.headers["set-cookie"].split(";")[0], "origin": hcpd.url}
+    gone = auth(hcpd, "logout", headers=cookie)
+    assert gone.status_code == 200 and "hcp_refresh=;" in gone.headers["set-cookie"] and "Max-Age=0" in gone.headers["set-cookie"]
+    problem(auth(hcpd, "refresh", headers=cookie), 401, "unauthenticated", "refresh_token")
+
+
 def test_wrong_password_and_unknown_user_say_the_same(hcpd):
     replies = [requests.post(hcpd.url + "/api/v1/auth/login", json={"email": e, "password": "nope"}, timeout=10)
                for e in (OPERATOR, "nobody@mara.com")]

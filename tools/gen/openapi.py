@@ -16,7 +16,8 @@ SCALARS = {
     "uint32": {"type": "integer", "minimum": 0}, "uint64": {"type": "integer", "minimum": 0},
 }
 # Set by the gateway; a client that sends them is overruled.
-HIDDEN = {("ApiKeyCreate", "secret_sha256"), ("ApiKeyCreate", "prefix")}
+HIDDEN = {("ApiKeyCreate", "secret_sha256"), ("ApiKeyCreate", "prefix"), ("SessionRefresh", "sha256"),
+          ("SessionRefresh", "next_sha256"), ("SessionEnd", "sha256")}
 FIELD = re.compile(r"(?:(repeated)\s+)?(\w+)\s+(\w+)\s*=\s*\d+\s*;[ \t]*(?://[ \t]*([^\n]*))?")
 STATUSES = {"400": "A field or the body is wrong; `field` names it.", "401": "Credentials are missing or wrong.",
             "403": "The role does not suffice.", "404": "There is no such object.",

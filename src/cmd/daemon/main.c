@@ -105,7 +105,7 @@ static int open_state(struct hcpd *d, struct err *err)
 		rc = load_token(d, err);
 	if (rc == 0)
 		rc = tell_logins(d, err);
-	return rc < 0 ? rc : services_conf_new(d->o->state_dir, &d->services, err);
+	return rc < 0 ? rc : services_conf_new(d->o->state_dir, d->o->token_s, &d->services, err);
 }
 
 /* ---- start and stop ---- */

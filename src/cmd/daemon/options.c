@@ -9,12 +9,11 @@
 enum option_kind {
 	KIND_TEXT,
 	KIND_PORT,
-	KIND_THREADS,
+	KIND_COUNT,
 	KIND_SERVICES,
 	KIND_SERVICE,
 	KIND_TIME,
 	KIND_BASE_KIB,
-	KIND_BASES,
 	KIND_PEER,
 	KIND_NO_DURABLE,
 	KIND_ACTION
@@ -23,10 +22,11 @@ enum option_kind {
 static const struct option_row {
 	const char *name, *value, *help;
 	enum option_kind kind;
-	size_t offset, size;
+	size_t offset, size; /* size: of a text; of a count the most */
 	enum option_action action;
 } rows[] = {
 #define TEXT(field) KIND_TEXT, offsetof(struct options, field), sizeof(((struct options *)0)->field), ACTION_RUN
+#define COUNT(field, most) KIND_COUNT, offsetof(struct options, field), most, ACTION_RUN
 #define OTHER(kind) kind, 0, 0, ACTION_RUN
 	{ "--state", "DIR", "where databases, log and secrets live (default: ./state)", TEXT(state_dir) },
 	{ "--bind", "ADDR", "address to listen on (default: 127.0.0.1)", TEXT(bind) },
@@ -34,7 +34,8 @@ static const struct option_row {
 		offsetof(struct options, port), 0, ACTION_RUN },
 	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)", KIND_PORT,
 		offsetof(struct options, mesh_port), 0, ACTION_RUN },
-	{ "--threads", "N", "threads of the gateway (default: 1)", OTHER(KIND_THREADS) },
+	{ "--threads", "N", "threads of the gateway (default: 1)", COUNT(threads, 64) },
+	{ "--token-life", "SECONDS", "until a bearer token must be renewed (default: 900)", COUNT(token_s, 86400) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
@@ -47,7 +48,7 @@ static const struct option_row {
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
 	{ "--base-kib", "N", "journal of a service between two base copies of it (default: 65536)", OTHER(KIND_BASE_KIB) },
 	{ "--bases", "N", "base copies to keep; what lies before the oldest cannot be replayed (default: 4)",
-		OTHER(KIND_BASES) },
+		COUNT(bases_kept, OPTIONS_BASES_MAX) },
 	{ "--replay", "DIR", "feed what the services in DIR recorded to their handlers again and compare",
 		TEXT(replay_dir) },
 	{ "--service", "NAME", "the service to replay (default: all)", OTHER(KIND_SERVICE) },
@@ -136,19 +137,16 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 		return 0;
 	case KIND_PORT:
 		return parse_port(v, row->name, (uint16_t *)(void *)((char *)o + row->offset), err);
-	case KIND_THREADS:
-		rc = parse_number(v, row->name, 1, 64, &n, err);
-		o->threads = rc == 0 ? (int)n : 0;
+	case KIND_COUNT:
+		rc = parse_number(v, row->name, 1, row->size, &n, err);
+		if (rc == 0)
+			*(int *)(void *)((char *)o + row->offset) = (int)n;
 		return rc;
 	case KIND_TIME:
 		return parse_time(v, row->name, (int64_t *)(void *)((char *)o + row->offset), err);
 	case KIND_BASE_KIB:
 		rc = parse_number(v, row->name, 1, UINT64_C(1) << 30, &n, err);
 		o->base_bytes = rc == 0 ? (int64_t)(n << 10) : 0;
-		return rc;
-	case KIND_BASES:
-		rc = parse_number(v, row->name, 1, OPTIONS_BASES_MAX, &n, err);
-		o->bases_kept = rc == 0 ? (int)n : 0;
 		return rc;
 	case KIND_SERVICES:
 		return parse_services(v, row->name, &o->services, err);

@@ -30,6 +30,7 @@ struct options {
 	int bases_kept;
 	uint16_t port, mesh_port;
 	int threads;
+	int token_s;           /* life of a bearer token; 0: the default */
 	bool durable;
 	uint32_t services;     /* bit per svc_id that runs here */
 	struct option_peer peers[OPTIONS_PEERS_MAX];

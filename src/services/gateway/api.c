@@ -86,7 +86,7 @@ static int read_idempotency(struct call *c, struct msg *m, struct err *err)
 	return m->idempotency_key ? 0 : HCP_ENOMEM;
 }
 
-static int set_principal(struct call *c, struct msg *m)
+int api_set_principal(struct call *c, struct msg *m)
 {
 	if (!c->who)
 		return 0;
@@ -106,7 +106,7 @@ static int add_secret(struct call *c, struct msg *m)
 	unsigned char *digest = arena_alloc(&m->arena, 32);
 	if (!digest)
 		return HCP_ENOMEM;
-	c->secret = gw_new_secret(c->req->arena, digest);
+	c->secret = gw_new_secret(c->req->arena, "hcp_", digest);
 	if (!c->secret)
 		return HCP_ENOMEM;
 	k->secret_sha256 = (ProtobufCBinaryData){ 32, digest };
@@ -122,17 +122,13 @@ static int build(struct call *c, struct msg *m, struct err *err)
 	if (rc == 0)
 		rc = read_idempotency(c, m, err);
 	if (rc == 0)
-		rc = set_principal(c, m);
+		rc = api_set_principal(c, m);
 	if (rc == 0 && m->type == MSG_API_KEY_CREATE)
 		rc = add_secret(c, m);
+	if (rc == 0 && c->route->role == 0)
+		rc = session_request(c, m, err);
 	if (rc == HCP_ENOMEM)
 		err_set(err, rc, "", "out of memory");
-	uint64_t part[3];
-	memcpy(part, c->trace.trace_id, 16);
-	memcpy(part + 2, c->trace.span_id, 8);
-	m->trace_hi = __builtin_bswap64(part[0]);
-	m->trace_lo = __builtin_bswap64(part[1]);
-	m->span = __builtin_bswap64(part[2]);
 	return rc;
 }
 
@@ -160,7 +156,7 @@ static void on_reply(void *arg, struct msg *reply)
 {
 	struct call *c = arg;
 	struct buf *out = &c->gl->out;
-	struct http_header h[4];
+	struct http_header h[6];
 	bool same;
 	if (!reply) {
 		gw_problem(c, HCP_ETIMEOUT, "", "the service did not answer in time");
@@ -171,8 +167,13 @@ static void on_reply(void *arg, struct msg *reply)
 		gw_problem(c, problem_code(p->code), p->field, p->detail);
 		return;
 	}
+	if (reply->type == MSG_PRINCIPAL && c->route->request == MSG_LOGIN) {
+		session_open(c, (const Hcp__Principal *)reply->body);
+		return;
+	}
 	if (c->secret && reply->type == MSG_API_KEY)
 		((Hcp__ApiKey *)reply->body)->secret = c->secret;
+	size_t n = session_reply(c, reply, h);
 	if (reply->type == MSG_STATUS && observe_status(c, &reply->arena, (Hcp__Status *)reply->body) < 0) {
 		gw_problem(c, HCP_ENOMEM, "", "out of memory");
 		return;
@@ -184,7 +185,7 @@ static void on_reply(void *arg, struct msg *reply)
 		buf_init(out, 0);
 		return;
 	}
-	size_t n = reply_headers(c, reply, h, &same);
+	n += reply_headers(c, reply, h + n, &same);
 	if (c->cache_key.p) {
 		cache_put(&c->gl->answers, c->cache_key, buf_str(out), loop_turn_ms(c->gl->loop) + c->route->cache_ms);
 		h[n++] = (struct http_header){ STR("x-cache"), STR("miss") };
@@ -232,6 +233,20 @@ static bool answered_from_cache(struct call *c)
 	return false;
 }
 
+void api_send(struct call *c, struct msg *m, uint32_t deadline_ms)
+{
+	uint64_t part[3];
+	memcpy(part, c->trace.trace_id, 16);
+	memcpy(part + 2, c->trace.span_id, 8);
+	m->trace_hi = __builtin_bswap64(part[0]);
+	m->trace_lo = __builtin_bswap64(part[1]);
+	m->span = __builtin_bswap64(part[2]);
+	m->at_ns = clock_wall_ns();
+	m->deadline_ns = m->at_ns + deadline_ms * NS_PER_MS;
+	if (gw_ask(c->gl, m, deadline_ms, on_reply, c) < 0)
+		gw_problem(c, HCP_EUNAVAIL, "", "too many requests are waiting; try again");
+}
+
 void api_admitted(struct call *c)
 {
 	struct err err = { 0 };
@@ -253,8 +268,5 @@ void api_admitted(struct call *c)
 		int32_t wait_ms = *(const int32_t *)(const void *)((const char *)m->body + offset);
 		deadline_ms += wait_ms > 0 && wait_ms <= 60000 ? (uint32_t)wait_ms : 0;
 	}
-	m->at_ns = clock_wall_ns();
-	m->deadline_ns = m->at_ns + deadline_ms * NS_PER_MS;
-	if (gw_ask(c->gl, m, deadline_ms, on_reply, c) < 0)
-		gw_problem(c, HCP_EUNAVAIL, "", "too many requests are waiting; try again");
+	api_send(c, m, deadline_ms);
 }

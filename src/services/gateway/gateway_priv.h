@@ -29,7 +29,6 @@ enum {
 	GW_STATUSES = 20,
 	GW_BUCKETS = 14,
 	GW_EXTRA_ROUTES = 7,        /* rows of the metrics beyond the route table, see gw_extra */
-	GW_KEY_TEXT = 4 + 52,       /* "hcp_" and 32 bytes in base64url */
 };
 
 enum gw_extra {
@@ -149,7 +148,8 @@ struct call {
 	char trace_text[TRACE_TEXT_LEN + 1];
 	struct limit_result limit;      /* limit 0: unlimited */
 	struct str cache_key;           /* p NULL: not cached */
-	char *secret;                   /* a new API key's, to be shown once */
+	char *secret;                   /* a new API key or refresh token, to be shown once */
+	bool cookie;                    /* the refresh token goes out as a cookie */
 	void *user;
 };
 
@@ -176,11 +176,24 @@ void gw_admit(struct call *c);
 int gw_keep_who(struct call *c) MUST_CHECK;
 void gw_ask_key(struct gw_loop *gl);
 void gw_sessions_release(struct gw_loop *gl);
-/* A fresh API key: its text in the request's arena, its digest. */
-char *gw_new_secret(struct arena *a, unsigned char sha256[32]);
+void gw_sha256(struct str s, unsigned char dst[32]);
+/* A fresh API key ("hcp_") or refresh token ("hcr_"): its text in the request's arena, its digest. */
+char *gw_new_secret(struct arena *a, const char prefix[4], unsigned char sha256[32]);
 
 /* api.c: the route table */
 void api_admitted(struct call *c);
+/* Sends m (taken in any case) for c->who; its answer is the answer to the call. */
+void api_send(struct call *c, struct msg *m, uint32_t deadline_ms);
+/* Hands c->who over to a message. */
+int api_set_principal(struct call *c, struct msg *m) MUST_CHECK;
+
+/* session.c: refresh tokens, which only the gateway and the client ever see */
+/* Puts digests in the place of tokens in what identity is asked. */
+int session_request(struct call *c, struct msg *m, struct err *err) MUST_CHECK;
+/* A login was right: opens its session. */
+void session_open(struct call *c, const Hcp__Principal *who);
+/* Shows the token in the answer or in the cookie; returns how many headers were added. */
+size_t session_reply(struct call *c, struct msg *reply, struct http_header *h);
 
 /* static.c */
 int static_load(struct gateway *gw, const char *dir, struct err *err) MUST_CHECK;

@@ -10,6 +10,7 @@
 
 #include "base/money.h"
 #include "services/gateway/cache.h"
+#include "services/gateway/header.h"
 #include "services/gateway/infer_proxy.h"
 #include "services/gateway/limit.h"
 #include "services/gateway/problem.h"
@@ -247,9 +248,60 @@ static void the_list_of_nodes_is_taken(void **state)
 	endpoints_release(&e);
 }
 
+static void cookies(void **state)
+{
+	static const struct { const char *value, *want; } table[] = {
+		{ "x=1", "1" }, { "a=2; x=1; b=3", "1" }, { "a=x=9;x=1", "1" }, { " x = 1 ", "1" }, { "x=\"1\"", "1" },
+		{ "x=1; x=2", "1" }, { "x=", "" }, { "x=a=b", "a=b" }, { "x=\"", "\"" },
+		{ "", NULL }, { "x", NULL }, { "xx=1", NULL }, { "X=1", NULL }, { ";;=;", NULL },
+	};
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct str got = header_cookie(str_of(table[i].value), STR("x"));
+		assert_int_equal(got.p != NULL, table[i].want != NULL);
+		if (table[i].want)
+			assert_true(str_eqz(got, table[i].want));
+	}
+}
+
+static void encodings(void **state)
+{
+	static const char *const yes[] = { "gzip", "GZIP", "x-gzip", "*", "br, gzip", "gzip;q=1", "gzip;q=0.001", "gzip ; q=0.5",
+		"gzip;q=1.000", "identity;q=0, gzip", "*;q=0, gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=0, gzip", "gzip;a=b",
+		"*;q=0.2", "gzip;q=0.1;x" };
+	static const char *const no[] = { "", "identity", "br", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *", "gzip;q=",
+		"gzip;q", "gzip;q=2", "gzip;q=1.001", "gzip;q=-1", "gzip;q=0.0001", "gzip;q=x", "gzipp", "g zip", ",,;",
+		"gzip;q=.5", "q=1" };
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		if (!header_takes_gzip(str_of(yes[i])))
+			fail_msg("%s", yes[i]);
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		if (header_takes_gzip(str_of(no[i])))
+			fail_msg("%s", no[i]);
+	assert_false(header_takes_gzip((struct str){ 0 }));
+}
+
+static void tags(void **state)
+{
+	struct str tag = STR("\"7\"");
+	static const char *const strong[] = { "\"7\"", "*", " * ", "\"a\", \"7\"", "\"a\",\"7\",\"b\"", "W/\"7\", \"7\"" };
+	static const char *const weak[] = { "W/\"7\"", "\"a\", W/\"7\"" };
+	static const char *const none[] = { "", "7", "\"7", "\"77\"", "\"a\"7\"", "W/7", "\"*\"", "\",7,\"" };
+	for (size_t i = 0; i < sizeof(strong) / sizeof(strong[0]); i++) {
+		assert_true(header_names_etag(str_of(strong[i]), tag, false));
+		assert_true(header_names_etag(str_of(strong[i]), tag, true));
+	}
+	for (size_t i = 0; i < sizeof(weak) / sizeof(weak[0]); i++) {
+		assert_false(header_names_etag(str_of(weak[i]), tag, false));
+		assert_true(header_names_etag(str_of(weak[i]), tag, true));
+	}
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		assert_false(header_names_etag(str_of(none[i]), tag, true));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cookies), cmocka_unit_test(encodings), cmocka_unit_test(tags),
 		cmocka_unit_test(routes),	      cmocka_unit_test(every_declared_route_is_found),
 		cmocka_unit_test(buckets),	      cmocka_unit_test(buckets_are_bounded),
 		cmocka_unit_test(answers_are_kept_for_their_time), cmocka_unit_test(problems),

@@ -843,6 +843,7 @@ export interface Revenue {
 export interface Login {
   email: string;
   password: string;
+  cookie: boolean;
 }
 
 export interface Session {
@@ -851,6 +852,23 @@ export interface Session {
   expires_in: number;
   principal?: Principal;
   name: string;
+  refresh_token: string;
+  refresh_expires_in: number;
+}
+
+export interface SessionOpen {
+  sha256: string;
+}
+
+export interface SessionRefresh {
+  refresh_token: string;
+  sha256: string;
+  next_sha256: string;
+}
+
+export interface SessionEnd {
+  refresh_token: string;
+  sha256: string;
 }
 
 export type WhoAmI = Record<string, never>;
@@ -1034,8 +1052,11 @@ export const SHAPES: Record<string, Record<string, string>> = {
   RevenueGet: { hours: '0' },
   RevenueHour: { hour_start_ns: '0', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', energy_j: '0', hashes: '0', expected_btc: '0' },
   Revenue: { hours: '[RevenueHour', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', net_micros: '0', energy_j: '0', expected_btc: '0', shares_accepted: '0', shares_rejected: '0' },
-  Login: { email: 's', password: 's' },
-  Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's' },
+  Login: { email: 's', password: 's', cookie: 'b' },
+  Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's', refresh_token: 's', refresh_expires_in: '0' },
+  SessionOpen: { sha256: 's' },
+  SessionRefresh: { refresh_token: 's', sha256: 's', next_sha256: 's' },
+  SessionEnd: { refresh_token: 's', sha256: 's' },
   WhoAmI: {},
   ApiKeyCreate: { name: 's', secret_sha256: 's', prefix: 's' },
   ApiKey: { id: 's', name: 's', prefix: 's', created_at_ns: '0', customer_id: 's', secret: 's', revoked: 'b' },
