@@ -3,6 +3,8 @@
 
 usage: openapi.py routes.toml hcp.proto version out.c|out.json
 """
+import gzip
+import hashlib
 import json
 import re
 import sys
@@ -21,7 +23,8 @@ HIDDEN = {("ApiKeyCreate", "secret_sha256"), ("ApiKeyCreate", "prefix"), ("Sessi
 FIELD = re.compile(r"(?:(repeated)\s+)?(\w+)\s+(\w+)\s*=\s*\d+\s*;[ \t]*(?://[ \t]*([^\n]*))?")
 STATUSES = {"400": "A field or the body is wrong; `field` names it.", "401": "Credentials are missing or wrong.",
             "403": "The role does not suffice.", "404": "There is no such object.",
-            "409": "The object's state does not allow it.", "429": "Too many requests; see Retry-After.",
+            "409": "The object's state does not allow it.",
+            "412": "If-Match names no version that the object has.", "429": "Too many requests; see Retry-After.",
             "503": "A service is not available; try again."}
 
 
@@ -118,10 +121,19 @@ def operation(route, messages, enums, alias):
                                  "schema": {"type": "string", "maxLength": 128}})
     op["responses"] = {str(route.get("status", 200)): {"description": "Done.", "content": {"application/json": {
         "schema": {"$ref": f"#/components/schemas/{route['reply']}"}}}}}
+    if route["method"] == "GET":
+        op["parameters"].append(header_parameter("If-None-Match", "ETags; what one of them names is answered with 304."))
+        op["responses"]["304"] = {"description": "Unchanged."}
+    elif any(f[0] == "if_version" for f in fields):
+        op["parameters"].append(header_parameter("If-Match", "ETags, one of which the object must have; else 412."))
     op["responses"].update(problem_responses())
     op["security"] = [] if route["role"] == "public" else [{"bearer": []}, {"apiKey": []}]
     op["x-hcp-role"] = route["role"]
     return op
+
+
+def header_parameter(name, text):
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
 
 
 def problem_responses():
@@ -164,14 +176,21 @@ def document(routes, messages, enums, version):
 
 
 def c_source(text):
+    """The document as C: plain, packed and its (weak) tag, so that nothing is computed while it is served."""
     lines = ["/* Generated from spec/ by tools/gen/openapi.py. */", "#include <stddef.h>", "",
-             "extern const char openapi_json[];", "extern const size_t openapi_json_n;", "",
-             "const char openapi_json[] ="]
+             "extern const char openapi_json[];", "extern const size_t openapi_json_n;",
+             "extern const unsigned char openapi_gz[];", "extern const size_t openapi_gz_n;",
+             "extern const char openapi_etag[];", "", "const char openapi_json[] ="]
     for i in range(0, len(text), 100):
         part = text[i:i + 100].replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'\t"{part}"')
     lines[-1] += ";"
     lines.append("const size_t openapi_json_n = sizeof(openapi_json) - 1;")
+    packed = gzip.compress(text.encode(), 9, mtime=0)
+    lines.append("const unsigned char openapi_gz[] = {")
+    lines += ["\t" + " ".join(f"{b}," for b in packed[i:i + 24]) for i in range(0, len(packed), 24)]
+    lines += ["};", "const size_t openapi_gz_n = sizeof(openapi_gz);",
+              f'const char openapi_etag[] = "W/\\"{hashlib.sha256(text.encode()).hexdigest()[:16]}\\"";']
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,8 @@
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "services/gateway/gateway_priv.h"
+#include "services/gateway/header.h"
+#include "wire/gzip.h"
 
 /* ---- asking services ---- */
 
@@ -81,8 +83,6 @@ int gw_ask(struct gw_loop *gl, struct msg *m, uint32_t deadline_ms, gw_reply_fn 
 
 /* ---- answers ---- */
 
-static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501,
-	502, 503, 504, 101, 0 };
 static const int64_t bucket_us[GW_BUCKETS] = { 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000,
 					       1000000, INT64_MAX };
 
@@ -97,7 +97,7 @@ void gw_count(struct call *c, int status)
 	struct gw_row_stats *s = &c->gl->stats.rows[c->row];
 	int64_t ns = loop_now_ns(c->gl->loop) - c->start_ns;
 	int i = 0, b = 0;
-	while (i < GW_STATUSES - 1 && statuses[i] != status)
+	while (i < GW_STATUSES - 1 && observe_statuses[i] != status)
 		i++;
 	while (b < GW_BUCKETS - 1 && ns > bucket_us[b] * 1000)
 		b++;
@@ -161,8 +161,7 @@ void gw_answer(struct call *c, int status, const struct http_header *hdrs, size_
 		h[k] = hdrs[k];
 	h[k++] = (struct http_header){ STR("traceparent"), { c->trace_text, TRACE_TEXT_LEN } };
 	h[k++] = (struct http_header){ STR("x-content-type-options"), STR("nosniff") };
-	if (c->row != (int)route_count + GW_ROW_STATIC)
-		h[k++] = (struct http_header){ STR("cache-control"), STR("no-store") };
+	h[k++] = (struct http_header){ STR("cache-control"), c->cache_control ? str_of(c->cache_control) : STR("no-store") };
 	k += limit_headers(c, h + k);
 	k += gw_cors(c, h + k);
 	must(k <= GW_HEADERS_MAX);
@@ -233,7 +232,7 @@ static void answer_preflight(struct call *c)
 	struct http_header h[] = {
 		{ STR("access-control-allow-methods"), STR("GET, HEAD, POST, PUT, DELETE") },
 		{ STR("access-control-allow-headers"),
-		  STR("authorization, content-type, idempotency-key, if-none-match, traceparent, x-api-key") },
+		  STR("authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-api-key") },
 		{ STR("access-control-max-age"), STR("600") },
 	};
 	struct http_header cors[3];
@@ -268,8 +267,18 @@ static void answer_unmatched(struct call *c)
 
 static void answer_openapi(struct call *c)
 {
-	static const struct http_header h = { { "content-type", 12 }, { "application/json", 16 } };
-	gw_answer(c, 200, &h, 1, (struct str){ openapi_json, openapi_json_n });
+	bool gzip = header_takes_gzip(http_req_header(c->req, "accept-encoding"));
+	const struct http_header h[] = { { STR("content-type"), STR("application/json") },
+					 { STR("etag"), str_of(openapi_etag) },
+					 { STR("vary"), STR("Accept-Encoding") },
+					 { STR("content-encoding"), STR("gzip") } };
+	c->cache_control = "no-cache";
+	if (header_names_etag(http_req_header(c->req, "if-none-match"), str_of(openapi_etag + 2), true))
+		gw_answer(c, 304, h + 1, 2, (struct str){ "", 0 });
+	else if (gzip)
+		gw_answer(c, 200, h, 4, (struct str){ (const char *)openapi_gz, openapi_gz_n });
+	else
+		gw_answer(c, 200, h, 3, (struct str){ openapi_json, openapi_json_n });
 }
 
 /* What stands beside the route table. */
@@ -373,6 +382,7 @@ static int loop_open(struct gateway *gw, struct gw_loop *gl, uint16_t port, stru
 	list_init(&gl->key_waiters);
 	cache_init(&gl->answers, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX);
 	buf_init(&gl->out, 0);
+	buf_init(&gl->packed, 0);
 	rng_init(&gl->rng, entropy_u64());
 	if (observe_init(&gl->stats) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -407,16 +417,30 @@ static int loop_start(struct gw_loop *gl, int i, struct err *err)
 	return 0;
 }
 
-static int find_wait_fields(struct gateway *gw)
+static const ProtobufCFieldDescriptor *field_of(uint16_t type, const char *name, ProtobufCType want,
+						  ProtobufCLabel label)
 {
-	gw->wait_field = mem_calloc(route_count, sizeof(*gw->wait_field));
-	if (!gw->wait_field)
+	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(msg_info(type)->desc, name);
+	return f && f->type == want && (f->label == PROTOBUF_C_LABEL_REPEATED) == (label == PROTOBUF_C_LABEL_REPEATED) ? f :
+															 NULL;
+}
+
+static int find_fields(struct gateway *gw)
+{
+	gw->fields = mem_calloc(route_count, sizeof(*gw->fields));
+	if (!gw->fields)
 		return HCP_ENOMEM;
 	for (size_t i = 0; i < route_count; i++) {
+		struct route_fields *to = &gw->fields[i];
+		uint16_t request = route_table[i].request, reply = route_table[i].reply;
 		const ProtobufCFieldDescriptor *f =
-			protobuf_c_message_descriptor_get_field_by_name(msg_info(route_table[i].request)->desc, "wait_ms");
-		if (f && f->type == PROTOBUF_C_TYPE_INT32)
-			gw->wait_field[i] = (int)f->offset;
+			field_of(request, "wait_ms", PROTOBUF_C_TYPE_INT32, PROTOBUF_C_LABEL_NONE);
+		to->wait_ms = f ? f->offset : 0;
+		f = field_of(request, "if_version", PROTOBUF_C_TYPE_INT64, PROTOBUF_C_LABEL_REPEATED);
+		to->versions = f ? f->offset : 0;
+		to->n_versions = f ? f->quantifier_offset : 0;
+		f = field_of(reply, "version", PROTOBUF_C_TYPE_INT64, PROTOBUF_C_LABEL_NONE);
+		to->version = f ? f->offset : 0;
 	}
 	return 0;
 }
@@ -436,7 +460,7 @@ static int copy_conf(struct gateway *gw, const struct gateway_conf *conf, struct
 	if (copy(&d->bind, conf->bind) < 0 || copy(&d->cert_file, conf->cert_file) < 0 ||
 	    copy(&d->key_file, conf->key_file) < 0 || copy(&d->cors_origins, conf->cors_origins) < 0 ||
 	    copy(&d->machine_token, conf->machine_token) < 0 ||
-	    copy(&d->version, conf->version ? conf->version : "dev") < 0 || find_wait_fields(gw) < 0)
+	    copy(&d->version, conf->version ? conf->version : "dev") < 0 || find_fields(gw) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (conf->threads < 0 || conf->threads > GATEWAY_THREADS_MAX)
 		return err_set(err, HCP_ERANGE, "threads", "must be 1 to %d, was %d", GATEWAY_THREADS_MAX, conf->threads);
@@ -541,6 +565,8 @@ static void loop_close_one(struct gw_loop *gl)
 	gw_sessions_release(gl);
 	cache_release(&gl->answers);
 	buf_release(&gl->out);
+	buf_release(&gl->packed);
+	gzip_free(gl->gzip);
 	mem_free(gl->stats.rows);
 	pthread_mutex_destroy(&gl->lock);
 }
@@ -557,7 +583,7 @@ void gateway_free(struct gateway *gw)
 	router_release(&gw->router);
 	limits_release(&gw->limits);
 	pthread_mutex_destroy(&gw->limit_lock);
-	mem_free(gw->wait_field);
+	mem_free(gw->fields);
 	const char *const strings[] = { gw->conf.bind, gw->conf.cert_file, gw->conf.key_file, gw->conf.cors_origins,
 					gw->conf.machine_token, gw->conf.version };
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)

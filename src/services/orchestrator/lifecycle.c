@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/money.h"
+#include "services/common/version.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 enum { END_BATCH = 256 };
@@ -29,6 +30,8 @@ int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	int rc = orch_workload_load(ctx, c->id, &r, err);
 	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", c->id);
+	if (rc == 0)
+		rc = version_check(c->n_if_version, c->if_version, r.w->version, err);
 	if (rc < 0)
 		return rc;
 	/* Cancelling twice is no error: the caller wanted it gone, and it is. */

@@ -110,30 +110,37 @@ static void buckets_are_bounded(void **state)
 	limits_release(&l);
 }
 
+static void keep(struct cache *c, struct str key, struct str body, int64_t until_ms)
+{
+	cache_put(c, key, &(struct cached){ body, "\"17\"", until_ms });
+}
+
 static void answers_are_kept_for_their_time(void **state)
 {
 	struct cache c;
-	struct str body;
+	struct cached body;
 	cache_init(&c, 3, 100);
-	cache_put(&c, STR("a"), STR("1"), 1000);
+	keep(&c, STR("a"), STR("1"), 1000);
 	assert_true(cache_get(&c, STR("a"), 999, &body));
-	assert_true(str_eqz(body, "1"));
+	assert_true(str_eqz(body.body, "1"));
+	assert_string_equal(body.etag, "\"17\"");
+	assert_int_equal(body.until_ms, 1000);
 	assert_false(cache_get(&c, STR("a"), 1000, &body));
 	assert_int_equal(c.by_key.n, 0);
-	cache_put(&c, STR("a"), STR("1"), 1000);
-	cache_put(&c, STR("a"), STR("two"), 2000);
+	keep(&c, STR("a"), STR("1"), 1000);
+	keep(&c, STR("a"), STR("two"), 2000);
 	assert_true(cache_get(&c, STR("a"), 1500, &body));
-	assert_true(str_eqz(body, "two"));
-	cache_put(&c, STR("b"), STR(""), 2000);
-	cache_put(&c, STR("c"), STR("3"), 2000);
+	assert_true(str_eqz(body.body, "two"));
+	keep(&c, STR("b"), STR(""), 2000);
+	keep(&c, STR("c"), STR("3"), 2000);
 	assert_true(cache_get(&c, STR("a"), 1500, &body)); /* now b is the oldest */
-	cache_put(&c, STR("d"), STR("4"), 2000);
+	keep(&c, STR("d"), STR("4"), 2000);
 	assert_false(cache_get(&c, STR("b"), 1500, &body));
 	assert_true(cache_get(&c, STR("a"), 1500, &body));
 	char big[200] = { 0 };
-	cache_put(&c, STR("big"), (struct str){ big, sizeof(big) }, 2000);
+	keep(&c, STR("big"), (struct str){ big, sizeof(big) }, 2000);
 	assert_false(cache_get(&c, STR("big"), 1500, &body));
-	cache_put(&c, STR("half"), (struct str){ big, 90 }, 2000);
+	keep(&c, STR("half"), (struct str){ big, 90 }, 2000);
 	assert_true(cache_get(&c, STR("half"), 1500, &body));
 	assert_false(cache_get(&c, STR("c"), 1500, &body)); /* made room */
 	assert_int_equal(c.bytes, 100);

@@ -63,7 +63,7 @@ export const api = createApi({
       query: (id) => ({ path: `/decisions/${encodeURIComponent(id)}`, reply: 'Decision' }),
     }),
     policy: b.query<T.Policy, void>({ query: () => ({ path: '/policy', reply: 'Policy' }), providesTags: ['Policy'] }),
-    setPolicy: b.mutation<T.Policy, T.PolicySet>({
+    setPolicy: b.mutation<T.Policy, Omit<T.PolicySet, 'if_version'>>({
       query: (body) => ({ path: '/policy', method: 'PUT', body, reply: 'Policy' }),
       invalidatesTags: ['Policy'],
     }),

@@ -212,6 +212,7 @@ export interface PolicySet {
   strike_usd_mwh?: number;
   hysteresis?: number;
   policy: string;
+  if_version: number[];
 }
 
 export type PolicyGet = Record<string, never>;
@@ -220,6 +221,7 @@ export interface Policy {
   policy: string;
   strike_usd_mwh: number;
   hysteresis: number;
+  version: number;
 }
 
 export interface WorkloadSubmit {
@@ -292,6 +294,7 @@ export interface WorkloadList {
 
 export interface WorkloadCancel {
   id: string;
+  if_version: number[];
 }
 
 export interface WorkloadHistoryGet {
@@ -973,16 +976,16 @@ export const SHAPES: Record<string, Record<string, string>> = {
   DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
   Decisions: { decisions: '[Decision', next_cursor: 's' },
   DecisionGet: { id: 's' },
-  PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's' },
+  PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
-  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0' },
+  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0' },
   WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
   Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
-  WorkloadCancel: { id: 's' },
+  WorkloadCancel: { id: 's', if_version: '[0' },
   WorkloadHistoryGet: { id: 's' },
   WorkloadTransition: { at_ns: '0', from: 's', to: 's', reason: 's' },
   WorkloadHistory: { transitions: '[WorkloadTransition' },
