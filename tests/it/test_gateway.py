@@ -899,6 +899,92 @@ class Node(threading.Thread):
         self.server.serve_forever()
 
 
+# ---- services apart, on their own ports ----
+
+OWN = [(r, service, path) for r in ROUTES for service, path in r.get("own", {}).items()]
+DOCUMENTED = {"orchestrator": 8080, "optimizer": 8081, "router": 8082, "resources": 8083, "billing": 8084, "identity": 8085,
+              "realtime": 8086}
+
+
+def test_services_answer_on_their_own_ports(start_hcpd):
+    others = "orchestrator,router,resources,billing,telemetry,identity"
+    back = start_hcpd("back", "--services", others)
+    token = ["--token-file", back.state / "machine.token"]
+    apart = start_hcpd("apart", "--services", "optimizer,realtime", "--peer", f"{others}={back.mesh}", *token)
+    assert set(back.own) == set(others.split(",")) and set(apart.own) == {"optimizer", "realtime"} and not apart.url
+    own = back.own | apart.own
+    login = requests.post(own["identity"] + "/api/v1/auth/login", json={"email": "admin@mara.com", "password": "admin123"}, timeout=20)
+    admin = {"authorization": "Bearer " + login.json()["access_token"]}
+    customer = requests.post(own["identity"] + "/api/v1/auth/login", json={"email": JOHN, "password": "customer123"}, timeout=20)
+    john = {"authorization": "Bearer " + customer.json()["access_token"]}
+
+    def ask(service, method, path, who=admin, **kw):
+        return requests.request(method, own[service] + path, headers=who, timeout=20, **kw)
+    body = {"WorkloadSubmit": JOB, "Classify": {"needs_gpu": True}, "ProfitabilityCalculate": {"device_class": "S21"},
+            "EmergencyStop": {"reason": "drill"}}
+    assert len(OWN) == 11
+    for route, service, path in OWN:
+        path = path.replace("{id}", "nothing")
+        kw = {"json": body.get(route["message"], {})} if route["method"] == "POST" else {}
+        reply = ask(service, route["method"], path, **kw)
+        if route["message"] in ("RecommendationGet", "ResourceGet"):
+            problem(reply, 404, "not_found")  # there is none yet, which the service says
+            assert "there is nothing at this path" not in reply.text
+        else:
+            assert reply.status_code == route.get("status", 200), (path, reply.text)
+        # Who is asked for at the gateway is asked for here.
+        problem(ask(service, route["method"], path, {}, **kw), 401, "unauthenticated")
+        if route["role"] != "customer":
+            problem(ask(service, route["method"], path, john, **kw), 403, "forbidden")
+        # Nobody else answers here, and the short path is no path of the gateway's.
+        for other in own:
+            if (other, path) not in {(s, p.replace("{id}", "nothing")) for _, s, p in OWN}:
+                assert ask(other, route["method"], path, **kw).status_code == 404, (other, path)
+    for route, service in (("/api/v1/prices", "optimizer"), ("/api/v1/workloads", "orchestrator"), ("/v1/billing/usage", "billing")):
+        assert [s for s in own if ask(s, "GET", route).status_code == 200] == [service]
+    for service in own:
+        health = requests.get(own[service] + "/health", timeout=10)
+        assert health.status_code == 200 and service in [s["name"] for s in health.json()["services"]]
+        problem(ask(service, "GET", "/"), 404, "not_found")
+        assert ask(service, "GET", "/v1/models").status_code == 404
+    # Live topics on realtime's.
+    address = own["realtime"].replace("http", "ws") + f"/api/v1/ws?topics=market.price&token={login.json()['access_token']}"
+    with connect(address, open_timeout=10, close_timeout=2) as live:
+        machine = {"authorization": "Bearer " + back.machine_token}
+        ticks = [{"symbol": "btc_usd", "value": 60000.0, "observed_at_ns": time.time_ns(), "source": "t"}]
+        assert ask("optimizer", "POST", "/api/v1/market/ticks", machine, json={"ticks": ticks}).status_code == 200
+        assert next_event(live, "market.price")["data"]["ticks"][0]["value"] == 60000.0
+
+
+def test_own_ports_can_be_changed_and_closed(start_hcpd, program, tmp_path, free_port):
+    port = free_port()
+    h = start_hcpd("moved", "--services", "optimizer,router", "--service-ports", f"optimizer={port}")
+    assert h.own["optimizer"] == f"http://127.0.0.1:{port}" and h.own["router"] != h.own["optimizer"]
+    closed = start_hcpd("closed", "--services", "optimizer", "--service-ports", "none")
+    assert closed.own == {} and closed.url == ""
+    assert start_hcpd("joined", "--services", "gateway,optimizer").own == {}  # the gateway answers for all
+
+    def fails(*args):
+        run = subprocess.run([str(program("hcpd")), "--state", str(tmp_path / "fails"), "--mesh-port", "0", *args],
+                             capture_output=True, text=True, timeout=20)
+        assert run.returncode != 0
+        return run.stderr
+    said = fails("--services", "optimizer", "--service-ports", f"optimizer={port}")
+    assert f"--service-ports: port {port} of optimizer" in said and "optimizer=PORT, or none" in said
+    for bad in ("optimizer", "magic=1", "optimizer=99999", ""):
+        assert "--service-ports" in fails("--services", "optimizer", "--service-ports", bad)
+    # Without the option it is the documented port: taken here, so that it is named.
+    for service, documented in DOCUMENTED.items():
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind(("127.0.0.1", documented))
+                taken.listen()
+            except OSError:
+                pass  # somebody else has it
+            assert f"port {documented} of {service}" in fails("--services", service)
+
+
 @pytest.fixture
 def fake_resources():
     """A peer that plays resources: NodesList is answered with one node, events come from a queue."""

@@ -11,6 +11,7 @@ enum option_kind {
 	KIND_PORT,
 	KIND_COUNT,
 	KIND_SERVICES,
+	KIND_OWN_PORTS,
 	KIND_SERVICE,
 	KIND_TIME,
 	KIND_BASE_KIB,
@@ -38,6 +39,8 @@ static const struct option_row {
 	{ "--token-life", "SECONDS", "until a bearer token must be renewed (default: 900)", COUNT(token_s, 86400) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
+	{ "--service-ports", "A=N,B=N", "without the gateway each service answers on 127.0.0.1:8080 to 8089, or here; none, any",
+	  OTHER(KIND_OWN_PORTS) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
 		TEXT(token_file) },
@@ -90,6 +93,28 @@ static int parse_services(struct str list, const char *name, uint32_t *ret, stru
 		mask |= 1U << id;
 	}
 	*ret = mask;
+	return 0;
+}
+
+/* "none", "any", or some services' ports, the others keeping theirs. */
+static int parse_own_ports(struct str list, struct options *o, struct err *err)
+{
+	const char *name = "--service-ports";
+	o->own_ports = !str_eqz(list, "none");
+	if (str_eqz(list, "any"))
+		memset(o->own_port, 0, sizeof(o->own_port));
+	if (!o->own_ports || str_eqz(list, "any"))
+		return 0;
+	while (list.p) {
+		struct str port = str_split(&list, ','), service = str_split(&port, '=');
+		int id = svc_by_name(service.p, service.n);
+		if (id == SVC_NONE || !port.p)
+			return err_set(err, HCP_EINVAL, name, "must be none, any or SERVICE=PORT, was %.*s",
+				       (int)(service.n < 40 ? service.n : 40), service.p);
+		int rc = parse_port(port, name, &o->own_port[id], err);
+		if (rc < 0)
+			return rc;
+	}
 	return 0;
 }
 
@@ -150,6 +175,8 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 		return rc;
 	case KIND_SERVICES:
 		return parse_services(v, row->name, &o->services, err);
+	case KIND_OWN_PORTS:
+		return parse_own_ports(v, o, err);
 	case KIND_SERVICE:
 		o->replay_service = svc_by_name(v.p, v.n);
 		return o->replay_service == SVC_NONE ? err_set(err, HCP_EINVAL, row->name, "there is no such service") : 0;
@@ -189,7 +216,9 @@ static int check(struct options *o, struct err *err)
 int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 {
 	struct options o = { .state_dir = "state", .bind = "127.0.0.1", .port = 8000, .mesh_port = 8443, .threads = 1,
-			     .durable = true, .services = (1U << SVC_COUNT) - 1, .replay_service = SVC_NONE };
+			     .durable = true, .own_ports = true, .services = (1U << SVC_COUNT) - 1, .replay_service = SVC_NONE };
+	for (int i = 0; i < SVC_COUNT; i++)
+		o.own_port[i] = svc_table[i].port;
 	for (int i = 1; i < argc; i++) {
 		struct str value = str_of(argv[i]), name = str_split(&value, '=');
 		const struct option_row *row = find(name);

@@ -33,6 +33,8 @@ struct options {
 	int token_s;           /* life of a bearer token; 0: the default */
 	bool durable;
 	uint32_t services;     /* bit per svc_id that runs here */
+	bool own_ports;        /* without the gateway, services answer on ports of their own */
+	uint16_t own_port[SVC_COUNT]; /* 0: any free one */
 	struct option_peer peers[OPTIONS_PEERS_MAX];
 	int n_peers;
 };

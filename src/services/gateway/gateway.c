@@ -288,20 +288,22 @@ static const struct special {
 	int row;
 	uint8_t role;
 	void (*fn)(struct call *c);
+	uint32_t services; /* on whose ports, by bit */
 } specials[] = {
-	{ { "/health", 7 }, HTTP_M_GET, GW_ROW_HEALTH, 0, observe_health },
-	{ { "/metrics", 8 }, HTTP_M_GET, GW_ROW_METRICS, 0, observe_metrics },
-	{ { "/api/v1/openapi.json", 20 }, HTTP_M_GET, GW_ROW_OTHER, 0, answer_openapi },
-	{ { "/api/v1/ws", 10 }, HTTP_M_GET, GW_ROW_WS, HCP__ROLE__CUSTOMER, realtime_handle },
-	{ { "/v1/embeddings", 14 }, HTTP_M_POST, GW_ROW_EMBEDDINGS, HCP__ROLE__CUSTOMER, infer_embeddings },
-	{ { "/v1/models", 10 }, HTTP_M_GET, GW_ROW_MODELS, HCP__ROLE__CUSTOMER, infer_models },
+	{ { "/health", 7 }, HTTP_M_GET, GW_ROW_HEALTH, 0, observe_health, ~0U },
+	{ { "/metrics", 8 }, HTTP_M_GET, GW_ROW_METRICS, 0, observe_metrics, ~0U },
+	{ { "/api/v1/openapi.json", 20 }, HTTP_M_GET, GW_ROW_OTHER, 0, answer_openapi, 1U << SVC_GATEWAY },
+	{ { "/api/v1/ws", 10 }, HTTP_M_GET, GW_ROW_WS, HCP__ROLE__CUSTOMER, realtime_handle,
+	  1U << SVC_GATEWAY | 1U << SVC_REALTIME },
+	{ { "/v1/embeddings", 14 }, HTTP_M_POST, GW_ROW_EMBEDDINGS, HCP__ROLE__CUSTOMER, infer_embeddings, 1U << SVC_GATEWAY },
+	{ { "/v1/models", 10 }, HTTP_M_GET, GW_ROW_MODELS, HCP__ROLE__CUSTOMER, infer_models, 1U << SVC_GATEWAY },
 };
 
 static bool handle_special(struct call *c)
 {
 	for (size_t i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
 		const struct special *s = &specials[i];
-		if (!str_eq(s->path, c->req->path))
+		if (!str_eq(s->path, c->req->path) || !(s->services >> c->gl->gw->conf.service & 1))
 			continue;
 		c->row = (int)route_count + s->row;
 		c->role = s->role;
@@ -387,9 +389,9 @@ static int loop_open(struct gateway *gw, struct gw_loop *gl, uint16_t port, stru
 	if (observe_init(&gl->stats) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	int rc = loop_new(NULL, &gl->loop, err);
-	if (rc == 0)
+	if (rc == 0 && (gw->conf.service == SVC_GATEWAY || gw->conf.service == SVC_REALTIME))
 		rc = realtime_new(gl, &gl->realtime, err);
-	if (rc == 0)
+	if (rc == 0 && gw->conf.service == SVC_GATEWAY)
 		rc = infer_proxy_new(gl, &gl->infer, err);
 	if (rc == 0)
 		rc = http_server_new(gl->loop, &conf, gw_handle, gl, &gl->server, err);
@@ -412,7 +414,7 @@ static int loop_start(struct gw_loop *gl, int i, struct err *err)
 	if (pthread_create(&gl->thread, NULL, loop_main, gl) != 0)
 		return err_set(err, HCP_EIO, "threads", "cannot start a thread");
 	gl->running = true;
-	snprintf(name, sizeof(name), "gateway%d", i); /* at most 15 characters: i < GATEWAY_THREADS_MAX */
+	snprintf(name, sizeof(name), "%.8s-%d", svc_table[gl->gw->conf.service].name, i); /* at most 15 characters */
 	pthread_setname_np(gl->thread, name);
 	return 0;
 }
@@ -497,7 +499,7 @@ int gateway_new(const struct gateway_conf *conf, struct gateway **ret, struct er
 	map_init(&gw->file_by_path);
 	int rc = copy_conf(gw, conf, err);
 	if (rc == 0)
-		rc = router_init(&gw->router, route_table, route_count, err);
+		rc = router_init(&gw->router, route_table, route_count, conf->service, err);
 	if (rc == 0 && conf->web_dir)
 		rc = static_load(gw, conf->web_dir, err);
 	if (rc == 0)
@@ -519,8 +521,10 @@ static void drain_now(struct loop *loop, void *arg)
 {
 	struct gw_loop *gl = arg;
 	http_server_drain(gl->server);
-	realtime_stop(gl->realtime);
-	infer_proxy_stop(gl->infer);
+	if (gl->realtime)
+		realtime_stop(gl->realtime);
+	if (gl->infer)
+		infer_proxy_stop(gl->infer);
 }
 
 void gateway_drain(struct gateway *gw, uint32_t wait_ms)

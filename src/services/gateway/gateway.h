@@ -12,6 +12,7 @@ struct gateway;
 /* What the gateway needs; strings are copied, host and callbacks borrowed. */
 struct gateway_conf {
 	struct host *host;
+	int service;               /* SVC_GATEWAY (0), or the service whose own port this is: its routes alone */
 	const char *bind;          /* NULL: 127.0.0.1 */
 	uint16_t port;             /* 0: any free one, see gateway_port */
 	int threads;               /* loops that share the port; 0: 1, at most GATEWAY_THREADS_MAX */

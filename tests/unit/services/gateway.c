@@ -17,9 +17,9 @@
 #include "services/gateway/route.h"
 
 static const struct route_info rows[] = {
-	{ "GET", "/a", 1, 1, 1, 200, 0, "", 0 },      { "POST", "/a", 1, 1, 1, 200, 0, "", 0 },
-	{ "GET", "/a/{id}", 1, 1, 1, 200, 0, "", 0 }, { "POST", "/a/batch", 1, 1, 1, 200, 0, "", 0 },
-	{ "DELETE", "/a/{id}", 1, 1, 1, 200, 0, "", 0 }, { "GET", "/a/{id}/b/{n}", 1, 1, 1, 200, 0, "", 0 },
+	{ "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },      { "POST", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "GET", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY }, { "POST", "/a/batch", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "DELETE", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY }, { "GET", "/a/{id}/b/{n}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
 };
 
 static int match(const struct router *r, enum http_verb verb, const char *path, struct route_match *m)
@@ -32,7 +32,7 @@ static void routes(void **state)
 {
 	struct router r;
 	struct route_match m;
-	assert_int_equal(router_init(&r, rows, 6, NULL), 0);
+	assert_int_equal(router_init(&r, rows, 6, SVC_GATEWAY, NULL), 0);
 	assert_int_equal(match(&r, HTTP_M_GET, "/a", &m), 0);
 	assert_int_equal(match(&r, HTTP_M_HEAD, "/a", &m), 0);
 	assert_int_equal(match(&r, HTTP_M_POST, "/a", &m), 1);
@@ -59,13 +59,23 @@ static void every_declared_route_is_found(void **state)
 {
 	struct router r;
 	struct route_match m;
-	assert_int_equal(router_init(&r, route_table, route_count, NULL), 0);
+	assert_int_equal(router_init(&r, route_table, route_count, SVC_GATEWAY, NULL), 0);
 	for (size_t i = 0; i < route_count; i++)
-		assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m), i);
+		assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m),
+				 route_table[i].own == SVC_GATEWAY ? (int)i : -1);
 	router_release(&r);
-	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0 },
-						   { "GET", "/a", 1, 1, 1, 200, 0, "", 0 } };
-	assert_int_equal(router_init(&r, twice, 2, NULL), HCP_EEXIST);
+	for (int id = SVC_GATEWAY + 1; id < SVC_COUNT; id++) { /* on its own port: what is its own, and nothing else */
+		assert_int_equal(router_init(&r, route_table, route_count, id, NULL), 0);
+		for (size_t i = 0; i < route_count; i++) {
+			bool shared = route_table[i].own == SVC_GATEWAY && msg_info(route_table[i].request)->target == id;
+			assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m),
+					 shared || route_table[i].own == id ? (int)i : -1);
+		}
+		router_release(&r);
+	}
+	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+						   { "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY } };
+	assert_int_equal(router_init(&r, twice, 2, SVC_GATEWAY, NULL), HCP_EEXIST);
 }
 
 static void buckets(void **state)
