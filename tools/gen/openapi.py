@@ -80,7 +80,7 @@ def schemas(messages, enums):
                 s["description"] = comment
             props[field] = s
         out[name] = {"type": "object", "additionalProperties": False, "properties": props}
-    out["Problem"] = {"type": "object", "required": ["type", "title", "status", "detail", "code"], "properties": {
+    out["ProblemDetails"] = {"type": "object", "required": ["type", "title", "status", "detail", "code"], "properties": {
         "type": {"type": "string", "format": "uri"}, "title": {"type": "string"}, "status": {"type": "integer"},
         "detail": {"type": "string"}, "code": {"type": "string"}, "field": {"type": "string"},
         "trace_id": {"type": "string"}}}
@@ -138,7 +138,7 @@ def header_parameter(name, text):
 
 def problem_responses():
     return {status: {"description": text, "content": {"application/problem+json": {
-        "schema": {"$ref": "#/components/schemas/Problem"}}}} for status, text in STATUSES.items()}
+        "schema": {"$ref": "#/components/schemas/ProblemDetails"}}}} for status, text in STATUSES.items()}
 
 
 def inference_paths():
@@ -160,7 +160,7 @@ def inference_paths():
 
 
 def document(routes, messages, enums, version):
-    paths, roots = inference_paths(), {"Problem"}
+    paths, roots = inference_paths(), {"ProblemDetails"}
     for r in routes:
         roots |= {r["message"], r["reply"]}
         for i, path in enumerate([r["path"], *r.get("aliases", [])]):

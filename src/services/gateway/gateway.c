@@ -170,12 +170,16 @@ void gw_answer(struct call *c, int status, const struct http_header *hdrs, size_
 	http_reply(c->req, status, h, k, body);
 }
 
-void gw_problem_status(struct call *c, int status, int code, const char *field, const char *detail)
+static void problem_answer(struct call *c, int status, int code, const char *field, const char *detail,
+			   const struct http_header *more, size_t n_more)
 {
-	struct http_header h[4];
+	struct http_header h[5];
 	char trace_id[33];
 	struct buf b;
 	size_t n = 0;
+	must(n_more <= 1);
+	for (; n < n_more; n++)
+		h[n] = more[n];
 	h[n++] = (struct http_header){ STR("content-type"), STR("application/problem+json") };
 	if (status == 401)
 		h[n++] = (struct http_header){ STR("www-authenticate"), STR("Bearer realm=\"hcp\"") };
@@ -189,6 +193,11 @@ void gw_problem_status(struct call *c, int status, int code, const char *field, 
 			 (int)(c->req->path.n < 200 ? c->req->path.n : 200), c->req->path.p, status, detail);
 	gw_answer(c, status, h, n, buf_str(&b));
 	buf_release(&b);
+}
+
+void gw_problem_status(struct call *c, int status, int code, const char *field, const char *detail)
+{
+	problem_answer(c, status, code, field, detail, NULL, 0);
 }
 
 void gw_problem(struct call *c, int code, const char *field, const char *detail)
@@ -256,13 +265,9 @@ static void answer_unmatched(struct call *c)
 		if (c->match.verbs >> v & 1)
 			buf_printf(&allow, "%s%s", allow.n ? ", " : "", names[v]);
 	char *text = arena_strdup(c->req->arena, allow.data ? allow.data : "");
-	struct http_header h[] = { { STR("content-type"), STR("application/problem+json") },
-				   { STR("allow"), str_of(text ? text : "") } };
 	buf_release(&allow);
-	buf_init(&allow, 1024);
-	problem_write(&allow, 405, HCP_EUNSUPPORTED, "method", "the path does not take this method", "");
-	gw_answer(c, 405, h, 2, buf_str(&allow));
-	buf_release(&allow);
+	const struct http_header h = { STR("allow"), str_of(text ? text : "") };
+	problem_answer(c, 405, HCP_EUNSUPPORTED, "method", "the path does not take this method", &h, 1);
 }
 
 static void answer_openapi(struct call *c)
