@@ -75,5 +75,5 @@ bool gzip_holds(struct str packed, struct str plain)
 		return false;
 	const char *trailer = packed.p + packed.n - TRAILER;
 	return le32(trailer + 4) == (uint32_t)plain.n &&
-	       le32(trailer) == (uint32_t)crc32(0, (const unsigned char *)plain.p, (unsigned)plain.n);
+		   le32(trailer) == (uint32_t)crc32(0, (const unsigned char *)plain.p, (unsigned)plain.n);
 }

@@ -1,5 +1,5 @@
-/* Values of request fields: Cookie, Accept-Encoding, If-None-Match. What is found lies inside the value, and what names a
- * tag holds it. */
+/* Values of request fields: Cookie, Accept-Encoding, If-None-Match. What is found lies inside the value, and what names
+ * a tag holds it. */
 #include <stdint.h>
 #include <stdlib.h>
 

@@ -23,7 +23,7 @@ struct api {
 	long timeout_ms;
 	/* Asked once for a call that was answered with 401: 0 when it has set a token to try again with. NULL: none can. */
 	int (*renew)(void *arg, struct err *err);
-	void *renew_arg;   /* borrowed */
+	void *renew_arg; /* borrowed */
 	char error[CURL_ERROR_SIZE];
 };
 

@@ -98,7 +98,8 @@ int creds_load(struct arena *arena, const char *url, struct creds *ret, struct e
 		return rc;
 	const json_t *entry = json_object_get(json_object_get(file, "servers"), url);
 	struct creds c = {
-		.token = text_of(arena, entry, "access_token"), .refresh = text_of(arena, entry, "refresh_token"),
+		.token = text_of(arena, entry, "access_token"),
+		.refresh = text_of(arena, entry, "refresh_token"),
 		.email = text_of(arena, entry, "email"),
 		.expires_at_ns = json_integer_value(json_object_get(entry, "expires_at_ns")),
 	};
@@ -163,9 +164,9 @@ int creds_store(struct arena *arena, const char *url, const struct creds *c, str
 	if (!c) {
 		if (json_object_del(servers, url) < 0)
 			rc = err_set(err, HCP_ENOTFOUND, "", "not logged in to %.150s", url);
-	} else if (json_object_set_new(servers, url, json_pack("{s:s, s:s?, s:s, s:I}", "access_token", c->token,
-							       "refresh_token", c->refresh, "email", c->email ? c->email : "",
-							       "expires_at_ns", (json_int_t)c->expires_at_ns)) < 0) {
+	} else if (json_object_set_new(servers, url,
+				   json_pack("{s:s, s:s?, s:s, s:I}", "access_token", c->token, "refresh_token", c->refresh, "email",
+					   c->email ? c->email : "", "expires_at_ns", (json_int_t)c->expires_at_ns)) < 0) {
 		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
 	}
 	if (rc == 0)

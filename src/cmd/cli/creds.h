@@ -20,7 +20,7 @@ enum { CREDS_FILE_MAX = 256 * 1024, CREDS_LOCK_MS = 20000 };
 struct creds {
 	const char *token, *refresh; /* refresh NULL: cannot be renewed */
 	const char *email;
-	int64_t expires_at_ns;       /* of the token; 0: unknown */
+	int64_t expires_at_ns; /* of the token; 0: unknown */
 };
 
 /* Path of the file, in the arena. */

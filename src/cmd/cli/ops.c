@@ -120,8 +120,11 @@ int ops_logout(struct cli *cli, struct err *err)
 {
 	const char *url = args_text(&cli->args, "url"), *env = getenv("HCP_URL");
 	/* The same normal form under which login stored it. A server that is away must not be waited for. */
-	int rc = api_init(&cli->api, url ? url : env && *env ? env : "http://127.0.0.1:8000",
-			  args_text(&cli->args, "ca-file"), LOGOUT_MS, err);
+	int rc = api_init(&cli->api,
+		url           ? url
+		: env && *env ? env
+					  : "http://127.0.0.1:8000",
+		args_text(&cli->args, "ca-file"), LOGOUT_MS, err);
 	if (rc < 0) {
 		cli->usage = rc == HCP_EINVAL;
 		return rc;

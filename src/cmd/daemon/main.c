@@ -150,14 +150,22 @@ static int start_one(struct hcpd *d, int service, uint16_t port, struct err *err
 {
 	const struct options *o = d->o;
 	const struct gateway_conf conf = {
-		.host = d->host, .service = service, .bind = o->bind, .port = port, .threads = o->threads,
-		.cert_file = text_or_null(o->cert_file), .key_file = text_or_null(o->key_file),
-		.web_dir = service == SVC_GATEWAY ? text_or_null(o->web_dir) : NULL, .cors_origins = text_or_null(o->cors),
-		.machine_token = d->token, .version = HCP_VERSION, .remote_state = mesh_service_state, .remote_arg = d->mesh,
+		.host = d->host,
+		.service = service,
+		.bind = o->bind,
+		.port = port,
+		.threads = o->threads,
+		.cert_file = text_or_null(o->cert_file),
+		.key_file = text_or_null(o->key_file),
+		.web_dir = service == SVC_GATEWAY ? text_or_null(o->web_dir) : NULL,
+		.cors_origins = text_or_null(o->cors),
+		.machine_token = d->token,
+		.version = HCP_VERSION,
+		.remote_state = mesh_service_state,
+		.remote_arg = d->mesh,
 	};
 	return gateway_new(&conf, &d->gateways[service], err);
 }
-
 
 static int start_own_port(struct hcpd *d, int service, struct err *err)
 {

@@ -39,8 +39,9 @@ static const struct option_row {
 	{ "--token-life", "SECONDS", "until a bearer token must be renewed (default: 900)", COUNT(token_s, 86400) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
-	{ "--service-ports", "A=N,B=N", "without the gateway each service answers on 127.0.0.1:8080 to 8089, or here; none, any",
-	  OTHER(KIND_OWN_PORTS) },
+	{ "--service-ports", "A=N,B=N",
+		"without the gateway each service answers on 127.0.0.1:8080 to 8089, or here; none, any",
+		OTHER(KIND_OWN_PORTS) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
 		TEXT(token_file) },
@@ -110,7 +111,7 @@ static int parse_own_ports(struct str list, struct options *o, struct err *err)
 		int id = svc_by_name(service.p, service.n);
 		if (id == SVC_NONE || !port.p)
 			return err_set(err, HCP_EINVAL, name, "must be none, any or SERVICE=PORT, was %.*s",
-				       (int)(service.n < 40 ? service.n : 40), service.p);
+				(int)(service.n < 40 ? service.n : 40), service.p);
 		int rc = parse_port(port, name, &o->own_port[id], err);
 		if (rc < 0)
 			return rc;
@@ -215,8 +216,15 @@ static int check(struct options *o, struct err *err)
 
 int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 {
-	struct options o = { .state_dir = "state", .bind = "127.0.0.1", .port = 8000, .mesh_port = 8443, .threads = 1,
-			     .durable = true, .own_ports = true, .services = (1U << SVC_COUNT) - 1, .replay_service = SVC_NONE };
+	struct options o = { .state_dir = "state",
+		.bind = "127.0.0.1",
+		.port = 8000,
+		.mesh_port = 8443,
+		.threads = 1,
+		.durable = true,
+		.own_ports = true,
+		.services = (1U << SVC_COUNT) - 1,
+		.replay_service = SVC_NONE };
 	for (int i = 0; i < SVC_COUNT; i++)
 		o.own_port[i] = svc_table[i].port;
 	for (int i = 1; i < argc; i++) {

@@ -30,7 +30,7 @@ struct options {
 	int bases_kept;
 	uint16_t port, mesh_port;
 	int threads;
-	int token_s;           /* life of a bearer token; 0: the default */
+	int token_s; /* life of a bearer token; 0: the default */
 	bool durable;
 	uint32_t services;     /* bit per svc_id that runs here */
 	bool own_ports;        /* without the gateway, services answer on ports of their own */

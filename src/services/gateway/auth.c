@@ -299,7 +299,7 @@ static void admit_public(struct call *c)
 {
 	bool login = c->route->request == MSG_LOGIN; /* dear, and what a guesser repeats */
 	if (!take(c->gl->gw, login ? 'l' : 's', address_of(c->req), login ? GATEWAY_LOGIN_PER_MIN : GATEWAY_IP_PER_MIN,
-		  &c->limit)) {
+			&c->limit)) {
 		too_many(c, login ? "logins from one address" : "sessions renewed from one address");
 		return;
 	}

@@ -118,14 +118,15 @@ void body_answer(struct call *c, const struct http_header *hdrs, size_t n, struc
 }
 
 /* The packed form of what is kept: kept too, or made now. */
-static size_t pack_kept(struct call *c, struct str key, const struct cached *plain, struct str *body, struct http_header *h)
+static size_t pack_kept(
+	struct call *c, struct str key, const struct cached *plain, struct str *body, struct http_header *h)
 {
 	struct cached packed;
 	if (!worth_packing(plain->body.n))
 		return 0;
 	((char *)key.p)[0] |= VARIANT;
 	if (wants_gzip(c) && cache_get(&c->gl->answers, key, loop_turn_ms(c->gl->loop), &packed) &&
-	    strcmp(packed.etag, plain->etag) == 0) {
+		strcmp(packed.etag, plain->etag) == 0) {
 		*body = packed.body;
 		h[0] = (struct http_header){ STR("vary"), STR("Accept-Encoding") };
 		h[1] = (struct http_header){ STR("content-encoding"), STR("gzip") };

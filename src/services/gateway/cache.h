@@ -22,7 +22,7 @@ void cache_init(struct cache *c, size_t max_entries, size_t max_bytes);
 void cache_release(struct cache *c);
 struct cached {
 	struct str body;
-	char etag[24];  /* of the plain body, also beside a packed one */
+	char etag[24]; /* of the plain body, also beside a packed one */
 	int64_t until_ms;
 };
 

@@ -161,7 +161,8 @@ void gw_answer(struct call *c, int status, const struct http_header *hdrs, size_
 		h[k] = hdrs[k];
 	h[k++] = (struct http_header){ STR("traceparent"), { c->trace_text, TRACE_TEXT_LEN } };
 	h[k++] = (struct http_header){ STR("x-content-type-options"), STR("nosniff") };
-	h[k++] = (struct http_header){ STR("cache-control"), c->cache_control ? str_of(c->cache_control) : STR("no-store") };
+	h[k++] =
+		(struct http_header){ STR("cache-control"), c->cache_control ? str_of(c->cache_control) : STR("no-store") };
 	k += limit_headers(c, h + k);
 	k += gw_cors(c, h + k);
 	must(k <= GW_HEADERS_MAX);
@@ -171,7 +172,7 @@ void gw_answer(struct call *c, int status, const struct http_header *hdrs, size_
 }
 
 static void problem_answer(struct call *c, int status, int code, const char *field, const char *detail,
-			   const struct http_header *more, size_t n_more)
+	const struct http_header *more, size_t n_more)
 {
 	struct http_header h[5];
 	char trace_id[33];
@@ -241,7 +242,7 @@ static void answer_preflight(struct call *c)
 	struct http_header h[] = {
 		{ STR("access-control-allow-methods"), STR("GET, HEAD, POST, PUT, DELETE") },
 		{ STR("access-control-allow-headers"),
-		  STR("authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-api-key") },
+			STR("authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-api-key") },
 		{ STR("access-control-max-age"), STR("600") },
 	};
 	struct http_header cors[3];
@@ -274,9 +275,8 @@ static void answer_openapi(struct call *c)
 {
 	bool gzip = header_takes_gzip(http_req_header(c->req, "accept-encoding"));
 	const struct http_header h[] = { { STR("content-type"), STR("application/json") },
-					 { STR("etag"), str_of(openapi_etag) },
-					 { STR("vary"), STR("Accept-Encoding") },
-					 { STR("content-encoding"), STR("gzip") } };
+		{ STR("etag"), str_of(openapi_etag) }, { STR("vary"), STR("Accept-Encoding") },
+		{ STR("content-encoding"), STR("gzip") } };
 	c->cache_control = "no-cache";
 	if (header_names_etag(http_req_header(c->req, "if-none-match"), str_of(openapi_etag + 2), true))
 		gw_answer(c, 304, h + 1, 2, (struct str){ "", 0 });
@@ -299,8 +299,9 @@ static const struct special {
 	{ { "/metrics", 8 }, HTTP_M_GET, GW_ROW_METRICS, 0, observe_metrics, ~0U },
 	{ { "/api/v1/openapi.json", 20 }, HTTP_M_GET, GW_ROW_OTHER, 0, answer_openapi, 1U << SVC_GATEWAY },
 	{ { "/api/v1/ws", 10 }, HTTP_M_GET, GW_ROW_WS, HCP__ROLE__CUSTOMER, realtime_handle,
-	  1U << SVC_GATEWAY | 1U << SVC_REALTIME },
-	{ { "/v1/embeddings", 14 }, HTTP_M_POST, GW_ROW_EMBEDDINGS, HCP__ROLE__CUSTOMER, infer_embeddings, 1U << SVC_GATEWAY },
+		1U << SVC_GATEWAY | 1U << SVC_REALTIME },
+	{ { "/v1/embeddings", 14 }, HTTP_M_POST, GW_ROW_EMBEDDINGS, HCP__ROLE__CUSTOMER, infer_embeddings,
+		1U << SVC_GATEWAY },
 	{ { "/v1/models", 10 }, HTTP_M_GET, GW_ROW_MODELS, HCP__ROLE__CUSTOMER, infer_models, 1U << SVC_GATEWAY },
 };
 
@@ -424,12 +425,13 @@ static int loop_start(struct gw_loop *gl, int i, struct err *err)
 	return 0;
 }
 
-static const ProtobufCFieldDescriptor *field_of(uint16_t type, const char *name, ProtobufCType want,
-						  ProtobufCLabel label)
+static const ProtobufCFieldDescriptor *field_of(
+	uint16_t type, const char *name, ProtobufCType want, ProtobufCLabel label)
 {
 	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(msg_info(type)->desc, name);
-	return f && f->type == want && (f->label == PROTOBUF_C_LABEL_REPEATED) == (label == PROTOBUF_C_LABEL_REPEATED) ? f :
-															 NULL;
+	return f && f->type == want && (f->label == PROTOBUF_C_LABEL_REPEATED) == (label == PROTOBUF_C_LABEL_REPEATED)
+			   ? f
+			   : NULL;
 }
 
 static int find_fields(struct gateway *gw)
@@ -440,8 +442,7 @@ static int find_fields(struct gateway *gw)
 	for (size_t i = 0; i < route_count; i++) {
 		struct route_fields *to = &gw->fields[i];
 		uint16_t request = route_table[i].request, reply = route_table[i].reply;
-		const ProtobufCFieldDescriptor *f =
-			field_of(request, "wait_ms", PROTOBUF_C_TYPE_INT32, PROTOBUF_C_LABEL_NONE);
+		const ProtobufCFieldDescriptor *f = field_of(request, "wait_ms", PROTOBUF_C_TYPE_INT32, PROTOBUF_C_LABEL_NONE);
 		to->wait_ms = f ? f->offset : 0;
 		f = field_of(request, "if_version", PROTOBUF_C_TYPE_INT64, PROTOBUF_C_LABEL_REPEATED);
 		to->versions = f ? f->offset : 0;
@@ -465,9 +466,9 @@ static int copy_conf(struct gateway *gw, const struct gateway_conf *conf, struct
 	*d = *conf;
 	d->bind = d->cert_file = d->key_file = d->web_dir = d->cors_origins = d->machine_token = d->version = NULL;
 	if (copy(&d->bind, conf->bind) < 0 || copy(&d->cert_file, conf->cert_file) < 0 ||
-	    copy(&d->key_file, conf->key_file) < 0 || copy(&d->cors_origins, conf->cors_origins) < 0 ||
-	    copy(&d->machine_token, conf->machine_token) < 0 ||
-	    copy(&d->version, conf->version ? conf->version : "dev") < 0 || find_fields(gw) < 0)
+		copy(&d->key_file, conf->key_file) < 0 || copy(&d->cors_origins, conf->cors_origins) < 0 ||
+		copy(&d->machine_token, conf->machine_token) < 0 ||
+		copy(&d->version, conf->version ? conf->version : "dev") < 0 || find_fields(gw) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (conf->threads < 0 || conf->threads > GATEWAY_THREADS_MAX)
 		return err_set(err, HCP_ERANGE, "threads", "must be 1 to %d, was %d", GATEWAY_THREADS_MAX, conf->threads);

@@ -28,7 +28,7 @@ enum {
 	GW_HEADERS_MAX = 20,
 	GW_STATUSES = 21,
 	GW_BUCKETS = 14,
-	GW_EXTRA_ROUTES = 7,        /* rows of the metrics beyond the route table, see gw_extra */
+	GW_EXTRA_ROUTES = 7, /* rows of the metrics beyond the route table, see gw_extra */
 };
 
 enum gw_extra {
@@ -117,10 +117,10 @@ struct static_file {
 
 /* What the gateway reads and writes in messages that it otherwise only hands on; 0: there is no such field. */
 struct route_fields {
-	unsigned wait_ms;     /* offset of the request's int32 wait_ms */
-	unsigned versions;    /* of its repeated int64 if_version ... */
-	unsigned n_versions;  /* ... and of their number */
-	unsigned version;     /* of the reply's int64 version */
+	unsigned wait_ms;    /* offset of the request's int32 wait_ms */
+	unsigned versions;   /* of its repeated int64 if_version ... */
+	unsigned n_versions; /* ... and of their number */
+	unsigned version;    /* of the reply's int64 version */
 };
 
 struct gateway {

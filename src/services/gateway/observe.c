@@ -114,7 +114,7 @@ static void row_metrics(struct gateway *gw, struct buf *b, size_t row, const cha
 	for (int i = 0; i < GW_STATUSES; i++)
 		if (by_status[i])
 			buf_printf(b, "hcp_http_requests_total{method=\"%s\",route=\"%s\",status=\"%d\"} %llu\n", method, path,
-				   observe_statuses[i], (unsigned long long)by_status[i]);
+				observe_statuses[i], (unsigned long long)by_status[i]);
 	for (int i = 0; i < GW_BUCKETS; i++) {
 		sum += latency[i];
 		buf_printf(b, "hcp_http_request_seconds_bucket{method=\"%s\",route=\"%s\",le=\"%s\"} %llu\n", method, path,

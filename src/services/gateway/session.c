@@ -53,7 +53,7 @@ static int take_token(struct call *c, struct msg *m, const char **text, Protobuf
 	}
 	if (!token.n || token.n > TOKEN_TEXT_MAX)
 		return err_set(err, HCP_EINVAL, "refresh_token", "must be 1 to %d characters, here or in the cookie " COOKIE,
-			       TOKEN_TEXT_MAX);
+			TOKEN_TEXT_MAX);
 	if (c->cookie && !same_origin(c->req))
 		return err_set(err, HCP_EPERM, "origin", "another origin may not use this session");
 	gw_sha256(token, digest);
@@ -103,8 +103,8 @@ void session_open(struct call *c, const Hcp__Principal *who)
 
 static size_t set_cookie(struct call *c, const char *value, int32_t life_s, struct http_header *h)
 {
-	char *text = arena_printf(c->req->arena, COOKIE "=%s; Path=/api/v1/auth/; Max-Age=%d; HttpOnly; Secure; SameSite=Strict",
-				  value, life_s);
+	char *text = arena_printf(
+		c->req->arena, COOKIE "=%s; Path=/api/v1/auth/; Max-Age=%d; HttpOnly; Secure; SameSite=Strict", value, life_s);
 	h[0] = (struct http_header){ STR("set-cookie"), str_of(text ? text : "") };
 	return text != NULL;
 }

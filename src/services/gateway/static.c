@@ -42,8 +42,8 @@ static bool is_packed(const char *disk)
 {
 	char plain[4096];
 	size_t n = strlen(disk);
-	return n > 3 && strcmp(disk + n - 3, ".gz") == 0 && str_copy(plain, sizeof(plain), (struct str){ disk, n - 3 }) == 0 &&
-	       file_exists(plain);
+	return n > 3 && strcmp(disk + n - 3, ".gz") == 0 &&
+		   str_copy(plain, sizeof(plain), (struct str){ disk, n - 3 }) == 0 && file_exists(plain);
 }
 
 static int add_file(struct gateway *gw, const char *disk, const char *path, struct err *err)

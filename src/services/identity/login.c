@@ -89,8 +89,8 @@ static int session_who(struct svc_ctx *ctx, const struct identity_user *u, Hcp__
 	return user_principal(u, a, s->principal);
 }
 
-int session_fill(struct identity *id, struct svc_ctx *ctx, const struct identity_user *u, Hcp__Session *s,
-		 struct err *err)
+int session_fill(
+	struct identity *id, struct svc_ctx *ctx, const struct identity_user *u, Hcp__Session *s, struct err *err)
 {
 	int rc = session_token(id, ctx, u, s, err);
 	return rc < 0 ? rc : session_who(ctx, u, s);

@@ -1,6 +1,6 @@
 /*
- * Refresh tokens. A session is a chain of them, of which only the newest is good; the digests of the spent ones are kept
- * so that a second use shows: then somebody else has a copy, and the whole session ends (RFC 9700, 4.14.2).
+ * Refresh tokens. A session is a chain of them, of which only the newest is good; the digests of the spent ones are
+ * kept so that a second use shows: then somebody else has a copy, and the whole session ends (RFC 9700, 4.14.2).
  *
  *   session  id, user, until, turn ──┐
  *   refresh  sha256 → session, turn ─┴─ good if the turns are equal, else spent
@@ -14,7 +14,7 @@ enum { REFRESH_SHA256 = 32 };
 struct session_row {
 	char id[ID_TEXT_MAX], user_id[ID_TEXT_MAX];
 	int64_t until_ns, turn;
-	int64_t sent_turn;     /* of the token in hand */
+	int64_t sent_turn; /* of the token in hand */
 };
 
 static int check_digest(ProtobufCBinaryData d, const char *field, struct err *err)
@@ -39,8 +39,9 @@ static int session_find(struct db *db, ProtobufCBinaryData sha256, struct sessio
 	struct db_row *row = NULL;
 	struct session_row s;
 	int rc = db_query(db, &row, err,
-			  "SELECT s.id,s.user_id,s.until_ns,s.turn,r.turn FROM refresh r JOIN session s ON s.id=r.session_id"
-			  " WHERE r.sha256=$1", "b", bytes_of(sha256));
+		"SELECT s.id,s.user_id,s.until_ns,s.turn,r.turn FROM refresh r JOIN session s ON s.id=r.session_id"
+		" WHERE r.sha256=$1",
+		"b", bytes_of(sha256));
 	if (rc <= 0)
 		return rc < 0 ? rc : HCP_ENOTFOUND;
 	rc = str_copy(s.id, sizeof(s.id), db_text(row, 0));
@@ -76,8 +77,9 @@ static int make_room(struct db *db, const char *user, int64_t now_ns, struct err
 		struct db_row *row = NULL;
 		char id[ID_TEXT_MAX];
 		int rc = db_query(db, &row, err,
-				  "SELECT id,until_ns,(SELECT count(*) FROM session WHERE user_id=$1) FROM session"
-				  " WHERE user_id=$1 ORDER BY until_ns, id LIMIT 1", "z", user);
+			"SELECT id,until_ns,(SELECT count(*) FROM session WHERE user_id=$1) FROM session"
+			" WHERE user_id=$1 ORDER BY until_ns, id LIMIT 1",
+			"z", user);
 		if (rc <= 0)
 			return rc;
 		bool keep = db_i64(row, 1) > now_ns && db_i64(row, 2) < IDENTITY_SESSIONS_MAX;
@@ -85,8 +87,8 @@ static int make_room(struct db *db, const char *user, int64_t now_ns, struct err
 		db_done(row);
 		if (keep)
 			return 0;
-		rc = rc < 0 ? err_set(err, HCP_ECORRUPT, "session", "a stored session does not fit") :
-			      session_drop(db, id, err);
+		rc =
+			rc < 0 ? err_set(err, HCP_ECORRUPT, "session", "a stored session does not fit") : session_drop(db, id, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -95,7 +97,7 @@ static int make_room(struct db *db, const char *user, int64_t now_ns, struct err
 static int add_token(struct db *db, ProtobufCBinaryData sha256, const char *session, int64_t turn, struct err *err)
 {
 	return db_run(db, err, "INSERT INTO refresh(sha256,session_id,turn) VALUES($1,$2,$3)", "bzi", bytes_of(sha256),
-		      session, turn);
+		session, turn);
 }
 
 /* The answer: a bearer token for the user as the tables have him now. */
@@ -124,8 +126,8 @@ int on_session_open(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (rc < 0)
 		return rc;
 	svc_new_id(ctx, id, ID_SESSION);
-	rc = db_run(db, err, "INSERT INTO session(id,user_id,opened_ns,until_ns,turn) VALUES($1,$2,$3,$4,1)", "zzii", id, u.id,
-		    svc_now_ns(ctx), svc_now_ns(ctx) + IDENTITY_REFRESH_S * NS_PER_S);
+	rc = db_run(db, err, "INSERT INTO session(id,user_id,opened_ns,until_ns,turn) VALUES($1,$2,$3,$4,1)", "zzii", id,
+		u.id, svc_now_ns(ctx), svc_now_ns(ctx) + IDENTITY_REFRESH_S * NS_PER_S);
 	if (rc == 0)
 		rc = add_token(db, o->sha256, id, 1, err);
 	return rc < 0 ? rc : answer(state, ctx, &u, err);
@@ -145,16 +147,16 @@ static int spent(struct svc_ctx *ctx, const struct session_row *s, struct err *e
 	return 0;
 }
 
-static int turn_over(struct db *db, const struct session_row *s, ProtobufCBinaryData next, int64_t now_ns,
-		     struct err *err)
+static int turn_over(
+	struct db *db, const struct session_row *s, ProtobufCBinaryData next, int64_t now_ns, struct err *err)
 {
 	int rc = db_run(db, err, "UPDATE session SET turn=$2,until_ns=$3 WHERE id=$1", "zii", s->id, s->turn + 1,
-			now_ns + IDENTITY_REFRESH_S * NS_PER_S);
+		now_ns + IDENTITY_REFRESH_S * NS_PER_S);
 	if (rc == 0)
 		rc = add_token(db, next, s->id, s->turn + 1, err);
 	if (rc == 0)
 		rc = db_run(db, err, "DELETE FROM refresh WHERE session_id=$1 AND turn<=$2", "zi", s->id,
-			    s->turn - IDENTITY_TURNS_KEPT);
+			s->turn - IDENTITY_TURNS_KEPT);
 	return rc;
 }
 

@@ -17,9 +17,12 @@
 #include "services/gateway/route.h"
 
 static const struct route_info rows[] = {
-	{ "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },      { "POST", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
-	{ "GET", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY }, { "POST", "/a/batch", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
-	{ "DELETE", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY }, { "GET", "/a/{id}/b/{n}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "POST", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "GET", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "POST", "/a/batch", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "DELETE", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "GET", "/a/{id}/b/{n}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
 };
 
 static int match(const struct router *r, enum http_verb verb, const char *path, struct route_match *m)
@@ -62,19 +65,19 @@ static void every_declared_route_is_found(void **state)
 	assert_int_equal(router_init(&r, route_table, route_count, SVC_GATEWAY, NULL), 0);
 	for (size_t i = 0; i < route_count; i++)
 		assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m),
-				 route_table[i].own == SVC_GATEWAY ? (int)i : -1);
+			route_table[i].own == SVC_GATEWAY ? (int)i : -1);
 	router_release(&r);
 	for (int id = SVC_GATEWAY + 1; id < SVC_COUNT; id++) { /* on its own port: what is its own, and nothing else */
 		assert_int_equal(router_init(&r, route_table, route_count, id, NULL), 0);
 		for (size_t i = 0; i < route_count; i++) {
 			bool shared = route_table[i].own == SVC_GATEWAY && msg_info(route_table[i].request)->target == id;
 			assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m),
-					 shared || route_table[i].own == id ? (int)i : -1);
+				shared || route_table[i].own == id ? (int)i : -1);
 		}
 		router_release(&r);
 	}
 	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
-						   { "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY } };
+		{ "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY } };
 	assert_int_equal(router_init(&r, twice, 2, SVC_GATEWAY, NULL), HCP_EEXIST);
 }
 
@@ -267,10 +270,23 @@ static void the_list_of_nodes_is_taken(void **state)
 
 static void cookies(void **state)
 {
-	static const struct { const char *value, *want; } table[] = {
-		{ "x=1", "1" }, { "a=2; x=1; b=3", "1" }, { "a=x=9;x=1", "1" }, { " x = 1 ", "1" }, { "x=\"1\"", "1" },
-		{ "x=1; x=2", "1" }, { "x=", "" }, { "x=a=b", "a=b" }, { "x=\"", "\"" },
-		{ "", NULL }, { "x", NULL }, { "xx=1", NULL }, { "X=1", NULL }, { ";;=;", NULL },
+	static const struct {
+		const char *value, *want;
+	} table[] = {
+		{ "x=1", "1" },
+		{ "a=2; x=1; b=3", "1" },
+		{ "a=x=9;x=1", "1" },
+		{ " x = 1 ", "1" },
+		{ "x=\"1\"", "1" },
+		{ "x=1; x=2", "1" },
+		{ "x=", "" },
+		{ "x=a=b", "a=b" },
+		{ "x=\"", "\"" },
+		{ "", NULL },
+		{ "x", NULL },
+		{ "xx=1", NULL },
+		{ "X=1", NULL },
+		{ ";;=;", NULL },
 	};
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		struct str got = header_cookie(str_of(table[i].value), STR("x"));
@@ -282,12 +298,12 @@ static void cookies(void **state)
 
 static void encodings(void **state)
 {
-	static const char *const yes[] = { "gzip", "GZIP", "x-gzip", "*", "br, gzip", "gzip;q=1", "gzip;q=0.001", "gzip ; q=0.5",
-		"gzip;q=1.000", "identity;q=0, gzip", "*;q=0, gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1", "gzip;q=0, gzip", "gzip;a=b",
-		"*;q=0.2", "gzip;q=0.1;x" };
-	static const char *const no[] = { "", "identity", "br", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *", "gzip;q=",
-		"gzip;q", "gzip;q=2", "gzip;q=1.001", "gzip;q=-1", "gzip;q=0.0001", "gzip;q=x", "gzipp", "g zip", ",,;",
-		"gzip;q=.5", "q=1" };
+	static const char *const yes[] = { "gzip", "GZIP", "x-gzip", "*", "br, gzip", "gzip;q=1", "gzip;q=0.001",
+		"gzip ; q=0.5", "gzip;q=1.000", "identity;q=0, gzip", "*;q=0, gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1",
+		"gzip;q=0, gzip", "gzip;a=b", "*;q=0.2", "gzip;q=0.1;x" };
+	static const char *const no[] = { "", "identity", "br", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *",
+		"gzip;q=", "gzip;q", "gzip;q=2", "gzip;q=1.001", "gzip;q=-1", "gzip;q=0.0001", "gzip;q=x", "gzipp", "g zip",
+		",,;", "gzip;q=.5", "q=1" };
 	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
 		if (!header_takes_gzip(str_of(yes[i])))
 			fail_msg("%s", yes[i]);
@@ -318,11 +334,17 @@ static void tags(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(cookies), cmocka_unit_test(encodings), cmocka_unit_test(tags),
-		cmocka_unit_test(routes),	      cmocka_unit_test(every_declared_route_is_found),
-		cmocka_unit_test(buckets),	      cmocka_unit_test(buckets_are_bounded),
-		cmocka_unit_test(answers_are_kept_for_their_time), cmocka_unit_test(problems),
-		cmocka_unit_test(the_best_node_is_picked), cmocka_unit_test(the_list_of_nodes_is_taken),
+		cmocka_unit_test(cookies),
+		cmocka_unit_test(encodings),
+		cmocka_unit_test(tags),
+		cmocka_unit_test(routes),
+		cmocka_unit_test(every_declared_route_is_found),
+		cmocka_unit_test(buckets),
+		cmocka_unit_test(buckets_are_bounded),
+		cmocka_unit_test(answers_are_kept_for_their_time),
+		cmocka_unit_test(problems),
+		cmocka_unit_test(the_best_node_is_picked),
+		cmocka_unit_test(the_list_of_nodes_is_taken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

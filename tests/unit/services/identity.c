@@ -172,14 +172,19 @@ static void sessions_have_limits(void **state)
 	assert_int_equal(count(&r, "SELECT count(*) FROM session"), IDENTITY_SESSIONS_MAX);
 	/* As if the newest session had turned over very often: what is too old goes with the next turn. */
 	struct db *db = svc_database(r.svc);
-	assert_int_equal(db_run(db, NULL, "UPDATE session SET turn=$1 WHERE id=(SELECT session_id FROM refresh WHERE sha256=$2)",
-				"ib", (int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }), 0);
-	assert_int_equal(db_run(db, NULL, "INSERT INTO refresh SELECT x.s, r.session_id, x.t FROM refresh r JOIN (SELECT"
-				" x'AA' AS s, 4 AS t UNION SELECT x'BB', 5 UNION SELECT x'CC', 6 UNION SELECT x'DD', $1) x"
-				" WHERE r.sha256=$2", "ib", (int64_t)IDENTITY_TURNS_KEPT + 5,
-				(struct str){ (const char *)(int[8]){ 1 }, 32 }), 0);
+	assert_int_equal(
+		db_run(db, NULL, "UPDATE session SET turn=$1 WHERE id=(SELECT session_id FROM refresh WHERE sha256=$2)", "ib",
+			(int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }),
+		0);
+	assert_int_equal(db_run(db, NULL,
+						 "INSERT INTO refresh SELECT x.s, r.session_id, x.t FROM refresh r JOIN (SELECT"
+						 " x'AA' AS s, 4 AS t UNION SELECT x'BB', 5 UNION SELECT x'CC', 6 UNION SELECT x'DD', $1) x"
+						 " WHERE r.sha256=$2",
+						 "ib", (int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }),
+		0);
 	assert_int_equal(db_run(db, NULL, "UPDATE refresh SET turn=$1 WHERE sha256=$2", "ib",
-				(int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }), 0);
+						 (int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }),
+		0);
 	assert_non_null(refresh(&r, 1, 2));
 	assert_int_equal(count(&r, "SELECT count(*) FROM refresh WHERE sha256 IN (x'AA', x'BB')"), 0);
 	assert_int_equal(count(&r, "SELECT count(*) FROM refresh WHERE sha256 IN (x'CC', x'DD')"), 2);
@@ -479,12 +484,18 @@ static int drop_key_path(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sessions_carry_who_it_is),  cmocka_unit_test(refusals_of_a_login),
-		cmocka_unit_test(five_failures_lock_and_time_unlocks), cmocka_unit_test(api_keys),
-		cmocka_unit_test(keys_have_a_limit),	     cmocka_unit_test(passwords_never_reach_the_disk),
-		cmocka_unit_test(customers_and_who_am_i),    cmocka_unit_test(tokens_hold_and_break),
-		cmocka_unit_test(other_algorithms_are_refused), cmocka_unit_test(refresh_tokens_turn_over),
-		cmocka_unit_test(a_spent_token_ends_its_session), cmocka_unit_test(sessions_end),
+		cmocka_unit_test(sessions_carry_who_it_is),
+		cmocka_unit_test(refusals_of_a_login),
+		cmocka_unit_test(five_failures_lock_and_time_unlocks),
+		cmocka_unit_test(api_keys),
+		cmocka_unit_test(keys_have_a_limit),
+		cmocka_unit_test(passwords_never_reach_the_disk),
+		cmocka_unit_test(customers_and_who_am_i),
+		cmocka_unit_test(tokens_hold_and_break),
+		cmocka_unit_test(other_algorithms_are_refused),
+		cmocka_unit_test(refresh_tokens_turn_over),
+		cmocka_unit_test(a_spent_token_ends_its_session),
+		cmocka_unit_test(sessions_end),
 		cmocka_unit_test(sessions_have_limits),
 	};
 	return cmocka_run_group_tests(tests, make_key_path, drop_key_path);

@@ -421,12 +421,17 @@ static void quota_limits_a_customer(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_workload_lives_its_life), cmocka_unit_test(bad_submissions_name_their_field),
-		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told), cmocka_unit_test(others_do_not_exist), cmocka_unit_test(a_cancel_may_name_the_version),
+		cmocka_unit_test(a_workload_lives_its_life),
+		cmocka_unit_test(bad_submissions_name_their_field),
+		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told),
+		cmocka_unit_test(others_do_not_exist),
+		cmocka_unit_test(a_cancel_may_name_the_version),
 		cmocka_unit_test(refused_places_are_tried_again_then_fail),
 		cmocka_unit_test(only_decisions_that_pay_become_directives),
-		cmocka_unit_test(emergency_stop_holds_until_cleared), cmocka_unit_test(long_polls_wait_for_a_change),
-		cmocka_unit_test(lists_page_newest_first), cmocka_unit_test(batches_are_all_or_none),
+		cmocka_unit_test(emergency_stop_holds_until_cleared),
+		cmocka_unit_test(long_polls_wait_for_a_change),
+		cmocka_unit_test(lists_page_newest_first),
+		cmocka_unit_test(batches_are_all_or_none),
 		cmocka_unit_test(quota_limits_a_customer),
 	};
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);

@@ -15,8 +15,10 @@
 static void unpacks_to(struct str packed, struct str want)
 {
 	char *got = mem_alloc(want.n + 16);
-	z_stream z = { .next_in = (unsigned char *)packed.p, .avail_in = (unsigned)packed.n, .next_out = (unsigned char *)got,
-		       .avail_out = (unsigned)want.n + 16 };
+	z_stream z = { .next_in = (unsigned char *)packed.p,
+		.avail_in = (unsigned)packed.n,
+		.next_out = (unsigned char *)got,
+		.avail_out = (unsigned)want.n + 16 };
 	assert_int_equal(inflateInit2(&z, 15 + 16), Z_OK);
 	assert_int_equal(inflate(&z, Z_FINISH), Z_STREAM_END);
 	assert_true(str_eq((struct str){ got, z.total_out }, want));
