@@ -32,7 +32,7 @@ enum {
 	GATEWAY_DEADLINE_MS = 30000,
 	GATEWAY_BODY_MAX = 4 << 20,  /* bytes of a request */
 	GATEWAY_GZIP_MIN = 1400,     /* bytes of an answer that are worth packing: more than one packet carries */
-	GATEWAY_GZIP_MAX = 1 << 20,  /* more would hold up the loop (about 10 ms a MiB) */
+	GATEWAY_GZIP_MAX = 1 << 20,  /* more would hold up the loop (5 ms of a core a MiB of JSON) */
 	GATEWAY_VERSIONS_MAX = 16,   /* tags of one If-Match */
 	GATEWAY_SESSIONS_MAX = 8192, /* verified credentials remembered by one loop */
 	GATEWAY_KEY_TTL_MS = 30000,  /* an API key is asked about again after so long, a wrong one too */
