@@ -28,6 +28,7 @@ enum { ID_TEXT_MAX = 36 };
 #define ID_USER "usr"
 #define ID_CUSTOMER "cus"
 #define ID_APIKEY "key"
+#define ID_SESSION "ses"
 #define ID_EVENT "ev"
 #define ID_CALLBACK "cb"
 

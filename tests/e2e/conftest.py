@@ -20,3 +20,14 @@ def hcp_url(program):
         admin = p.login()
         p.wait("the first decision", 30, lambda: p.call("GET", "/api/v1/decisions?limit=1", token=admin)[1]["decisions"])
         yield f"http://127.0.0.1:{p.port}"
+
+
+@pytest.fixture
+def short_lived(program):
+    """A platform whose bearer tokens last three seconds."""
+    program("hcpd")
+    if not (PORTAL / "index.html").exists():
+        pytest.fail("the portal is not built: run `make web`")
+    with Platform() as p:
+        p.hcpd("--web", PORTAL, "--token-life", 3)
+        yield p

@@ -148,6 +148,60 @@ def test_a_page_address_opens_after_login(browser, base):
     until(browser, "the fleet page", lambda b: b.find_element(By.TAG_NAME, "h1").text == "Fleet")
 
 
+def kept(browser):
+    """The session of this tab: (token, e-mail)."""
+    return browser.execute_script("const s = JSON.parse(sessionStorage.getItem('hcp.session')); return s && [s.token, s.email]")
+
+
+def renewals(browser):
+    return browser.execute_script("return performance.getEntriesByType('resource').filter(e => e.name.endsWith('/auth/refresh')).length")
+
+
+def outlives(browser, tokens=2):
+    """The tab's token is replaced that often, and the page stays."""
+    for _ in range(tokens):
+        before = kept(browser)
+        until(browser, "the next token", lambda b: kept(b) and kept(b)[0] != before[0])
+    assert browser.find_elements(By.CSS_SELECTOR, "nav[aria-label=Pages]")
+
+
+def test_a_session_outlives_its_tokens(browser, short_lived):
+    base = f"http://127.0.0.1:{short_lived.port}"
+    sign_in(browser, base, ADMIN)
+    first = browser.current_window_handle
+    assert "hcp_refresh" not in browser.execute_script("return document.cookie")
+    assert "hcr_" not in browser.execute_script("return JSON.stringify([sessionStorage, localStorage])")
+    until(browser, "the live connection", lambda b: "Live" in b.find_element(By.TAG_NAME, "header").text)
+    outlives(browser)
+    assert "Live" in browser.find_element(By.TAG_NAME, "header").text
+    # A token that the server no longer takes: a page's many calls share one renewal.
+    browser.execute_script("""const s = JSON.parse(sessionStorage.getItem('hcp.session'));
+        s.token = 'stale'; s.renewAtMs = s.expiresAtMs = Date.now() + 60000;
+        window.stop(); sessionStorage.setItem('hcp.session', JSON.stringify(s));""")
+    browser.refresh()
+    find(browser, "nav[aria-label=Pages]")
+    until(browser, "a good token", lambda b: kept(b)[0] != "stale")
+    assert renewals(browser) == 1
+    # A second tab is signed in too; neither ends the other's session, however often both renew.
+    browser.switch_to.new_window("tab")
+    browser.get(f"{base}/workloads")
+    find(browser, "nav[aria-label=Pages]")
+    second = browser.current_window_handle
+    outlives(browser)
+    browser.switch_to.window(first)
+    outlives(browser)
+    # Signed out here, the session is over at the server: the other tab learns it when its token runs out.
+    find(browser, "button[aria-label=Account]").click()
+    until(browser, "the menu", lambda b: next((e for e in b.find_elements(By.CSS_SELECTOR, "[role=menuitem]") if e.text == "Sign out"), None)).click()
+    until(browser, "to be signed out", lambda b: not kept(b))
+    browser.switch_to.window(second)
+    until(browser, "the other tab to end", lambda b: not kept(b))
+    assert "ended" in find(browser, "[role=alert]").text
+    assert not [m for m in severe(browser) if "token=stale" not in m]
+    browser.get(f"{base}/fleet")
+    find(browser, "#email")
+
+
 def test_admin_sees_live_numbers_and_why(browser, base):
     sign_in(browser, base, ADMIN)
     until(browser, "the overview", lambda b: b.find_element(By.TAG_NAME, "h1").text == "Overview")

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct route_match m;
 	struct jwt_claims claims;
 	if (!key && (jwt_key_from_pem(STR(public_pem), &key, NULL) < 0 ||
-		     router_init(&router, route_table, route_count, NULL) < 0))
+					router_init(&router, route_table, route_count, SVC_GATEWAY, NULL) < 0))
 		abort();
 	for (int verb = 0; verb <= HTTP_M_OTHER; verb++) {
 		router_match(&router, (enum http_verb)verb, path, &m);

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 START_S, STOP_S = 20, 15
-READY = re.compile(r"hcpd ready(?: (?P<url>https?://\S+))? mesh (?P<mesh>\S+)")
+READY = re.compile(r"hcpd ready(?: (?P<url>https?://\S+))? mesh (?P<mesh>\S+)(?P<own>.*)")
 
 
 class Hcpd:
@@ -17,6 +17,7 @@ class Hcpd:
     def __init__(self, program, state, *args):
         self.program, self.state, self.args = program, state, args
         self.url = self.mesh = ""
+        self.own = {}  # service: address of its own port
         self.process = None
         self.tokens = {}
         state.mkdir(parents=True, exist_ok=True)
@@ -26,13 +27,15 @@ class Hcpd:
         mesh_port = self.mesh.rsplit(":", 1)[1] if self.mesh else "0"
         with open(self.state / "hcpd.log", "ab") as log:
             self.process = subprocess.Popen(
-                [str(self.program), "--state", str(self.state), "--port", port, "--mesh-port", mesh_port, *map(str, self.args)],
+                [str(self.program), "--state", str(self.state), "--port", port, "--mesh-port", mesh_port, "--service-ports", "any",
+                 *map(str, self.args)],
                 stdout=subprocess.PIPE, stderr=log, text=True)
         found = READY.match(self.process.stdout.readline())
         if not found:
             self.process.wait(START_S)
             pytest.fail(f"hcpd did not start: {self.log()[-1000:]}")
         self.url, self.mesh = found["url"] or "", found["mesh"]
+        self.own = dict(re.findall(r"(\w+) (https?://\S+)", found["own"]))
         return self
 
     def stop(self):

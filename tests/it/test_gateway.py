@@ -1,18 +1,22 @@
 """The gateway from outside: REST, limits, live topics, portal files, restarts; joined and apart."""
 import concurrent.futures
+import gzip
 import http.server
 import json
 import queue
+import re
 import socket
 import subprocess
 import threading
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 import requests
 from websockets.sync.client import connect
 
-from hcpd_process import wait_for
+from hcpd_process import Hcpd, wait_for
 
 JOB = {"type": "ai_inference_batch", "model": "llama-3-70b", "device_class": "H100", "device_count": 1, "name": "job"}
 JOHN, JANE, OPERATOR = "john@acme.com", "jane@globex.com", "operator@mara.com"
@@ -62,6 +66,173 @@ def problem(reply, status, code, field=None):
     assert len(body["trace_id"]) == 32
 
 
+# ---- tags, conditions, packing ----
+
+ROUTES = tomllib.loads((Path(__file__).resolve().parents[2] / "spec/routes.toml").read_text())["route"]
+ROWS = [(r, path) for r in ROUTES for path in [r["path"], *r.get("aliases", [])]]
+
+
+def path_of(hcpd, path):
+    """The path with its {id} filled in by something that exists."""
+    if "{id}" not in path:
+        return path + {"/api/v1/prices/history": "?symbol=btc_usd", "/api/v1/telemetry/series": "?metric=power_w"}.get(path, "")
+    if "workloads" in path:
+        made = hcpd.call("POST", "/api/v1/workloads", json=JOB).json()["id"]
+    elif "decisions" in path:
+        made = hcpd.call("GET", "/api/v1/decisions?limit=1").json()["decisions"][0]["id"]
+    elif "resources" in path:
+        made = hcpd.call("GET", "/api/v1/resources?limit=1").json()["devices"][0]["id"].replace("/", "%2F")
+    else:
+        made = hcpd.call("POST", "/api/v1/api-keys", json={"name": "k"}).json()["id"]
+    return path.replace("{id}", made)
+
+
+@pytest.fixture(scope="module")
+def fed(program, tmp_path_factory):
+    """hcpd with a market and a small fleet, so that there are decisions and devices."""
+    h = Hcpd(program("hcpd"), tmp_path_factory.mktemp("fed")).start()
+    fleet = subprocess.Popen([str(program("hcp-sim")), "fleet", "--mesh", h.mesh, "--token-file", str(h.state / "machine.token"),
+                              "--seed", "1", "--small"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    now = time.time_ns()
+    rows = [("electricity_rt", "HB_WEST", 30.0), ("btc_usd", "", 60000.0), ("difficulty", "", 80e12)]
+    ticks = [{"symbol": s, "location": w, "value": v, "observed_at_ns": now, "source": "test", "sent_at_ns": now} for s, w, v in rows]
+    assert h.call("POST", "/api/v1/market/ticks", "machine", json={"ticks": ticks}).status_code == 200
+    try:
+        wait_for("a decision", lambda: h.call("GET", "/api/v1/decisions?limit=1").json()["decisions"], 30)
+        yield h
+    finally:
+        fleet.terminate()
+        fleet.wait(10)
+        assert h.stop() == 0
+
+
+@pytest.mark.parametrize("route,path", [(r, p) for r, p in ROWS if r["method"] == "GET"], ids=lambda v: v if isinstance(v, str) else "")
+def test_every_get_has_a_tag(fed, route, path):
+    path = path_of(fed, path)
+    reply = fed.call("GET", path)
+    assert reply.status_code == 200, reply.text
+    tag = reply.headers["etag"]
+    assert re.fullmatch(r'(W/)?"[0-9a-f]+"', tag), tag
+    assert reply.headers["cache-control"] == "private, no-cache"
+    if "version" in reply.json() and isinstance(reply.json()["version"], int):
+        assert tag == f'"{reply.json()["version"]}"'
+    else:
+        assert tag.startswith("W/") and ("Accept-Encoding" in reply.headers.get("vary", "")) == (len(reply.content) >= 1400)
+    # What moves by itself may have moved; then the new tag is told with the new answer.
+    for sent in (tag, "*", f'"x", {tag}', tag.removeprefix("W/")):
+        again = fed.call("GET", path, headers={"if-none-match": sent})
+        if again.status_code == 304:
+            assert again.content == b"" and again.headers["etag"] and again.headers["cache-control"] == "private, no-cache"
+            assert sent == "*" or again.headers["etag"] == tag
+            break
+        assert again.status_code == 200 and again.headers["etag"] != tag
+    assert fed.call("GET", path, headers={"if-none-match": "*"}).status_code == 304
+    other = fed.call("GET", path, headers={"if-none-match": '"nothing", W/"of the kind"'})
+    assert other.status_code == 200 and other.content
+    refused = fed.call("GET", path, None)
+    assert refused.status_code == 401 and "etag" not in refused.headers and refused.headers["cache-control"] == "no-store"
+    head = fed.call("HEAD", path)
+    assert head.status_code == 200 and head.headers["etag"] and head.content == b""
+
+
+@pytest.mark.parametrize("route,path", [(r, p) for r, p in ROWS if r["method"] != "GET"], ids=lambda v: v if isinstance(v, str) else "")
+def test_every_change_heeds_if_match(fed, route, path):
+    """A tag that nothing has keeps any change from being made; a version that the object has lets it through."""
+    versioned = route["message"] in ("WorkloadCancel", "PolicySet")
+    path, who = path_of(fed, path), "machine" if route["role"] == "machine" else "admin@mara.com"
+
+    def change(if_match):
+        return fed.call(route["method"], path, who, json={}, headers={"if-match": if_match})
+    for none in ('"12345"', 'W/"1"', "garbage", '"a", "b"', ""):
+        if route["role"] == "public":
+            break  # they want a token first
+        problem(change(none), 412, "conflict", "if-match")
+    if versioned:
+        read = fed.call("GET", path)
+        done = change(f'"7", {read.headers["etag"]}')
+        assert done.status_code == 200, done.text
+        assert done.headers["etag"] == f'"{done.json()["version"]}"' and done.headers["cache-control"] == "no-store"
+        problem(change(", ".join(f'"{i}"' for i in range(20))), 429, "limit_reached", "if-match")
+    assert change("*").status_code != 412
+
+
+def test_answers_to_get_are_packed_when_asked_for(hcpd):
+    for _ in range(30):
+        hcpd.call("POST", "/api/v1/workloads", json=JOB)
+    path = "/api/v1/workloads?limit=30"
+    plain = hcpd.call("GET", path, headers={"accept-encoding": "identity"})
+    packed = hcpd.call("GET", path, headers={"accept-encoding": "br, gzip;q=0.5"}, stream=True)
+    raw_bytes = packed.raw.read(decode_content=False)
+    assert "content-encoding" not in plain.headers and packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(raw_bytes) == plain.content and len(raw_bytes) < len(plain.content) / 4
+    assert packed.headers["etag"] == plain.headers["etag"] and "Accept-Encoding" in packed.headers["vary"]
+    for no in ("gzip;q=0", "br", "*;q=0", ""):
+        assert "content-encoding" not in hcpd.call("GET", path, headers={"accept-encoding": no}).headers
+    # Not what is small, what a change answers, a secret, or an object whose strong tag names bytes.
+    zipped = {"accept-encoding": "gzip"}
+    jobs = {"workloads": [{**JOB, "name": "x" * 100}] * 10}
+    answers = [hcpd.call("GET", "/api/v1/policy", headers=zipped), hcpd.call("POST", "/api/v1/workloads/batch", json=jobs, headers=zipped),
+               login_as(hcpd), hcpd.call("POST", "/api/v1/api-keys", json={"name": "x" * 100}, headers=zipped)]
+    assert len(answers[1].content) > 1400
+    for a in answers:
+        assert a.ok and "content-encoding" not in a.headers
+    # Kept answers go out both ways from the same second on.
+    for _ in range(2):
+        for want in ("gzip", "identity"):
+            r = hcpd.call("GET", "/metrics", None, headers={"accept-encoding": want})
+            assert r.headers.get("content-encoding") == ("gzip" if want == "gzip" else None) and b"hcp_http_requests_total" in r.content
+
+
+def test_kept_answers_are_packed_once(start_hcpd, tmp_path):
+    h = start_hcpd("kept")
+    now = time.time_ns()
+    ticks = [{"symbol": "electricity_rt", "location": f"HB_{i}", "value": 30.0 + i, "observed_at_ns": now, "source": "t"} for i in range(30)]
+    assert h.call("POST", "/api/v1/market/ticks", "machine", json={"ticks": ticks}).status_code == 200
+    kinds = set()
+
+    def ask(encoding):
+        r = h.call("GET", "/api/v1/prices", headers={"accept-encoding": encoding})
+        assert r.headers.get("content-encoding") == ("gzip" if encoding == "gzip" else None)
+        kinds.add((encoding, r.headers["x-cache"]))
+        return r.json()["prices"]
+    for _ in range(4):
+        assert len(ask("gzip")) >= 30 and len(ask("gzip")) == len(ask("identity"))
+        time.sleep(0.3)
+    assert {("gzip", "hit"), ("identity", "hit")} <= kinds
+
+
+def test_portal_files_packed_by_the_build(start_hcpd, tmp_path):
+    web = tmp_path / "web"
+    (web / "assets").mkdir(parents=True)
+    script = b"const words = 1;\n" * 500
+    (web / "index.html").write_bytes(b"<html></html>")
+    (web / "assets/app-1.js").write_bytes(script)
+    (web / "assets/app-1.js.gz").write_bytes(gzip.compress(script))
+    (web / "assets/data.tar.gz").write_bytes(b"its own file")
+    h = start_hcpd("packed", "--web", web)
+    plain = requests.get(h.url + "/assets/app-1.js", headers={"accept-encoding": "identity"}, timeout=10)
+    packed = requests.get(h.url + "/assets/app-1.js", headers={"accept-encoding": "gzip"}, timeout=10)
+    assert plain.content == packed.content == script
+    assert int(packed.headers["content-length"]) < int(plain.headers["content-length"]) == len(script)
+    assert packed.headers["content-encoding"] == "gzip" and packed.headers["content-type"] == plain.headers["content-type"]
+    assert packed.headers["etag"] != plain.headers["etag"] and plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    for r, encoding in ((plain, "identity"), (packed, "gzip")):
+        same = requests.get(h.url + "/assets/app-1.js", timeout=10,
+                            headers={"accept-encoding": encoding, "if-none-match": r.headers["etag"]})
+        assert same.status_code == 304 and same.headers["etag"] == r.headers["etag"]
+    assert requests.get(h.url + "/assets/app-1.js.gz", timeout=10).status_code == 404
+    assert requests.get(h.url + "/assets/data.tar.gz", timeout=10).content == b"its own file"
+    doc = [requests.get(h.url + "/api/v1/openapi.json", headers={"accept-encoding": e}, timeout=10) for e in ("gzip", "identity")]
+    assert doc[0].json() == doc[1].json() and doc[0].headers["etag"] == doc[1].headers["etag"]
+    assert doc[0].headers["content-encoding"] == "gzip"
+    assert requests.get(h.url + "/api/v1/openapi.json", headers={"if-none-match": doc[0].headers["etag"]}, timeout=10).status_code == 304
+    assert h.stop() == 0
+    (web / "assets/app-1.js").write_bytes(script + b"changed")
+    stale = subprocess.run([str(h.program), "--state", str(tmp_path / "s"), "--port", "0", "--mesh-port", "0", "--web", str(web)],
+                           capture_output=True, text=True, timeout=20)
+    assert stale.returncode == 1 and "app-1.js.gz is not the file beside it" in stale.stderr
+
+
 # ---- who ----
 
 def test_login_tells_who(hcpd):
@@ -72,6 +243,84 @@ def test_login_tells_who(hcpd):
     assert body["principal"]["role"] == "customer" and body["principal"]["customer_id"].startswith("cus-")
     me = hcpd.call("GET", "/api/v1/auth/me", JOHN).json()
     assert me["principal"]["email"] == JOHN and me["access_token"] == ""
+
+
+def auth(hcpd, what, body=None, **kw):
+    return requests.post(f"{hcpd.url}/api/v1/auth/{what}", json={} if body is None else body, timeout=20, **kw)
+
+
+def login_as(hcpd, email=JOHN, password="customer123", **kw):
+    reply = auth(hcpd, "login", {"email": email, "password": password, **kw})
+    assert reply.status_code == 200, reply.text
+    return reply
+
+
+def test_refresh_tokens_are_good_once(hcpd):
+    first = login_as(hcpd).json()
+    assert first["refresh_token"].startswith("hcr_") and first["refresh_expires_in"] == 30 * 86400
+    reply = auth(hcpd, "refresh", {"refresh_token": first["refresh_token"]})
+    assert reply.status_code == 200 and reply.headers["cache-control"] == "no-store"
+    second = reply.json()
+    assert second["refresh_token"] not in ("", first["refresh_token"]) and second["principal"] == first["principal"]
+    me = requests.get(hcpd.url + "/api/v1/auth/me", headers={"authorization": "Bearer " + second["access_token"]}, timeout=10)
+    assert me.status_code == 200 and me.json()["principal"]["email"] == JOHN
+    # A refresh token is no bearer.
+    problem(requests.get(hcpd.url + "/api/v1/auth/me", headers={"authorization": "Bearer " + second["refresh_token"]}, timeout=10),
+            401, "unauthenticated")
+    # Sent again, the first ends the whole session, and the log says so without saying the token.
+    problem(auth(hcpd, "refresh", {"refresh_token": first["refresh_token"]}), 401, "unauthenticated", "refresh_token")
+    problem(auth(hcpd, "refresh", {"refresh_token": second["refresh_token"]}), 401, "unauthenticated", "refresh_token")
+    log = hcpd.log()
+    assert "refresh token of user " + first["principal"]["user_id"] in log
+    assert not any(t[4:] in log for t in (first["refresh_token"], second["refresh_token"]))
+    for bad, field in (({}, "refresh_token"), ({"refresh_token": "x" * 300}, "refresh_token"), ({"sha256": "AAAA"}, "refresh_token")):
+        problem(auth(hcpd, "refresh", bad), 400, "invalid", field)
+        problem(auth(hcpd, "logout", bad), 400, "invalid", field)
+    problem(auth(hcpd, "refresh", {"refresh_token": "hcr_unknown"}), 401, "unauthenticated", "refresh_token")
+
+
+def test_sessions_survive_a_restart_and_end(start_hcpd):
+    h = start_hcpd("sessions", "--token-life", "2")
+    one, two = login_as(h).json(), login_as(h).json()
+    assert one["expires_in"] == 2
+    h.kill()
+    h.start()
+    one = auth(h, "refresh", {"refresh_token": one["refresh_token"]}).json()
+    assert auth(h, "logout", {"refresh_token": two["refresh_token"]}).status_code == 200
+    problem(auth(h, "refresh", {"refresh_token": two["refresh_token"]}), 401, "unauthenticated", "refresh_token")
+    assert auth(h, "logout", {"refresh_token": two["refresh_token"]}).status_code == 200
+    # What the bearer tokens lose by time, the session keeps.
+    bearer = {"authorization": "Bearer " + one["access_token"]}
+    assert requests.get(h.url + "/api/v1/auth/me", headers=bearer, timeout=10).status_code == 200
+    wait_for("the token to run out", lambda: requests.get(h.url + "/api/v1/auth/me", headers=bearer, timeout=10).status_code == 401)
+    one = auth(h, "refresh", {"refresh_token": one["refresh_token"]}).json()
+    bearer = {"authorization": "Bearer " + one["access_token"]}
+    assert requests.get(h.url + "/api/v1/auth/me", headers=bearer, timeout=10).status_code == 200
+    assert h.stop() == 0
+    secrets = [t["refresh_token"][4:].encode() for t in (one, two)]
+    for path in h.state.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not any(s in data for s in secrets), path
+
+
+def test_a_browsers_refresh_token_is_a_cookie(hcpd):
+    reply = login_as(hcpd, cookie=True)
+    assert reply.json()["refresh_token"] == ""
+    parts = [p.strip() for p in reply.headers["set-cookie"].split(";")]
+    assert parts[0].startswith("hcp_refresh=hcr_")
+    assert set(parts[1:]) == {"Path=/api/v1/auth/", "Max-Age=2592000", "HttpOnly", "Secure", "SameSite=Strict"}
+    cookie = {"cookie": "theme=dark; " + parts[0]}
+    # Another origin's page may not use it, whatever the browser sends along.
+    for head in ({"sec-fetch-site": "same-site"}, {"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}, {"origin": "null"}):
+        problem(auth(hcpd, "refresh", headers=cookie | head), 403, "forbidden", "origin")
+        problem(auth(hcpd, "logout", headers=cookie | head), 403, "forbidden", "origin")
+    renewed = auth(hcpd, "refresh", headers=cookie | {"sec-fetch-site": "same-origin"})
+    assert renewed.status_code == 200 and renewed.json()["refresh_token"] == "" and renewed.json()["access_token"]
+    cookie = {"cookie": renewed.headers["set-cookie"].split(";")[0], "origin": hcpd.url}
+    gone = auth(hcpd, "logout", headers=cookie)
+    assert gone.status_code == 200 and "hcp_refresh=;" in gone.headers["set-cookie"] and "Max-Age=0" in gone.headers["set-cookie"]
+    problem(auth(hcpd, "refresh", headers=cookie), 401, "unauthenticated", "refresh_token")
 
 
 def test_wrong_password_and_unknown_user_say_the_same(hcpd):
@@ -648,6 +897,92 @@ class Node(threading.Thread):
 
     def run(self):
         self.server.serve_forever()
+
+
+# ---- services apart, on their own ports ----
+
+OWN = [(r, service, path) for r in ROUTES for service, path in r.get("own", {}).items()]
+DOCUMENTED = {"orchestrator": 8080, "optimizer": 8081, "router": 8082, "resources": 8083, "billing": 8084, "identity": 8085,
+              "realtime": 8086}
+
+
+def test_services_answer_on_their_own_ports(start_hcpd):
+    others = "orchestrator,router,resources,billing,telemetry,identity"
+    back = start_hcpd("back", "--services", others)
+    token = ["--token-file", back.state / "machine.token"]
+    apart = start_hcpd("apart", "--services", "optimizer,realtime", "--peer", f"{others}={back.mesh}", *token)
+    assert set(back.own) == set(others.split(",")) and set(apart.own) == {"optimizer", "realtime"} and not apart.url
+    own = back.own | apart.own
+    login = requests.post(own["identity"] + "/api/v1/auth/login", json={"email": "admin@mara.com", "password": "admin123"}, timeout=20)
+    admin = {"authorization": "Bearer " + login.json()["access_token"]}
+    customer = requests.post(own["identity"] + "/api/v1/auth/login", json={"email": JOHN, "password": "customer123"}, timeout=20)
+    john = {"authorization": "Bearer " + customer.json()["access_token"]}
+
+    def ask(service, method, path, who=admin, **kw):
+        return requests.request(method, own[service] + path, headers=who, timeout=20, **kw)
+    body = {"WorkloadSubmit": JOB, "Classify": {"needs_gpu": True}, "ProfitabilityCalculate": {"device_class": "S21"},
+            "EmergencyStop": {"reason": "drill"}}
+    assert len(OWN) == 11
+    for route, service, path in OWN:
+        path = path.replace("{id}", "nothing")
+        kw = {"json": body.get(route["message"], {})} if route["method"] == "POST" else {}
+        reply = ask(service, route["method"], path, **kw)
+        if route["message"] in ("RecommendationGet", "ResourceGet"):
+            problem(reply, 404, "not_found")  # there is none yet, which the service says
+            assert "there is nothing at this path" not in reply.text
+        else:
+            assert reply.status_code == route.get("status", 200), (path, reply.text)
+        # Who is asked for at the gateway is asked for here.
+        problem(ask(service, route["method"], path, {}, **kw), 401, "unauthenticated")
+        if route["role"] != "customer":
+            problem(ask(service, route["method"], path, john, **kw), 403, "forbidden")
+        # Nobody else answers here, and the short path is no path of the gateway's.
+        for other in own:
+            if (other, path) not in {(s, p.replace("{id}", "nothing")) for _, s, p in OWN}:
+                assert ask(other, route["method"], path, **kw).status_code == 404, (other, path)
+    for route, service in (("/api/v1/prices", "optimizer"), ("/api/v1/workloads", "orchestrator"), ("/v1/billing/usage", "billing")):
+        assert [s for s in own if ask(s, "GET", route).status_code == 200] == [service]
+    for service in own:
+        health = requests.get(own[service] + "/health", timeout=10)
+        assert health.status_code == 200 and service in [s["name"] for s in health.json()["services"]]
+        problem(ask(service, "GET", "/"), 404, "not_found")
+        assert ask(service, "GET", "/v1/models").status_code == 404
+    # Live topics on realtime's.
+    address = own["realtime"].replace("http", "ws") + f"/api/v1/ws?topics=market.price&token={login.json()['access_token']}"
+    with connect(address, open_timeout=10, close_timeout=2) as live:
+        machine = {"authorization": "Bearer " + back.machine_token}
+        ticks = [{"symbol": "btc_usd", "value": 60000.0, "observed_at_ns": time.time_ns(), "source": "t"}]
+        assert ask("optimizer", "POST", "/api/v1/market/ticks", machine, json={"ticks": ticks}).status_code == 200
+        assert next_event(live, "market.price")["data"]["ticks"][0]["value"] == 60000.0
+
+
+def test_own_ports_can_be_changed_and_closed(start_hcpd, program, tmp_path, free_port):
+    port = free_port()
+    h = start_hcpd("moved", "--services", "optimizer,router", "--service-ports", f"optimizer={port}")
+    assert h.own["optimizer"] == f"http://127.0.0.1:{port}" and h.own["router"] != h.own["optimizer"]
+    closed = start_hcpd("closed", "--services", "optimizer", "--service-ports", "none")
+    assert closed.own == {} and closed.url == ""
+    assert start_hcpd("joined", "--services", "gateway,optimizer").own == {}  # the gateway answers for all
+
+    def fails(*args):
+        run = subprocess.run([str(program("hcpd")), "--state", str(tmp_path / "fails"), "--mesh-port", "0", *args],
+                             capture_output=True, text=True, timeout=20)
+        assert run.returncode != 0
+        return run.stderr
+    said = fails("--services", "optimizer", "--service-ports", f"optimizer={port}")
+    assert f"--service-ports: port {port} of optimizer" in said and "optimizer=PORT, or none" in said
+    for bad in ("optimizer", "magic=1", "optimizer=99999", ""):
+        assert "--service-ports" in fails("--services", "optimizer", "--service-ports", bad)
+    # Without the option it is the documented port: taken here, so that it is named.
+    for service, documented in DOCUMENTED.items():
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                taken.bind(("127.0.0.1", documented))
+                taken.listen()
+            except OSError:
+                pass  # somebody else has it
+            assert f"port {documented} of {service}" in fails("--services", service)
 
 
 @pytest.fixture

@@ -38,6 +38,9 @@ def check(spec, routes):
         for key in ("message", "reply"):
             if r[key] not in messages:
                 die(f"route {r['path']}: {key} {r[key]!r} is not declared")
+        for service in r.get("own", {}):
+            if service not in services:
+                die(f"route {r['path']}: own {service!r} is no service")
         if r["role"] not in ROLES:
             die(f"route {r['path']}: role {r['role']!r} is none of {', '.join(ROLES)}")
 
@@ -60,7 +63,8 @@ def header(spec):
               "struct topic_info {", "\tconst char *name;", "\tint from;", "\tuint32_t to_mask; /* bit per enum svc_id */",
               "};", "", "struct route_info {", "\tconst char *method, *path;", "\tuint16_t request, reply;",
               "\tuint8_t role;    /* Hcp__Role; 0: public */", "\tuint16_t status; /* on success */",
-              "\tuint32_t cache_ms;", "\tconst char *about;", "\tint alias; /* of the route before it that is none */", "};", "",
+              "\tuint32_t cache_ms;", "\tconst char *about;", "\tint alias; /* of the route before it that is none */",
+              "\tint own;   /* enum svc_id on whose own port alone it answers; SVC_GATEWAY: no such */", "};", "",
               "extern const struct svc_info svc_table[SVC_COUNT];", "extern const struct topic_info topic_table[TOPIC_COUNT];",
               "extern const struct route_info route_table[];", "extern const size_t route_count;", "",
               "/* NULL if there is no such message. */", "const struct msg_info *msg_info(unsigned type);",
@@ -89,9 +93,11 @@ def source(spec, routes):
         out.append(f"\t[{m['id']}] = {{ {m['id']}, {quote(n)}, {KINDS[m['kind']]}, {target}, {topic}, &hcp__{snake(n)}__descriptor }},")
     out += ["};", "", "const struct route_info route_table[] = {"]
     for r in routes:
-        for i, path in enumerate([r["path"], *r.get("aliases", [])]):
+        paths = [(p, "gateway") for p in [r["path"], *r.get("aliases", [])]] + [(p, svc) for svc, p in r.get("own", {}).items()]
+        for i, (path, own) in enumerate(paths):
             out.append(f"\t{{ {quote(r['method'])}, {quote(path)}, MSG_{snake(r['message']).upper()}, MSG_{snake(r['reply']).upper()}, "
-                       f"{ROLES[r['role']]}, {r.get('status', 200)}, {r.get('cache_ms', 0)}, {quote(r['about'])}, {int(i > 0)} }},")
+                       f"{ROLES[r['role']]}, {r.get('status', 200)}, {r.get('cache_ms', 0)}, {quote(r['about'])}, {int(i > 0)}, "
+                       f"SVC_{own.upper()} }},")
     out += ["};", "const size_t route_count = sizeof(route_table) / sizeof(route_table[0]);", "", """\
 const struct msg_info *msg_info(unsigned type)
 {

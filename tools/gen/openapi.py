@@ -3,6 +3,8 @@
 
 usage: openapi.py routes.toml hcp.proto version out.c|out.json
 """
+import gzip
+import hashlib
 import json
 import re
 import sys
@@ -16,11 +18,13 @@ SCALARS = {
     "uint32": {"type": "integer", "minimum": 0}, "uint64": {"type": "integer", "minimum": 0},
 }
 # Set by the gateway; a client that sends them is overruled.
-HIDDEN = {("ApiKeyCreate", "secret_sha256"), ("ApiKeyCreate", "prefix")}
+HIDDEN = {("ApiKeyCreate", "secret_sha256"), ("ApiKeyCreate", "prefix"), ("SessionRefresh", "sha256"),
+          ("SessionRefresh", "next_sha256"), ("SessionEnd", "sha256")}
 FIELD = re.compile(r"(?:(repeated)\s+)?(\w+)\s+(\w+)\s*=\s*\d+\s*;[ \t]*(?://[ \t]*([^\n]*))?")
 STATUSES = {"400": "A field or the body is wrong; `field` names it.", "401": "Credentials are missing or wrong.",
             "403": "The role does not suffice.", "404": "There is no such object.",
-            "409": "The object's state does not allow it.", "429": "Too many requests; see Retry-After.",
+            "409": "The object's state does not allow it.",
+            "412": "If-Match names no version that the object has.", "429": "Too many requests; see Retry-After.",
             "503": "A service is not available; try again."}
 
 
@@ -76,7 +80,7 @@ def schemas(messages, enums):
                 s["description"] = comment
             props[field] = s
         out[name] = {"type": "object", "additionalProperties": False, "properties": props}
-    out["Problem"] = {"type": "object", "required": ["type", "title", "status", "detail", "code"], "properties": {
+    out["ProblemDetails"] = {"type": "object", "required": ["type", "title", "status", "detail", "code"], "properties": {
         "type": {"type": "string", "format": "uri"}, "title": {"type": "string"}, "status": {"type": "integer"},
         "detail": {"type": "string"}, "code": {"type": "string"}, "field": {"type": "string"},
         "trace_id": {"type": "string"}}}
@@ -117,15 +121,24 @@ def operation(route, messages, enums, alias):
                                  "schema": {"type": "string", "maxLength": 128}})
     op["responses"] = {str(route.get("status", 200)): {"description": "Done.", "content": {"application/json": {
         "schema": {"$ref": f"#/components/schemas/{route['reply']}"}}}}}
+    if route["method"] == "GET":
+        op["parameters"].append(header_parameter("If-None-Match", "ETags; what one of them names is answered with 304."))
+        op["responses"]["304"] = {"description": "Unchanged."}
+    elif any(f[0] == "if_version" for f in fields):
+        op["parameters"].append(header_parameter("If-Match", "ETags, one of which the object must have; else 412."))
     op["responses"].update(problem_responses())
     op["security"] = [] if route["role"] == "public" else [{"bearer": []}, {"apiKey": []}]
     op["x-hcp-role"] = route["role"]
     return op
 
 
+def header_parameter(name, text):
+    return {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
+
+
 def problem_responses():
     return {status: {"description": text, "content": {"application/problem+json": {
-        "schema": {"$ref": "#/components/schemas/Problem"}}}} for status, text in STATUSES.items()}
+        "schema": {"$ref": "#/components/schemas/ProblemDetails"}}}} for status, text in STATUSES.items()}
 
 
 def inference_paths():
@@ -147,7 +160,7 @@ def inference_paths():
 
 
 def document(routes, messages, enums, version):
-    paths, roots = inference_paths(), {"Problem"}
+    paths, roots = inference_paths(), {"ProblemDetails"}
     for r in routes:
         roots |= {r["message"], r["reply"]}
         for i, path in enumerate([r["path"], *r.get("aliases", [])]):
@@ -163,14 +176,21 @@ def document(routes, messages, enums, version):
 
 
 def c_source(text):
+    """The document as C: plain, packed and its (weak) tag, so that nothing is computed while it is served."""
     lines = ["/* Generated from spec/ by tools/gen/openapi.py. */", "#include <stddef.h>", "",
-             "extern const char openapi_json[];", "extern const size_t openapi_json_n;", "",
-             "const char openapi_json[] ="]
+             "extern const char openapi_json[];", "extern const size_t openapi_json_n;",
+             "extern const unsigned char openapi_gz[];", "extern const size_t openapi_gz_n;",
+             "extern const char openapi_etag[];", "", "const char openapi_json[] ="]
     for i in range(0, len(text), 100):
         part = text[i:i + 100].replace("\\", "\\\\").replace('"', '\\"')
         lines.append(f'\t"{part}"')
     lines[-1] += ";"
     lines.append("const size_t openapi_json_n = sizeof(openapi_json) - 1;")
+    packed = gzip.compress(text.encode(), 9, mtime=0)
+    lines.append("const unsigned char openapi_gz[] = {")
+    lines += ["\t" + " ".join(f"{b}," for b in packed[i:i + 24]) for i in range(0, len(packed), 24)]
+    lines += ["};", "const size_t openapi_gz_n = sizeof(openapi_gz);",
+              f'const char openapi_etag[] = "W/\\"{hashlib.sha256(text.encode()).hexdigest()[:16]}\\"";']
     return "\n".join(lines) + "\n"
 
 

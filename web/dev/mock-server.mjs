@@ -260,7 +260,7 @@ const ROUTES = [
   ['POST', '/auth/login', ({ body }) => {
     const u = USERS[body.email];
     if (!u || u.password !== body.password) throw new Refused(401, 'unauthenticated', 'e-mail or password is wrong');
-    return { access_token: Buffer.from(body.email).toString('base64url'), token_type: 'Bearer', expires_in: 900, principal: { user_id: 'u1', email: body.email, role: u.role, customer_id: u.customer_id }, name: u.name };
+    return { access_token: Buffer.from(body.email).toString('base64url'), token_type: 'Bearer', expires_in: 86400, principal: { user_id: 'u1', email: body.email, role: u.role, customer_id: u.customer_id }, name: u.name };
   }],
   ['GET', '/status', status],
   ['POST', '/emergency/stop', ({ body }) => ((emergency = body.reason || 'operator'), status())],

@@ -18,7 +18,7 @@ import { Switches } from './pages/Switches';
 import { Usage } from './pages/Usage';
 import { WorkloadsPage } from './pages/Workloads';
 import { isStaff } from './state/session';
-import { store, useAppSelector } from './state/store';
+import { resume, store, useAppSelector } from './state/store';
 import { Crash, NotFound } from './pages/Lost';
 import { Shell } from './ui/Shell';
 import { makeTheme } from './ui/theme';
@@ -74,10 +74,12 @@ function App() {
   );
 }
 
-createRoot(document.getElementById('root') as HTMLElement).render(
-  <StrictMode>
-    <Provider store={store}>
-      <App />
-    </Provider>
-  </StrictMode>,
+void resume().finally(() =>
+  createRoot(document.getElementById('root') as HTMLElement).render(
+    <StrictMode>
+      <Provider store={store}>
+        <App />
+      </Provider>
+    </StrictMode>,
+  ),
 );

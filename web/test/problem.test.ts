@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { send } from '../src/api/api';
+import { send } from '../src/api/send';
 import { advice, asProblem, formErrors, problemFrom } from '../src/api/problem';
 
 describe('problems', () => {

@@ -91,6 +91,17 @@ describe('live link', () => {
     expect(states[states.length - 1]).toBe('live');
   });
 
+  it('connects again with a token that was renewed meanwhile, and stays connected until then', async () => {
+    onConnect = (s, query) => s.send(frame(query.has('since') ? 2 : 1));
+    const { events } = open(await listen());
+    await vi.waitFor(() => expect(events).toHaveLength(1));
+    link?.renew('fresh');
+    expect(asked).toHaveLength(1);
+    for (const c of server.clients) c.terminate();
+    await vi.waitFor(() => expect(events).toHaveLength(2));
+    expect([asked[1].get('token'), asked[1].get('since')]).toEqual(['fresh', '1']);
+  });
+
   it('keeps trying while the server is away, and comes back when it is', async () => {
     const port = await listen();
     onConnect = (s) => s.send(frame(7));

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { complete } from '../src/api/complete';
+import { problemFrom } from '../src/api/problem';
+import { renewSession } from '../src/api/renew';
 import type * as T from '../src/api/types.gen';
 import { applyCapacity, applyDecision, applyDevices, applySwitch, applyTicks, applyWorkload } from '../src/live/apply';
 import { lastMonths } from '../src/pages/months';
 import { checkForm, draftOf, emptyForm } from '../src/pages/workloadForm';
 import { liveReducer, mergeSeries, pointsArrived, SERIES_POINTS_MAX, seriesKey } from '../src/state/live';
-import { keepSession, loadSession, sessionEnded, sessionReducer, signedIn, signedOut, signedOutState } from '../src/state/session';
+import { keepSession, loadSession, renewLater, sessionEnded, sessionReducer, signedIn, signedOut, signedOutState, type SessionState } from '../src/state/session';
 
 describe('complete', () => {
   it('fills in zero fields at every depth and keeps what it does not know', () => {
@@ -29,11 +31,10 @@ describe('session', () => {
   };
   it('signs in, survives a reload, and ends', () => {
     const s = sessionReducer(undefined, signedIn({ session, nowMs: 1000 }));
-    expect(s).toMatchObject({ token: 't', role: 'admin', expiresAtMs: 901_000, name: 'A' });
+    expect(s).toMatchObject({ token: 't', role: 'admin', expiresAtMs: 901_000, renewAtMs: 721_000, name: 'A' });
     const storage = box();
     keepSession(storage, s);
-    expect(loadSession(storage, 2000)).toEqual(s);
-    expect(loadSession(storage, 901_000)).toEqual(signedOutState);
+    expect(loadSession(storage)).toEqual(s); // run out or not: the first call renews it
     const ended = sessionReducer(s, sessionEnded());
     expect(ended.token).toBe('');
     expect(ended.notice).toMatch(/Sign in again/);
@@ -41,7 +42,45 @@ describe('session', () => {
     expect(storage.kept.size).toBe(0);
   });
   it('ignores what it cannot read', () => {
-    expect(loadSession({ getItem: () => '{broken' }, 0)).toEqual(signedOutState);
+    expect(loadSession({ getItem: () => '{broken' })).toEqual(signedOutState);
+  });
+});
+
+describe('renewal', () => {
+  const first = complete<T.Session>('Session', { access_token: 't1', expires_in: 900, principal: { email: 'a@b.c', role: 'admin' } });
+  const next = { ...first, access_token: 't2' };
+  const start = () => {
+    let state: SessionState = sessionReducer(undefined, signedIn({ session: first, nowMs: Date.now() }));
+    const dispatch = (action: { type: string }) => (state = sessionReducer(state, action));
+    return { session: () => state, dispatch };
+  };
+  it('is shared by all that wait for it, and starts anew afterwards', async () => {
+    const { session, dispatch } = start();
+    let asked = 0;
+    let answer: (a: { data: unknown }) => void = () => undefined;
+    const ask = () => ((asked += 1), new Promise<{ data: unknown }>((done) => (answer = done)));
+    const waiting = [1, 2, 3].map(() => renewSession(session, dispatch, ask));
+    answer({ data: next });
+    expect(await Promise.all(waiting)).toEqual([null, null, null]);
+    expect([asked, session().token]).toEqual([1, 't2']);
+    const again = renewSession(session, dispatch, ask);
+    answer({ data: first });
+    await again;
+    expect([asked, session().token]).toEqual([2, 't1']);
+  });
+  it('ends the session when the server refuses, not when it is away', async () => {
+    for (const [status, token] of [[0, 't1'], [429, 't1'], [503, 't1'], [400, ''], [401, '']] as const) {
+      const { session, dispatch } = start();
+      const problem = await renewSession(session, dispatch, async () => ({ error: problemFrom(status, {}) }));
+      expect([problem?.status, session().token]).toEqual([status, token]);
+      if (token) expect(session().renewAtMs).toBeLessThanOrEqual(Date.now() + 5000);
+    }
+    expect(sessionReducer(start().session(), renewLater({ nowMs: 7 })).renewAtMs).toBe(5007);
+  });
+  it('does not bring back who signed out meanwhile', async () => {
+    const { session, dispatch } = start();
+    await renewSession(session, dispatch, async () => (dispatch(signedOut()), { data: next }));
+    expect(session().token).toBe('');
   });
 });
 

@@ -180,7 +180,7 @@ static int understand(struct api *api, const struct buf *body, json_t **ret_repl
 	return rc;
 }
 
-int api_do(struct api *api, const struct api_call *call, json_t **ret_reply, struct err *err)
+static int transfer(struct api *api, const struct api_call *call, json_t **ret_reply, struct err *err)
 {
 	char url[sizeof(api->url) + API_URL_MAX];
 	struct curl_slist *headers = NULL;
@@ -220,6 +220,18 @@ out:
 	mem_free(text); /* jansson allocates through base */
 	buf_release(&body);
 	return rc;
+}
+
+int api_do(struct api *api, const struct api_call *call, json_t **ret_reply, struct err *err)
+{
+	int (*renew)(void *arg, struct err *err) = api->renew;
+	int rc = transfer(api, call, ret_reply, err);
+	if (rc != HCP_EAUTH || !renew)
+		return rc;
+	api->renew = NULL; /* it asks the server too */
+	rc = renew(api->renew_arg, err);
+	api->renew = renew;
+	return rc < 0 ? rc : transfer(api, call, ret_reply, err);
 }
 
 static size_t on_nothing(char *p, size_t size, size_t n, void *arg)

@@ -21,6 +21,9 @@ struct api {
 	char url[512];         /* without a slash at the end */
 	char token[API_TOKEN_MAX]; /* token or API key, "" for none; sent as a bearer */
 	long timeout_ms;
+	/* Asked once for a call that was answered with 401: 0 when it has set a token to try again with. NULL: none can. */
+	int (*renew)(void *arg, struct err *err);
+	void *renew_arg; /* borrowed */
 	char error[CURL_ERROR_SIZE];
 };
 

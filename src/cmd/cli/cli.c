@@ -13,6 +13,7 @@
 #include "base/money.h"
 #include "base/num.h"
 #include "cmd/cli/creds.h"
+#include "cmd/cli/session.h"
 #include "cmd/cli/ops.h"
 #include "cmd/cli/request.h"
 #include "os/clock.h"
@@ -84,14 +85,7 @@ static int find_token(struct cli *cli, struct err *err)
 		if (token && !*token)
 			token = NULL;
 	}
-	if (!token) {
-		int rc = creds_load(&cli->arena, cli->url, cli_now_ns(), &token, err);
-		if (rc == HCP_ENOTFOUND)
-			return err_set(err, HCP_EAUTH, "", "not logged in to %.150s: run `hcp login`", cli->url);
-		if (rc < 0)
-			return rc;
-	}
-	return api_set_token(&cli->api, str_of(token), err);
+	return token ? api_set_token(&cli->api, str_of(token), err) : session_use(cli, err);
 }
 
 int cli_connect(struct cli *cli, struct err *err)

@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/str.h"
@@ -79,7 +81,13 @@ static int load_file(struct arena *arena, const char *path, json_t **ret, struct
 	return 0;
 }
 
-int creds_load(struct arena *arena, const char *url, int64_t now_ns, const char **ret_token, struct err *err)
+static const char *text_of(struct arena *arena, const json_t *entry, const char *name)
+{
+	const char *s = json_string_value(json_object_get(entry, name));
+	return s ? arena_strdup(arena, s) : NULL;
+}
+
+int creds_load(struct arena *arena, const char *url, struct creds *ret, struct err *err)
 {
 	const char *path;
 	json_t *file = NULL;
@@ -89,16 +97,17 @@ int creds_load(struct arena *arena, const char *url, int64_t now_ns, const char 
 	if (rc < 0)
 		return rc;
 	const json_t *entry = json_object_get(json_object_get(file, "servers"), url);
-	const char *token = json_string_value(json_object_get(entry, "access_token"));
-	int64_t expires_at_ns = json_integer_value(json_object_get(entry, "expires_at_ns"));
-	if (!token)
-		rc = err_set(err, HCP_ENOTFOUND, "", "not logged in to %.150s: run `hcp login`", url);
-	else if (expires_at_ns && expires_at_ns <= now_ns)
-		rc = err_set(err, HCP_EAUTH, "", "the login to %.150s has expired: run `hcp login`", url);
-	else if (!(*ret_token = arena_strdup(arena, token)))
-		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
+	struct creds c = {
+		.token = text_of(arena, entry, "access_token"),
+		.refresh = text_of(arena, entry, "refresh_token"),
+		.email = text_of(arena, entry, "email"),
+		.expires_at_ns = json_integer_value(json_object_get(entry, "expires_at_ns")),
+	};
 	json_decref(file);
-	return rc;
+	if (!c.token)
+		return err_set(err, HCP_ENOTFOUND, "", "not logged in to %.150s: run `hcp login`", url);
+	*ret = c;
+	return 0;
 }
 
 /* mkdir -p of the directory that holds path. */
@@ -138,8 +147,7 @@ static int write_file(struct arena *arena, const char *path, const json_t *file,
 	return rc;
 }
 
-int creds_store(struct arena *arena, const char *url, const char *token, const char *email, int64_t expires_at_ns,
-		struct err *err)
+int creds_store(struct arena *arena, const char *url, const struct creds *c, struct err *err)
 {
 	const char *path;
 	json_t *file = NULL;
@@ -153,17 +161,44 @@ int creds_store(struct arena *arena, const char *url, const char *token, const c
 		servers = json_object();
 		json_object_set_new(file, "servers", servers);
 	}
-	if (!token) {
+	if (!c) {
 		if (json_object_del(servers, url) < 0)
 			rc = err_set(err, HCP_ENOTFOUND, "", "not logged in to %.150s", url);
-	} else if (json_object_set_new(servers, url, json_pack("{s:s, s:s, s:I}", "access_token", token, "email", email,
-							       "expires_at_ns", (json_int_t)expires_at_ns)) < 0) {
+	} else if (json_object_set_new(servers, url,
+				   json_pack("{s:s, s:s?, s:s, s:I}", "access_token", c->token, "refresh_token", c->refresh, "email",
+					   c->email ? c->email : "", "expires_at_ns", (json_int_t)c->expires_at_ns)) < 0) {
 		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
 	}
 	if (rc == 0)
 		rc = write_file(arena, path, file, err);
 	json_decref(file);
 	return rc;
+}
+
+int creds_lock(struct arena *arena, int *ret_fd, struct err *err)
+{
+	const char *path;
+	int rc = creds_path(arena, &path, err);
+	if (rc < 0)
+		return rc;
+	path = arena_printf(arena, "%s.lock", path);
+	if (!path)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	rc = make_parents(path, err);
+	if (rc < 0)
+		return rc;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, HCP_EIO, path, "cannot open %.120s: %s", path, strerror(errno));
+	for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += 20) {
+		if (errno != EWOULDBLOCK || waited_ms >= CREDS_LOCK_MS) {
+			close(fd);
+			return err_set(err, HCP_ETIMEOUT, path, "another hcp holds %.120s", path);
+		}
+		nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+	}
+	*ret_fd = fd;
+	return 0;
 }
 
 int creds_read_token_file(struct arena *arena, const char *path, const char **ret_token, struct err *err)

@@ -7,14 +7,14 @@
 
 #include "base/money.h"
 #include "cmd/cli/cli.h"
-#include "cmd/cli/creds.h"
+#include "cmd/cli/session.h"
 #include "cmd/cli/emit.h"
 #include "cmd/cli/grid.h"
 #include "cmd/cli/human.h"
 #include "cmd/cli/render.h"
 #include "cmd/cli/request.h"
 
-enum { LINE_MAX_BYTES = 1024, EMBED_TEXTS_MAX = 2048 };
+enum { LINE_MAX_BYTES = 1024, EMBED_TEXTS_MAX = 2048, LOGOUT_MS = 3000 };
 
 /* Shows one reply and forgets it. */
 static int show(struct cli *cli, const struct command *cmd, const json_t *reply, struct err *err)
@@ -106,14 +106,7 @@ int ops_login(struct cli *cli, struct err *err)
 		rc = err_set(err, HCP_EAUTH, "", "e-mail or password is wrong");
 	if (rc < 0)
 		goto out;
-	const char *token = json_string_value(json_object_get(session, "access_token"));
-	int64_t expires_in_s = json_integer_value(json_object_get(session, "expires_in"));
-	if (!token || expires_in_s < 0 || expires_in_s > INT32_MAX) {
-		rc = err_set(err, HCP_EPROTO, "access_token", "the server gave no usable token");
-		goto out;
-	}
-	int64_t expires_at_ns = expires_in_s ? cli_now_ns() + expires_in_s * NS_PER_S : 0;
-	rc = creds_store(&cli->arena, cli->url, token, email, expires_at_ns, err);
+	rc = session_keep(cli, session, email, err);
 	if (rc == 0)
 		cli_say("Logged in to %s as %s.", cli->url, email);
 out:
@@ -126,13 +119,17 @@ out:
 int ops_logout(struct cli *cli, struct err *err)
 {
 	const char *url = args_text(&cli->args, "url"), *env = getenv("HCP_URL");
-	/* The same normal form under which login stored it; nothing is sent. */
-	int rc = api_init(&cli->api, url ? url : env && *env ? env : "http://127.0.0.1:8000", NULL, 1000, err);
+	/* The same normal form under which login stored it. A server that is away must not be waited for. */
+	int rc = api_init(&cli->api,
+		url           ? url
+		: env && *env ? env
+					  : "http://127.0.0.1:8000",
+		args_text(&cli->args, "ca-file"), LOGOUT_MS, err);
 	if (rc < 0) {
 		cli->usage = rc == HCP_EINVAL;
 		return rc;
 	}
-	rc = creds_store(&cli->arena, cli->api.url, NULL, NULL, 0, err);
+	rc = session_end(cli, err);
 	if (rc == HCP_ENOTFOUND) {
 		cli_say("Not logged in to %s.", cli->api.url);
 		return 0;

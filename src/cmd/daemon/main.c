@@ -34,7 +34,7 @@ struct hcpd {
 	struct services_conf *services;
 	struct mesh *mesh;
 	struct host *host;
-	struct gateway *gateway;
+	struct gateway *gateways[SVC_COUNT]; /* the gateway, or without it the services' own ports */
 	struct feeds *feeds; /* NULL: no live sources are set */
 	struct courier *courier;
 };
@@ -136,7 +136,7 @@ static int open_state(struct hcpd *d, struct err *err)
 	if (rc == 0)
 		rc = tell_logins(d, err);
 	if (rc == 0)
-		rc = services_conf_new(d->o->state_dir, &d->services, err);
+		rc = services_conf_new(d->o->state_dir, d->o->token_s, &d->services, err);
 	return rc == 0 && runs_here(d, SVC_ORCHESTRATOR) ? load_callback_key(d, err) : rc;
 }
 
@@ -178,16 +178,47 @@ static int open_mesh(struct hcpd *d, struct err *err)
 	return mesh_new(&conf, &d->mesh, err);
 }
 
-static int start_gateway(struct hcpd *d, struct err *err)
+static int start_one(struct hcpd *d, int service, uint16_t port, struct err *err)
 {
 	const struct options *o = d->o;
 	const struct gateway_conf conf = {
-		.host = d->host, .bind = o->bind, .port = o->port, .threads = o->threads,
-		.cert_file = text_or_null(o->cert_file), .key_file = text_or_null(o->key_file),
-		.web_dir = text_or_null(o->web_dir), .cors_origins = text_or_null(o->cors), .machine_token = d->token,
-		.version = HCP_VERSION, .remote_state = mesh_service_state, .remote_arg = d->mesh,
+		.host = d->host,
+		.service = service,
+		.bind = o->bind,
+		.port = port,
+		.threads = o->threads,
+		.cert_file = text_or_null(o->cert_file),
+		.key_file = text_or_null(o->key_file),
+		.web_dir = service == SVC_GATEWAY ? text_or_null(o->web_dir) : NULL,
+		.cors_origins = text_or_null(o->cors),
+		.machine_token = d->token,
+		.version = HCP_VERSION,
+		.remote_state = mesh_service_state,
+		.remote_arg = d->mesh,
 	};
-	return runs_here(d, SVC_GATEWAY) ? gateway_new(&conf, &d->gateway, err) : 0;
+	return gateway_new(&conf, &d->gateways[service], err);
+}
+
+static int start_own_port(struct hcpd *d, int service, struct err *err)
+{
+	uint16_t port = d->o->own_port[service];
+	struct err why = { 0 };
+	int rc = start_one(d, service, port, &why);
+	if (rc < 0)
+		err_set(err, rc, "--service-ports", "port %u of %s: %.120s; give another with %s=PORT, or none", port,
+			svc_table[service].name, why.text, svc_table[service].name);
+	return rc;
+}
+
+static int start_gateways(struct hcpd *d, struct err *err)
+{
+	int rc = 0;
+	if (runs_here(d, SVC_GATEWAY))
+		return start_one(d, SVC_GATEWAY, d->o->port, err);
+	for (int i = 0; i < SVC_COUNT && rc == 0; i++)
+		if (d->o->own_ports && runs_here(d, i))
+			rc = start_own_port(d, i, err);
+	return rc;
 }
 
 static int load_market(const struct options *o, struct feed_conf *ret, struct err *err)
@@ -235,8 +266,9 @@ static int start_courier(struct hcpd *d, struct err *err)
 static void stop(struct hcpd *d)
 {
 	feeds_stop(d->feeds);
-	if (d->gateway)
-		gateway_drain(d->gateway, DRAIN_MS);
+	for (int i = 0; i < SVC_COUNT; i++)
+		if (d->gateways[i])
+			gateway_drain(d->gateways[i], DRAIN_MS);
 	if (d->mesh)
 		mesh_stop(d->mesh);
 	courier_stop(d->courier);
@@ -244,7 +276,8 @@ static void stop(struct hcpd *d)
 	feeds_free(d->feeds);
 	courier_free(d->courier);
 	mesh_free(d->mesh);
-	gateway_free(d->gateway);
+	for (int i = 0; i < SVC_COUNT; i++)
+		gateway_free(d->gateways[i]);
 	services_conf_free(d->services);
 	if (d->lock_fd >= 0)
 		file_close(d->lock_fd);
@@ -252,10 +285,15 @@ static void stop(struct hcpd *d)
 
 static void say_ready(const struct hcpd *d)
 {
+	const char *scheme = d->o->cert_file[0] ? "https" : "http";
 	printf("hcpd ready");
-	if (d->gateway)
-		printf(" %s://%s:%u", d->o->cert_file[0] ? "https" : "http", d->o->bind, gateway_port(d->gateway));
-	printf(" mesh %s:%u\n", d->o->bind, mesh_port(d->mesh));
+	if (d->gateways[SVC_GATEWAY])
+		printf(" %s://%s:%u", scheme, d->o->bind, gateway_port(d->gateways[SVC_GATEWAY]));
+	printf(" mesh %s:%u", d->o->bind, mesh_port(d->mesh));
+	for (int i = SVC_GATEWAY + 1; i < SVC_COUNT; i++)
+		if (d->gateways[i])
+			printf(" %s %s://%s:%u", svc_table[i].name, scheme, d->o->bind, gateway_port(d->gateways[i]));
+	putchar('\n');
 	fflush(stdout);
 }
 
@@ -279,7 +317,7 @@ static int run(const struct options *o)
 	if (rc == 0)
 		rc = start_courier(&d, &err);
 	if (rc == 0)
-		rc = start_gateway(&d, &err);
+		rc = start_gateways(&d, &err);
 	if (rc == 0 && d.feeds)
 		rc = feeds_start(d.feeds, d.host, &err);
 	if (rc == 0) {

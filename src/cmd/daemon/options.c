@@ -10,12 +10,12 @@
 enum option_kind {
 	KIND_TEXT,
 	KIND_PORT,
-	KIND_THREADS,
+	KIND_COUNT,
 	KIND_SERVICES,
+	KIND_OWN_PORTS,
 	KIND_SERVICE,
 	KIND_TIME,
 	KIND_BASE_KIB,
-	KIND_BASES,
 	KIND_PEER,
 	KIND_NO_DURABLE,
 	KIND_PRIVATE,
@@ -26,10 +26,11 @@ enum option_kind {
 static const struct option_row {
 	const char *name, *value, *help;
 	enum option_kind kind;
-	size_t offset, size;
+	size_t offset, size; /* size: of a text; of a count the most */
 	enum option_action action;
 } rows[] = {
 #define TEXT(field) KIND_TEXT, offsetof(struct options, field), sizeof(((struct options *)0)->field), ACTION_RUN
+#define COUNT(field, most) KIND_COUNT, offsetof(struct options, field), most, ACTION_RUN
 #define OTHER(kind) kind, 0, 0, ACTION_RUN
 	{ "--state", "DIR", "where databases, log and secrets live (default: ./state)", TEXT(state_dir) },
 	{ "--bind", "ADDR", "address to listen on (default: 127.0.0.1)", TEXT(bind) },
@@ -37,9 +38,13 @@ static const struct option_row {
 		offsetof(struct options, port), 0, ACTION_RUN },
 	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)", KIND_PORT,
 		offsetof(struct options, mesh_port), 0, ACTION_RUN },
-	{ "--threads", "N", "threads of the gateway (default: 1)", OTHER(KIND_THREADS) },
+	{ "--threads", "N", "threads of the gateway (default: 1)", COUNT(threads, 64) },
+	{ "--token-life", "SECONDS", "until a bearer token must be renewed (default: 900)", COUNT(token_s, 86400) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
 	{ "--services", "A,B", "run these only (default: all)", OTHER(KIND_SERVICES) },
+	{ "--service-ports", "A=N,B=N",
+		"without the gateway each service answers on 127.0.0.1:8080 to 8089, or here; none, any",
+		OTHER(KIND_OWN_PORTS) },
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--market", "FILE", "live market sources, see deploy/market.example.yaml (default: none; a feed sends values)",
 		TEXT(market_file) },
@@ -54,7 +59,7 @@ static const struct option_row {
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
 	{ "--base-kib", "N", "journal of a service between two base copies of it (default: 65536)", OTHER(KIND_BASE_KIB) },
 	{ "--bases", "N", "base copies to keep; what lies before the oldest cannot be replayed (default: 4)",
-		OTHER(KIND_BASES) },
+		COUNT(bases_kept, OPTIONS_BASES_MAX) },
 	{ "--replay", "DIR", "feed what the services in DIR recorded to their handlers again and compare",
 		TEXT(replay_dir) },
 	{ "--service", "NAME", "the service to replay (default: all)", OTHER(KIND_SERVICE) },
@@ -96,6 +101,28 @@ static int parse_services(struct str list, const char *name, uint32_t *ret, stru
 		mask |= 1U << id;
 	}
 	*ret = mask;
+	return 0;
+}
+
+/* "none", "any", or some services' ports, the others keeping theirs. */
+static int parse_own_ports(struct str list, struct options *o, struct err *err)
+{
+	const char *name = "--service-ports";
+	o->own_ports = !str_eqz(list, "none");
+	if (str_eqz(list, "any"))
+		memset(o->own_port, 0, sizeof(o->own_port));
+	if (!o->own_ports || str_eqz(list, "any"))
+		return 0;
+	while (list.p) {
+		struct str port = str_split(&list, ','), service = str_split(&port, '=');
+		int id = svc_by_name(service.p, service.n);
+		if (id == SVC_NONE || !port.p)
+			return err_set(err, HCP_EINVAL, name, "must be none, any or SERVICE=PORT, was %.*s",
+				(int)(service.n < 40 ? service.n : 40), service.p);
+		int rc = parse_port(port, name, &o->own_port[id], err);
+		if (rc < 0)
+			return rc;
+	}
 	return 0;
 }
 
@@ -143,9 +170,10 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 		return 0;
 	case KIND_PORT:
 		return parse_port(v, row->name, (uint16_t *)(void *)((char *)o + row->offset), err);
-	case KIND_THREADS:
-		rc = parse_number(v, row->name, 1, 64, &n, err);
-		o->threads = rc == 0 ? (int)n : 0;
+	case KIND_COUNT:
+		rc = parse_number(v, row->name, 1, row->size, &n, err);
+		if (rc == 0)
+			*(int *)(void *)((char *)o + row->offset) = (int)n;
 		return rc;
 	case KIND_TIME:
 		return parse_time(v, row->name, (int64_t *)(void *)((char *)o + row->offset), err);
@@ -153,16 +181,14 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 		rc = parse_number(v, row->name, 1, UINT64_C(1) << 30, &n, err);
 		o->base_bytes = rc == 0 ? (int64_t)(n << 10) : 0;
 		return rc;
-	case KIND_BASES:
-		rc = parse_number(v, row->name, 1, OPTIONS_BASES_MAX, &n, err);
-		o->bases_kept = rc == 0 ? (int)n : 0;
-		return rc;
 	case KIND_TIMEOUT:
 		rc = parse_number(v, row->name, 1, COURIER_TIMEOUT_MAX_MS, &n, err);
 		o->callback_timeout_ms = rc == 0 ? (uint32_t)n : 0;
 		return rc;
 	case KIND_SERVICES:
 		return parse_services(v, row->name, &o->services, err);
+	case KIND_OWN_PORTS:
+		return parse_own_ports(v, o, err);
 	case KIND_SERVICE:
 		o->replay_service = svc_by_name(v.p, v.n);
 		return o->replay_service == SVC_NONE ? err_set(err, HCP_EINVAL, row->name, "there is no such service") : 0;
@@ -201,8 +227,17 @@ static int check(struct options *o, struct err *err)
 
 int options_parse(int argc, char **argv, struct options *ret, struct err *err)
 {
-	struct options o = { .state_dir = "state", .bind = "127.0.0.1", .port = 8000, .mesh_port = 8443, .threads = 1,
-			     .durable = true, .services = (1U << SVC_COUNT) - 1, .replay_service = SVC_NONE };
+	struct options o = { .state_dir = "state",
+		.bind = "127.0.0.1",
+		.port = 8000,
+		.mesh_port = 8443,
+		.threads = 1,
+		.durable = true,
+		.own_ports = true,
+		.services = (1U << SVC_COUNT) - 1,
+		.replay_service = SVC_NONE };
+	for (int i = 0; i < SVC_COUNT; i++)
+		o.own_port[i] = svc_table[i].port;
 	for (int i = 1; i < argc; i++) {
 		struct str value = str_of(argv[i]), name = str_split(&value, '=');
 		const struct option_row *row = find(name);

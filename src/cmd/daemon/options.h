@@ -30,10 +30,13 @@ struct options {
 	int bases_kept;
 	uint16_t port, mesh_port;
 	int threads;
+	int token_s; /* life of a bearer token; 0: the default */
 	bool durable;
 	bool callback_private;
 	uint32_t callback_timeout_ms;
 	uint32_t services;     /* bit per svc_id that runs here */
+	bool own_ports;        /* without the gateway, services answer on ports of their own */
+	uint16_t own_port[SVC_COUNT]; /* 0: any free one */
 	struct option_peer peers[OPTIONS_PEERS_MAX];
 	int n_peers;
 };

@@ -111,7 +111,7 @@ int replay_run(const struct options *o)
 	struct err err = { 0 };
 	const char *tmp = getenv("TMPDIR");
 	snprintf(r.dir, sizeof(r.dir), "%s/hcp-replay-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-	if (services_conf_new(o->replay_dir, &r.conf, &err) < 0 ||
+	if (services_conf_new(o->replay_dir, 0, &r.conf, &err) < 0 ||
 		(!mkdtemp(r.dir) && file_error(&err, r.dir, "make directory") < 0)) {
 		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
 		services_conf_free(r.conf);

@@ -39,7 +39,7 @@ static bool service_stats(void *arg, int id, struct svc_stats *ret)
 	return true;
 }
 
-int services_conf_new(const char *state_dir, struct services_conf **ret, struct err *err)
+int services_conf_new(const char *state_dir, int token_s, struct services_conf **ret, struct err *err)
 {
 	struct services_conf *c = mem_calloc(1, sizeof(*c));
 	if (!c)
@@ -49,6 +49,7 @@ int services_conf_new(const char *state_dir, struct services_conf **ret, struct 
 		return err_set(err, HCP_ERANGE, "--state", "the path is too long");
 	}
 	c->identity.key_path = c->identity_key;
+	c->identity.token_s = token_s;
 	c->orchestrator.version = HCP_VERSION;
 	c->orchestrator.stats = service_stats;
 	c->orchestrator.stats_arg = c;

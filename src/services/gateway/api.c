@@ -86,7 +86,7 @@ static int read_idempotency(struct call *c, struct msg *m, struct err *err)
 	return m->idempotency_key ? 0 : HCP_ENOMEM;
 }
 
-static int set_principal(struct call *c, struct msg *m)
+int api_set_principal(struct call *c, struct msg *m)
 {
 	if (!c->who)
 		return 0;
@@ -106,7 +106,7 @@ static int add_secret(struct call *c, struct msg *m)
 	unsigned char *digest = arena_alloc(&m->arena, 32);
 	if (!digest)
 		return HCP_ENOMEM;
-	c->secret = gw_new_secret(c->req->arena, digest);
+	c->secret = gw_new_secret(c->req->arena, "hcp_", digest);
 	if (!c->secret)
 		return HCP_ENOMEM;
 	k->secret_sha256 = (ProtobufCBinaryData){ 32, digest };
@@ -122,57 +122,70 @@ static int build(struct call *c, struct msg *m, struct err *err)
 	if (rc == 0)
 		rc = read_idempotency(c, m, err);
 	if (rc == 0)
-		rc = set_principal(c, m);
+		rc = api_set_principal(c, m);
 	if (rc == 0 && m->type == MSG_API_KEY_CREATE)
 		rc = add_secret(c, m);
+	if (rc == 0 && c->route->role == 0)
+		rc = session_request(c, m, err);
+	if (rc == 0 && c->req->method > HTTP_M_HEAD)
+		rc = body_precondition(c, m, err);
 	if (rc == HCP_ENOMEM)
 		err_set(err, rc, "", "out of memory");
-	uint64_t part[3];
-	memcpy(part, c->trace.trace_id, 16);
-	memcpy(part + 2, c->trace.span_id, 8);
-	m->trace_hi = __builtin_bswap64(part[0]);
-	m->trace_lo = __builtin_bswap64(part[1]);
-	m->span = __builtin_bswap64(part[2]);
 	return rc;
 }
 
 /* ---- reply to answer ---- */
 
-static size_t reply_headers(struct call *c, const struct msg *reply, struct http_header *h, bool *ret_same)
+static int64_t version_of(const struct call *c, const struct msg *reply)
 {
-	size_t n = 0;
-	*ret_same = false;
-	if (reply->type != MSG_WORKLOAD)
+	unsigned offset = c->gl->gw->fields[c->route - route_table].version;
+	if (!offset || reply->type != c->route->reply)
 		return 0;
-	const Hcp__Workload *w = (const Hcp__Workload *)reply->body;
-	char *etag = arena_printf(c->req->arena, "\"%lld\"", (long long)w->version);
-	if (etag) {
+	return *(const int64_t *)(const void *)((const char *)reply->body + offset);
+}
+
+/* Of an answer to a change. */
+static size_t change_headers(struct call *c, const struct msg *reply, struct http_header *h)
+{
+	int64_t version = version_of(c, reply);
+	size_t n = 0;
+	char *etag = version ? body_version_tag(c, version) : NULL, *where = NULL;
+	if (etag)
 		h[n++] = (struct http_header){ STR("etag"), str_of(etag) };
-		*ret_same = c->req->method == HTTP_M_GET && str_eqz(http_req_header(c->req, "if-none-match"), etag);
-	}
-	char *where = c->route->status == 201 ? arena_printf(c->req->arena, "/api/v1/workloads/%s", w->id) : NULL;
+	if (c->route->status == 201 && reply->type == MSG_WORKLOAD)
+		where = arena_printf(c->req->arena, "/api/v1/workloads/%s", ((const Hcp__Workload *)reply->body)->id);
 	if (where)
 		h[n++] = (struct http_header){ STR("location"), str_of(where) };
 	return n;
+}
+
+static void on_problem(struct call *c, const Hcp__Problem *p)
+{
+	int code = problem_code(p->code);
+	bool precondition = code == HCP_ECONFLICT && strcmp(p->field, "if-match") == 0;
+	gw_problem_status(c, precondition ? 412 : problem_status(code), code, p->field, p->detail);
 }
 
 static void on_reply(void *arg, struct msg *reply)
 {
 	struct call *c = arg;
 	struct buf *out = &c->gl->out;
-	struct http_header h[4];
-	bool same;
+	struct http_header h[6];
 	if (!reply) {
 		gw_problem(c, HCP_ETIMEOUT, "", "the service did not answer in time");
 		return;
 	}
 	if (reply->type == MSG_PROBLEM) {
-		const Hcp__Problem *p = (const Hcp__Problem *)reply->body;
-		gw_problem(c, problem_code(p->code), p->field, p->detail);
+		on_problem(c, (const Hcp__Problem *)reply->body);
+		return;
+	}
+	if (reply->type == MSG_PRINCIPAL && c->route->request == MSG_LOGIN) {
+		session_open(c, (const Hcp__Principal *)reply->body);
 		return;
 	}
 	if (c->secret && reply->type == MSG_API_KEY)
 		((Hcp__ApiKey *)reply->body)->secret = c->secret;
+	size_t n = session_reply(c, reply, h);
 	if (reply->type == MSG_STATUS && observe_status(c, &reply->arena, (Hcp__Status *)reply->body) < 0) {
 		gw_problem(c, HCP_ENOMEM, "", "out of memory");
 		return;
@@ -184,15 +197,12 @@ static void on_reply(void *arg, struct msg *reply)
 		buf_init(out, 0);
 		return;
 	}
-	size_t n = reply_headers(c, reply, h, &same);
-	if (c->cache_key.p) {
-		cache_put(&c->gl->answers, c->cache_key, buf_str(out), loop_turn_ms(c->gl->loop) + c->route->cache_ms);
-		h[n++] = (struct http_header){ STR("x-cache"), STR("miss") };
+	if (c->req->method <= HTTP_M_HEAD) {
+		body_answer(c, h, n, buf_str(out), version_of(c, reply));
+		return;
 	}
-	if (same)
-		gw_answer(c, 304, h, n, (struct str){ "", 0 });
-	else
-		gw_answer(c, c->route->status, h, n, buf_str(out));
+	n += change_headers(c, reply, h + n);
+	gw_answer(c, c->route->status, h, n, buf_str(out));
 }
 
 /* ---- cache ---- */
@@ -216,20 +226,32 @@ static size_t make_key(const struct call *c, char *dst)
 
 static bool answered_from_cache(struct call *c)
 {
-	static const struct http_header hit = { { "x-cache", 7 }, { "hit", 3 } };
+	struct gw_stats *stats = &c->gl->stats;
 	char key[KEY_MAX];
-	struct str body;
 	size_t n = make_key(c, key);
 	if (!n)
 		return false;
-	if (cache_get(&c->gl->answers, (struct str){ key, n }, loop_turn_ms(c->gl->loop), &body)) {
-		atomic_fetch_add_explicit(&c->gl->stats.cache_hits, 1, memory_order_relaxed);
-		gw_answer(c, c->route->status, &hit, 1, body);
+	if (body_from_cache(c, (struct str){ key, n })) {
+		atomic_fetch_add_explicit(&stats->cache_hits, 1, memory_order_relaxed);
 		return true;
 	}
-	atomic_fetch_add_explicit(&c->gl->stats.cache_misses, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&stats->cache_misses, 1, memory_order_relaxed);
 	c->cache_key = (struct str){ arena_dup(c->req->arena, key, n), n };
 	return false;
+}
+
+void api_send(struct call *c, struct msg *m, uint32_t deadline_ms)
+{
+	uint64_t part[3];
+	memcpy(part, c->trace.trace_id, 16);
+	memcpy(part + 2, c->trace.span_id, 8);
+	m->trace_hi = __builtin_bswap64(part[0]);
+	m->trace_lo = __builtin_bswap64(part[1]);
+	m->span = __builtin_bswap64(part[2]);
+	m->at_ns = clock_wall_ns();
+	m->deadline_ns = m->at_ns + deadline_ms * NS_PER_MS;
+	if (gw_ask(c->gl, m, deadline_ms, on_reply, c) < 0)
+		gw_problem(c, HCP_EUNAVAIL, "", "too many requests are waiting; try again");
 }
 
 void api_admitted(struct call *c)
@@ -242,19 +264,16 @@ void api_admitted(struct call *c)
 	int rc = m ? build(c, m, &err) : err_set(&err, HCP_ENOMEM, "", "out of memory");
 	if (rc < 0) {
 		msg_free(m);
-		if (rc == HCP_EUNSUPPORTED)
-			gw_problem_status(c, 415, rc, err.field, err.text);
+		if (rc == HCP_EUNSUPPORTED || rc == HCP_ECONFLICT) /* of the body's type, or of If-Match */
+			gw_problem_status(c, rc == HCP_EUNSUPPORTED ? 415 : 412, rc, err.field, err.text);
 		else
 			fail(c, rc, &err);
 		return;
 	}
-	int offset = c->gl->gw->wait_field[c->route - route_table];
+	unsigned offset = c->gl->gw->fields[c->route - route_table].wait_ms;
 	if (offset) {
 		int32_t wait_ms = *(const int32_t *)(const void *)((const char *)m->body + offset);
 		deadline_ms += wait_ms > 0 && wait_ms <= 60000 ? (uint32_t)wait_ms : 0;
 	}
-	m->at_ns = clock_wall_ns();
-	m->deadline_ns = m->at_ns + deadline_ms * NS_PER_MS;
-	if (gw_ask(c->gl, m, deadline_ms, on_reply, c) < 0)
-		gw_problem(c, HCP_EUNAVAIL, "", "too many requests are waiting; try again");
+	api_send(c, m, deadline_ms);
 }

@@ -151,7 +151,7 @@ static int session_of_jwt(struct gw_loop *gl, struct str token, int64_t now_ns, 
 	return 0;
 }
 
-static void sha256(struct str s, unsigned char dst[32])
+void gw_sha256(struct str s, unsigned char dst[32])
 {
 	if (EVP_Digest(s.p, s.n, dst, NULL, EVP_sha256(), NULL) != 1)
 		memset(dst, 0, 32);
@@ -280,7 +280,7 @@ static void resolve_key(struct call *c)
 		return;
 	}
 	struct msg *m = msg_new(MSG_API_KEY_RESOLVE);
-	sha256(c->token, digest);
+	gw_sha256(c->token, digest);
 	Hcp__ApiKeyResolve *ask = m ? (Hcp__ApiKeyResolve *)m->body : NULL;
 	if (ask) {
 		ask->sha256.len = sizeof(digest);
@@ -297,8 +297,10 @@ static void resolve_key(struct call *c)
 
 static void admit_public(struct call *c)
 {
-	if (!take(c->gl->gw, 'l', address_of(c->req), GATEWAY_LOGIN_PER_MIN, &c->limit)) {
-		too_many(c, "logins from one address");
+	bool login = c->route->request == MSG_LOGIN; /* dear, and what a guesser repeats */
+	if (!take(c->gl->gw, login ? 'l' : 's', address_of(c->req), login ? GATEWAY_LOGIN_PER_MIN : GATEWAY_IP_PER_MIN,
+			&c->limit)) {
+		too_many(c, login ? "logins from one address" : "sessions renewed from one address");
 		return;
 	}
 	c->then(c);
@@ -370,17 +372,17 @@ int gw_keep_who(struct call *c)
 	return p->user_id && p->customer_id && p->email ? 0 : HCP_ENOMEM;
 }
 
-char *gw_new_secret(struct arena *a, unsigned char digest[32])
+char *gw_new_secret(struct arena *a, const char prefix[4], unsigned char digest[32])
 {
 	unsigned char bytes[SECRET_BYTES];
 	struct buf b;
 	entropy_fill(bytes, sizeof(bytes));
 	buf_init(&b, 128);
-	buf_addz(&b, "hcp_");
+	buf_add(&b, prefix, 4);
 	b64url_encode(&b, bytes, sizeof(bytes));
 	char *text = buf_failed(&b) ? NULL : arena_strndup(a, b.data, b.n);
 	if (text)
-		sha256(str_of(text), digest);
+		gw_sha256(str_of(text), digest);
 	mem_free_secret(b.data, b.n);
 	OPENSSL_cleanse(bytes, sizeof(bytes));
 	return text;

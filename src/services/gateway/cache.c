@@ -4,8 +4,8 @@
 
 struct cache_entry {
 	struct list lru;
-	int64_t until_ms;
-	size_t key_n, body_n;
+	struct cached answer; /* its body lies in bytes */
+	size_t key_n;
 	char bytes[]; /* key, then body */
 };
 
@@ -20,7 +20,7 @@ static void drop(struct cache *c, struct cache_entry *e)
 {
 	map_del(&c->by_key, (struct str){ e->bytes, e->key_n });
 	list_del(&e->lru);
-	c->bytes -= e->key_n + e->body_n;
+	c->bytes -= e->key_n + e->answer.body.n;
 	mem_free(e);
 }
 
@@ -31,12 +31,12 @@ void cache_release(struct cache *c)
 	map_release(&c->by_key);
 }
 
-bool cache_get(struct cache *c, struct str key, int64_t now_ms, struct str *ret_body)
+bool cache_get(struct cache *c, struct str key, int64_t now_ms, struct cached *ret)
 {
 	struct cache_entry *e = map_get(&c->by_key, key);
 	if (!e)
 		return false;
-	if (now_ms >= e->until_ms) {
+	if (now_ms >= e->answer.until_ms) {
 		drop(c, e);
 		return false;
 	}
@@ -44,12 +44,13 @@ bool cache_get(struct cache *c, struct str key, int64_t now_ms, struct str *ret_
 		list_del(&e->lru);
 		list_add_head(&c->lru, &e->lru);
 	}
-	*ret_body = (struct str){ e->bytes + e->key_n, e->body_n };
+	*ret = e->answer;
 	return true;
 }
 
-void cache_put(struct cache *c, struct str key, struct str body, int64_t until_ms)
+void cache_put(struct cache *c, struct str key, const struct cached *answer)
 {
+	struct str body = answer->body;
 	struct cache_entry *e = map_get(&c->by_key, key);
 	size_t size = key.n + body.n;
 	if (e)
@@ -61,7 +62,8 @@ void cache_put(struct cache *c, struct str key, struct str body, int64_t until_m
 	e = mem_alloc(sizeof(*e) + size);
 	if (!e)
 		return;
-	*e = (struct cache_entry){ .until_ms = until_ms, .key_n = key.n, .body_n = body.n };
+	*e = (struct cache_entry){ .answer = *answer, .key_n = key.n };
+	e->answer.body.p = e->bytes + key.n;
 	memcpy(e->bytes, key.p, key.n);
 	if (body.n)
 		memcpy(e->bytes + key.n, body.p, body.n);

@@ -20,9 +20,15 @@ struct cache {
 
 void cache_init(struct cache *c, size_t max_entries, size_t max_bytes);
 void cache_release(struct cache *c);
-/* True with the body, borrowed until the next call, if there is one that has not expired. */
-bool cache_get(struct cache *c, struct str key, int64_t now_ms, struct str *ret_body);
-/* Copies both. What does not fit, or finds no memory, is not kept. */
-void cache_put(struct cache *c, struct str key, struct str body, int64_t until_ms);
+struct cached {
+	struct str body;
+	char etag[24]; /* of the plain body, also beside a packed one */
+	int64_t until_ms;
+};
+
+/* True with the answer, its body borrowed until the next call, if there is one that has not expired. */
+bool cache_get(struct cache *c, struct str key, int64_t now_ms, struct cached *ret);
+/* Copies key and body. What does not fit, or finds no memory, is not kept. */
+void cache_put(struct cache *c, struct str key, const struct cached *answer);
 
 #endif

@@ -10,6 +10,8 @@
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "services/gateway/gateway_priv.h"
+#include "services/gateway/header.h"
+#include "wire/gzip.h"
 
 /* ---- asking services ---- */
 
@@ -81,8 +83,6 @@ int gw_ask(struct gw_loop *gl, struct msg *m, uint32_t deadline_ms, gw_reply_fn 
 
 /* ---- answers ---- */
 
-static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501,
-	502, 503, 504, 101, 0 };
 static const int64_t bucket_us[GW_BUCKETS] = { 50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000,
 					       1000000, INT64_MAX };
 
@@ -97,7 +97,7 @@ void gw_count(struct call *c, int status)
 	struct gw_row_stats *s = &c->gl->stats.rows[c->row];
 	int64_t ns = loop_now_ns(c->gl->loop) - c->start_ns;
 	int i = 0, b = 0;
-	while (i < GW_STATUSES - 1 && statuses[i] != status)
+	while (i < GW_STATUSES - 1 && observe_statuses[i] != status)
 		i++;
 	while (b < GW_BUCKETS - 1 && ns > bucket_us[b] * 1000)
 		b++;
@@ -161,8 +161,8 @@ void gw_answer(struct call *c, int status, const struct http_header *hdrs, size_
 		h[k] = hdrs[k];
 	h[k++] = (struct http_header){ STR("traceparent"), { c->trace_text, TRACE_TEXT_LEN } };
 	h[k++] = (struct http_header){ STR("x-content-type-options"), STR("nosniff") };
-	if (c->row != (int)route_count + GW_ROW_STATIC)
-		h[k++] = (struct http_header){ STR("cache-control"), STR("no-store") };
+	h[k++] =
+		(struct http_header){ STR("cache-control"), c->cache_control ? str_of(c->cache_control) : STR("no-store") };
 	k += limit_headers(c, h + k);
 	k += gw_cors(c, h + k);
 	must(k <= GW_HEADERS_MAX);
@@ -171,12 +171,16 @@ void gw_answer(struct call *c, int status, const struct http_header *hdrs, size_
 	http_reply(c->req, status, h, k, body);
 }
 
-void gw_problem_status(struct call *c, int status, int code, const char *field, const char *detail)
+static void problem_answer(struct call *c, int status, int code, const char *field, const char *detail,
+	const struct http_header *more, size_t n_more)
 {
-	struct http_header h[4];
+	struct http_header h[5];
 	char trace_id[33];
 	struct buf b;
 	size_t n = 0;
+	must(n_more <= 1);
+	for (; n < n_more; n++)
+		h[n] = more[n];
 	h[n++] = (struct http_header){ STR("content-type"), STR("application/problem+json") };
 	if (status == 401)
 		h[n++] = (struct http_header){ STR("www-authenticate"), STR("Bearer realm=\"hcp\"") };
@@ -190,6 +194,11 @@ void gw_problem_status(struct call *c, int status, int code, const char *field, 
 			 (int)(c->req->path.n < 200 ? c->req->path.n : 200), c->req->path.p, status, detail);
 	gw_answer(c, status, h, n, buf_str(&b));
 	buf_release(&b);
+}
+
+void gw_problem_status(struct call *c, int status, int code, const char *field, const char *detail)
+{
+	problem_answer(c, status, code, field, detail, NULL, 0);
 }
 
 void gw_problem(struct call *c, int code, const char *field, const char *detail)
@@ -233,7 +242,7 @@ static void answer_preflight(struct call *c)
 	struct http_header h[] = {
 		{ STR("access-control-allow-methods"), STR("GET, HEAD, POST, PUT, DELETE") },
 		{ STR("access-control-allow-headers"),
-		  STR("authorization, content-type, idempotency-key, if-none-match, traceparent, x-api-key") },
+			STR("authorization, content-type, idempotency-key, if-match, if-none-match, traceparent, x-api-key") },
 		{ STR("access-control-max-age"), STR("600") },
 	};
 	struct http_header cors[3];
@@ -257,19 +266,24 @@ static void answer_unmatched(struct call *c)
 		if (c->match.verbs >> v & 1)
 			buf_printf(&allow, "%s%s", allow.n ? ", " : "", names[v]);
 	char *text = arena_strdup(c->req->arena, allow.data ? allow.data : "");
-	struct http_header h[] = { { STR("content-type"), STR("application/problem+json") },
-				   { STR("allow"), str_of(text ? text : "") } };
 	buf_release(&allow);
-	buf_init(&allow, 1024);
-	problem_write(&allow, 405, HCP_EUNSUPPORTED, "method", "the path does not take this method", "");
-	gw_answer(c, 405, h, 2, buf_str(&allow));
-	buf_release(&allow);
+	const struct http_header h = { STR("allow"), str_of(text ? text : "") };
+	problem_answer(c, 405, HCP_EUNSUPPORTED, "method", "the path does not take this method", &h, 1);
 }
 
 static void answer_openapi(struct call *c)
 {
-	static const struct http_header h = { { "content-type", 12 }, { "application/json", 16 } };
-	gw_answer(c, 200, &h, 1, (struct str){ openapi_json, openapi_json_n });
+	bool gzip = header_takes_gzip(http_req_header(c->req, "accept-encoding"));
+	const struct http_header h[] = { { STR("content-type"), STR("application/json") },
+		{ STR("etag"), str_of(openapi_etag) }, { STR("vary"), STR("Accept-Encoding") },
+		{ STR("content-encoding"), STR("gzip") } };
+	c->cache_control = "no-cache";
+	if (header_names_etag(http_req_header(c->req, "if-none-match"), str_of(openapi_etag + 2), true))
+		gw_answer(c, 304, h + 1, 2, (struct str){ "", 0 });
+	else if (gzip)
+		gw_answer(c, 200, h, 4, (struct str){ (const char *)openapi_gz, openapi_gz_n });
+	else
+		gw_answer(c, 200, h, 3, (struct str){ openapi_json, openapi_json_n });
 }
 
 /* What stands beside the route table. */
@@ -279,20 +293,23 @@ static const struct special {
 	int row;
 	uint8_t role;
 	void (*fn)(struct call *c);
+	uint32_t services; /* on whose ports, by bit */
 } specials[] = {
-	{ { "/health", 7 }, HTTP_M_GET, GW_ROW_HEALTH, 0, observe_health },
-	{ { "/metrics", 8 }, HTTP_M_GET, GW_ROW_METRICS, 0, observe_metrics },
-	{ { "/api/v1/openapi.json", 20 }, HTTP_M_GET, GW_ROW_OTHER, 0, answer_openapi },
-	{ { "/api/v1/ws", 10 }, HTTP_M_GET, GW_ROW_WS, HCP__ROLE__CUSTOMER, realtime_handle },
-	{ { "/v1/embeddings", 14 }, HTTP_M_POST, GW_ROW_EMBEDDINGS, HCP__ROLE__CUSTOMER, infer_embeddings },
-	{ { "/v1/models", 10 }, HTTP_M_GET, GW_ROW_MODELS, HCP__ROLE__CUSTOMER, infer_models },
+	{ { "/health", 7 }, HTTP_M_GET, GW_ROW_HEALTH, 0, observe_health, ~0U },
+	{ { "/metrics", 8 }, HTTP_M_GET, GW_ROW_METRICS, 0, observe_metrics, ~0U },
+	{ { "/api/v1/openapi.json", 20 }, HTTP_M_GET, GW_ROW_OTHER, 0, answer_openapi, 1U << SVC_GATEWAY },
+	{ { "/api/v1/ws", 10 }, HTTP_M_GET, GW_ROW_WS, HCP__ROLE__CUSTOMER, realtime_handle,
+		1U << SVC_GATEWAY | 1U << SVC_REALTIME },
+	{ { "/v1/embeddings", 14 }, HTTP_M_POST, GW_ROW_EMBEDDINGS, HCP__ROLE__CUSTOMER, infer_embeddings,
+		1U << SVC_GATEWAY },
+	{ { "/v1/models", 10 }, HTTP_M_GET, GW_ROW_MODELS, HCP__ROLE__CUSTOMER, infer_models, 1U << SVC_GATEWAY },
 };
 
 static bool handle_special(struct call *c)
 {
 	for (size_t i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
 		const struct special *s = &specials[i];
-		if (!str_eq(s->path, c->req->path))
+		if (!str_eq(s->path, c->req->path) || !(s->services >> c->gl->gw->conf.service & 1))
 			continue;
 		c->row = (int)route_count + s->row;
 		c->role = s->role;
@@ -373,13 +390,14 @@ static int loop_open(struct gateway *gw, struct gw_loop *gl, uint16_t port, stru
 	list_init(&gl->key_waiters);
 	cache_init(&gl->answers, CACHE_ENTRIES_MAX, CACHE_BYTES_MAX);
 	buf_init(&gl->out, 0);
+	buf_init(&gl->packed, 0);
 	rng_init(&gl->rng, entropy_u64());
 	if (observe_init(&gl->stats) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	int rc = loop_new(NULL, &gl->loop, err);
-	if (rc == 0)
+	if (rc == 0 && (gw->conf.service == SVC_GATEWAY || gw->conf.service == SVC_REALTIME))
 		rc = realtime_new(gl, &gl->realtime, err);
-	if (rc == 0)
+	if (rc == 0 && gw->conf.service == SVC_GATEWAY)
 		rc = infer_proxy_new(gl, &gl->infer, err);
 	if (rc == 0)
 		rc = http_server_new(gl->loop, &conf, gw_handle, gl, &gl->server, err);
@@ -402,21 +420,35 @@ static int loop_start(struct gw_loop *gl, int i, struct err *err)
 	if (pthread_create(&gl->thread, NULL, loop_main, gl) != 0)
 		return err_set(err, HCP_EIO, "threads", "cannot start a thread");
 	gl->running = true;
-	snprintf(name, sizeof(name), "gateway%d", i); /* at most 15 characters: i < GATEWAY_THREADS_MAX */
+	snprintf(name, sizeof(name), "%.8s-%d", svc_table[gl->gw->conf.service].name, i); /* at most 15 characters */
 	pthread_setname_np(gl->thread, name);
 	return 0;
 }
 
-static int find_wait_fields(struct gateway *gw)
+static const ProtobufCFieldDescriptor *field_of(
+	uint16_t type, const char *name, ProtobufCType want, ProtobufCLabel label)
 {
-	gw->wait_field = mem_calloc(route_count, sizeof(*gw->wait_field));
-	if (!gw->wait_field)
+	const ProtobufCFieldDescriptor *f = protobuf_c_message_descriptor_get_field_by_name(msg_info(type)->desc, name);
+	return f && f->type == want && (f->label == PROTOBUF_C_LABEL_REPEATED) == (label == PROTOBUF_C_LABEL_REPEATED)
+			   ? f
+			   : NULL;
+}
+
+static int find_fields(struct gateway *gw)
+{
+	gw->fields = mem_calloc(route_count, sizeof(*gw->fields));
+	if (!gw->fields)
 		return HCP_ENOMEM;
 	for (size_t i = 0; i < route_count; i++) {
-		const ProtobufCFieldDescriptor *f =
-			protobuf_c_message_descriptor_get_field_by_name(msg_info(route_table[i].request)->desc, "wait_ms");
-		if (f && f->type == PROTOBUF_C_TYPE_INT32)
-			gw->wait_field[i] = (int)f->offset;
+		struct route_fields *to = &gw->fields[i];
+		uint16_t request = route_table[i].request, reply = route_table[i].reply;
+		const ProtobufCFieldDescriptor *f = field_of(request, "wait_ms", PROTOBUF_C_TYPE_INT32, PROTOBUF_C_LABEL_NONE);
+		to->wait_ms = f ? f->offset : 0;
+		f = field_of(request, "if_version", PROTOBUF_C_TYPE_INT64, PROTOBUF_C_LABEL_REPEATED);
+		to->versions = f ? f->offset : 0;
+		to->n_versions = f ? f->quantifier_offset : 0;
+		f = field_of(reply, "version", PROTOBUF_C_TYPE_INT64, PROTOBUF_C_LABEL_NONE);
+		to->version = f ? f->offset : 0;
 	}
 	return 0;
 }
@@ -434,9 +466,9 @@ static int copy_conf(struct gateway *gw, const struct gateway_conf *conf, struct
 	*d = *conf;
 	d->bind = d->cert_file = d->key_file = d->web_dir = d->cors_origins = d->machine_token = d->version = NULL;
 	if (copy(&d->bind, conf->bind) < 0 || copy(&d->cert_file, conf->cert_file) < 0 ||
-	    copy(&d->key_file, conf->key_file) < 0 || copy(&d->cors_origins, conf->cors_origins) < 0 ||
-	    copy(&d->machine_token, conf->machine_token) < 0 ||
-	    copy(&d->version, conf->version ? conf->version : "dev") < 0 || find_wait_fields(gw) < 0)
+		copy(&d->key_file, conf->key_file) < 0 || copy(&d->cors_origins, conf->cors_origins) < 0 ||
+		copy(&d->machine_token, conf->machine_token) < 0 ||
+		copy(&d->version, conf->version ? conf->version : "dev") < 0 || find_fields(gw) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (conf->threads < 0 || conf->threads > GATEWAY_THREADS_MAX)
 		return err_set(err, HCP_ERANGE, "threads", "must be 1 to %d, was %d", GATEWAY_THREADS_MAX, conf->threads);
@@ -473,7 +505,7 @@ int gateway_new(const struct gateway_conf *conf, struct gateway **ret, struct er
 	map_init(&gw->file_by_path);
 	int rc = copy_conf(gw, conf, err);
 	if (rc == 0)
-		rc = router_init(&gw->router, route_table, route_count, err);
+		rc = router_init(&gw->router, route_table, route_count, conf->service, err);
 	if (rc == 0 && conf->web_dir)
 		rc = static_load(gw, conf->web_dir, err);
 	if (rc == 0)
@@ -495,8 +527,10 @@ static void drain_now(struct loop *loop, void *arg)
 {
 	struct gw_loop *gl = arg;
 	http_server_drain(gl->server);
-	realtime_stop(gl->realtime);
-	infer_proxy_stop(gl->infer);
+	if (gl->realtime)
+		realtime_stop(gl->realtime);
+	if (gl->infer)
+		infer_proxy_stop(gl->infer);
 }
 
 void gateway_drain(struct gateway *gw, uint32_t wait_ms)
@@ -541,6 +575,8 @@ static void loop_close_one(struct gw_loop *gl)
 	gw_sessions_release(gl);
 	cache_release(&gl->answers);
 	buf_release(&gl->out);
+	buf_release(&gl->packed);
+	gzip_free(gl->gzip);
 	mem_free(gl->stats.rows);
 	pthread_mutex_destroy(&gl->lock);
 }
@@ -557,7 +593,7 @@ void gateway_free(struct gateway *gw)
 	router_release(&gw->router);
 	limits_release(&gw->limits);
 	pthread_mutex_destroy(&gw->limit_lock);
-	mem_free(gw->wait_field);
+	mem_free(gw->fields);
 	const char *const strings[] = { gw->conf.bind, gw->conf.cert_file, gw->conf.key_file, gw->conf.cors_origins,
 					gw->conf.machine_token, gw->conf.version };
 	for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++)

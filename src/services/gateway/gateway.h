@@ -12,6 +12,7 @@ struct gateway;
 /* What the gateway needs; strings are copied, host and callbacks borrowed. */
 struct gateway_conf {
 	struct host *host;
+	int service;               /* SVC_GATEWAY (0), or the service whose own port this is: its routes alone */
 	const char *bind;          /* NULL: 127.0.0.1 */
 	uint16_t port;             /* 0: any free one, see gateway_port */
 	int threads;               /* loops that share the port; 0: 1, at most GATEWAY_THREADS_MAX */
@@ -27,15 +28,18 @@ struct gateway_conf {
 
 enum {
 	GATEWAY_THREADS_MAX = 64,
-	GATEWAY_PENDING_MAX = 16384,     /* requests of one loop waiting for a service; more get 503 */
+	GATEWAY_PENDING_MAX = 16384, /* requests of one loop waiting for a service; more get 503 */
 	GATEWAY_DEADLINE_MS = 30000,
-	GATEWAY_BODY_MAX = 4 << 20,      /* bytes of a request */
-	GATEWAY_SESSIONS_MAX = 8192,     /* verified credentials remembered by one loop */
-	GATEWAY_KEY_TTL_MS = 30000,      /* an API key is asked about again after so long, a wrong one too */
-	GATEWAY_IP_PER_MIN = 1000,       /* requests without valid credentials from one address */
-	GATEWAY_LOGIN_PER_MIN = 100,     /* logins from one address */
-	GATEWAY_WS_MAX = 4096,           /* WebSockets of one loop */
-	GATEWAY_RESUME_MAX = 10000,      /* events a WebSocket may catch up on */
+	GATEWAY_BODY_MAX = 4 << 20,  /* bytes of a request */
+	GATEWAY_GZIP_MIN = 1400,     /* bytes of an answer that are worth packing: more than one packet carries */
+	GATEWAY_GZIP_MAX = 1 << 20,  /* more would hold up the loop (5 ms of a core a MiB of JSON) */
+	GATEWAY_VERSIONS_MAX = 16,   /* tags of one If-Match */
+	GATEWAY_SESSIONS_MAX = 8192, /* verified credentials remembered by one loop */
+	GATEWAY_KEY_TTL_MS = 30000,  /* an API key is asked about again after so long, a wrong one too */
+	GATEWAY_IP_PER_MIN = 1000,   /* requests without valid credentials from one address */
+	GATEWAY_LOGIN_PER_MIN = 100, /* logins from one address */
+	GATEWAY_WS_MAX = 4096,       /* WebSockets of one loop */
+	GATEWAY_RESUME_MAX = 10000,  /* events a WebSocket may catch up on */
 };
 
 /* Listens and starts its threads. */

@@ -26,10 +26,9 @@
  */
 enum {
 	GW_HEADERS_MAX = 20,
-	GW_STATUSES = 20,
+	GW_STATUSES = 21,
 	GW_BUCKETS = 14,
-	GW_EXTRA_ROUTES = 7,        /* rows of the metrics beyond the route table, see gw_extra */
-	GW_KEY_TEXT = 4 + 52,       /* "hcp_" and 32 bytes in base64url */
+	GW_EXTRA_ROUTES = 7, /* rows of the metrics beyond the route table, see gw_extra */
 };
 
 enum gw_extra {
@@ -101,7 +100,8 @@ struct gw_loop {
 	int64_t key_asked_ms;
 	struct list key_waiters;    /* calls whose token cannot be checked before */
 	struct rng rng;             /* trace ids, jitter */
-	struct buf out;             /* scratch for one answer */
+	struct buf out, packed;     /* scratch for one answer */
+	struct gzip *gzip;          /* owned; NULL until the first answer that is packed */
 	struct gw_stats stats;
 	struct realtime *realtime;  /* owned */
 	struct infer_proxy *infer;  /* owned */
@@ -109,17 +109,25 @@ struct gw_loop {
 
 struct static_file {
 	char *path;      /* "/assets/app-1a2b.js" */
-	struct buf body;
-	char etag[24];
+	struct buf body, packed; /* packed empty: there is none */
+	char etag[24], packed_etag[24];
 	const char *type;
 	bool immutable;
+};
+
+/* What the gateway reads and writes in messages that it otherwise only hands on; 0: there is no such field. */
+struct route_fields {
+	unsigned wait_ms;    /* offset of the request's int32 wait_ms */
+	unsigned versions;   /* of its repeated int64 if_version ... */
+	unsigned n_versions; /* ... and of their number */
+	unsigned version;    /* of the reply's int64 version */
 };
 
 struct gateway {
 	struct gateway_conf conf;   /* strings owned */
 	struct host *host;
 	struct router router;
-	int *wait_field;            /* by row: offset of wait_ms in the request, 0 if none */
+	struct route_fields *fields; /* by row */
 	struct gw_loop *loops;
 	int n_loops;
 	atomic_bool draining;
@@ -149,7 +157,9 @@ struct call {
 	char trace_text[TRACE_TEXT_LEN + 1];
 	struct limit_result limit;      /* limit 0: unlimited */
 	struct str cache_key;           /* p NULL: not cached */
-	char *secret;                   /* a new API key's, to be shown once */
+	char *secret;                   /* a new API key or refresh token, to be shown once */
+	const char *cache_control;      /* NULL: no-store */
+	bool cookie;                    /* the refresh token goes out as a cookie */
 	void *user;
 };
 
@@ -176,11 +186,38 @@ void gw_admit(struct call *c);
 int gw_keep_who(struct call *c) MUST_CHECK;
 void gw_ask_key(struct gw_loop *gl);
 void gw_sessions_release(struct gw_loop *gl);
-/* A fresh API key: its text in the request's arena, its digest. */
-char *gw_new_secret(struct arena *a, unsigned char sha256[32]);
+void gw_sha256(struct str s, unsigned char dst[32]);
+/* A fresh API key ("hcp_") or refresh token ("hcr_"): its text in the request's arena, its digest. */
+char *gw_new_secret(struct arena *a, const char prefix[4], unsigned char sha256[32]);
 
 /* api.c: the route table */
 void api_admitted(struct call *c);
+/* Sends m (taken in any case) for c->who; its answer is the answer to the call. */
+void api_send(struct call *c, struct msg *m, uint32_t deadline_ms);
+/* Hands c->who over to a message. */
+int api_set_principal(struct call *c, struct msg *m) MUST_CHECK;
+
+/* body.c: answers to GET */
+/*
+ * Answers with a tag, or with 304 if the client has it already, packed if that is wanted and worth it, and keeps it if
+ * the call has a cache key. version: of the one object that this is; 0: the tag is made of the bytes.
+ */
+void body_answer(struct call *c, const struct http_header *hdrs, size_t n, struct str body, int64_t version);
+bool body_from_cache(struct call *c, struct str key);
+/* Packs *body if that is wanted and worth it; returns how many headers were added (2 at most). */
+size_t body_pack(struct call *c, struct str *body, struct http_header *h);
+/* If-Match becomes the versions that the service shall check. HCP_ECONFLICT with field "if-match": no version fits. */
+int body_precondition(struct call *c, struct msg *m, struct err *err) MUST_CHECK;
+/* The tag of an object's version; NULL when out of memory. */
+char *body_version_tag(struct call *c, int64_t version);
+
+/* session.c: refresh tokens, which only the gateway and the client ever see */
+/* Puts digests in the place of tokens in what identity is asked. */
+int session_request(struct call *c, struct msg *m, struct err *err) MUST_CHECK;
+/* A login was right: opens its session. */
+void session_open(struct call *c, const Hcp__Principal *who);
+/* Shows the token in the answer or in the cookie; returns how many headers were added. */
+size_t session_reply(struct call *c, struct msg *reply, struct http_header *h);
 
 /* static.c */
 int static_load(struct gateway *gw, const char *dir, struct err *err) MUST_CHECK;
@@ -193,10 +230,14 @@ void observe_metrics(struct call *c);
 /* Fills the services' health into a status answer: only the host knows it. */
 int observe_status(struct call *c, struct arena *a, Hcp__Status *status) MUST_CHECK;
 int observe_init(struct gw_stats *s) MUST_CHECK;
+extern const int observe_statuses[GW_STATUSES]; /* the last stands for all others */
 
 /* openapi.c, generated from spec/ */
 extern const char openapi_json[];
 extern const size_t openapi_json_n;
+extern const unsigned char openapi_gz[];
+extern const size_t openapi_gz_n;
+extern const char openapi_etag[]; /* with its quotes */
 
 /* realtime.c */
 int realtime_new(struct gw_loop *gl, struct realtime **ret, struct err *err) MUST_CHECK;

@@ -4,8 +4,8 @@
 #include "os/clock.h"
 #include "services/gateway/gateway_priv.h"
 
-static const int statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 501,
-	502, 503, 504, 101, 0 };
+const int observe_statuses[GW_STATUSES] = { 200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 412, 413, 415, 429, 500,
+	501, 502, 503, 504, 101, 0 };
 static const char *const buckets[GW_BUCKETS] = { "5e-05", "0.0001", "0.00025", "0.0005", "0.001", "0.0025", "0.005",
 	"0.01", "0.025", "0.05", "0.1", "0.25", "1", "+Inf" };
 static const char *const extra[GW_EXTRA_ROUTES] = { "/v1/embeddings", "/v1/models", "/api/v1/ws", "static", "/health",
@@ -114,7 +114,7 @@ static void row_metrics(struct gateway *gw, struct buf *b, size_t row, const cha
 	for (int i = 0; i < GW_STATUSES; i++)
 		if (by_status[i])
 			buf_printf(b, "hcp_http_requests_total{method=\"%s\",route=\"%s\",status=\"%d\"} %llu\n", method, path,
-				   statuses[i], (unsigned long long)by_status[i]);
+				observe_statuses[i], (unsigned long long)by_status[i]);
 	for (int i = 0; i < GW_BUCKETS; i++) {
 		sum += latency[i];
 		buf_printf(b, "hcp_http_request_seconds_bucket{method=\"%s\",route=\"%s\",le=\"%s\"} %llu\n", method, path,
@@ -165,7 +165,7 @@ static void loop_metrics(struct gateway *gw, struct buf *b)
 
 void observe_metrics(struct call *c)
 {
-	static const struct http_header h = { { "content-type", 12 }, { "text/plain; version=0.0.4", 25 } };
+	struct http_header h[3] = { { STR("content-type"), STR("text/plain; version=0.0.4") } };
 	struct gateway *gw = c->gl->gw;
 	struct buf b;
 	buf_init(&b, 4 << 20);
@@ -178,6 +178,8 @@ void observe_metrics(struct call *c)
 	loop_metrics(gw, &b);
 	buf_printf(&b, "hcp_uptime_seconds %.3f\nhcp_bus_end %llu\n", (double)(clock_wall_ns() - gw->started_ns) / 1e9,
 		   (unsigned long long)bus_end(host_bus(gw->host)));
-	gw_answer(c, 200, &h, 1, buf_str(&b));
+	struct str body = buf_str(&b);
+	size_t n = 1 + body_pack(c, &body, h + 1);
+	gw_answer(c, 200, h, n, body);
 	buf_release(&b);
 }

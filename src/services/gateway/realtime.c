@@ -121,7 +121,7 @@ static void one_event(struct realtime *rt, const struct bus_rec *rec)
 	if (rec->topic >= TOPIC_COUNT || msg_unpack(rec->payload, &m, NULL) < 0)
 		return;
 	atomic_fetch_add_explicit(&rt->gl->stats.events, 1, memory_order_relaxed);
-	if (m->type == MSG_ENDPOINT_CHANGED)
+	if (m->type == MSG_ENDPOINT_CHANGED && rt->gl->infer)
 		infer_proxy_event(rt->gl->infer, (const Hcp__EndpointChanged *)m->body);
 	if (m->body)
 		fan_out(rt, rec, m);

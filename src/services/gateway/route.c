@@ -27,12 +27,19 @@ static struct route_path *path_of(struct router *r, struct str path)
 	return p;
 }
 
+static bool offers(int service, const struct route_info *row)
+{
+	if (row->own != SVC_GATEWAY || service == SVC_GATEWAY)
+		return row->own == service;
+	return msg_info(row->request)->target == service;
+}
+
 /* Rows whose path has parameters or has none, in their order. */
-static int add_rows(struct router *r, size_t n, bool with_params, struct err *err)
+static int add_rows(struct router *r, size_t n, int service, bool with_params, struct err *err)
 {
 	for (size_t i = 0; i < n; i++) {
 		enum http_verb verb = route_verb(r->rows[i].method);
-		if ((strchr(r->rows[i].path, '{') != NULL) != with_params)
+		if ((strchr(r->rows[i].path, '{') != NULL) != with_params || !offers(service, &r->rows[i]))
 			continue;
 		if (verb == HTTP_M_OTHER)
 			return err_set(err, HCP_EINVAL, r->rows[i].path, "no such method: %s", r->rows[i].method);
@@ -44,17 +51,17 @@ static int add_rows(struct router *r, size_t n, bool with_params, struct err *er
 	return 0;
 }
 
-int router_init(struct router *r, const struct route_info *rows, size_t n, struct err *err)
+int router_init(struct router *r, const struct route_info *rows, size_t n, int service, struct err *err)
 {
 	*r = (struct router){ .rows = rows };
 	map_init(&r->literal);
 	r->paths = mem_calloc(n + 1, sizeof(*r->paths));
 	if (!r->paths)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	int rc = add_rows(r, n, true, err);
+	int rc = add_rows(r, n, service, true, err);
 	r->n_param = r->n_paths;
 	if (rc == 0)
-		rc = add_rows(r, n, false, err);
+		rc = add_rows(r, n, service, false, err);
 	for (size_t i = r->n_param; i < r->n_paths && rc == 0; i++)
 		if (map_put(&r->literal, r->paths[i].path, &r->paths[i], NULL) < 0)
 			rc = err_set(err, HCP_ENOMEM, "", "out of memory");

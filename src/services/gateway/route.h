@@ -32,7 +32,11 @@ struct route_match {
 	} params[ROUTE_PARAMS_MAX];
 };
 
-int router_init(struct router *r, const struct route_info *rows, size_t n, struct err *err) MUST_CHECK;
+/*
+ * service: SVC_GATEWAY for what the gateway offers, else what that service does on its own port: the paths of its own
+ * messages and the short ones.
+ */
+int router_init(struct router *r, const struct route_info *rows, size_t n, int service, struct err *err) MUST_CHECK;
 void router_release(struct router *r);
 void router_match(const struct router *r, enum http_verb verb, struct str path, struct route_match *ret);
 enum http_verb route_verb(const char *method);

@@ -1,6 +1,7 @@
 /*
  * The portal's files, read once at start into memory: a request can only name what was there, so no path leads out of
- * the folder. Unknown paths without a dot get index.html, for the portal's own routes.
+ * the folder. Unknown paths without a dot get index.html, for the portal's own routes. "x.js.gz" beside "x.js" is no
+ * file of its own but x.js packed, made by the build: it has time for the best level.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -11,6 +12,8 @@
 #include "http/url.h"
 #include "os/file.h"
 #include "services/gateway/gateway_priv.h"
+#include "services/gateway/header.h"
+#include "wire/gzip.h"
 
 enum { FILES_MAX = 4000, FILE_BYTES_MAX = 16 << 20, FILES_BYTES_MAX = 128 << 20, DEPTH_MAX = 8, PATH_TEXT_MAX = 1024 };
 
@@ -35,6 +38,14 @@ static const char *type_of(const char *path)
 	return "application/octet-stream";
 }
 
+static bool is_packed(const char *disk)
+{
+	char plain[4096];
+	size_t n = strlen(disk);
+	return n > 3 && strcmp(disk + n - 3, ".gz") == 0 &&
+		   str_copy(plain, sizeof(plain), (struct str){ disk, n - 3 }) == 0 && file_exists(plain);
+}
+
 static int add_file(struct gateway *gw, const char *disk, const char *path, struct err *err)
 {
 	if (gw->n_files == FILES_MAX)
@@ -50,10 +61,24 @@ static int add_file(struct gateway *gw, const char *disk, const char *path, stru
 	f->path = mem_strdup(path);
 	f->type = type_of(path);
 	f->immutable = str_starts(str_of(path), STR("/assets/"));
-	snprintf(f->etag, sizeof(f->etag), "\"%016llx\"", (unsigned long long)hash_bytes(f->body.data, f->body.n, 0));
+	unsigned long long hash = hash_bytes(f->body.data, f->body.n, 0);
+	snprintf(f->etag, sizeof(f->etag), "\"%016llx\"", hash);
+	snprintf(f->packed_etag, sizeof(f->packed_etag), "\"%016llx-gz\"", hash);
 	if (!f->path || map_put(&gw->file_by_path, str_of(f->path), f, NULL) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	return 0;
+}
+
+/* The packed form of a file, if there is one. An old one, of a file that was changed since, is an error to be told. */
+static int add_packed(struct static_file *f, const char *disk, struct err *err)
+{
+	char path[4096];
+	if (snprintf(path, sizeof(path), "%s.gz", disk) >= (int)sizeof(path) || !file_exists(path))
+		return 0;
+	int rc = file_read(path, FILE_BYTES_MAX, &f->packed, err);
+	if (rc == 0 && !gzip_holds(buf_str(&f->packed), buf_str(&f->body)))
+		rc = err_set(err, HCP_ECORRUPT, "web", "%.150s is not the file beside it; build the portal again", path);
+	return rc;
 }
 
 static int add_dir(struct gateway *gw, const char *disk, const char *path, int depth, struct err *err)
@@ -72,9 +97,12 @@ static int add_dir(struct gateway *gw, const char *disk, const char *path, int d
 		if (n >= (int)sizeof(path_sub) || file_join(disk_sub, sizeof(disk_sub), disk, e->d_name) < 0 ||
 		    lstat(disk_sub, &st) < 0)
 			continue;
-		if (S_ISREG(st.st_mode))
+		if (S_ISREG(st.st_mode) && !is_packed(disk_sub)) {
 			rc = add_file(gw, disk_sub, path_sub, err);
-		else if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
+			if (rc == 0)
+				rc = add_packed(&gw->files[gw->n_files - 1], disk_sub, err);
+		}
+		if (S_ISDIR(st.st_mode) && depth < DEPTH_MAX)
 			rc = add_dir(gw, disk_sub, path_sub, depth + 1, err);
 	}
 	closedir(d);
@@ -96,6 +124,7 @@ void static_release(struct gateway *gw)
 {
 	for (size_t i = 0; i < gw->n_files; i++) {
 		buf_release(&gw->files[i].body);
+		buf_release(&gw->files[i].packed);
 		mem_free(gw->files[i].path);
 	}
 	map_release(&gw->file_by_path);
@@ -129,14 +158,21 @@ void static_handle(struct call *c)
 		gw_problem(c, HCP_ENOTFOUND, "", "there is nothing at this path");
 		return;
 	}
-	struct http_header h[] = {
+	bool gzip = f->packed.n && header_takes_gzip(http_req_header(c->req, "accept-encoding"));
+	const char *etag = gzip ? f->packed_etag : f->etag;
+	const struct http_header h[] = {
 		{ STR("content-type"), str_of(f->type) },
-		{ STR("etag"), str_of(f->etag) },
-		{ STR("cache-control"), f->immutable ? STR("public, max-age=31536000, immutable") : STR("no-cache") },
+		{ STR("etag"), str_of(etag) },
+		{ STR("vary"), STR("Accept-Encoding") },
 		{ STR("content-security-policy"), STR(CSP) },
 		{ STR("referrer-policy"), STR("no-referrer") },
 		{ STR("x-frame-options"), STR("DENY") },
+		{ STR("content-encoding"), STR("gzip") },
 	};
-	bool same = str_eqz(http_req_header(c->req, "if-none-match"), f->etag);
-	gw_answer(c, same ? 304 : 200, h, sizeof(h) / sizeof(h[0]), same ? (struct str){ "", 0 } : buf_str(&f->body));
+	size_t n = sizeof(h) / sizeof(h[0]) - (gzip ? 0 : 1);
+	c->cache_control = f->immutable ? "public, max-age=31536000, immutable" : "no-cache";
+	if (header_names_etag(http_req_header(c->req, "if-none-match"), str_of(etag), true))
+		gw_answer(c, 304, h, n, (struct str){ "", 0 });
+	else
+		gw_answer(c, 200, h, n, buf_str(gzip ? &f->packed : &f->body));
 }

@@ -11,6 +11,11 @@ static const char *const schema[] = {
 	"  prefix TEXT NOT NULL, sha256 BLOB NOT NULL UNIQUE, created_ns INTEGER NOT NULL, revoked INTEGER NOT NULL)"
 	"  WITHOUT ROWID;"
 	"CREATE INDEX api_key_user ON api_key(user_id, id);",
+	"CREATE TABLE session(id TEXT PRIMARY KEY, user_id TEXT NOT NULL, opened_ns INTEGER NOT NULL,"
+	"  until_ns INTEGER NOT NULL, turn INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX session_user ON session(user_id, until_ns, id);"
+	"CREATE TABLE refresh(sha256 BLOB PRIMARY KEY, session_id TEXT NOT NULL, turn INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX refresh_session ON refresh(session_id, turn);",
 	NULL,
 };
 
@@ -122,6 +127,9 @@ static int identity_open(struct svc *svc, struct db *db, const void *conf, void 
 
 static const struct svc_handler handlers[] = {
 	{ MSG_LOGIN, on_login, true },
+	{ MSG_SESSION_OPEN, on_session_open, false },
+	{ MSG_SESSION_REFRESH, on_session_refresh, false },
+	{ MSG_SESSION_END, on_session_end, false },
 	{ MSG_WHO_AM_I, on_who_am_i, true },
 	{ MSG_API_KEY_CREATE, on_key_create, false },
 	{ MSG_API_KEY_LIST, on_key_list, true },

@@ -16,6 +16,9 @@ enum {
 	IDENTITY_NAME_MAX = 120,         /* characters of an API key's name */
 	IDENTITY_PASSWORD_MAX = 256,     /* bytes; longer ones are refused before any hashing */
 	IDENTITY_LOCKS_MAX = 10000,      /* e-mails with failed logins remembered */
+	IDENTITY_REFRESH_S = 30 * 86400, /* a session ends when its refresh token was not used for so long */
+	IDENTITY_SESSIONS_MAX = 50,      /* sessions of one user; one more ends the one that was idle longest */
+	IDENTITY_TURNS_KEPT = 4096,      /* spent refresh tokens of a session whose reuse is noticed: 42 days at 15 min */
 };
 
 extern const struct svc_def identity_def;

@@ -40,6 +40,11 @@ int user_principal(const struct identity_user *u, struct arena *a, Hcp__Principa
 
 /* login.c */
 svc_handler_fn on_login, on_who_am_i, on_signing_key;
+/* A bearer token and who it is for, in the reply's arena. */
+int session_fill(struct identity *id, struct svc_ctx *ctx, const struct identity_user *u, Hcp__Session *s,
+	struct err *err) MUST_CHECK;
+/* session.c */
+svc_handler_fn on_session_open, on_session_refresh, on_session_end;
 /* apikey.c */
 svc_handler_fn on_key_create, on_key_list, on_key_revoke, on_key_resolve;
 

@@ -1,4 +1,4 @@
-/* Passwords in, tokens out. A login is a query: its input is not journaled, so no password is ever stored. */
+/* Passwords in, who it is out. A login is a query: its input is not journaled, so no password is ever stored. */
 #include "base/mem.h"
 #include "base/money.h"
 #include "services/identity/identity_priv.h"
@@ -78,7 +78,7 @@ static int session_token(struct identity *id, struct svc_ctx *ctx, const struct 
 	return rc < 0 ? rc : s->access_token ? 0 : HCP_ENOMEM;
 }
 
-static int session_fill(struct svc_ctx *ctx, const struct identity_user *u, Hcp__Session *s)
+static int session_who(struct svc_ctx *ctx, const struct identity_user *u, Hcp__Session *s)
 {
 	struct arena *a = svc_reply_arena(ctx);
 	s->principal = arena_alloc(a, sizeof(*s->principal));
@@ -87,6 +87,13 @@ static int session_fill(struct svc_ctx *ctx, const struct identity_user *u, Hcp_
 		return HCP_ENOMEM;
 	hcp__principal__init(s->principal);
 	return user_principal(u, a, s->principal);
+}
+
+int session_fill(
+	struct identity *id, struct svc_ctx *ctx, const struct identity_user *u, Hcp__Session *s, struct err *err)
+{
+	int rc = session_token(id, ctx, u, s, err);
+	return rc < 0 ? rc : session_who(ctx, u, s);
 }
 
 /* The same words and the same work for an unknown e-mail and a wrong password. */
@@ -126,11 +133,8 @@ int on_login(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	rc = check_password(id, ctx, email, password, &u, err);
 	if (rc < 0)
 		return rc;
-	Hcp__Session *s = svc_reply(ctx, MSG_SESSION);
-	if (!s)
-		return HCP_ENOMEM;
-	rc = session_token(id, ctx, &u, s, err);
-	return rc < 0 ? rc : session_fill(ctx, &u, s);
+	Hcp__Principal *p = svc_reply(ctx, MSG_PRINCIPAL);
+	return p ? user_principal(&u, svc_reply_arena(ctx), p) : HCP_ENOMEM;
 }
 
 int on_who_am_i(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -149,7 +153,7 @@ int on_who_am_i(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 			return rc;
 	}
 	Hcp__Session *s = svc_reply(ctx, MSG_SESSION);
-	return s ? session_fill(ctx, &u, s) : HCP_ENOMEM;
+	return s ? session_who(ctx, &u, s) : HCP_ENOMEM;
 }
 
 int on_signing_key(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

@@ -1,5 +1,15 @@
 /* Which policy decides, and its settings. */
+#include "base/map.h"
+#include "services/common/version.h"
 #include "services/optimizer/optimizer_priv.h"
+
+/* Made of the settings; positive and small enough for a JSON number everywhere. */
+static int64_t policy_version(const struct policy *p)
+{
+	const double v[] = { p->conf.strike_usd_mwh, p->conf.hysteresis };
+	uint64_t hash = hash_bytes(v, sizeof(v), hash_bytes(p->vt->name, strlen(p->vt->name), 0));
+	return (int64_t)(hash >> 12) + 1;
+}
 
 static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
 {
@@ -9,6 +19,7 @@ static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
 	p->policy = o->policy.vt->name;
 	p->strike_usd_mwh = o->policy.conf.strike_usd_mwh;
 	p->hysteresis = o->policy.conf.hysteresis;
+	p->version = policy_version(&o->policy);
 	return 0;
 }
 
@@ -39,6 +50,9 @@ int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *
 {
 	struct optimizer *o = state;
 	const Hcp__PolicySet *s = (const Hcp__PolicySet *)m->body;
+	int rc = version_check(s->n_if_version, s->if_version, policy_version(&o->policy), err);
+	if (rc < 0)
+		return rc;
 	const struct policy_vt *vt = s->policy[0] ? policy_find(str_of(s->policy)) : o->policy.vt;
 	if (!vt)
 		return err_set(err, HCP_EINVAL, "policy", "%.32s is no policy: always_mine, always_serve, strike, threshold",
@@ -49,7 +63,7 @@ int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *
 	if (s->has_hysteresis_case == HCP__POLICY_SET__HAS_HYSTERESIS_HYSTERESIS)
 		conf.hysteresis = s->hysteresis;
 	struct policy fresh = { 0 };
-	int rc = policy_init(&fresh, vt, &conf, err);
+	rc = policy_init(&fresh, vt, &conf, err);
 	if (rc < 0)
 		return rc;
 	fresh.decisions = o->policy.decisions;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/money.h"
+#include "services/common/version.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 enum { END_BATCH = 256 };
@@ -59,6 +60,8 @@ int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	const Hcp__WorkloadCancel *c = (const Hcp__WorkloadCancel *)m->body;
 	struct row r;
 	int rc = load_own(ctx, m, c->id, &r, err);
+	if (rc == 0)
+		rc = version_check(c->n_if_version, c->if_version, r.w->version, err);
 	/* Cancelling twice is no error: the caller wanted it gone, and it is. */
 	if (rc == 0 && r.w->state != HCP__WORKLOAD_STATE__CANCELLED) {
 		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_CANCEL, "cancelled by its owner", err);

@@ -10,15 +10,19 @@
 
 #include "base/money.h"
 #include "services/gateway/cache.h"
+#include "services/gateway/header.h"
 #include "services/gateway/infer_proxy.h"
 #include "services/gateway/limit.h"
 #include "services/gateway/problem.h"
 #include "services/gateway/route.h"
 
 static const struct route_info rows[] = {
-	{ "GET", "/a", 1, 1, 1, 200, 0, "", 0 },      { "POST", "/a", 1, 1, 1, 200, 0, "", 0 },
-	{ "GET", "/a/{id}", 1, 1, 1, 200, 0, "", 0 }, { "POST", "/a/batch", 1, 1, 1, 200, 0, "", 0 },
-	{ "DELETE", "/a/{id}", 1, 1, 1, 200, 0, "", 0 }, { "GET", "/a/{id}/b/{n}", 1, 1, 1, 200, 0, "", 0 },
+	{ "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "POST", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "GET", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "POST", "/a/batch", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "DELETE", "/a/{id}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+	{ "GET", "/a/{id}/b/{n}", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
 };
 
 static int match(const struct router *r, enum http_verb verb, const char *path, struct route_match *m)
@@ -31,7 +35,7 @@ static void routes(void **state)
 {
 	struct router r;
 	struct route_match m;
-	assert_int_equal(router_init(&r, rows, 6, NULL), 0);
+	assert_int_equal(router_init(&r, rows, 6, SVC_GATEWAY, NULL), 0);
 	assert_int_equal(match(&r, HTTP_M_GET, "/a", &m), 0);
 	assert_int_equal(match(&r, HTTP_M_HEAD, "/a", &m), 0);
 	assert_int_equal(match(&r, HTTP_M_POST, "/a", &m), 1);
@@ -58,13 +62,23 @@ static void every_declared_route_is_found(void **state)
 {
 	struct router r;
 	struct route_match m;
-	assert_int_equal(router_init(&r, route_table, route_count, NULL), 0);
+	assert_int_equal(router_init(&r, route_table, route_count, SVC_GATEWAY, NULL), 0);
 	for (size_t i = 0; i < route_count; i++)
-		assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m), i);
+		assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m),
+			route_table[i].own == SVC_GATEWAY ? (int)i : -1);
 	router_release(&r);
-	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0 },
-						   { "GET", "/a", 1, 1, 1, 200, 0, "", 0 } };
-	assert_int_equal(router_init(&r, twice, 2, NULL), HCP_EEXIST);
+	for (int id = SVC_GATEWAY + 1; id < SVC_COUNT; id++) { /* on its own port: what is its own, and nothing else */
+		assert_int_equal(router_init(&r, route_table, route_count, id, NULL), 0);
+		for (size_t i = 0; i < route_count; i++) {
+			bool shared = route_table[i].own == SVC_GATEWAY && msg_info(route_table[i].request)->target == id;
+			assert_int_equal(match(&r, route_verb(route_table[i].method), route_table[i].path, &m),
+				shared || route_table[i].own == id ? (int)i : -1);
+		}
+		router_release(&r);
+	}
+	static const struct route_info twice[] = { { "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY },
+		{ "GET", "/a", 1, 1, 1, 200, 0, "", 0, SVC_GATEWAY } };
+	assert_int_equal(router_init(&r, twice, 2, SVC_GATEWAY, NULL), HCP_EEXIST);
 }
 
 static void buckets(void **state)
@@ -109,30 +123,37 @@ static void buckets_are_bounded(void **state)
 	limits_release(&l);
 }
 
+static void keep(struct cache *c, struct str key, struct str body, int64_t until_ms)
+{
+	cache_put(c, key, &(struct cached){ body, "\"17\"", until_ms });
+}
+
 static void answers_are_kept_for_their_time(void **state)
 {
 	struct cache c;
-	struct str body;
+	struct cached body;
 	cache_init(&c, 3, 100);
-	cache_put(&c, STR("a"), STR("1"), 1000);
+	keep(&c, STR("a"), STR("1"), 1000);
 	assert_true(cache_get(&c, STR("a"), 999, &body));
-	assert_true(str_eqz(body, "1"));
+	assert_true(str_eqz(body.body, "1"));
+	assert_string_equal(body.etag, "\"17\"");
+	assert_int_equal(body.until_ms, 1000);
 	assert_false(cache_get(&c, STR("a"), 1000, &body));
 	assert_int_equal(c.by_key.n, 0);
-	cache_put(&c, STR("a"), STR("1"), 1000);
-	cache_put(&c, STR("a"), STR("two"), 2000);
+	keep(&c, STR("a"), STR("1"), 1000);
+	keep(&c, STR("a"), STR("two"), 2000);
 	assert_true(cache_get(&c, STR("a"), 1500, &body));
-	assert_true(str_eqz(body, "two"));
-	cache_put(&c, STR("b"), STR(""), 2000);
-	cache_put(&c, STR("c"), STR("3"), 2000);
+	assert_true(str_eqz(body.body, "two"));
+	keep(&c, STR("b"), STR(""), 2000);
+	keep(&c, STR("c"), STR("3"), 2000);
 	assert_true(cache_get(&c, STR("a"), 1500, &body)); /* now b is the oldest */
-	cache_put(&c, STR("d"), STR("4"), 2000);
+	keep(&c, STR("d"), STR("4"), 2000);
 	assert_false(cache_get(&c, STR("b"), 1500, &body));
 	assert_true(cache_get(&c, STR("a"), 1500, &body));
 	char big[200] = { 0 };
-	cache_put(&c, STR("big"), (struct str){ big, sizeof(big) }, 2000);
+	keep(&c, STR("big"), (struct str){ big, sizeof(big) }, 2000);
 	assert_false(cache_get(&c, STR("big"), 1500, &body));
-	cache_put(&c, STR("half"), (struct str){ big, 90 }, 2000);
+	keep(&c, STR("half"), (struct str){ big, 90 }, 2000);
 	assert_true(cache_get(&c, STR("half"), 1500, &body));
 	assert_false(cache_get(&c, STR("c"), 1500, &body)); /* made room */
 	assert_int_equal(c.bytes, 100);
@@ -247,13 +268,83 @@ static void the_list_of_nodes_is_taken(void **state)
 	endpoints_release(&e);
 }
 
+static void cookies(void **state)
+{
+	static const struct {
+		const char *value, *want;
+	} table[] = {
+		{ "x=1", "1" },
+		{ "a=2; x=1; b=3", "1" },
+		{ "a=x=9;x=1", "1" },
+		{ " x = 1 ", "1" },
+		{ "x=\"1\"", "1" },
+		{ "x=1; x=2", "1" },
+		{ "x=", "" },
+		{ "x=a=b", "a=b" },
+		{ "x=\"", "\"" },
+		{ "", NULL },
+		{ "x", NULL },
+		{ "xx=1", NULL },
+		{ "X=1", NULL },
+		{ ";;=;", NULL },
+	};
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct str got = header_cookie(str_of(table[i].value), STR("x"));
+		assert_int_equal(got.p != NULL, table[i].want != NULL);
+		if (table[i].want)
+			assert_true(str_eqz(got, table[i].want));
+	}
+}
+
+static void encodings(void **state)
+{
+	static const char *const yes[] = { "gzip", "GZIP", "x-gzip", "*", "br, gzip", "gzip;q=1", "gzip;q=0.001",
+		"gzip ; q=0.5", "gzip;q=1.000", "identity;q=0, gzip", "*;q=0, gzip", "br;q=1.0, gzip;q=0.8, *;q=0.1",
+		"gzip;q=0, gzip", "gzip;a=b", "*;q=0.2", "gzip;q=0.1;x" };
+	static const char *const no[] = { "", "identity", "br", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *",
+		"gzip;q=", "gzip;q", "gzip;q=2", "gzip;q=1.001", "gzip;q=-1", "gzip;q=0.0001", "gzip;q=x", "gzipp", "g zip",
+		",,;", "gzip;q=.5", "q=1" };
+	for (size_t i = 0; i < sizeof(yes) / sizeof(yes[0]); i++)
+		if (!header_takes_gzip(str_of(yes[i])))
+			fail_msg("%s", yes[i]);
+	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		if (header_takes_gzip(str_of(no[i])))
+			fail_msg("%s", no[i]);
+	assert_false(header_takes_gzip((struct str){ 0 }));
+}
+
+static void tags(void **state)
+{
+	struct str tag = STR("\"7\"");
+	static const char *const strong[] = { "\"7\"", "*", " * ", "\"a\", \"7\"", "\"a\",\"7\",\"b\"", "W/\"7\", \"7\"" };
+	static const char *const weak[] = { "W/\"7\"", "\"a\", W/\"7\"" };
+	static const char *const none[] = { "", "7", "\"7", "\"77\"", "\"a\"7\"", "W/7", "\"*\"", "\",7,\"" };
+	for (size_t i = 0; i < sizeof(strong) / sizeof(strong[0]); i++) {
+		assert_true(header_names_etag(str_of(strong[i]), tag, false));
+		assert_true(header_names_etag(str_of(strong[i]), tag, true));
+	}
+	for (size_t i = 0; i < sizeof(weak) / sizeof(weak[0]); i++) {
+		assert_false(header_names_etag(str_of(weak[i]), tag, false));
+		assert_true(header_names_etag(str_of(weak[i]), tag, true));
+	}
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		assert_false(header_names_etag(str_of(none[i]), tag, true));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(routes),	      cmocka_unit_test(every_declared_route_is_found),
-		cmocka_unit_test(buckets),	      cmocka_unit_test(buckets_are_bounded),
-		cmocka_unit_test(answers_are_kept_for_their_time), cmocka_unit_test(problems),
-		cmocka_unit_test(the_best_node_is_picked), cmocka_unit_test(the_list_of_nodes_is_taken),
+		cmocka_unit_test(cookies),
+		cmocka_unit_test(encodings),
+		cmocka_unit_test(tags),
+		cmocka_unit_test(routes),
+		cmocka_unit_test(every_declared_route_is_found),
+		cmocka_unit_test(buckets),
+		cmocka_unit_test(buckets_are_bounded),
+		cmocka_unit_test(answers_are_kept_for_their_time),
+		cmocka_unit_test(problems),
+		cmocka_unit_test(the_best_node_is_picked),
+		cmocka_unit_test(the_list_of_nodes_is_taken),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,21 +7,21 @@
 static char key_path[64];
 static struct identity_conf conf;
 
-static const char *login(struct rig *r, const char *email, const char *password)
+static const Hcp__Principal *login(struct rig *r, const char *email, const char *password)
 {
 	struct msg *m = msg_new(MSG_LOGIN);
 	Hcp__Login *l = (Hcp__Login *)m->body;
 	l->email = email;
 	l->password = password;
 	rig_post(r, m);
-	return r->reply->type == MSG_SESSION ? ((Hcp__Session *)r->reply->body)->access_token : NULL;
+	return r->reply->type == MSG_PRINCIPAL ? (const Hcp__Principal *)r->reply->body : NULL;
 }
 
 /* The principal of a user, in memory that lives as long as the test. */
 static const Hcp__Principal *who(struct rig *r, const char *email, const char *password, struct arena *a)
 {
-	assert_non_null(login(r, email, password));
-	const Hcp__Principal *p = ((Hcp__Session *)r->reply->body)->principal;
+	const Hcp__Principal *p = login(r, email, password);
+	assert_non_null(p);
 	Hcp__Principal *copy = arena_dup(a, p, sizeof(*p));
 	copy->user_id = arena_strdup(a, p->user_id);
 	copy->customer_id = arena_strdup(a, p->customer_id);
@@ -29,9 +29,173 @@ static const Hcp__Principal *who(struct rig *r, const char *email, const char *p
 	return copy;
 }
 
+static ProtobufCBinaryData digest(struct msg *m, int number)
+{
+	unsigned char *bytes = arena_calloc(&m->arena, 32);
+	memcpy(bytes, &number, sizeof(number));
+	return (ProtobufCBinaryData){ 32, bytes };
+}
+
+/* Opens a session whose first refresh token has that number. */
+static const Hcp__Session *open_session(struct rig *r, const Hcp__Principal *p, int number)
+{
+	struct msg *m = msg_new(MSG_SESSION_OPEN);
+	((Hcp__SessionOpen *)m->body)->sha256 = digest(m, number);
+	m->principal = p;
+	rig_post(r, m);
+	return r->reply->type == MSG_SESSION ? (const Hcp__Session *)r->reply->body : NULL;
+}
+
+static const Hcp__Session *refresh(struct rig *r, int number, int next)
+{
+	struct msg *m = msg_new(MSG_SESSION_REFRESH);
+	((Hcp__SessionRefresh *)m->body)->sha256 = digest(m, number);
+	((Hcp__SessionRefresh *)m->body)->next_sha256 = digest(m, next);
+	rig_post(r, m);
+	return r->reply->type == MSG_SESSION ? (const Hcp__Session *)r->reply->body : NULL;
+}
+
+static int64_t count(struct rig *r, const char *sql)
+{
+	struct db_row *row = NULL;
+	assert_int_equal(db_query(svc_database(r->svc), &row, NULL, sql, ""), 1);
+	int64_t n = db_i64(row, 0);
+	db_done(row);
+	return n;
+}
+
+static void refused(struct rig *r, int number, int next)
+{
+	assert_null(refresh(r, number, next));
+	rig_expect_problem(r, "unauthenticated", "refresh_token");
+}
+
+static void refresh_tokens_turn_over(void **state)
+{
+	struct rig r;
+	struct arena a;
+	char token[JWT_MAX_BYTES];
+	arena_init(&a, 4096, 0);
+	rig_init(&r, &identity_def, &conf);
+	const Hcp__Principal *john = who(&r, "john@acme.com", "customer123", &a);
+	const Hcp__Session *s = open_session(&r, john, 1);
+	assert_non_null(s);
+	assert_string_equal(s->principal->user_id, john->user_id);
+	assert_int_equal(s->refresh_expires_in, IDENTITY_REFRESH_S);
+	assert_string_equal(s->refresh_token, ""); /* the gateway's to show */
+	snprintf(token, sizeof(token), "%s", s->access_token);
+	rig_pass(&r, 20 * NS_PER_S);
+	s = refresh(&r, 1, 2);
+	assert_non_null(s);
+	assert_string_equal(s->principal->email, "john@acme.com");
+	assert_string_not_equal(s->access_token, token);
+	rig_restart(&r);
+	assert_non_null(refresh(&r, 2, 3));
+	refused(&r, 99, 100); /* one that never was ends nobody's session */
+	assert_null(refresh(&r, 3, 2));
+	rig_expect_problem(&r, "already_exists", "next_sha256");
+	assert_null(open_session(&r, john, 3));
+	rig_expect_problem(&r, "already_exists", "sha256");
+	assert_null(open_session(&r, NULL, 4));
+	rig_expect_problem(&r, "forbidden", "authorization");
+	assert_non_null(refresh(&r, 3, 4));
+	rig_expect_replay(&r);
+	rig_release(&r);
+	arena_release(&a);
+}
+
+static void a_spent_token_ends_its_session(void **state)
+{
+	struct rig r;
+	struct arena a;
+	arena_init(&a, 4096, 0);
+	rig_init(&r, &identity_def, &conf);
+	const Hcp__Principal *john = who(&r, "john@acme.com", "customer123", &a);
+	assert_non_null(open_session(&r, john, 1));
+	assert_non_null(open_session(&r, john, 50));
+	assert_non_null(refresh(&r, 1, 2));
+	assert_non_null(refresh(&r, 2, 3));
+	refused(&r, 1, 4);
+	rig_restart(&r); /* the end was committed, though it was answered with a problem */
+	refused(&r, 3, 5);
+	refused(&r, 2, 6);
+	assert_non_null(refresh(&r, 50, 51)); /* his other session goes on */
+	assert_int_equal(count(&r, "SELECT count(*) FROM session"), 1);
+	assert_int_equal(count(&r, "SELECT count(*) FROM refresh"), 2);
+	rig_expect_replay(&r);
+	rig_release(&r);
+	arena_release(&a);
+}
+
+static void sessions_end(void **state)
+{
+	struct rig r;
+	struct arena a;
+	arena_init(&a, 4096, 0);
+	rig_init(&r, &identity_def, &conf);
+	const Hcp__Principal *john = who(&r, "john@acme.com", "customer123", &a);
+	assert_non_null(open_session(&r, john, 1));
+	for (int i = 0; i < 2; i++) { /* the second time there is nothing to end, which is as well */
+		struct msg *m = msg_new(MSG_SESSION_END);
+		((Hcp__SessionEnd *)m->body)->sha256 = digest(m, 1);
+		assert_int_equal(rig_post(&r, m)->type, MSG_EMPTY);
+	}
+	refused(&r, 1, 2);
+	assert_non_null(open_session(&r, john, 10));
+	rig_pass(&r, (IDENTITY_REFRESH_S - 60) * NS_PER_S);
+	assert_non_null(refresh(&r, 10, 11)); /* used: thirty more days */
+	rig_pass(&r, (IDENTITY_REFRESH_S - 60) * NS_PER_S);
+	assert_non_null(refresh(&r, 11, 12));
+	rig_pass(&r, IDENTITY_REFRESH_S * NS_PER_S);
+	refused(&r, 12, 13);
+	assert_int_equal(count(&r, "SELECT count(*) FROM session"), 1);
+	assert_non_null(open_session(&r, john, 20)); /* sweeps what is over */
+	assert_int_equal(count(&r, "SELECT count(*) FROM session"), 1);
+	assert_int_equal(count(&r, "SELECT count(*) FROM refresh"), 1);
+	rig_release(&r);
+	arena_release(&a);
+}
+
+static void sessions_have_limits(void **state)
+{
+	struct rig r;
+	struct arena a;
+	arena_init(&a, 4096, 0);
+	rig_init(&r, &identity_def, &conf);
+	const Hcp__Principal *john = who(&r, "john@acme.com", "customer123", &a);
+	for (int i = 0; i < IDENTITY_SESSIONS_MAX; i++)
+		assert_non_null(open_session(&r, john, 1000000 + i));
+	assert_non_null(refresh(&r, 1000000, 2000000)); /* used: no longer the one idle longest */
+	assert_non_null(open_session(&r, john, 1));
+	refused(&r, 1000001, 2000001);
+	assert_non_null(refresh(&r, 2000000, 2000002));
+	assert_int_equal(count(&r, "SELECT count(*) FROM session"), IDENTITY_SESSIONS_MAX);
+	/* As if the newest session had turned over very often: what is too old goes with the next turn. */
+	struct db *db = svc_database(r.svc);
+	assert_int_equal(
+		db_run(db, NULL, "UPDATE session SET turn=$1 WHERE id=(SELECT session_id FROM refresh WHERE sha256=$2)", "ib",
+			(int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }),
+		0);
+	assert_int_equal(db_run(db, NULL,
+						 "INSERT INTO refresh SELECT x.s, r.session_id, x.t FROM refresh r JOIN (SELECT"
+						 " x'AA' AS s, 4 AS t UNION SELECT x'BB', 5 UNION SELECT x'CC', 6 UNION SELECT x'DD', $1) x"
+						 " WHERE r.sha256=$2",
+						 "ib", (int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }),
+		0);
+	assert_int_equal(db_run(db, NULL, "UPDATE refresh SET turn=$1 WHERE sha256=$2", "ib",
+						 (int64_t)IDENTITY_TURNS_KEPT + 5, (struct str){ (const char *)(int[8]){ 1 }, 32 }),
+		0);
+	assert_non_null(refresh(&r, 1, 2));
+	assert_int_equal(count(&r, "SELECT count(*) FROM refresh WHERE sha256 IN (x'AA', x'BB')"), 0);
+	assert_int_equal(count(&r, "SELECT count(*) FROM refresh WHERE sha256 IN (x'CC', x'DD')"), 2);
+	rig_release(&r);
+	arena_release(&a);
+}
+
 static void sessions_carry_who_it_is(void **state)
 {
 	struct rig r;
+	struct arena a;
 	struct jwt_key *key;
 	struct jwt_claims c;
 	struct err err = { 0 };
@@ -43,19 +207,21 @@ static void sessions_carry_who_it_is(void **state)
 	assert_null(strstr(k->public_pem, "PRIVATE"));
 	assert_int_equal(jwt_key_from_pem(str_of(k->public_pem), &key, &err), 0);
 	assert_string_equal(jwt_key_id(key), k->kid);
-	const char *token = login(&r, " John@ACME.com", "customer123");
-	assert_non_null(token);
+	arena_init(&a, 4096, 0);
+	const Hcp__Session *s = open_session(&r, who(&r, " John@ACME.com", "customer123", &a), 1);
+	assert_non_null(s);
+	const char *token = s->access_token;
 	assert_int_equal(jwt_verify(key, str_of(token), r.now_ns / NS_PER_S, &c, &err), 0);
 	assert_string_equal(c.email, "john@acme.com");
 	assert_int_equal(c.role, HCP__ROLE__CUSTOMER);
 	assert_int_equal(c.rate_per_min, 5000);
 	assert_int_equal(c.exp_s - c.iat_s, 900);
-	const Hcp__Session *s = (Hcp__Session *)r.reply->body;
 	assert_string_equal(c.cus, s->principal->customer_id);
 	assert_string_equal(c.sub, s->principal->user_id);
 	assert_int_equal(jwt_verify(key, str_of(token), c.exp_s, &c, &err), HCP_EAUTH);
 	jwt_key_free(key);
 	rig_release(&r);
+	arena_release(&a);
 }
 
 static void refusals_of_a_login(void **state)
@@ -100,13 +266,13 @@ static void five_failures_lock_and_time_unlocks(void **state)
 
 static int ask_key(struct rig *r, const Hcp__Principal *p, const char *name, unsigned char first)
 {
-	static unsigned char digest[32];
+	static unsigned char bytes[32];
 	struct msg *m = msg_new(MSG_API_KEY_CREATE);
 	Hcp__ApiKeyCreate *c = (Hcp__ApiKeyCreate *)m->body;
-	memset(digest, first, sizeof(digest));
+	memset(bytes, first, sizeof(bytes));
 	c->name = name;
 	c->prefix = "hcp_abc";
-	c->secret_sha256 = (ProtobufCBinaryData){ first ? sizeof(digest) : 5, digest };
+	c->secret_sha256 = (ProtobufCBinaryData){ first ? sizeof(bytes) : 5, bytes };
 	m->principal = p;
 	rig_post(r, m);
 	return r->reply->type;
@@ -114,10 +280,10 @@ static int ask_key(struct rig *r, const Hcp__Principal *p, const char *name, uns
 
 static int resolve(struct rig *r, unsigned char first)
 {
-	static unsigned char digest[32];
+	static unsigned char bytes[32];
 	struct msg *m = msg_new(MSG_API_KEY_RESOLVE);
-	memset(digest, first, sizeof(digest));
-	((Hcp__ApiKeyResolve *)m->body)->sha256 = (ProtobufCBinaryData){ sizeof(digest), digest };
+	memset(bytes, first, sizeof(bytes));
+	((Hcp__ApiKeyResolve *)m->body)->sha256 = (ProtobufCBinaryData){ sizeof(bytes), bytes };
 	rig_post(r, m);
 	return r->reply->type;
 }
@@ -318,11 +484,19 @@ static int drop_key_path(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sessions_carry_who_it_is),  cmocka_unit_test(refusals_of_a_login),
-		cmocka_unit_test(five_failures_lock_and_time_unlocks), cmocka_unit_test(api_keys),
-		cmocka_unit_test(keys_have_a_limit),	     cmocka_unit_test(passwords_never_reach_the_disk),
-		cmocka_unit_test(customers_and_who_am_i),    cmocka_unit_test(tokens_hold_and_break),
+		cmocka_unit_test(sessions_carry_who_it_is),
+		cmocka_unit_test(refusals_of_a_login),
+		cmocka_unit_test(five_failures_lock_and_time_unlocks),
+		cmocka_unit_test(api_keys),
+		cmocka_unit_test(keys_have_a_limit),
+		cmocka_unit_test(passwords_never_reach_the_disk),
+		cmocka_unit_test(customers_and_who_am_i),
+		cmocka_unit_test(tokens_hold_and_break),
 		cmocka_unit_test(other_algorithms_are_refused),
+		cmocka_unit_test(refresh_tokens_turn_over),
+		cmocka_unit_test(a_spent_token_ends_its_session),
+		cmocka_unit_test(sessions_end),
+		cmocka_unit_test(sessions_have_limits),
 	};
 	return cmocka_run_group_tests(tests, make_key_path, drop_key_path);
 }

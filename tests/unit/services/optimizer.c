@@ -463,8 +463,17 @@ static void policy_is_set_kept_and_decides_at_once(void **state)
 	assert_string_equal(p->policy, "strike");
 	assert_float_equal(p->strike_usd_mwh, 50, 0);
 	assert_float_equal(p->hysteresis, 0.10, 0);
+	int64_t version = p->version, wrong[] = { version + 1 }, right[] = { 1, version };
 	s.hysteresis = 0.2;
-	drive_call(&d, &s.base);
+	s.if_version = wrong;
+	s.n_if_version = 1;
+	drive_refused(&d, &s.base, "conflict", "if-match");
+	s.if_version = right;
+	s.n_if_version = 2;
+	p = drive_call(&d, &s.base);
+	assert_true(p->version > 0 && p->version != version);
+	drive_refused(&d, &s.base, "conflict", "if-match");
+	s.n_if_version = 0;
 	assert_int_equal(target(latest(&d), "hou-1", "S21")->mine, 100);
 	drive_replay(&d);
 	drive_release(&d);

@@ -263,6 +263,33 @@ static void others_do_not_exist(void **state)
 	rig_release(&r);
 }
 
+static int cancel_if(struct rig *r, const char *id, int64_t a, int64_t b)
+{
+	struct msg *m = msg_new(MSG_WORKLOAD_CANCEL);
+	Hcp__WorkloadCancel *c = (Hcp__WorkloadCancel *)m->body;
+	int64_t wanted[] = { a, b };
+	c->id = id;
+	c->if_version = arena_dup(&m->arena, wanted, sizeof(wanted));
+	c->n_if_version = 2;
+	m->principal = &acme;
+	return rig_post(r, m)->type;
+}
+
+static void a_cancel_may_name_the_version(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	int64_t version = get(&r, &acme, id)->version;
+	cancel_if(&r, id, version + 1, version + 2);
+	rig_expect_problem(&r, "conflict", "if-match");
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__QUEUED);
+	assert_int_equal(cancel_if(&r, id, 0, version), MSG_WORKLOAD);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__CANCELLED);
+	rig_release(&r);
+}
+
 static void refused_places_are_tried_again_then_fail(void **state)
 {
 	struct rig r;
@@ -488,6 +515,7 @@ int main(void)
 		cmocka_unit_test(bad_submissions_name_their_field),
 		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told),
 		cmocka_unit_test(others_do_not_exist),
+		cmocka_unit_test(a_cancel_may_name_the_version),
 		cmocka_unit_test(refused_places_are_tried_again_then_fail),
 		cmocka_unit_test(only_decisions_that_pay_become_directives),
 		cmocka_unit_test(emergency_stop_holds_until_cleared),

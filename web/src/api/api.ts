@@ -1,70 +1,26 @@
 import { createApi, type BaseQueryFn } from '@reduxjs/toolkit/query/react';
-import type { SessionState } from '../state/session';
-import { sessionEnded } from '../state/session';
-import { complete } from './complete';
-import { problemFrom, type ApiProblem } from './problem';
+import { sessionEnded, type SessionState } from '../state/session';
+import type { ApiProblem } from './problem';
+import { endSession, renewSession } from './renew';
+import { send, type Call } from './send';
 import type * as T from './types.gen';
 
-export interface Call {
-  path: string; // below /api/v1
-  method?: 'GET' | 'POST' | 'PUT' | 'DELETE';
-  query?: Record<string, string | number | boolean | undefined>;
-  body?: unknown;
-  reply: string; // message name of the answer
-  idempotencyKey?: string;
-}
-
-const TIMEOUT_MS = 15_000;
-
-/** One request. Whatever goes wrong comes back as a problem, never as an exception. */
-export async function send(
-  call: Call,
-  token: string,
-  signal?: AbortSignal,
-  fetcher: typeof fetch = fetch,
-): Promise<{ data: unknown } | { error: ApiProblem }> {
-  const query = new URLSearchParams();
-  for (const [k, v] of Object.entries(call.query ?? {})) {
-    if (v !== undefined && v !== '') query.set(k, String(v));
-  }
-  const suffix = query.size ?? [...query].length;
-  const headers: Record<string, string> = { Accept: 'application/json' };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  if (call.body !== undefined) headers['Content-Type'] = 'application/json';
-  if (call.idempotencyKey) headers['Idempotency-Key'] = call.idempotencyKey;
-  const limit = new AbortController();
-  const timer = setTimeout(() => limit.abort(), TIMEOUT_MS);
-  const abort = () => limit.abort();
-  signal?.addEventListener('abort', abort);
-  try {
-    const response = await fetcher(`/api/v1${call.path}${suffix ? `?${query}` : ''}`, {
-      method: call.method ?? 'GET',
-      headers,
-      body: call.body === undefined ? undefined : JSON.stringify(call.body),
-      signal: limit.signal,
-    });
-    const text = await response.text();
-    let body: unknown;
-    try {
-      body = text ? JSON.parse(text) : {};
-    } catch {
-      if (response.ok) return { error: { ...problemFrom(502, {}), detail: 'The answer was not JSON.' } };
-    }
-    if (!response.ok) return { error: problemFrom(response.status, body) };
-    return { data: complete(call.reply, body) };
-  } catch {
-    return { error: problemFrom(0, undefined) };
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
-  }
-}
-
+/** A call of the signed-in reader: its token is renewed before it runs out, and once more when the server says 401. */
 const baseQuery: BaseQueryFn<Call, unknown, ApiProblem> = async (call, { signal, getState, dispatch }) => {
-  const { token } = (getState() as { session: SessionState }).session;
+  const session = () => (getState() as { session: SessionState }).session;
+  if (call.path === '/auth/logout') return endSession(call);
+  const signedIn = session().token !== '' && call.path !== '/auth/login';
+  if (signedIn && Date.now() >= session().renewAtMs) await renewSession(session, dispatch);
+  const { token } = session();
   const result = await send(call, token, signal);
-  if ('error' in result && result.error.status === 401 && call.path !== '/auth/login') dispatch(sessionEnded());
-  return result;
+  if (!signedIn || !('error' in result) || result.error.status !== 401) return result;
+  // Another call may have renewed it while this one was on its way.
+  const problem = session().token === token ? await renewSession(session, dispatch) : null;
+  if (problem) return { error: problem };
+  if (session().token === token || !session().token) return result;
+  const again = await send(call, session().token, signal);
+  if ('error' in again && again.error.status === 401) dispatch(sessionEnded());
+  return again;
 };
 
 export type ResourceQuery = Partial<Pick<T.ResourcesList, 'kind' | 'device_class' | 'state' | 'node_id' | 'cursor' | 'limit'>>;
@@ -77,8 +33,11 @@ export const api = createApi({
   tagTypes: ['Workloads', 'Keys', 'Status', 'Policy'],
   keepUnusedDataFor: 30,
   endpoints: (b) => ({
-    login: b.mutation<T.Session, T.Login>({
-      query: (body) => ({ path: '/auth/login', method: 'POST', body, reply: 'Session' }),
+    login: b.mutation<T.Session, Pick<T.Login, 'email' | 'password'>>({
+      query: (body) => ({ path: '/auth/login', method: 'POST', body: { ...body, cookie: true }, reply: 'Session' }),
+    }),
+    logout: b.mutation<T.Empty, void>({
+      query: () => ({ path: '/auth/logout', method: 'POST', body: {}, reply: 'Empty', keepalive: true }),
     }),
     status: b.query<T.Status, void>({ query: () => ({ path: '/status', reply: 'Status' }), providesTags: ['Status'] }),
     stop: b.mutation<T.Status, T.EmergencyStop>({
@@ -104,7 +63,7 @@ export const api = createApi({
       query: (id) => ({ path: `/decisions/${encodeURIComponent(id)}`, reply: 'Decision' }),
     }),
     policy: b.query<T.Policy, void>({ query: () => ({ path: '/policy', reply: 'Policy' }), providesTags: ['Policy'] }),
-    setPolicy: b.mutation<T.Policy, T.PolicySet>({
+    setPolicy: b.mutation<T.Policy, Omit<T.PolicySet, 'if_version'>>({
       query: (body) => ({ path: '/policy', method: 'PUT', body, reply: 'Policy' }),
       invalidatesTags: ['Policy'],
     }),

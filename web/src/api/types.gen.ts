@@ -228,6 +228,7 @@ export interface PolicySet {
   strike_usd_mwh?: number;
   hysteresis?: number;
   policy: string;
+  if_version: number[];
 }
 
 export type PolicyGet = Record<string, never>;
@@ -236,6 +237,7 @@ export interface Policy {
   policy: string;
   strike_usd_mwh: number;
   hysteresis: number;
+  version: number;
 }
 
 export interface WorkloadSubmit {
@@ -309,6 +311,7 @@ export interface WorkloadList {
 
 export interface WorkloadCancel {
   id: string;
+  if_version: number[];
 }
 
 export interface WorkloadPause {
@@ -937,6 +940,7 @@ export interface Revenue {
 export interface Login {
   email: string;
   password: string;
+  cookie: boolean;
 }
 
 export interface Session {
@@ -945,6 +949,23 @@ export interface Session {
   expires_in: number;
   principal?: Principal;
   name: string;
+  refresh_token: string;
+  refresh_expires_in: number;
+}
+
+export interface SessionOpen {
+  sha256: string;
+}
+
+export interface SessionRefresh {
+  refresh_token: string;
+  sha256: string;
+  next_sha256: string;
+}
+
+export interface SessionEnd {
+  refresh_token: string;
+  sha256: string;
 }
 
 export type WhoAmI = Record<string, never>;
@@ -1050,16 +1071,16 @@ export const SHAPES: Record<string, Record<string, string>> = {
   DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
   Decisions: { decisions: '[Decision', next_cursor: 's' },
   DecisionGet: { id: 's' },
-  PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's' },
+  PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
-  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0' },
+  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0' },
   WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
   Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
-  WorkloadCancel: { id: 's' },
+  WorkloadCancel: { id: 's', if_version: '[0' },
   WorkloadPause: { id: 's' },
   WorkloadResume: { id: 's' },
   WorkloadHistoryGet: { id: 's' },
@@ -1142,8 +1163,11 @@ export const SHAPES: Record<string, Record<string, string>> = {
   RevenueGet: { hours: '0' },
   RevenueHour: { hour_start_ns: '0', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', energy_j: '0', hashes: '0', expected_btc: '0' },
   Revenue: { hours: '[RevenueHour', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', net_micros: '0', energy_j: '0', expected_btc: '0', shares_accepted: '0', shares_rejected: '0' },
-  Login: { email: 's', password: 's' },
-  Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's' },
+  Login: { email: 's', password: 's', cookie: 'b' },
+  Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's', refresh_token: 's', refresh_expires_in: '0' },
+  SessionOpen: { sha256: 's' },
+  SessionRefresh: { refresh_token: 's', sha256: 's', next_sha256: 's' },
+  SessionEnd: { refresh_token: 's', sha256: 's' },
   WhoAmI: {},
   ApiKeyCreate: { name: 's', secret_sha256: 's', prefix: 's' },
   ApiKey: { id: 's', name: 's', prefix: 's', created_at_ns: '0', customer_id: 's', secret: 's', revoked: 'b' },

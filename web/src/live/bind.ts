@@ -113,10 +113,16 @@ function take(store: AnyStore, event: LiveEvent): void {
 export function bindLive(store: AnyStore): void {
   let link: LiveLink | null = null;
   let token = '';
+  let reader = '';
   const follow = () => {
     const session = store.getState().session as SessionState;
     if (session.token === token) return;
     token = session.token;
+    if (link && token && session.email === reader) {
+      link.renew(token);
+      return;
+    }
+    reader = session.email;
     link?.stop();
     link = null;
     if (!token) {

@@ -51,8 +51,10 @@ export class LiveLink {
   private seen = 0; // newest id on this connection
   lastId = 0; // newest id on any connection: where to resume
   private readonly topics: Set<string>;
+  private token: string;
 
   constructor(private readonly options: LiveOptions) {
+    this.token = options.token;
     this.topics = new Set(options.topics);
   }
 
@@ -67,6 +69,11 @@ export class LiveLink {
     clearTimeout(this.silence);
     this.drop();
     this.options.onState('closed');
+  }
+
+  /** The token of the next connection; this one goes on with the one it was opened with. */
+  renew(token: string): void {
+    this.token = token;
   }
 
   subscribe(topics: readonly string[]): void {
@@ -92,7 +99,7 @@ export class LiveLink {
   }
 
   private address(): string {
-    const query = new URLSearchParams({ topics: [...this.topics].join(','), token: this.options.token });
+    const query = new URLSearchParams({ topics: [...this.topics].join(','), token: this.token });
     if (this.lastId > 0) query.set('since', String(this.lastId));
     return `${this.options.url}?${query}`;
   }

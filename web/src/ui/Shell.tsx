@@ -268,6 +268,7 @@ function UserMenu() {
   const dispatch = useAppDispatch();
   const navigate = useNavigate();
   const session = useAppSelector((s) => s.session);
+  const [logout] = api.useLogoutMutation();
   const [anchor, setAnchor] = useState<HTMLElement | null>(null);
   return (
     <>
@@ -290,6 +291,7 @@ function UserMenu() {
         <MenuItem
           onClick={() => {
             setAnchor(null);
+            void logout();
             dispatch(signedOut());
             navigate('/');
           }}
