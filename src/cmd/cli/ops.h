@@ -30,6 +30,9 @@ int ops_help(struct cli *cli, struct err *err);
 /* path NULL: the overview. HCP_EINVAL for an unknown command. */
 int ops_help_about(struct cli *cli, const char *path, struct err *err);
 
+/* backtest.c */
+int ops_backtest(struct cli *cli, struct err *err);
+
 /* up.c */
 int ops_up(struct cli *cli, struct err *err);
 
