@@ -64,6 +64,13 @@ static double spot_usd_h(const struct history *h, const struct site_group *g, in
 	return isnan(rate) ? g->cls->list_usd_h : rate;
 }
 
+/* Share of the spot demand's height that is wanted; all of it where nothing is known of demand. */
+static double demand_share(const struct history *h, int64_t t_ns)
+{
+	double share = history_last(history_find(h, HISTORY_DEMAND, ""), t_ns, DAY_NS, NULL);
+	return isnan(share) ? 1 : fmin(1, fmax(0, share));
+}
+
 static void settle(struct backtest *b, const struct history *h)
 {
 	const struct history_series *price = history_find(h, HISTORY_POWER_RT, b->site.point);
@@ -71,18 +78,17 @@ static void settle(struct backtest *b, const struct history *h)
 	const struct history_series *difficulty = history_find(h, HISTORY_DIFFICULTY, "");
 	const struct history_series *subsidy = history_find(h, HISTORY_SUBSIDY_BTC, "");
 	const struct history_series *fees = history_find(h, HISTORY_FEES_BTC, "");
-	const struct history_series *demand = history_find(h, HISTORY_DEMAND, "");
 	for (size_t i = 0; i < b->n; i++) {
 		int64_t t = backtest_time(b, i);
 		double usd_mwh = b->site.fixed ? b->site.tariff_usd_mwh : history_at(price, t);
 		double usd = history_last(btc, t, BACKTEST_CARRY_NS, NULL);
 		double d = history_last(difficulty, t, BACKTEST_CARRY_NS, NULL);
 		double reward = history_last(subsidy, t, BACKTEST_CARRY_NS, NULL);
-		double fee = history_last(fees, t, BACKTEST_CARRY_NS, NULL), share = history_last(demand, t, DAY_NS, NULL);
+		double fee = history_last(fees, t, BACKTEST_CARRY_NS, NULL);
 		if (isnan(reward))
 			reward = (double)btc_subsidy_sats_at(t) / (double)BTC_SATS;
 		reward += isnan(fee) ? 0 : fee;
-		b->demand[i] = isnan(share) ? 1 : fmin(1, fmax(0, share));
+		b->demand[i] = demand_share(h, t);
 		bool known = !isnan(usd_mwh) && !isnan(usd) && d >= 1;
 		b->price_usd_mwh[i] = known ? usd_mwh : NAN;
 		b->hashprice_usd_ths_h[i] = known ? btc_per_day(1, d, reward, b->site.pool_fee) / 24 * usd : NAN;
@@ -192,12 +198,12 @@ const double *backtest_prices(const struct backtest *b)
 	return b->price_usd_mwh;
 }
 
-void backtest_demand(const struct backtest *b, size_t group, size_t i, uint32_t *ret_must, uint32_t *ret_want)
+void backtest_demand(const struct backtest *b, size_t group, double share, uint32_t *ret_must, uint32_t *ret_want)
 {
 	const struct site_group *g = &b->site.group[group];
 	double n = g->count, room = b->energised[group];
 	double contract = g->serves ? fmin(room, floor(n * g->contract_share + 0.5)) : 0;
-	double want = g->serves ? fmin(room - contract, floor(n * g->spot_share * b->demand[i] + 0.5)) : 0;
+	double want = g->serves ? fmin(room - contract, floor(n * g->spot_share * share + 0.5)) : 0;
 	*ret_must = (uint32_t)contract;
 	*ret_want = (uint32_t)want;
 }
@@ -311,7 +317,7 @@ static void fill_class(const struct view *v, const struct run *r, size_t k, size
 	const struct site_group *g = &v->site.group[k];
 	int64_t now_ns = backtest_time(b, i);
 	*c = (struct policy_class){ .cls = g->cls, .group = g, .count = b->energised[k] };
-	backtest_demand(b, k, i, &c->must_serve, &c->want_serve);
+	backtest_demand(b, k, demand_share(&v->history, now_ns), &c->must_serve, &c->want_serve);
 	run_count(r, k, c->now);
 	run_held(r, k, now_ns, c->held, c->age_ns);
 	set_use(c, POLICY_IDLE, 0, g->cls->power_w[g->idle_mode], pm);
@@ -394,7 +400,7 @@ static void serve_best(const struct backtest *b, size_t k, size_t i, uint32_t ta
 	double drawn_w = g->cls->power_w[DEVICE_SERVE] - g->cls->power_w[g->idle_mode];
 	double spot = b->spot_usd_h[k * b->n + i], price = isnan(b->price_usd_mwh[i]) ? 0 : b->price_usd_mwh[i];
 	double cost_usd_h = drawn_w / 1e6 * b->site.pue * price + g->cls->wear_usd_h;
-	backtest_demand(b, k, i, &contract, &want);
+	backtest_demand(b, k, b->demand[i], &contract, &want);
 	target[POLICY_SERVE] = (g->miss_usd_h >= cost_usd_h ? contract : 0) + (spot >= cost_usd_h ? want : 0);
 	target[POLICY_IDLE] = b->energised[k] - target[POLICY_SERVE];
 	target[POLICY_MINE] = 0;

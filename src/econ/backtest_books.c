@@ -201,7 +201,7 @@ static void book_serving(
 	const struct site_group *g = &b->site.group[group];
 	uint32_t contract = 0, want = 0;
 	double hours = (double)b->step_ns / (double)NS_PER_S / HOUR_S;
-	backtest_demand(b, group, i, &contract, &want);
+	backtest_demand(b, group, b->demand[i], &contract, &want);
 	uint32_t kept = serving < contract ? serving : contract;
 	uint32_t sold = serving - kept < want ? serving - kept : want, spare = serving - kept - sold;
 	double w = (kept + sold) * g->cls->power_w[DEVICE_SERVE] + spare * g->cls->power_w[DEVICE_IDLE];

@@ -21,8 +21,8 @@ static inline int64_t backtest_time(const struct backtest *b, size_t i)
 {
 	return b->from_ns + (int64_t)i * b->step_ns;
 }
-/* Promised devices of a group, and those that spot demand takes on top. */
-void backtest_demand(const struct backtest *b, size_t group, size_t i, uint32_t *ret_must, uint32_t *ret_want);
+/* Promised devices of a group, and those that spot demand takes on top at this share of its height. */
+void backtest_demand(const struct backtest *b, size_t group, double share, uint32_t *ret_must, uint32_t *ret_want);
 
 /* Devices of a group that came into their use together. */
 struct cohort {

@@ -78,6 +78,7 @@ static int add(struct replay *r, const struct row *row, struct err *err)
 /* ---- files ---- */
 
 struct wide;
+struct trace;
 
 /* Calls fn for each row with the time of its first column; that column must have the given name. */
 struct reader {
@@ -87,6 +88,7 @@ struct reader {
 	size_t column[4];
 	const char *location;
 	const struct wide *wide;
+	struct trace *trace;
 	struct err *err;
 };
 
@@ -343,6 +345,47 @@ int replay_add_fuel_mix(struct replay *r, const char *name, struct str text, str
 {
 	static const struct wide w = { "fuel_mw", true, hour_after_ns };
 	return add_wide(r, name, text, &w, err);
+}
+
+/* ---- requests ---- */
+
+enum { TRACE_FIRST_HOUR = 5 * 24, TRACE_HOURS = 14 * 24 };
+
+struct trace {
+	double device_s[TRACE_HOURS];
+};
+
+static int request_row(struct reader *f)
+{
+	double at_s, seconds;
+	int rc = number(f, f->column[0], &at_s);
+	if (rc > 0)
+		rc = number(f, f->column[1], &seconds);
+	if (rc <= 0)
+		return rc;
+	double hour = at_s / 3600 - TRACE_FIRST_HOUR;
+	if (seconds >= 0 && hour >= 0 && hour < TRACE_HOURS)
+		f->trace->device_s[(size_t)hour] += seconds;
+	return 0;
+}
+
+int replay_add_requests(struct replay *r, const char *name, struct str text, int64_t from_ns, int64_t to_ns,
+	struct err *err)
+{
+	struct trace trace = { 0 };
+	struct reader f = { .r = r, .err = err, .trace = &trace };
+	static const char *const columns[] = { "elapsed_s", "exec_time_s", NULL };
+	int rc = each_row(&f, name, text, "elapsed_s", columns, request_row);
+	double most = 0;
+	for (size_t i = 0; i < TRACE_HOURS; i++)
+		most = trace.device_s[i] > most ? trace.device_s[i] : most;
+	int64_t hour_ns = 3600 * S_NS;
+	for (int64_t t = from_ns / hour_ns * hour_ns, i = 0; rc == 0 && most > 0 && t < to_ns; t += hour_ns, i++) {
+		const struct row row = { .symbol = "demand", .location = "", .value = trace.device_s[i % TRACE_HOURS] / most,
+			.known_ns = t + hour_ns, .start_ns = t, .interval_s = 3600 };
+		rc = add(r, &row, err);
+	}
+	return rc;
 }
 
 /* ---- order ---- */

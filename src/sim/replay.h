@@ -21,6 +21,7 @@
  *	GPU month         end of the month                       median list price; no interval, it starts then
  *	ancillary price   as the day-ahead price                 USD/MW and hour, of each product
  *	load forecast     18:00 Central of the day before        MW
+ *	requests          end of their hour                      share of the busiest hour's device seconds, 0..1; see below
  *	generation, fuel  an hour after the end of its hour      MW; the grid's own pages show them within minutes, the
  *	                                                         hourly sums of these files follow within the hour
  *
@@ -76,6 +77,13 @@ int replay_add_gpu(struct replay *r, const char *name, struct str text, struct e
 int replay_add_ancillary(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 int replay_add_load_forecast(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 int replay_add_generation(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
+/*
+ * Demand from a trace of requests (elapsed_s, exec_time_s): device seconds asked for in each hour as a share of the
+ * busiest hour's, symbol demand. Two whole weeks from the trace's fifth day on, repeated from from_ns until to_ns; its
+ * clock is shifted by an unknown offset, so the hours of the day are true to each other and not to the sun.
+ */
+int replay_add_requests(struct replay *r, const char *name, struct str text, int64_t from_ns, int64_t to_ns,
+	struct err *err) MUST_CHECK;
 int replay_add_fuel_mix(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 
 /* Sorts, drops rows given twice and everything before from_ns that is not the state at from_ns. Call once. */

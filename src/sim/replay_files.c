@@ -29,7 +29,7 @@ static int split_locations(struct locations *l, const char *text, struct err *er
 	return l->n ? 0 : err_set(err, HCP_EINVAL, "location", "no settlement point is named");
 }
 
-enum kind { REAL_TIME, DAY_AHEAD, BTC, NETWORK, GPU, ANCILLARY, LOAD_FORECAST, FUEL_MIX, GENERATION };
+enum kind { REAL_TIME, DAY_AHEAD, BTC, NETWORK, GPU, ANCILLARY, LOAD_FORECAST, FUEL_MIX, GENERATION, REQUESTS };
 
 static const struct source {
 	enum kind kind;
@@ -45,12 +45,23 @@ static const struct source {
 	{ BTC, false, false, "btc_usdt_hourly.csv" },
 	{ NETWORK, false, false, "btc_network_daily.csv" },
 	{ GPU, false, false, "gpu_list_price_monthly.csv" },
+	{ REQUESTS, true, false, "genai_requests_alibaba_2024.csv" },
 };
 static const char generation_prefix[] = "ercot_generation_hourly_"; /* the years that follow vary */
 
-static int add_text(
-	struct replay *r, enum kind kind, const char *name, struct str text, const struct locations *l, struct err *err)
+struct loading {
+	struct replay *r;
+	const char *dir;
+	struct locations l;
+	struct replay_files *files; /* NULL: nobody asks */
+	struct err *err;
+};
+
+static int add_text(struct loading *in, enum kind kind, const char *name, struct str text)
 {
+	struct replay *r = in->r;
+	const struct locations *l = &in->l;
+	struct err *err = in->err;
 	int rc = 0;
 	switch (kind) {
 	case REAL_TIME:
@@ -77,17 +88,11 @@ static int add_text(
 		return replay_add_fuel_mix(r, name, text, err);
 	case GENERATION:
 		return replay_add_generation(r, name, text, err);
+	case REQUESTS:
+		return replay_add_requests(r, name, text, in->files->from_ns, in->files->to_ns, err);
 	}
 	return HCP_EINTERNAL;
 }
-
-struct loading {
-	struct replay *r;
-	const char *dir;
-	struct locations l;
-	struct replay_files *files; /* NULL: nobody asks */
-	struct err *err;
-};
 
 static void note(struct loading *in, bool found, const char *name)
 {
@@ -107,7 +112,7 @@ static int add_file(struct loading *in, const char *name, enum kind kind)
 	int rc = file_read(path, FILE_MAX, &text, in->err);
 	if (rc < 0)
 		return rc;
-	rc = add_text(in->r, kind, name, buf_str(&text), &in->l, in->err);
+	rc = add_text(in, kind, name, buf_str(&text));
 	buf_release(&text);
 	if (rc < 0)
 		return rc;

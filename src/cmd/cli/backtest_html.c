@@ -3,12 +3,13 @@
  * elsewhere, so that the file can be mailed and printed.
  */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/money.h"
 #include "base/timefmt.h"
 #include "cmd/cli/backtest.h"
 
-enum { CHART_W = 960, CHART_H = 240, LEFT = 70, RIGHT = 10, TOP = 10, BOTTOM = 24, POINTS = 480, COLOURS = 8 };
+enum { CHART_W = 960, LEFT = 70, RIGHT = 10, TOP = 10, BOTTOM = 24, POINTS = 480, COLOURS = 8 };
 
 static const char *const style =
 	":root{color-scheme:light dark;--fg:#1b1f24;--bg:#fff;--line:#d5d9de;--soft:#5b6570}"
@@ -45,12 +46,27 @@ static void add_text(struct buf *out, const char *z)
 	}
 }
 
+/* 1234567 as 1,234,567. */
+static void add_whole(struct buf *out, double v)
+{
+	char digits[32];
+	int n = snprintf(digits, sizeof(digits), "%.0f", fabs(v));
+	if (v <= -0.5)
+		buf_addz(out, "&minus;");
+	for (int i = 0; i < n; i++) {
+		if (i && (n - i) % 3 == 0)
+			buf_addc(out, ',');
+		buf_addc(out, digits[i]);
+	}
+}
+
 /* ---- charts ---- */
 
 struct chart {
 	struct buf *out;
 	const struct backtest_report *r;
-	double min, max;
+	double min, max, height;
+	bool bent; /* above 100 logarithmic, see bend */
 	size_t points;
 };
 
@@ -62,7 +78,7 @@ static double chart_x(const struct chart *c, double share)
 static double chart_y(const struct chart *c, double v)
 {
 	double share = c->max > c->min ? (v - c->min) / (c->max - c->min) : 0.5;
-	return TOP + (1 - share) * (CHART_H - TOP - BOTTOM);
+	return TOP + (1 - share) * (c->height - TOP - BOTTOM);
 }
 
 /* A round step that gives about five lines. */
@@ -71,6 +87,17 @@ static double round_step(double range)
 	double step = pow(10, floor(log10(range / 5)));
 	double times = range / 5 / step;
 	return step * (times > 5 ? 10 : times > 2 ? 5 : times > 1 ? 2 : 1);
+}
+
+/* Spikes are a hundred times the rest: a logarithm above 100 keeps both to be seen. 200 stands for 1,000. */
+static double bend(double v)
+{
+	return v > 100 ? 100 * (1 + log10(v / 100)) : v;
+}
+
+static double unbend(double v)
+{
+	return v > 100 ? 100 * pow(10, v / 100 - 1) : v;
 }
 
 static void add_number(struct buf *out, double v)
@@ -86,7 +113,7 @@ static void add_number(struct buf *out, double v)
 static void add_axes(struct chart *c)
 {
 	const struct backtest_report *r = c->r;
-	buf_printf(c->out, "<svg viewBox=\"0 0 %d %d\" role=\"img\">", CHART_W, CHART_H);
+	buf_printf(c->out, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\">", CHART_W, c->height);
 	if (c->max > c->min) {
 		double step = round_step(c->max - c->min);
 		for (double v = ceil(c->min / step) * step; v <= c->max + step * 1e-9; v += step) {
@@ -94,19 +121,16 @@ static void add_axes(struct chart *c)
 				"<path d=\"M%d %.1fH%d\" stroke=\"var(--line)\"/><text x=\"%d\" y=\"%.1f\" "
 				"text-anchor=\"end\">",
 				LEFT, chart_y(c, v), CHART_W - RIGHT, LEFT - 6, chart_y(c, v) + 4);
-			add_number(c->out, fabs(v) < step * 1e-9 ? 0 : v);
+			add_number(c->out, fabs(v) < step * 1e-9 ? 0 : c->bent ? unbend(v) : v);
 			buf_addz(c->out, "</text>");
 		}
 	}
 	for (int i = 0; i <= 6; i++) {
 		char text[TIMEFMT_MAX];
 		timefmt_format(text, r->from_ns + (r->to_ns - r->from_ns) / 6 * i);
-		buf_printf(c->out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"%s\">%.10s</text>", chart_x(c, i / 6.0),
-			CHART_H - 6,
-			i == 0   ? "start"
-			: i == 6 ? "end"
-					 : "middle",
-			text);
+		const char *anchor = i == 0 ? "start" : i == 6 ? "end" : "middle";
+		buf_printf(c->out, "<text x=\"%.1f\" y=\"%.0f\" text-anchor=\"%s\">%.10s</text>", chart_x(c, i / 6.0),
+			c->height - 6, anchor, text);
 	}
 }
 
@@ -136,10 +160,10 @@ static void widen(struct chart *c, const double *v)
 	}
 }
 
-static struct chart chart_of(struct buf *out, const struct backtest_report *r)
+static struct chart chart_of(struct buf *out, const struct backtest_report *r, double height)
 {
 	size_t n = r->coverage.intervals;
-	return (struct chart){ .out = out, .r = r, .points = n < POINTS ? n : POINTS };
+	return (struct chart){ .out = out, .r = r, .height = height, .points = n < POINTS ? n : POINTS };
 }
 
 static void bounds(const struct chart *c, size_t point, size_t *ret_from, size_t *ret_to)
@@ -151,7 +175,7 @@ static void bounds(const struct chart *c, size_t point, size_t *ret_from, size_t
 
 static void price_chart(struct buf *out, const struct backtest_report *r)
 {
-	struct chart c = chart_of(out, r);
+	struct chart c = chart_of(out, r, 240);
 	const double *price = backtest_prices(r->b);
 	double high[POINTS], mean[POINTS];
 	for (size_t p = 0; p < c.points; p++) {
@@ -168,15 +192,14 @@ static void price_chart(struct buf *out, const struct backtest_report *r)
 		}
 		if (n)
 			mean[p] = sum / (double)n;
-		/* Spikes are a hundred times the rest: a logarithm above 100 keeps both to be seen. */
-		high[p] = high[p] > 100 ? 100 * (1 + log10(high[p] / 100)) : high[p];
-		mean[p] = mean[p] > 100 ? 100 * (1 + log10(mean[p] / 100)) : mean[p];
+		high[p] = bend(high[p]);
+		mean[p] = bend(mean[p]);
 	}
+	c.bent = true;
 	widen(&c, high);
 	widen(&c, mean);
-	buf_addz(out,
-		"<h2>Electricity, USD/MWh</h2><p>Mean and highest of each span; above 100 the scale is logarithmic: 200 "
-		"stands for 1,000, 300 for 10,000.</p>");
+	buf_addz(
+		out, "<h2>Electricity, USD/MWh</h2><p>Mean and highest of each span; above 100 the scale is logarithmic.</p>");
 	add_axes(&c);
 	add_line(&c, high, 1, "highest");
 	add_line(&c, mean, 0, "mean");
@@ -188,7 +211,7 @@ static void plan_charts(struct buf *out, const struct backtest_report *r)
 	buf_addz(out, "<h2>Share of the miners that run</h2><p>Mean of each span, by capacity.</p>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[k];
-		struct chart c = chart_of(out, r);
+		struct chart c = chart_of(out, r, 110);
 		double v[POINTS];
 		if (k > 0 && !row->asked)
 			continue;
@@ -231,29 +254,48 @@ static void add_key(struct buf *out, const struct backtest_report *r, size_t fir
 	buf_addz(out, "</p>");
 }
 
+static void money_lines(struct chart *c, bool regret, bool draw)
+{
+	const struct backtest_report *r = c->r;
+	double v[POINTS];
+	for (size_t k = regret ? 1 : 0; k < r->n; k++) {
+		const struct backtest_row *row = &r->rows[k];
+		if (k > 0 && !row->asked)
+			continue;
+		cumulate(c, regret ? &r->rows[0].books : &row->books, regret ? &row->books : NULL, v);
+		if (!draw) {
+			widen(c, v);
+			continue;
+		}
+		for (size_t p = 0; p < c->points; p++)
+			v[p] = v[p] > c->max ? NAN : v[p];
+		add_line(c, v, k, backtest_row_name(row));
+	}
+}
+
 /* regret: what each policy lacks of the clairvoyant; otherwise cumulative profit, clairvoyant and all. */
 static void money_chart(struct buf *out, const struct backtest_report *r, bool regret)
 {
-	struct chart c = chart_of(out, r);
-	double v[POINTS];
-	for (int draw = 0; draw < 2; draw++) {
-		if (draw)
-			add_axes(&c);
-		for (size_t k = regret ? 1 : 0; k < r->n; k++) {
-			if (k > 0 && !r->rows[k].asked)
-				continue;
-			cumulate(&c, regret ? &r->rows[0].books : &r->rows[k].books, regret ? &r->rows[k].books : NULL, v);
-			if (draw)
-				add_line(&c, v, k, backtest_row_name(&r->rows[k]));
-			else
-				widen(&c, v);
-		}
-	}
+	struct chart c = chart_of(out, r, 240);
+	money_lines(&c, regret, false);
+	double most = 1.5 * usd(r->rows[0].books.mine.profit_micros - r->rows[1].books.mine.profit_micros);
+	if (regret && most > 0 && c.max > most)
+		c.max = most; /* or a policy that never mines would flatten all others */
+	add_axes(&c);
+	money_lines(&c, regret, true);
 	buf_addz(out, "</svg>");
 	add_key(out, r, regret ? 1 : 0);
 }
 
 /* ---- tables ---- */
+
+static void add_cells(struct buf *out, const double *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		buf_addz(out, "<td>");
+		add_whole(out, v[i]);
+	}
+}
 
 static void add_policies(struct buf *out, const struct backtest_report *r)
 {
@@ -266,13 +308,16 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 		double fraction = backtest_row_fraction(r, row);
 		if (row->vt && !row->asked)
 			continue;
-		buf_printf(out, "<tr><td>%s<td>%.0f<td>%.0f<td>", backtest_row_name(row), usd(s->profit_micros),
-			usd(s->profit_micros - r->rows[1].books.mine.profit_micros));
+		buf_printf(out, "<tr><td>%s", backtest_row_name(row));
+		const double before[] = { usd(s->profit_micros), usd(s->profit_micros - r->rows[1].books.mine.profit_micros) };
+		const double after[] = { usd(s->energy_micros), usd(s->wear_micros + s->start_wear_micros), s->curtailed_mwh,
+			(double)s->starts, usd(row->books.drawdown_micros), usd(row->books.ai.profit_micros) };
+		add_cells(out, before, 2);
+		buf_addz(out, "<td>");
 		if (isfinite(fraction))
 			buf_printf(out, "%.4f", fraction);
-		buf_printf(out, "<td>%.0f<td>%.0f<td>%.0f<td>%llu<td>%.0f<td>%.0f</tr>", usd(s->energy_micros),
-			usd(s->wear_micros + s->start_wear_micros), s->curtailed_mwh, (unsigned long long)s->starts,
-			usd(row->books.drawdown_micros), usd(row->books.ai.profit_micros));
+		add_cells(out, after, 6);
+		buf_addz(out, "</tr>");
 	}
 	buf_addz(out, "</table></div>");
 }
@@ -290,7 +335,7 @@ static void add_months(struct buf *out, const struct backtest_report *r)
 		buf_printf(out, "<tr><td>%.7s", timefmt_format(text, first->month[i].start_ns));
 		for (size_t k = 0; k < r->n; k++)
 			if (k == 0 || r->rows[k].asked)
-				buf_printf(out, "<td>%.0f", usd(r->rows[k].books.month[i].mine.profit_micros));
+				add_cells(out, &(double){ usd(r->rows[k].books.month[i].mine.profit_micros) }, 1);
 		buf_addz(out, "</tr>");
 	}
 	buf_addz(out, "</table></div>");
@@ -320,7 +365,8 @@ void backtest_report_html(const struct backtest_report *r, struct buf *out)
 	plan_charts(out, r);
 	buf_addz(out, "<h2>Cumulative profit, USD</h2>");
 	money_chart(out, r, false);
-	buf_addz(out, "<h2>Regret, USD</h2><p>What each policy lacks of the clairvoyant.</p>");
+	buf_addz(out,
+		"<h2>Regret, USD</h2><p>What each policy lacks of the clairvoyant; far above mining always it is cut off.</p>");
 	money_chart(out, r, true);
 	add_months(out, r);
 	buf_addz(out, "</html>\n");

@@ -157,6 +157,26 @@ static void further_series_are_known_when_they_were(void **state)
 	replay_release(&r);
 }
 
+static void requests_become_demand(void **state)
+{
+	/* Two hours of the fifth day, the second twice as busy; a row before it does not count, nor one without seconds. */
+	static const char text[] = "elapsed_s,exec_time_s\n10,9999\n432000,30\n435700,40\n435800,20\n435900,\n";
+	struct replay r;
+	struct sim_tick t;
+	int64_t hour_ns = 3600 * S_NS, from_ns = at("2024-01-01T00:00:00Z");
+	replay_init(&r, 0, at("2025-01-01T00:00:00Z"));
+	assert_int_equal(replay_add_requests(&r, "f", str_of(text), from_ns, from_ns + (14 * 24 + 2) * hour_ns, NULL), 0);
+	replay_seal(&r);
+	assert_int_equal(r.n, 14 * 24 + 2);
+	for (size_t i = 0; i < r.n; i++) {
+		assert_true(replay_at(&r, i, &t));
+		assert_string_equal(t.symbol, "demand");
+		assert_int_equal(t.observed_at_ns, from_ns + ((int64_t)i + 1) * hour_ns);
+		assert_true(t.value == (i % (14 * 24) == 0 ? 0.5 : i % (14 * 24) == 1 ? 1 : 0));
+	}
+	replay_release(&r);
+}
+
 static void whole_record_has_every_row(void **state)
 {
 	struct replay r;
@@ -310,6 +330,7 @@ int main(void)
 		cmocka_unit_test(days_of_clock_changes_have_92_and_100_quarters),
 		cmocka_unit_test(storm_of_2021_replays_in_order),
 		cmocka_unit_test(further_series_are_known_when_they_were),
+		cmocka_unit_test(requests_become_demand),
 		cmocka_unit_test(whole_record_has_every_row),
 		cmocka_unit_test(first_comes_what_is_known_at_the_start),
 		cmocka_unit_test(day_ahead_is_published_the_day_before),
