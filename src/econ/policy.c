@@ -8,7 +8,7 @@
 #include "econ/policy_priv.h"
 
 static const struct policy_vt *const all[] = { &policy_always_mine, &policy_always_serve, &policy_strike,
-	&policy_threshold };
+	&policy_threshold, &policy_last_price };
 
 static const char *const use_name[POLICY_USE_END] = { "mine", "serve", "idle" };
 
@@ -106,6 +106,10 @@ static int check_class(const struct policy_class *c, struct err *err)
 	for (int u = 0; u < POLICY_USE_END; u++) {
 		if (!isfinite(c->net_usd_h[u]) || fabs(c->net_usd_h[u]) > 1e9)
 			return err_set(err, HCP_EINVAL, "net_usd_h", "must be finite");
+		if (!isfinite(c->gross_usd_h[u]) || fabs(c->gross_usd_h[u]) > 1e9)
+			return err_set(err, HCP_EINVAL, "gross_usd_h", "must be finite");
+		if (!isfinite(c->mwh_h[u]) || c->mwh_h[u] < 0 || c->mwh_h[u] > 1e3)
+			return err_set(err, HCP_EINVAL, "mwh_h", "must be from 0 to 1000");
 		if (!isfinite(c->switch_cost_usd[u]) || c->switch_cost_usd[u] < 0 || c->switch_cost_usd[u] > 1e9)
 			return err_set(err, HCP_EINVAL, "switch_cost_usd", "must be finite and not negative");
 	}
@@ -120,6 +124,8 @@ int policy_input_validate(const struct policy_input *in, struct err *err)
 		return err_set(err, HCP_EINVAL, "electricity_usd_mwh", "must be finite");
 	if (!isfinite(in->btc_usd) || !isfinite(in->difficulty))
 		return err_set(err, HCP_EINVAL, "btc_usd", "must be finite");
+	if (!isfinite(in->hashprice_usd_ths_h) || in->hashprice_usd_ths_h < 0)
+		return err_set(err, HCP_EINVAL, "hashprice_usd_ths_h", "must be finite and not negative");
 	if (in->n == 0 || in->n > POLICY_CLASSES_MAX)
 		return err_set(err, HCP_ERANGE, "classes", "must be from 1 to %d", POLICY_CLASSES_MAX);
 	for (size_t i = 0; i < in->n; i++) {

@@ -28,15 +28,32 @@ enum {
 
 #define POLICY_HYSTERESIS 0.10
 
+struct history;
+struct site;
+struct site_group;
+
 struct policy_class {
 	const struct device_class *cls;          /* borrowed */
+	const struct site_group *group;          /* borrowed; what starting costs and minimum times; NULL: not known */
 	uint32_t count;                          /* healthy devices under control */
 	uint32_t must_serve;                     /* contracted P1 demand, <= count unless short of devices */
 	uint32_t want_serve;                     /* sellable demand on top, spot */
 	uint32_t now[POLICY_USE_END];            /* present regime; sums to count */
 	bool can[POLICY_USE_END];                /* IDLE is always possible */
 	double net_usd_h[POLICY_USE_END];        /* per device, from profit_calc / profit_idle */
+	/*
+	 * The same by parts, so that a policy can price other hours: net = gross - mwh_h * price, for any price.
+	 * gross: revenue less wear; mwh_h: drawn at the meter, with PUE.
+	 */
+	double gross_usd_h[POLICY_USE_END];
+	double mwh_h[POLICY_USE_END];
 	double switch_cost_usd[POLICY_USE_END];  /* per device, to get into the use (lost work, wear, energy) */
+	/*
+	 * Devices that a minimum time still holds in their present use (a target below that is not carried out), and for
+	 * how long the newest of each use have been in it; INT64_MAX: long, or none.
+	 */
+	uint32_t held[POLICY_USE_END];
+	int64_t age_ns[POLICY_USE_END];
 };
 
 struct policy_input {
@@ -44,6 +61,10 @@ struct policy_input {
 	int64_t horizon_ns;            /* how long the present rows are expected to hold; > 0 */
 	double electricity_usd_mwh;
 	double btc_usd, difficulty;    /* for the record */
+	double hashprice_usd_ths_h;    /* after the pool's fee; 0: not told */
+	int64_t step_ns;               /* until the next decision; 0: not told */
+	const struct site *site;       /* borrowed; NULL: not known */
+	const struct history *history; /* borrowed; all that is known at now_ns and nothing else; NULL: not kept */
 	size_t n;
 	struct policy_class c[POLICY_CLASSES_MAX];
 };
@@ -133,7 +154,10 @@ struct policy_vt {
 };
 
 void policy_conf_default(struct policy_conf *c);
-/* "always_mine", "always_serve", "strike", "threshold"; NULL if unknown. */
+/*
+ * "always_mine", "always_serve", "strike", "threshold", "last_price"; NULL if unknown. A new one is a row of the table
+ * in policy.c; the backtest then has it too.
+ */
 const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */
 

@@ -254,6 +254,19 @@ static int threshold_decide(struct policy *p, const struct policy_input *in, str
 	return 0;
 }
 
+/* The present rows alone: no margin, and as if switching cost nothing. */
+static int last_price_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret,
+	struct err *err)
+{
+	(void)err;
+	for (size_t i = 0; i < in->n; i++) {
+		struct policy_class c = in->c[i];
+		memset(c.switch_cost_usd, 0, sizeof(c.switch_cost_usd));
+		decide_class(&c, &ret->c[i], hours(in), 0, &ret->explain.c[i]);
+	}
+	return 0;
+}
+
 /* Body of a built-in policy's state: strike (8), hysteresis (8), decisions (8), little-endian. */
 enum { BODY_N = 24 };
 
@@ -312,6 +325,14 @@ const struct policy_vt policy_threshold = {
 	.name = "threshold",
 	.about = "Moves devices to the use that earns most, if the gain exceeds 10 % and the switching cost.",
 	.decide = threshold_decide,
+	.save = builtin_save,
+	.load = builtin_load,
+};
+
+const struct policy_vt policy_last_price = {
+	.name = "last_price",
+	.about = "Moves devices to what earns most at the last known price, as if switching cost nothing.",
+	.decide = last_price_decide,
 	.save = builtin_save,
 	.load = builtin_load,
 };

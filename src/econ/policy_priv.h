@@ -3,6 +3,7 @@
 
 #include "econ/policy.h"
 
-extern const struct policy_vt policy_always_mine, policy_always_serve, policy_strike, policy_threshold;
+extern const struct policy_vt policy_always_mine, policy_always_serve, policy_strike, policy_threshold,
+	policy_last_price;
 
 #endif

@@ -77,6 +77,9 @@ static int add(struct replay *r, const struct row *row, struct err *err)
 
 /* ---- files ---- */
 
+struct wide;
+struct trace;
+
 /* Calls fn for each row with the time of its first column; that column must have the given name. */
 struct reader {
 	struct replay *r;
@@ -84,6 +87,8 @@ struct reader {
 	size_t time_column;
 	size_t column[4];
 	const char *location;
+	const struct wide *wide;
+	struct trace *trace;
 	struct err *err;
 };
 
@@ -149,13 +154,24 @@ int replay_add_real_time(struct replay *r, const char *name, struct str text, co
 	return each_row(&f, name, text, "interval_start_utc", columns, real_time_row);
 }
 
-int64_t replay_day_ahead_known_ns(int64_t hour_start_ns)
+/* The day before the Central day that holds this hour, at this time of the Central day. */
+static int64_t day_before_ns(int64_t hour_start_ns, int64_t time_s)
 {
 	int64_t local_s = hour_start_ns / S_NS + timefmt_central_offset_s(hour_start_ns);
-	int64_t publish_local_s = local_s / DAY_S * DAY_S - DAY_S + 13 * 3600 + 30 * 60;
-	/* The offset of about that moment; half past one in the afternoon is far from any change. */
+	int64_t publish_local_s = local_s / DAY_S * DAY_S - DAY_S + time_s;
+	/* The offset of about that moment; the afternoon is far from any change. */
 	int64_t guess_ns = (publish_local_s + 6 * 3600) * S_NS;
 	return (publish_local_s - timefmt_central_offset_s(guess_ns)) * S_NS;
+}
+
+int64_t replay_day_ahead_known_ns(int64_t hour_start_ns)
+{
+	return day_before_ns(hour_start_ns, 13 * 3600 + 30 * 60);
+}
+
+int64_t replay_load_forecast_known_ns(int64_t hour_start_ns)
+{
+	return day_before_ns(hour_start_ns, 18 * 3600);
 }
 
 static int day_ahead_row(struct reader *f)
@@ -264,6 +280,114 @@ int replay_add_gpu(struct replay *r, const char *name, struct str text, struct e
 	return each_row(&f, name, text, "month", columns, gpu_row);
 }
 
+/* ---- files whose every column is a series ---- */
+
+struct wide {
+	const char *symbol;
+	bool located; /* the column's name, less "_mw", is the location; otherwise it must be the only one */
+	int64_t (*known_ns)(int64_t hour_start_ns);
+};
+
+static int64_t hour_after_ns(int64_t hour_start_ns)
+{
+	return hour_start_ns + 2 * 3600 * S_NS;
+}
+
+static int wide_row(struct reader *f)
+{
+	const struct wide *w = f->wide;
+	struct row row = { .symbol = w->symbol, .interval_s = 3600 };
+	int rc = row_time(f, &row.start_ns);
+	row.known_ns = rc == 0 ? w->known_ns(row.start_ns) : 0;
+	for (size_t i = 0; rc >= 0 && i < f->csv.n_columns; i++) {
+		char location[REPLAY_LOCATION_MAX] = "";
+		struct str column = f->csv.names[i];
+		if (i == f->time_column)
+			continue;
+		if (column.n > 3 && !memcmp(column.p + column.n - 3, "_mw", 3))
+			column.n -= 3;
+		if (w->located && str_copy(location, sizeof(location), column) < 0)
+			return err_set(f->err, HCP_ERANGE, "column", "a name of more than %d bytes", REPLAY_LOCATION_MAX - 1);
+		row.location = location;
+		rc = number(f, i, &row.value);
+		if (rc > 0)
+			rc = add(f->r, &row, f->err);
+	}
+	return rc;
+}
+
+static int add_wide(struct replay *r, const char *name, struct str text, const struct wide *w, struct err *err)
+{
+	struct reader f = { .r = r, .err = err, .wide = w };
+	static const char *const columns[] = { NULL };
+	return each_row(&f, name, text, "interval_start_utc", columns, wide_row);
+}
+
+int replay_add_ancillary(struct replay *r, const char *name, struct str text, struct err *err)
+{
+	static const struct wide w = { "ancillary", true, replay_day_ahead_known_ns };
+	return add_wide(r, name, text, &w, err);
+}
+
+int replay_add_load_forecast(struct replay *r, const char *name, struct str text, struct err *err)
+{
+	static const struct wide w = { "load_forecast_mw", false, replay_load_forecast_known_ns };
+	return add_wide(r, name, text, &w, err);
+}
+
+int replay_add_generation(struct replay *r, const char *name, struct str text, struct err *err)
+{
+	static const struct wide w = { "generation_mw", false, hour_after_ns };
+	return add_wide(r, name, text, &w, err);
+}
+
+int replay_add_fuel_mix(struct replay *r, const char *name, struct str text, struct err *err)
+{
+	static const struct wide w = { "fuel_mw", true, hour_after_ns };
+	return add_wide(r, name, text, &w, err);
+}
+
+/* ---- requests ---- */
+
+enum { TRACE_FIRST_HOUR = 5 * 24, TRACE_HOURS = 14 * 24 };
+
+struct trace {
+	double device_s[TRACE_HOURS];
+};
+
+static int request_row(struct reader *f)
+{
+	double at_s, seconds;
+	int rc = number(f, f->column[0], &at_s);
+	if (rc > 0)
+		rc = number(f, f->column[1], &seconds);
+	if (rc <= 0)
+		return rc;
+	double hour = at_s / 3600 - TRACE_FIRST_HOUR;
+	if (seconds >= 0 && hour >= 0 && hour < TRACE_HOURS)
+		f->trace->device_s[(size_t)hour] += seconds;
+	return 0;
+}
+
+int replay_add_requests(struct replay *r, const char *name, struct str text, int64_t from_ns, int64_t to_ns,
+	struct err *err)
+{
+	struct trace trace = { 0 };
+	struct reader f = { .r = r, .err = err, .trace = &trace };
+	static const char *const columns[] = { "elapsed_s", "exec_time_s", NULL };
+	int rc = each_row(&f, name, text, "elapsed_s", columns, request_row);
+	double most = 0;
+	for (size_t i = 0; i < TRACE_HOURS; i++)
+		most = trace.device_s[i] > most ? trace.device_s[i] : most;
+	int64_t hour_ns = 3600 * S_NS;
+	for (int64_t t = from_ns / hour_ns * hour_ns, i = 0; rc == 0 && most > 0 && t < to_ns; t += hour_ns, i++) {
+		const struct row row = { .symbol = "demand", .location = "", .value = trace.device_s[i % TRACE_HOURS] / most,
+			.known_ns = t + hour_ns, .start_ns = t, .interval_s = 3600 };
+		rc = add(r, &row, err);
+	}
+	return rc;
+}
+
 /* ---- order ---- */
 
 static int compare(const void *pa, const void *pb)
@@ -307,16 +431,21 @@ void replay_seal(struct replay *r)
 	r->n = kept;
 }
 
-bool replay_peek(const struct replay *r, struct sim_tick *ret)
+bool replay_at(const struct replay *r, size_t i, struct sim_tick *ret)
 {
 	must(r->sealed);
-	if (r->next == r->n)
+	if (i >= r->n)
 		return false;
-	const struct replay_entry *e = &r->entries[r->next];
+	const struct replay_entry *e = &r->entries[i];
 	const struct replay_series *s = &r->series[e->series];
 	*ret = (struct sim_tick){ .symbol = s->symbol, .location = s->location, .source = source_name, .value = e->value,
 		.observed_at_ns = e->observed_at_ns, .interval_start_ns = e->interval_start_ns, .interval_s = e->interval_s };
 	return true;
+}
+
+bool replay_peek(const struct replay *r, struct sim_tick *ret)
+{
+	return replay_at(r, r->next, ret);
 }
 
 bool replay_next(struct replay *r, struct sim_tick *ret)

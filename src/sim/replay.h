@@ -19,6 +19,11 @@
  *	BTC candle        end of its hour                        close
  *	network day       end of the day                         difficulty; subsidy and fees per block of that day
  *	GPU month         end of the month                       median list price; no interval, it starts then
+ *	ancillary price   as the day-ahead price                 USD/MW and hour, of each product
+ *	load forecast     18:00 Central of the day before        MW
+ *	requests          end of their hour                      share of the busiest hour's device seconds, 0..1; see below
+ *	generation, fuel  an hour after the end of its hour      MW; the grid's own pages show them within minutes, the
+ *	                                                         hourly sums of these files follow within the hour
  *
  * From `from_ns` on: replay_next first gives what was known then (the newest value of each symbol and location, and
  * the day-ahead hours that have not ended), then everything up to and including to_ns. One thread owns it.
@@ -27,7 +32,7 @@
  */
 enum {
 	REPLAY_LOCATIONS_MAX = 8,
-	REPLAY_SERIES_MAX = 64,
+	REPLAY_SERIES_MAX = 128,
 	REPLAY_LOCATION_MAX = 24, /* bytes of a location's name with NUL */
 };
 #define REPLAY_ENTRIES_MAX (1U << 22)
@@ -68,15 +73,31 @@ int replay_add_day_ahead(struct replay *r, const char *name, struct str text, co
 int replay_add_btc(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 int replay_add_network(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 int replay_add_gpu(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
+/* Every column but the time is a series: symbols ancillary, load_forecast_mw, generation_mw, fuel_mw. */
+int replay_add_ancillary(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
+int replay_add_load_forecast(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
+int replay_add_generation(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
+/*
+ * Demand from a trace of requests (elapsed_s, exec_time_s): device seconds asked for in each hour as a share of the
+ * busiest hour's, symbol demand. Two whole weeks from the trace's fifth day on, repeated from from_ns until to_ns; its
+ * clock is shifted by an unknown offset, so the hours of the day are true to each other and not to the sun.
+ */
+int replay_add_requests(struct replay *r, const char *name, struct str text, int64_t from_ns, int64_t to_ns,
+	struct err *err) MUST_CHECK;
+int replay_add_fuel_mix(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 
 /* Sorts, drops rows given twice and everything before from_ns that is not the state at from_ns. Call once. */
 void replay_seal(struct replay *r);
 /* False at the end. */
 bool replay_next(struct replay *r, struct sim_tick *ret);
+/* The i-th, whatever was taken before: for several readers at once. */
+bool replay_at(const struct replay *r, size_t i, struct sim_tick *ret);
 /* Without taking it. */
 bool replay_peek(const struct replay *r, struct sim_tick *ret);
 void replay_rewind(struct replay *r);
 
+/* When the load of this hour was forecast for the day ahead. */
+int64_t replay_load_forecast_known_ns(int64_t hour_start_ns);
 /* When the day-ahead results of the Central day that holds this hour were published. */
 int64_t replay_day_ahead_known_ns(int64_t hour_start_ns);
 

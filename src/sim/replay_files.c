@@ -29,42 +29,95 @@ static int split_locations(struct locations *l, const char *text, struct err *er
 	return l->n ? 0 : err_set(err, HCP_EINVAL, "location", "no settlement point is named");
 }
 
-enum kind { REAL_TIME, DAY_AHEAD, BTC, NETWORK, GPU };
+enum kind { REAL_TIME, DAY_AHEAD, BTC, NETWORK, GPU, ANCILLARY, LOAD_FORECAST, FUEL_MIX, GENERATION, REQUESTS };
 
-static int add_text(struct replay *r, enum kind kind, const char *name, struct str text, const struct locations *l,
-	struct err *err)
+static const struct source {
+	enum kind kind;
+	bool more;          /* for replay_load_all alone */
+	bool yearly;        /* a year stands between prefix and ".csv" */
+	const char *prefix; /* or the whole name */
+} sources[] = {
+	{ REAL_TIME, false, true, "ercot_rt_spp_15min_" },
+	{ DAY_AHEAD, false, true, "ercot_dam_spp_hourly_" },
+	{ ANCILLARY, true, true, "ercot_as_mcpc_hourly_" },
+	{ LOAD_FORECAST, true, true, "ercot_da_load_forecast_hourly_" },
+	{ FUEL_MIX, true, true, "ercot_fuelmix_hourly_" },
+	{ BTC, false, false, "btc_usdt_hourly.csv" },
+	{ NETWORK, false, false, "btc_network_daily.csv" },
+	{ GPU, false, false, "gpu_list_price_monthly.csv" },
+	{ REQUESTS, true, false, "genai_requests_alibaba_2024.csv" },
+};
+static const char generation_prefix[] = "ercot_generation_hourly_"; /* the years that follow vary */
+
+struct loading {
+	struct replay *r;
+	const char *dir;
+	struct locations l;
+	struct replay_files *files; /* NULL: nobody asks */
+	struct err *err;
+};
+
+static int add_text(struct loading *in, enum kind kind, const char *name, struct str text)
 {
+	struct replay *r = in->r;
+	const struct locations *l = &in->l;
+	struct err *err = in->err;
 	int rc = 0;
 	switch (kind) {
 	case REAL_TIME:
 	case DAY_AHEAD:
-		for (size_t i = 0; rc == 0 && i < l->n; i++)
-			rc = kind == REAL_TIME ? replay_add_real_time(r, name, text, l->name[i], err) :
-				replay_add_day_ahead(r, name, text, l->name[i], err);
+		for (size_t i = 0; rc == 0 && i < l->n; i++) {
+			rc = kind == REAL_TIME ? replay_add_real_time(r, name, text, l->name[i], err)
+								   : replay_add_day_ahead(r, name, text, l->name[i], err);
+			/* Not every settlement point of the real-time files stands in the day-ahead ones. */
+			if (kind == DAY_AHEAD && rc == HCP_ENOTFOUND)
+				rc = 0;
+		}
 		return rc;
-	case BTC: return replay_add_btc(r, name, text, err);
-	case NETWORK: return replay_add_network(r, name, text, err);
-	case GPU: return replay_add_gpu(r, name, text, err);
+	case BTC:
+		return replay_add_btc(r, name, text, err);
+	case NETWORK:
+		return replay_add_network(r, name, text, err);
+	case GPU:
+		return replay_add_gpu(r, name, text, err);
+	case ANCILLARY:
+		return replay_add_ancillary(r, name, text, err);
+	case LOAD_FORECAST:
+		return replay_add_load_forecast(r, name, text, err);
+	case FUEL_MIX:
+		return replay_add_fuel_mix(r, name, text, err);
+	case GENERATION:
+		return replay_add_generation(r, name, text, err);
+	case REQUESTS:
+		return replay_add_requests(r, name, text, in->files->from_ns, in->files->to_ns, err);
 	}
 	return HCP_EINTERNAL;
 }
 
+static void note(struct loading *in, bool found, const char *name)
+{
+	if (in->files)
+		buf_printf(found ? &in->files->read : &in->files->missing, "%s\n", name);
+}
+
 /* 1: read; 0: there is no such file. */
-static int add_file(struct replay *r, const char *dir, const char *name, enum kind kind, const struct locations *l,
-	struct err *err)
+static int add_file(struct loading *in, const char *name, enum kind kind)
 {
 	char path[PATH_BYTES];
 	struct buf text;
-	if (file_join(path, sizeof(path), dir, name) < 0)
-		return err_set(err, HCP_ERANGE, "data", "the path is too long");
+	if (file_join(path, sizeof(path), in->dir, name) < 0)
+		return err_set(in->err, HCP_ERANGE, "data", "the path is too long");
 	if (!file_exists(path))
 		return 0;
-	int rc = file_read(path, FILE_MAX, &text, err);
+	int rc = file_read(path, FILE_MAX, &text, in->err);
 	if (rc < 0)
 		return rc;
-	rc = add_text(r, kind, name, buf_str(&text), l, err);
+	rc = add_text(in, kind, name, buf_str(&text));
 	buf_release(&text);
-	return rc < 0 ? rc : 1;
+	if (rc < 0)
+		return rc;
+	note(in, true, name);
+	return 1;
 }
 
 static int64_t year_of(int64_t ns)
@@ -75,37 +128,67 @@ static int64_t year_of(int64_t ns)
 	return year;
 }
 
+/* How many of the years' files there were. A year's file starts at midnight Central, so the first hours of a year stand
+ * in the file before. */
+static int add_years(struct loading *in, const struct source *s)
+{
+	char name[NAME_MAX_BYTES];
+	int found = 0;
+	for (int64_t year = year_of(in->r->from_ns) - 1; year <= year_of(in->r->to_ns); year++) {
+		snprintf(name, sizeof(name), "%s%04d.csv", s->prefix, (int)year);
+		int rc = add_file(in, name, s->kind);
+		if (rc < 0)
+			return rc;
+		found += rc;
+		if (rc == 0 && in->files && year >= year_of(in->files->from_ns) && year <= year_of(in->files->to_ns - 1))
+			note(in, false, name);
+	}
+	return found;
+}
+
+static int add_generation(void *arg, const char *name)
+{
+	if (!str_starts(str_of(name), str_of(generation_prefix)))
+		return 0;
+	int rc = add_file(arg, name, GENERATION);
+	return rc < 0 ? rc : 0;
+}
+
+static int load(struct loading *in, bool more, bool real_time)
+{
+	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+		const struct source *s = &sources[i];
+		if (s->more && !more)
+			continue;
+		int rc = s->yearly ? add_years(in, s) : add_file(in, s->prefix, s->kind);
+		if (rc < 0)
+			return rc;
+		if (rc == 0 && !s->yearly)
+			note(in, false, s->prefix);
+		if (rc == 0 && s->kind == REAL_TIME && real_time)
+			return err_set(
+				in->err, HCP_ENOTFOUND, "data", "%.200s has no ercot_rt_spp_15min_YYYY.csv of these years", in->dir);
+	}
+	if (more) {
+		int rc = file_list(in->dir, ".csv", add_generation, in, in->err);
+		if (rc < 0)
+			return rc;
+	}
+	replay_seal(in->r);
+	return 0;
+}
+
 int replay_load_dir(struct replay *r, const char *dir, const char *locations, struct err *err)
 {
-	struct locations l;
-	char name[NAME_MAX_BYTES];
-	bool prices = false;
-	int rc = split_locations(&l, locations, err);
-	if (rc < 0)
-		return rc;
-	/* A year's file starts at midnight Central, so the first hours of a year stand in the file before. */
-	for (int64_t year = year_of(r->from_ns) - 1; year <= year_of(r->to_ns); year++) {
-		snprintf(name, sizeof(name), "ercot_rt_spp_15min_%04d.csv", (int)year);
-		rc = add_file(r, dir, name, REAL_TIME, &l, err);
-		if (rc < 0)
-			return rc;
-		prices |= rc > 0;
-		snprintf(name, sizeof(name), "ercot_dam_spp_hourly_%04d.csv", (int)year);
-		rc = add_file(r, dir, name, DAY_AHEAD, &l, err);
-		/* Not every settlement point of the real-time files stands in the day-ahead ones. */
-		if (rc < 0 && rc != HCP_ENOTFOUND)
-			return rc;
-	}
-	if (!prices)
-		return err_set(err, HCP_ENOTFOUND, "data", "%.200s has no ercot_rt_spp_15min_YYYY.csv of these years", dir);
-	static const struct { const char *name; enum kind kind; } plain[] = {
-		{ "btc_usdt_hourly.csv", BTC }, { "btc_network_daily.csv", NETWORK }, { "gpu_list_price_monthly.csv", GPU },
-	};
-	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-		rc = add_file(r, dir, plain[i].name, plain[i].kind, &l, err);
-		if (rc < 0)
-			return rc;
-	}
-	replay_seal(r);
-	return 0;
+	struct loading in = { .r = r, .dir = dir, .err = err };
+	int rc = split_locations(&in.l, locations, err);
+	return rc < 0 ? rc : load(&in, false, true);
+}
+
+int replay_load_all(struct replay *r, const char *dir, const char *locations, bool real_time,
+	struct replay_files *files, struct err *err)
+{
+	struct loading in = { .r = r, .dir = dir, .files = files, .err = err };
+	int rc = real_time || *locations ? split_locations(&in.l, locations, err) : 0;
+	return rc < 0 ? rc : load(&in, true, real_time);
 }

@@ -218,6 +218,24 @@ static const struct flag up_flags[] = {
 	  .help = "time to stop before being killed (default 10s)" },
 	END,
 };
+static const struct flag backtest_flags[] = {
+	{ .name = "policy", .help = "names with commas between, or all (default all)" },
+	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south, north-dakota) or its file" },
+	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
+	{ .name = "from", .required = true, .help = "first day, e.g. 2024-01-01 (or a time, UTC)" },
+	{ .name = "to", .required = true, .help = "last day, which is included (or a time, which is not)" },
+	{ .name = "output", .alias = "o", .kind = FLAG_CHOICE, .choices = "table json html", .help = "form of the report" },
+	{ .name = "out", .help = "file for the report (default: standard output)" },
+	{ .name = "hardware", .kind = FLAG_CHOICE, .choices = "site period",
+	  .help = "period: miners that could be had at the first day (default site)" },
+	{ .name = "no-restart-costs", .kind = FLAG_SWITCH, .help = "as if miners started at once and without wear" },
+	{ .name = "points", .help = "more settlement points that policies may learn from, with commas between" },
+	{ .name = "horizon", .kind = FLAG_DURATION, .min = 900, .max = 604800,
+	  .help = "for how long simple policies take prices to hold (default 1h)" },
+	{ .name = "strike", .kind = FLAG_REAL, .min = 0.01, .max = 1e5, .help = "USD/MWh of policy strike (default 60)" },
+	{ .name = "hysteresis", .kind = FLAG_REAL, .min = 0, .max = 10, .help = "of policy threshold (default 0.1)" },
+	END,
+};
 static const struct flag help_flags[] = {
 	{ .name = "routes", .kind = FLAG_SWITCH, .help = "which command calls which route" },
 	END,
@@ -590,6 +608,12 @@ const struct command commands[] = {
 		.help = "turn files as ERCOT and exchanges publish them into tables",
 		.more = "FILE is CSV, or a zip of CSV files. Times become UTC interval starts; tables of the same\n"
 			"name are replaced. What is absent stays absent; gaps and repeated values are told." },
+	{ .path = "backtest",
+		.traits = CMD_LOCAL,
+		.flags = backtest_flags,
+		.run = ops_backtest,
+		.help = "what policies would have earned on recorded prices",
+		.more = "fraction = (profit - always_mine) / (clairvoyant - always_mine), of the mining side" },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

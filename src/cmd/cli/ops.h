@@ -33,6 +33,9 @@ int ops_help_about(struct cli *cli, const char *path, struct err *err);
 /* data.c */
 int ops_data_import(struct cli *cli, struct err *err);
 
+/* backtest.c */
+int ops_backtest(struct cli *cli, struct err *err);
+
 /* up.c */
 int ops_up(struct cli *cli, struct err *err);
 

@@ -141,6 +141,17 @@ double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct devic
 	return 0;
 }
 
+/* A row of profit as the policy's: net, and the two parts of which it is made at any price. */
+static void set_use(struct policy_class *c, enum policy_use use, const struct profit_row *row, double credit_usd_h,
+		    double pue)
+{
+	c->can[use] = true;
+	c->net_usd_h[use] = row->net_usd_h + credit_usd_h;
+	c->gross_usd_h[use] = row->revenue_usd_h - row->wear_usd_h + credit_usd_h;
+	c->mwh_h[use] = row->power_w / 1e6 * pue;
+	c->age_ns[use] = INT64_MAX;
+}
+
 static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct profit_market *pm, int64_t market_ns,
 		     struct err *err)
 {
@@ -149,14 +160,12 @@ static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct
 	int rc = profit_idle(c->cls, pm, &row, err);
 	if (rc < 0)
 		return rc;
-	c->can[POLICY_IDLE] = true;
-	c->net_usd_h[POLICY_IDLE] = row.net_usd_h;
+	set_use(c, POLICY_IDLE, &row, 0, pm->pue);
 	if (c->cls->fill_ths > 0) {
 		rc = profit_calc(c->cls, WORKLOAD_BITCOIN_MINING, pm, NULL, &row, err);
 		if (rc < 0)
 			return rc;
-		c->can[POLICY_MINE] = true;
-		c->net_usd_h[POLICY_MINE] = row.net_usd_h + optimizer_fill_credit_usd_h(o, c->cls);
+		set_use(c, POLICY_MINE, &row, optimizer_fill_credit_usd_h(o, c->cls), pm->pue);
 	}
 	if (optimizer_class_serves(c->cls)) {
 		r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
@@ -164,8 +173,7 @@ static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct
 		rc = profit_calc(c->cls, WORKLOAD_AI_INFERENCE_REALTIME, pm, &ai, &row, err);
 		if (rc < 0)
 			return rc;
-		c->can[POLICY_SERVE] = true;
-		c->net_usd_h[POLICY_SERVE] = row.net_usd_h;
+		set_use(c, POLICY_SERVE, &row, 0, pm->pue);
 	}
 	for (int u = 0; u < POLICY_USE_END; u++)
 		c->switch_cost_usd[u] = switch_cost_usd(o, c, (enum policy_use)u, pm);
@@ -216,7 +224,8 @@ static int decide_group(struct optimizer *o, struct plan *p, const struct plan_g
 	for (size_t done = 0; done < g->n;) {
 		struct policy_input in = { .now_ns = p->market_ns, .horizon_ns = o->conf.horizon_ns,
 					   .electricity_usd_mwh = g->power.value, .btc_usd = g->pm.btc_usd,
-					   .difficulty = g->pm.difficulty };
+					   .difficulty = g->pm.difficulty,
+					   .hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm) };
 		struct policy_output out = { 0 };
 		struct plan_row *row = &p->row[g->first + done];
 		for (; in.n < POLICY_CLASSES_MAX && done < g->n; done++)

@@ -118,6 +118,65 @@ static void storm_of_2021_replays_in_order(void **state)
 	replay_release(&r);
 }
 
+/* When each of the further series is known; Central time is UTC-6, from 10 March 08:00Z on UTC-5. */
+static void further_series_are_known_when_they_were(void **state)
+{
+	static const char ancillary[] = "interval_start_utc,REGUP,RRS\n2024-03-10T06:00:00Z,1.5,2\n";
+	static const char forecast[] = "interval_start_utc,da_load_forecast_mw\n2024-03-11T04:00:00Z,45112\n"
+								   "2024-03-11T05:00:00Z,45113\n";
+	static const char generation[] = "interval_start_utc,total_generation_mw\n2024-03-10T06:00:00Z,43594\n";
+	static const char fuel[] = "interval_start_utc,wind_mw,gas_cc_mw\n2024-03-10T06:00:00Z,1,\n";
+	static const struct {
+		const char *symbol, *location, *known;
+	} want[] = {
+		{ "ancillary", "REGUP", "2024-03-09T19:30:00Z" },        /* 13:30 of the 9th */
+		{ "ancillary", "RRS", "2024-03-09T19:30:00Z" },
+		{ "load_forecast_mw", "", "2024-03-10T00:00:00Z" },      /* 18:00 of the 9th for the last hour of the 10th */
+		{ "generation_mw", "", "2024-03-10T08:00:00Z" },
+		{ "fuel_mw", "wind", "2024-03-10T08:00:00Z" },
+		{ "load_forecast_mw", "", "2024-03-10T23:00:00Z" },      /* 18:00 of the 10th, summer time by then */
+	};
+	struct replay r;
+	struct sim_tick t;
+	replay_init(&r, 0, at("2025-01-01T00:00:00Z"));
+	assert_int_equal(replay_add_fuel_mix(&r, "f", str_of(fuel), NULL), 0);
+	assert_int_equal(replay_add_generation(&r, "f", str_of(generation), NULL), 0);
+	assert_int_equal(replay_add_load_forecast(&r, "f", str_of(forecast), NULL), 0);
+	assert_int_equal(replay_add_ancillary(&r, "f", str_of(ancillary), NULL), 0);
+	replay_seal(&r);
+	for (size_t i = 0; i < sizeof(want) / sizeof(want[0]); i++) {
+		assert_true(replay_at(&r, i, &t));
+		assert_int_equal(t.observed_at_ns, at(want[i].known));
+		bool found = false;
+		for (size_t k = 0; k < sizeof(want) / sizeof(want[0]); k++)
+			found |= !strcmp(t.symbol, want[k].symbol) && !strcmp(t.location, want[k].location);
+		assert_true(found);
+	}
+	assert_false(replay_at(&r, sizeof(want) / sizeof(want[0]), &t));
+	assert_int_equal(r.skipped, 1);
+	replay_release(&r);
+}
+
+static void requests_become_demand(void **state)
+{
+	/* Two hours of the fifth day, the second twice as busy; a row before it does not count, nor one without seconds. */
+	static const char text[] = "elapsed_s,exec_time_s\n10,9999\n432000,30\n435700,40\n435800,20\n435900,\n";
+	struct replay r;
+	struct sim_tick t;
+	int64_t hour_ns = 3600 * S_NS, from_ns = at("2024-01-01T00:00:00Z");
+	replay_init(&r, 0, at("2025-01-01T00:00:00Z"));
+	assert_int_equal(replay_add_requests(&r, "f", str_of(text), from_ns, from_ns + (14 * 24 + 2) * hour_ns, NULL), 0);
+	replay_seal(&r);
+	assert_int_equal(r.n, 14 * 24 + 2);
+	for (size_t i = 0; i < r.n; i++) {
+		assert_true(replay_at(&r, i, &t));
+		assert_string_equal(t.symbol, "demand");
+		assert_int_equal(t.observed_at_ns, from_ns + ((int64_t)i + 1) * hour_ns);
+		assert_true(t.value == (i % (14 * 24) == 0 ? 0.5 : i % (14 * 24) == 1 ? 1 : 0));
+	}
+	replay_release(&r);
+}
+
 static void whole_record_has_every_row(void **state)
 {
 	struct replay r;
@@ -270,6 +329,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(days_of_clock_changes_have_92_and_100_quarters),
 		cmocka_unit_test(storm_of_2021_replays_in_order),
+		cmocka_unit_test(further_series_are_known_when_they_were),
+		cmocka_unit_test(requests_become_demand),
 		cmocka_unit_test(whole_record_has_every_row),
 		cmocka_unit_test(first_comes_what_is_known_at_the_start),
 		cmocka_unit_test(day_ahead_is_published_the_day_before),

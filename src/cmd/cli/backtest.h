@@ -1,0 +1,46 @@
+#ifndef HCP_CMD_CLI_BACKTEST_H
+#define HCP_CMD_CLI_BACKTEST_H
+
+#include "econ/backtest.h"
+#include "sim/replay_files.h"
+
+/* One policy of a backtest. */
+struct backtest_row {
+	const struct policy_vt *vt; /* NULL: the clairvoyant */
+	bool asked;                 /* to be reported; always_mine runs in any case */
+	struct backtest_books books;
+	double seconds; /* that it took */
+	int rc;
+	struct err err;
+};
+
+enum { BACKTEST_ROWS_MAX = 34 };
+
+/* Everything that a report tells. rows[0] is the clairvoyant, rows[1] always_mine. */
+struct backtest_report {
+	struct site site;
+	const char *data, *hardware; /* borrowed */
+	struct buf replaced;         /* by period hardware; lines */
+	bool restart_costs;
+	int64_t from_ns, to_ns;
+	struct policy_conf conf;
+	struct replay_files files;
+	struct backtest *b;
+	struct backtest_coverage coverage;
+	struct backtest_row rows[BACKTEST_ROWS_MAX];
+	size_t n;
+};
+
+double backtest_row_fraction(const struct backtest_report *r, const struct backtest_row *row);
+/* Of the clairvoyant's row too. */
+const char *backtest_row_name(const struct backtest_row *row);
+
+/* backtest_report.c; both append to out. HCP_ENOMEM. */
+struct cli;
+int backtest_report_table(
+	struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err) MUST_CHECK;
+int backtest_report_json(const struct backtest_report *r, struct buf *out, struct err *err) MUST_CHECK;
+/* backtest_html.c: one page without anything outside of it. Failures stick to out. */
+void backtest_report_html(const struct backtest_report *r, struct buf *out);
+
+#endif

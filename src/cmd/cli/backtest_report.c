@@ -1,0 +1,227 @@
+/* A backtest for the terminal and for programs. */
+#include <math.h>
+
+#include "base/money.h"
+#include "base/timefmt.h"
+#include "cmd/cli/backtest.h"
+#include "cmd/cli/cli.h"
+#include "cmd/cli/emit.h"
+#include "cmd/cli/grid.h"
+#include "cmd/cli/human.h"
+
+static double usd(int64_t micros)
+{
+	return (double)micros / (double)MICROS_PER_USD;
+}
+
+/* ---- JSON ---- */
+
+static void set(json_t *o, const char *name, json_t *v)
+{
+	json_object_set_new(o, name, v);
+}
+
+/* NAN has no JSON: null. */
+static json_t *real(double v)
+{
+	return isfinite(v) ? json_real(v) : json_null();
+}
+
+static json_t *time_text(int64_t ns)
+{
+	char text[TIMEFMT_MAX];
+	return json_string(timefmt_format(text, ns));
+}
+
+static json_t *sum_json(const struct backtest_sum *s)
+{
+	json_t *o = json_object();
+	set(o, "profit_usd", real(usd(s->profit_micros)));
+	set(o, "revenue_usd", real(usd(s->revenue_micros)));
+	set(o, "energy_cost_usd", real(usd(s->energy_micros)));
+	set(o, "wear_usd", real(usd(s->wear_micros)));
+	set(o, "start_wear_usd", real(usd(s->start_wear_micros)));
+	set(o, "start_lost_revenue_usd", real(s->start_lost_usd));
+	set(o, "penalty_usd", real(usd(s->penalty_micros)));
+	set(o, "energy_mwh", real(s->energy_mwh));
+	set(o, "curtailed_mwh", real(s->curtailed_mwh));
+	set(o, "work_device_h", real(s->work_h));
+	set(o, "starts", json_integer((json_int_t)s->starts));
+	set(o, "stops", json_integer((json_int_t)s->stops));
+	set(o, "missed_device_h", real(s->missed_h));
+	return o;
+}
+
+static json_t *months_json(const struct backtest_books *b)
+{
+	json_t *all = json_array();
+	for (size_t i = 0; i < b->n_months; i++) {
+		char text[TIMEFMT_MAX];
+		json_t *o = sum_json(&b->month[i].mine);
+		timefmt_format(text, b->month[i].start_ns);
+		text[7] = 0; /* 2024-01 */
+		set(o, "month", json_string(text));
+		set(o, "ai_profit_usd", real(usd(b->month[i].ai.profit_micros)));
+		json_array_append_new(all, o);
+	}
+	return all;
+}
+
+static json_t *row_json(const struct backtest_report *r, const struct backtest_row *row)
+{
+	const struct backtest_books *b = &row->books;
+	json_t *o = json_object();
+	set(o, "policy", json_string(backtest_row_name(row)));
+	set(o, "profit_usd", real(usd(b->mine.profit_micros)));
+	set(o, "always_mine_usd", real(usd(r->rows[1].books.mine.profit_micros)));
+	set(o, "clairvoyant_usd", real(usd(r->rows[0].books.mine.profit_micros)));
+	set(o, "fraction", real(backtest_row_fraction(r, row)));
+	set(o, "max_drawdown_usd", real(usd(b->drawdown_micros)));
+	set(o, "undecided_intervals", json_integer((json_int_t)b->undecided));
+	set(o, "orders_refused", json_integer((json_int_t)b->refused));
+	set(o, "bad_ticks", json_integer((json_int_t)b->bad_ticks));
+	set(o, "seconds", real(row->seconds));
+	set(o, "mining", sum_json(&b->mine));
+	set(o, "ai", sum_json(&b->ai));
+	set(o, "months", months_json(b));
+	return o;
+}
+
+static json_t *lines_json(const struct buf *lines)
+{
+	json_t *all = json_array();
+	struct str rest = buf_str(lines);
+	while (rest.p) {
+		struct str line = str_split(&rest, '\n');
+		if (line.n)
+			json_array_append_new(all, json_stringn(line.p, line.n));
+	}
+	return all;
+}
+
+static json_t *site_json(const struct backtest_report *r)
+{
+	json_t *o = json_object(), *groups = json_array();
+	const struct site *s = &r->site;
+	set(o, "name", json_string(s->name));
+	set(o, "settlement_point", s->fixed ? json_null() : json_string(s->point));
+	set(o, "tariff_usd_mwh", s->fixed ? real(s->tariff_usd_mwh) : json_null());
+	set(o, "power_limit_mw", real(s->limit_w / 1e6));
+	set(o, "full_power_mw", real(site_full_w(s) / 1e6));
+	set(o, "pue", real(s->pue));
+	set(o, "pool_fee", real(s->pool_fee));
+	for (size_t i = 0; i < s->n_groups; i++) {
+		const struct site_group *g = &s->group[i];
+		json_t *one = json_object();
+		set(one, "name", json_string(g->name));
+		set(one, "class", json_string(g->cls->name));
+		set(one, "count", json_integer(g->count));
+		set(one, "energised", json_integer(r->coverage.energised[i]));
+		set(one, "start_s", real((double)site_start_ns(g) / (double)NS_PER_S));
+		set(one, "start_wear_usd", real(g->start_wear_usd));
+		json_array_append_new(groups, one);
+	}
+	set(o, "groups", groups);
+	return o;
+}
+
+static json_t *report_json(const struct backtest_report *r)
+{
+	json_t *o = json_object(), *policies = json_array();
+	const struct backtest_coverage *c = &r->coverage;
+	set(o, "site", site_json(r));
+	set(o, "from", time_text(r->from_ns));
+	set(o, "to", time_text(r->to_ns));
+	set(o, "intervals", json_integer((json_int_t)c->intervals));
+	set(o, "priced_intervals", json_integer((json_int_t)c->priced));
+	set(o, "first_priced", time_text(c->first_ns));
+	set(o, "last_priced", time_text(c->last_ns));
+	set(o, "hardware", json_string(r->hardware));
+	set(o, "replaced", lines_json(&r->replaced));
+	set(o, "restart_costs", json_boolean(r->restart_costs));
+	set(o, "clairvoyant_exact", json_boolean(c->exact));
+	set(o, "files_read", lines_json(&r->files.read));
+	set(o, "files_missing", lines_json(&r->files.missing));
+	for (size_t i = 1; i < r->n; i++)
+		if (r->rows[i].asked)
+			json_array_append_new(policies, row_json(r, &r->rows[i]));
+	set(o, "policies", policies);
+	set(o, "clairvoyant", row_json(r, &r->rows[0]));
+	return o;
+}
+
+int backtest_report_json(const struct backtest_report *r, struct buf *out, struct err *err)
+{
+	json_t *v = report_json(r);
+	if (!v)
+		return err_set(err, HCP_ENOMEM, "", "no memory for the report");
+	int rc = emit_json(out, v, err);
+	json_decref(v);
+	return rc;
+}
+
+/* ---- table ---- */
+
+static void cell(struct grid *g, const char *fmt, ...) PRINTF_LIKE(2, 3);
+static void cell(struct grid *g, const char *fmt, ...)
+{
+	char text[64];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	grid_cell(g, str_of(text));
+}
+
+static void grid_row(struct grid *g, const struct backtest_report *r, const struct backtest_row *row)
+{
+	const struct backtest_sum *s = &row->books.mine;
+	double fraction = backtest_row_fraction(r, row);
+	cell(g, "%s", backtest_row_name(row));
+	cell(g, "%.0f", usd(s->profit_micros));
+	cell(g, "%.0f", usd(s->profit_micros - r->rows[1].books.mine.profit_micros));
+	if (isfinite(fraction))
+		cell(g, "%.4f", fraction);
+	else
+		cell(g, "-");
+	cell(g, "%.0f", usd(s->revenue_micros));
+	cell(g, "%.0f", usd(s->energy_micros));
+	cell(g, "%.0f", usd(s->wear_micros + s->start_wear_micros));
+	cell(g, "%.0f", s->curtailed_mwh);
+	cell(g, "%.1f", (double)s->starts / 1000);
+	cell(g, "%.0f", usd(row->books.drawdown_micros));
+	cell(g, "%.0f", usd(row->books.ai.profit_micros));
+}
+
+int backtest_report_table(struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err)
+{
+	static const char *const title[] = { "POLICY", "PROFIT USD", "ABOVE MINING", "FRACTION", "REVENUE", "ENERGY",
+		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN", "AI PROFIT" };
+	struct grid g;
+	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
+	size_t dropped = 0;
+	const struct backtest_coverage *c = &r->coverage;
+	grid_add_clean(out, str_of(r->site.name));
+	buf_printf(out, ", %s to %s: %zu quarter-hours, %zu with prices\n", timefmt_format(from, r->from_ns),
+		timefmt_format(to, r->to_ns), c->intervals, c->priced);
+	buf_addz(out, r->restart_costs ? "" : "Restarts are free of cost in this run.\n");
+	if (c->limited)
+		buf_printf(out, "The power limit of %.1f MW keeps some of %.1f MW from running at once.%s\n",
+			r->site.limit_w / 1e6, site_full_w(&r->site) / 1e6,
+			c->exact ? "" : " The clairvoyant's plan is then not proved to be the best.");
+	buf_adds(out, buf_str(&r->replaced));
+	buf_addc(out, '\n');
+	grid_init(&g, &cli->arena);
+	for (size_t i = 0; i < sizeof(title) / sizeof(title[0]); i++)
+		grid_column(&g, str_of(title[i]), i > 0);
+	for (size_t i = 1; i < r->n; i++)
+		if (r->rows[i].asked)
+			grid_row(&g, r, &r->rows[i]);
+	grid_row(&g, r, &r->rows[0]);
+	int rc = grid_render(&g, cli->width, cli->color, out, &dropped);
+	if (rc < 0)
+		return err_set(err, rc, "", "no memory for the table");
+	if (dropped)
+		buf_printf(out, "(%zu columns do not fit; -o json has everything)\n", dropped);
+	return 0;
+}

@@ -1,0 +1,117 @@
+#ifndef HCP_ECON_BACKTEST_H
+#define HCP_ECON_BACKTEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "econ/history.h"
+#include "econ/policy.h"
+#include "model/site.h"
+
+/*
+ * What a policy would have earned (ECON-7). Pure: recorded values come as ticks in the order in which they became
+ *known.
+ *
+ *	ticks ──▶ truth: price and hash price of every interval, in here alone ──────────────▶ books
+ *	   └────▶ those known at the interval's start ─▶ market, history ─▶ policy ─▶ targets ──┘
+ *
+ * Intervals have one length and begin at whole multiples of it. At an interval's start the policy sees what was known
+ * then and nothing else; its own price is known at its end. Devices start in their first use: miners mine, since long.
+ *
+ *	mining: revenue = TH/s * hash price * seconds at full rate;  energy = joules at the plug * PUE * price;
+ *	        wear per hour under power; start wear per start
+ *	hash price of an interval: BTC close of its hour, difficulty, subsidy and fees of its day, less the pool's fee
+ *
+ * A BTC close or network day that is missing is that before it, for at most BACKTEST_CARRY_NS; an interval without a
+ * price, or without a hash price, is not booked by anyone. Money is summed in integer micro-dollars.
+ *
+ * Groups that serve are booked apart ("ai"): contracts are paid around the clock, spot by what is served of the demand;
+ * fractions are of the mining side.
+ */
+#define BACKTEST_STEP_NS (INT64_C(900) * 1000000000)
+#define BACKTEST_CARRY_NS (INT64_C(3) * 86400 * 1000000000)
+
+enum { BACKTEST_INTERVALS_MAX = 1 << 20, BACKTEST_MONTHS_MAX = 400 };
+
+struct backtest_tick {
+	enum history_kind kind;
+	const char *location; /* "" where there is only one; borrowed until the next call */
+	double value;
+	int64_t known_ns, start_ns, step_ns;
+};
+
+/* The i-th tick in the order of known_ns; false after the last. Called from several threads at once. */
+struct backtest_feed {
+	const void *ctx;
+	bool (*at)(const void *ctx, size_t i, struct backtest_tick *ret);
+};
+
+struct backtest_conf {
+	const struct site *site; /* borrowed, valid, outlives the backtest */
+	int64_t from_ns, to_ns;  /* [from, to) */
+	int64_t horizon_ns;      /* what policies are told as policy_input.horizon_ns */
+};
+
+struct backtest; /* the truth of a range; const after backtest_new, so runs may share it between threads */
+
+/* HCP_EINVAL, HCP_ERANGE with the field; HCP_ENOTFOUND: no interval of the range has a price and a hash price. */
+int backtest_new(const struct backtest_conf *conf, const struct backtest_feed *feed, struct backtest **ret,
+	struct err *err) MUST_CHECK;
+void backtest_free(struct backtest *b);
+
+struct backtest_coverage {
+	size_t intervals, priced;            /* priced: those that are booked */
+	int64_t first_ns, last_ns;           /* start of the first and last of them */
+	bool limited;                        /* power limits keep devices from running at once */
+	uint32_t energised[SITE_GROUPS_MAX]; /* how many of each group may */
+	bool exact;                          /* the clairvoyant's profit is the optimum, see clairvoyant.h */
+};
+void backtest_coverage(const struct backtest *b, struct backtest_coverage *ret);
+/* Of every interval, NAN where it is not known; borrowed from b. For reports, never for policies. */
+const double *backtest_prices(const struct backtest *b);
+
+struct backtest_sum {
+	int64_t revenue_micros, energy_micros, wear_micros, start_wear_micros, penalty_micros;
+	int64_t profit_micros;  /* the first less the others */
+	double start_lost_usd;  /* for the record: hashes not made while starting; revenue is without them already */
+	double energy_mwh;      /* at the meter */
+	double curtailed_mwh;   /* that miners standing still did not draw */
+	double work_h;          /* device hours under power for work */
+	uint64_t starts, stops; /* of devices, into and out of work */
+	double missed_h;        /* device hours promised and not served */
+};
+
+struct backtest_month {
+	int64_t start_ns;
+	struct backtest_sum mine, ai;
+};
+
+struct backtest_books {
+	struct backtest_sum mine, ai;
+	struct backtest_month *month; /* owned */
+	size_t n_months;
+	int64_t drawdown_micros; /* deepest fall of the mining side's cumulative profit below its peak */
+	size_t undecided;        /* intervals at whose start a price or the network was not known yet */
+	uint64_t refused;        /* devices whose order a minimum time refused */
+	uint64_t bad_ticks;      /* that the live market would have refused too */
+	size_t n;
+	int64_t *profit_micros; /* owned; of the mining side, by interval */
+	float *running;         /* owned; share of the energised miners under power, by interval */
+};
+void backtest_books_release(struct backtest_books *b);
+
+/* NULL: none. Called from the running thread, about a hundred times. */
+typedef void (*backtest_progress_fn)(void *ctx, size_t done, size_t n);
+
+/* Runs the policy over the range; it must be fresh. HCP_ENOMEM, or what the policy fails with. */
+int backtest_run(const struct backtest *b, const struct backtest_feed *feed, struct policy *p,
+	backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err) MUST_CHECK;
+/* The best that could have been done, by the same books. */
+int backtest_clairvoyant(const struct backtest *b, struct backtest_books *ret, struct err *err) MUST_CHECK;
+
+/* (profit - base)/(best - base); NAN if best is not above base. */
+double backtest_fraction(int64_t profit_micros, int64_t base_micros, int64_t best_micros);
+
+#endif

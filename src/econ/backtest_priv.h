@@ -1,0 +1,68 @@
+#ifndef HCP_ECON_BACKTEST_PRIV_H
+#define HCP_ECON_BACKTEST_PRIV_H
+
+#include "econ/backtest.h"
+
+#define LONG_AGO_NS INT64_MIN /* since when: before anything that matters */
+
+struct backtest {
+	struct site site; /* copy, so that terms cannot change under a run */
+	int64_t from_ns, step_ns, horizon_ns;
+	size_t n, priced;
+	double *price_usd_mwh;       /* owned; [n]; NAN with either missing */
+	double *hashprice_usd_ths_h; /* owned; [n]; after the pool's fee */
+	double *demand;              /* owned; [n]; share of spot demand's height, 0..1 */
+	double *spot_usd_h;          /* owned; [group * n + i]; rate of a spot hour */
+	uint32_t energised[SITE_GROUPS_MAX];
+	bool limited, exact;
+};
+
+static inline int64_t backtest_time(const struct backtest *b, size_t i)
+{
+	return b->from_ns + (int64_t)i * b->step_ns;
+}
+/* Promised devices of a group, and those that spot demand takes on top at this share of its height. */
+void backtest_demand(const struct backtest *b, size_t group, double share, uint32_t *ret_must, uint32_t *ret_want);
+
+/* Devices of a group that came into their use together. */
+struct cohort {
+	enum policy_use use;
+	uint32_t n;
+	int64_t since_ns;
+};
+
+/*
+ * Cohorts past every minimum time and their start are all alike and merged, so there is at most one of them a use, and
+ * one a step and use of the younger.
+ */
+enum { COHORTS_MAX = 160 };
+
+struct group_state {
+	const struct site_group *g; /* borrowed */
+	struct cohort c[COHORTS_MAX];
+	size_t n;
+};
+
+/* The running of a site and its books. */
+struct run {
+	const struct backtest *b;
+	struct group_state group[SITE_GROUPS_MAX];
+	struct backtest_books books;
+	int64_t sum_micros, peak_micros;
+};
+
+int run_init(struct run *r, const struct backtest *b, struct err *err) MUST_CHECK;
+void run_release(struct run *r);
+
+void run_count(const struct run *r, size_t group, uint32_t ret[POLICY_USE_END]);
+/* Devices a minimum time holds at now, and the age of the newest of each use (INT64_MAX: none or long). */
+void run_held(const struct run *r, size_t group, int64_t now_ns, uint32_t ret_held[POLICY_USE_END],
+	int64_t ret_age_ns[POLICY_USE_END]);
+/* Carries targets out as far as minimum times allow. They sum to the energised devices of the group. */
+void run_switch(struct run *r, size_t group, int64_t now_ns, const uint32_t target[POLICY_USE_END]);
+/* Books interval i with the devices as they stand. */
+void run_book(struct run *r, size_t i);
+/* Sums up and hands the books over. */
+void run_finish(struct run *r, struct backtest_books *ret);
+
+#endif

@@ -1,0 +1,235 @@
+"""`hcp backtest` on made-up markets in the files' own form, and, where it is there, on the recorded one."""
+
+import datetime as dt
+import json
+import math
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HCP = pathlib.Path(os.environ.get("HCP_BUILD", ROOT / "build")).resolve() / "src" / "cmd" / "hcp"
+DATA = pathlib.Path(os.environ.get("HCP_DATA", ROOT / ".." / "shared" / "data"))
+LIMIT_S = 60  # no single run may take longer
+
+pytestmark = pytest.mark.skipif(not HCP.exists(), reason=f"{HCP} is not built")
+
+START = dt.datetime(2025, 3, 1, tzinfo=dt.timezone.utc)
+DAYS = 4
+
+
+def stamp(t):
+    return t.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def price(i):
+    """Cheap, with an expensive evening and a short spike a day."""
+    hour = i / 4 % 24
+    return 25.0 + (200.0 if 17 <= hour < 20 else 0) + (400.0 if i % 96 == 30 else 0)
+
+
+@pytest.fixture
+def market(tmp_path):
+    quarters = [START + dt.timedelta(minutes=15 * i) for i in range(96 * DAYS)]
+    (tmp_path / "ercot_rt_spp_15min_2025.csv").write_text(
+        "interval_start_utc,HB_WEST,HB_HOUSTON\n"
+        + "".join(f"{stamp(t)},{price(i)},{price(i) + 5}\n" for i, t in enumerate(quarters))
+    )
+    hours = [START + dt.timedelta(hours=i) for i in range(24 * DAYS)]
+    (tmp_path / "btc_usdt_hourly.csv").write_text(
+        "hour_start_utc,open,high,low,close,volume_btc\n"
+        + "".join(f"{stamp(t)},1,1,1,{90000 + i},1\n" for i, t in enumerate(hours))
+    )
+    (tmp_path / "btc_network_daily.csv").write_text(
+        "date_utc,difficulty,issuance_btc,fees_btc,blocks_implied,price_usd\n"
+        + "".join(f"{(START + dt.timedelta(days=d)).date()},110000000000000,450,5,144,90000\n" for d in range(DAYS))
+    )
+    return tmp_path
+
+
+def run(*args, site="texas-north", env=None, **more):
+    line = [str(HCP), "backtest", "--site", str(site)]
+    for name, value in more.items():
+        line += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
+    return subprocess.run(
+        line + list(args), capture_output=True, text=True, timeout=LIMIT_S, env={**os.environ, **(env or {})}
+    )
+
+
+def days(market, **more):
+    return {"data": market, "from": "2025-03-01", "to": "2025-03-04", **more}
+
+
+def report(*args, **more):
+    done = run(*args, output="json", **more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_every_policy_is_told_beside_the_same_bounds(market):
+    r = report(**days(market))
+    assert r["intervals"] == r["priced_intervals"] == 96 * DAYS
+    assert r["restart_costs"] and r["clairvoyant_exact"]
+    names = [p["policy"] for p in r["policies"]]
+    assert {"always_mine", "always_serve", "strike", "threshold", "last_price"} <= set(names)
+    best, base = r["clairvoyant"]["profit_usd"], next(p for p in r["policies"] if p["policy"] == "always_mine")
+    assert best > base["profit_usd"]
+    for p in r["policies"]:
+        assert p["always_mine_usd"] == base["profit_usd"] and p["clairvoyant_usd"] == best
+        assert p["profit_usd"] <= best + 1e-3
+        assert math.isclose(
+            p["fraction"], (p["profit_usd"] - base["profit_usd"]) / (best - base["profit_usd"]), rel_tol=1e-9, abs_tol=1e-9
+        )
+        m = p["mining"]
+        parts = m["revenue_usd"] - m["energy_cost_usd"] - m["wear_usd"] - m["start_wear_usd"] - m["penalty_usd"]
+        assert math.isclose(parts, p["profit_usd"], abs_tol=1e-4)
+        assert math.isclose(sum(x["profit_usd"] for x in p["months"]), p["profit_usd"], abs_tol=1e-4)
+    assert base["fraction"] == 0 and r["clairvoyant"]["fraction"] == 1
+
+
+def test_the_figures_are_those_of_the_formulas(market):
+    """Always mining, by hand."""
+    r = report(policy="always_mine", **days(market))
+    ths, watts, wear = 10000 * 200 + 5000 * 140, 10000 * 3500 + 5000 * 3010, 10000 * 0.025 + 5000 * 0.015
+    revenue = cost = 0.0
+    for i in range(96 * DAYS):
+        usd = 90000 + i // 4
+        revenue += ths * 1e12 * 900 / (110e12 * 2**32) * (450 + 5) / 144 * 0.99 * usd
+        cost += watts * 1.05 / 1e6 / 4 * price(i) + wear / 4
+    assert math.isclose(r["policies"][0]["profit_usd"], revenue - cost, rel_tol=1e-9)
+    assert [p["policy"] for p in r["policies"]] == ["always_mine"]
+
+
+def test_runs_repeat_to_the_bit(market):
+    def without_clock(r):
+        for p in r["policies"] + [r["clairvoyant"]]:
+            del p["seconds"]
+        return r
+
+    assert without_clock(report(**days(market))) == without_clock(report(**days(market)))
+
+
+def test_later_rows_change_no_earlier_day(market):
+    """The last day's prices are changed; what was decided and earned before stays as it was."""
+    short = dict(days(market), to="2025-03-03")
+    before = report(**short)
+    path = market / "ercot_rt_spp_15min_2025.csv"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(rows[: 1 + 96 * 3] + [re.sub(r",.*", ",900,900", row) for row in rows[1 + 96 * 3 :]]) + "\n")
+    after = report(**short)
+    for a, b in zip(before["policies"], after["policies"]):
+        assert a["profit_usd"] == b["profit_usd"], a["policy"]
+
+
+def test_restart_costs_can_be_left_out(market):
+    honest = report(policy="last_price", **days(market))
+    free = report(policy="last_price", no_restart_costs=True, **days(market))
+    assert free["policies"][0]["profit_usd"] > honest["policies"][0]["profit_usd"]
+    assert free["policies"][0]["mining"]["start_lost_revenue_usd"] == 0
+    assert honest["policies"][0]["mining"]["start_wear_usd"] > 0
+    assert free["clairvoyant"]["profit_usd"] > honest["clairvoyant"]["profit_usd"]
+
+
+def test_table_and_page(market, tmp_path):
+    table = run(**days(market))
+    assert table.returncode == 0 and "FRACTION" in table.stdout and "clairvoyant" in table.stdout
+    assert "ercot_dam_spp_hourly_2025.csv" in table.stderr
+    page = tmp_path / "report.html"
+    done = run(output="html", out=page, **days(market))
+    assert done.returncode == 0 and done.stdout == ""
+    text = page.read_text()
+    assert text.count("<svg") >= 5 and "2025-03" in text and "threshold" in text
+    assert not re.search(r"(?:src|href)\s*=|url\(|@import|<script|https?://", text)
+    assert "nan" not in text and "inf" not in text.replace("info", "")
+
+
+def test_fixed_tariff_needs_no_prices(market):
+    (market / "ercot_rt_spp_15min_2025.csv").unlink()
+    r = report(site="north-dakota", **days(market))
+    assert r["site"]["groups"][0]["energised"] == 13589
+    assert r["clairvoyant"]["fraction"] is None  # nothing to gain over mining at this tariff
+
+
+def test_period_hardware_is_told(market):
+    r = report(site="texas-south", hardware="period", **days(market))
+    assert r["replaced"] == []
+    done = run(site="texas-south", hardware="period", data=market, **{"from": "2022-01-01", "to": "2022-01-02"})
+    assert done.returncode == 1 and "S19JPRO in the place of M60S" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "change, status, words",
+    [
+        ({"policy": "threshold,clever"}, 2, "no policy 'clever'"),
+        ({"site": "atlantis"}, 2, "no site 'atlantis'"),
+        ({"from": "yesterday"}, 2, "--from needs a day"),
+        ({"to": "2025-02-01"}, 2, "--to must lie after --from"),
+        ({"from": "2025-03-01T00:07:00Z"}, 2, "whole quarter-hour"),
+        ({"from": "2031-01-01", "to": "2031-01-02"}, 1, "no interval of the range"),
+        ({"data": "/nowhere"}, 1, "ercot_rt_spp_15min_YYYY.csv"),
+        ({"output": "pdf"}, 2, "one of: table json html"),
+        ({"horizon": "1s"}, 2, "horizon"),
+        ({"out": "/nowhere/at/all.json"}, 1, "/nowhere/at/all.json"),
+    ],
+)
+def test_errors_say_what_is_wrong(market, change, status, words):
+    done = run(**{**days(market), **change})
+    assert done.returncode == status, done.stderr
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_data_says_what_was_looked_for(market):
+    done = run(data=market, **{"from": "2024-12-01", "to": "2024-12-02"})
+    assert done.returncode == 1
+    assert "ercot_rt_spp_15min_2024.csv" in done.stderr
+
+
+def test_a_bad_row_is_told_with_file_and_line(market):
+    path = market / "ercot_rt_spp_15min_2025.csv"
+    path.write_text(path.read_text().replace("25.0,30.0", "cheap,30.0", 1))
+    done = run(**days(market))
+    assert done.returncode == 1 and "ercot_rt_spp_15min_2025.csv" in done.stderr and "line" in done.stderr
+
+
+def test_a_bad_site_is_told_with_file_line_and_field(market, tmp_path):
+    site = tmp_path / "mine.yaml"
+    site.write_text((ROOT / "spec/sites/texas-north.yaml").read_text().replace("pue: 1.05", "pue: 0.2"))
+    done = run(site=site, **days(market))
+    assert done.returncode == 1
+    assert re.search(r"pue: .*mine\.yaml:\d+: must be from 1 to 3", done.stderr)
+
+
+def test_sites_are_found_where_they_are_installed(market, tmp_path):
+    folder = tmp_path / "sites"
+    folder.mkdir()
+    (folder / "own.yaml").write_text((ROOT / "spec/sites/texas-north.yaml").read_text())
+    assert report(site="own", env={"HCP_SITES_DIR": str(folder)}, **days(market))["intervals"] == 96 * DAYS
+
+
+recorded = pytest.mark.skipif(not DATA.exists(), reason="the recorded data is not there; set HCP_DATA")
+
+
+@recorded
+@pytest.mark.parametrize("year, low, high", [(2021, 0.993, 0.995), (2022, 0.923, 0.926), (2023, 0.910, 0.916), (2024, 0.851, 0.858)])
+def test_fraction_of_the_last_known_price(year, low, high):
+    """Without restart costs, by the last known price alone: figures that were found independently of this program."""
+    r = report(policy="last_price", data=DATA, no_restart_costs=True, **{"from": f"{year}-01-01", "to": f"{year}-12-31"})
+    assert low <= r["policies"][0]["fraction"] <= high
+    assert r["priced_intervals"] >= r["intervals"] - 24
+
+
+@recorded
+def test_judged_years_alone_are_enough(tmp_path):
+    """A folder with nothing but the judged year gives the same but for the hours before its first values are known."""
+    for name in ["ercot_rt_spp_15min_2023.csv", "btc_usdt_hourly.csv", "btc_network_daily.csv"]:
+        header, *rows = (DATA / name).read_text().splitlines()
+        kept = [row for row in rows if row.startswith("2023")]
+        (tmp_path / name).write_text("\n".join([header, *kept]) + "\n")
+    span = {"from": "2023-01-01", "to": "2023-12-31"}
+    alone, among = (report(policy="threshold", data=d, **span)["policies"][0] for d in (tmp_path, DATA))
+    assert alone["undecided_intervals"] in range(96, 101)
+    assert abs(alone["fraction"] - among["fraction"]) < 0.01
