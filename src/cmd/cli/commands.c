@@ -1,5 +1,6 @@
 #include "cmd/cli/command.h"
 
+#include "cmd/cli/forecast.h"
 #include "cmd/cli/ops.h"
 
 #define END { .name = NULL }
@@ -173,6 +174,20 @@ static const struct flag replay_flags[] = {
 	{ .name = "service", .help = "one service (default: all that keep a journal)" },
 	{ .name = "from", .help = "begin at this time, e.g. 2026-11-20T18:00:00Z (default: as early as possible)" },
 	{ .name = "to", .help = "end at this time (default: the newest)" },
+	END,
+};
+static const struct flag forecast_report_flags[] = {
+	{ .name = "data", .required = true, .help = "folder of recorded market data" },
+	{ .name = "kind", .kind = FLAG_CHOICE, .choices = "electricity_rt btc_usd",
+	  .help = "what is forecast (default electricity_rt)" },
+	{ .name = "location", .help = "settlement point (default HB_WEST)" },
+	{ .name = "from", .kind = FLAG_TIME, .required = true, .help = "first forecast, e.g. 2024-01-01" },
+	{ .name = "to", .kind = FLAG_TIME, .required = true, .help = "what becomes known later is not judged" },
+	{ .name = "every", .kind = FLAG_DURATION, .min = 900, .max = 604800,
+	  .help = "time between forecasts (default 1h, of other kinds 4h)" },
+	{ .name = "retrain", .kind = FLAG_DURATION, .min = 3600, .max = YEAR_S,
+	  .help = "time between trainings (default 28d)" },
+	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
 	END,
 };
 static const struct flag up_flags[] = {
@@ -517,6 +532,14 @@ const struct command commands[] = {
 		.help = "feed what services recorded to their handlers again and compare",
 		.more = "Starts from the newest base copy before --from. Exit status 0: the same bit for bit; 1: something\n"
 			"differs (service, batch and message are named); 2: it cannot be run again, and why." },
+	{ .path = "forecast report",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = forecast_report_flags,
+		.run = forecast_command_report,
+		.views = { { "scores", "ahead_s model n pinball:real pinball_ratio:real=P/PERSIST mae:real rmae:real "
+				"mean_error:real=BIAS below_05:ratio below_50:ratio below_95:ratio" } },
+		.help = "how good each forecast would have been on recorded data, beside persistence" },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,
