@@ -83,6 +83,12 @@ double history_last(const struct history_series *s, int64_t t_ns, int64_t max_ag
 /* End of the newest interval with a value; 0 if s is NULL or empty. */
 int64_t history_end_ns(const struct history_series *s);
 
+/*
+ * When the value of an interval becomes known: at its end; a day-ahead price and a load forecast at 13:30 Central of
+ * the day before, when ERCOT publishes the results of the day-ahead market.
+ */
+int64_t history_known_ns(enum history_kind kind, int64_t start_ns, int64_t step_ns);
+
 const char *history_kind_name(enum history_kind k);
 
 #endif

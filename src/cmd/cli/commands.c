@@ -1,5 +1,6 @@
 #include "cmd/cli/command.h"
 
+#include "cmd/cli/forecast.h"
 #include "cmd/cli/ops.h"
 
 #define END { .name = NULL }
@@ -197,6 +198,20 @@ static const struct flag import_flags[] = {
 	  .choices = "ercot-rt ercot-dam ercot-as ercot-load-forecast btc-ohlcv btc-network" },
 	{ .name = "out", .required = true, .help = "folder for the tables, as --data takes it" },
 	{ .name = "points", .help = "settlement points, comma-separated (default: hubs and load zones)" },
+	END,
+};
+static const struct flag forecast_report_flags[] = {
+	{ .name = "data", .required = true, .help = "folder of recorded market data" },
+	{ .name = "kind", .kind = FLAG_CHOICE, .choices = "electricity_rt btc_usd",
+	  .help = "what is forecast (default electricity_rt)" },
+	{ .name = "location", .help = "settlement point (default HB_WEST)" },
+	{ .name = "from", .kind = FLAG_TIME, .required = true, .help = "first forecast, e.g. 2024-01-01" },
+	{ .name = "to", .kind = FLAG_TIME, .required = true, .help = "what becomes known later is not judged" },
+	{ .name = "every", .kind = FLAG_DURATION, .min = 900, .max = 604800,
+	  .help = "time between forecasts (default 1h, of other kinds 4h)" },
+	{ .name = "retrain", .kind = FLAG_DURATION, .min = 3600, .max = YEAR_S,
+	  .help = "time between trainings (default 28d)" },
+	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
 	END,
 };
 static const struct flag up_flags[] = {
@@ -614,6 +629,14 @@ const struct command commands[] = {
 		.run = ops_backtest,
 		.help = "what policies would have earned on recorded prices",
 		.more = "fraction = (profit - always_mine) / (clairvoyant - always_mine), of the mining side" },
+	{ .path = "forecast report",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = forecast_report_flags,
+		.run = forecast_command_report,
+		.views = { { "scores", "ahead_s model n pinball:real pinball_ratio:real=P/PERSIST mae:real rmae:real "
+				"mean_error:real=BIAS below_05:ratio below_50:ratio below_95:ratio" } },
+		.help = "how good each forecast would have been on recorded data, beside persistence" },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

@@ -16,8 +16,7 @@
 
 enum { LINE_MAX_BYTES = 1024, EMBED_TEXTS_MAX = 2048, LOGOUT_MS = 3000 };
 
-/* Shows one reply and forgets it. */
-static int show(struct cli *cli, const struct command *cmd, const json_t *reply, struct err *err)
+int ops_show(struct cli *cli, const struct command *cmd, const json_t *reply, struct err *err)
 {
 	struct buf out;
 	buf_init(&out, 0);
@@ -146,7 +145,7 @@ int ops_whoami(struct cli *cli, struct err *err)
 	if (rc == 0) {
 		/* A secret has no place in a terminal's scroll-back. */
 		json_object_del(session, "access_token");
-		rc = show(cli, cli->args.cmd, session, err);
+		rc = ops_show(cli, cli->args.cmd, session, err);
 	}
 	json_decref(session);
 	return rc;
@@ -168,7 +167,7 @@ int ops_explain(struct cli *cli, struct err *err)
 			rc = request_send(cli, cmd, req, 0, &decision, err);
 	}
 	if (rc == 0)
-		rc = show(cli, cmd, decision, err);
+		rc = ops_show(cli, cmd, decision, err);
 	json_decref(req);
 	json_decref(decision);
 	return rc;
@@ -179,7 +178,7 @@ int ops_key_create(struct cli *cli, struct err *err)
 	json_t *key = NULL;
 	int rc = request_once(cli, &key, err);
 	if (rc == 0)
-		rc = show(cli, cli->args.cmd, key, err);
+		rc = ops_show(cli, cli->args.cmd, key, err);
 	if (rc == 0 && json_object_get(key, "secret"))
 		cli_say("Keep the secret now: it is not shown again.");
 	json_decref(key);

@@ -1,6 +1,8 @@
 #ifndef HCP_CMD_CLI_OPS_H
 #define HCP_CMD_CLI_OPS_H
 
+#include <jansson.h>
+
 #include "base/err.h"
 
 /*
@@ -8,6 +10,10 @@
  * the words for people in *err.
  */
 struct cli;
+struct command;
+
+/* Shows one reply as cmd says. */
+int ops_show(struct cli *cli, const struct command *cmd, const json_t *reply, struct err *err) MUST_CHECK;
 
 int ops_login(struct cli *cli, struct err *err);
 int ops_logout(struct cli *cli, struct err *err);
