@@ -60,7 +60,6 @@ struct svc {
 	uint64_t bus_next;       /* where to read on, once the batch in hand is committed */
 	uint64_t bus_read_next;  /* behind what the batch in hand has read */
 	uint64_t inbox[SVC_COUNT];  /* last seq consumed, by sender */
-	uint64_t inbox_stored[SVC_COUNT];
 	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
 	int64_t sent_batch;
 	int64_t journal_bytes; /* kept now, about: a crash forgets a few batches; as the next does */
@@ -107,6 +106,8 @@ extern const char *const journal_schema;
 int journal_load(struct svc *svc, struct err *err) MUST_CHECK;
 int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* The events of a batch as its row holds them. */
+int journal_pack_events(const struct svc_ctx *ctx, struct buf *b) MUST_CHECK;
 /* Appends the events of all batches that the bus may not have; with nothing to do it costs nothing. */
 int journal_republish(struct svc *svc, struct err *err) MUST_CHECK;
 /* The same for several services at once, in the order in which things led to one another. */

@@ -22,6 +22,7 @@
 struct sim;
 struct net;
 struct net_budget;
+struct people;
 
 enum {
 	SIM_DIR_MAX = 256,
@@ -71,6 +72,7 @@ struct slot {
 	const void *conf;
 	struct svc *svc;            /* NULL while crashed */
 	char path[SIM_DIR_MAX + 64], bases[SIM_DIR_MAX + 64];
+	struct db *disk; /* owned: keeps the database in memory while the service is down; NULL: it is a file */
 	uint64_t seed;
 	int64_t not_before_ns;      /* slow, or waiting after an abort */
 	bool nudged;                /* stepped once whatever its timers say */
@@ -90,7 +92,7 @@ struct sim {
 	uint64_t bus_end_seen, bus_end_wanted;
 	bool sync_due;
 	bool opening_all;           /* after a power cut: outboxes wait for one another */
-	uint64_t bus_synced_bytes;  /* of its file: what survives a power cut */
+	uint64_t bus_synced;        /* offset of the first record that a power cut may take */
 	struct slot slot[SVC_COUNT];
 	struct sim_event *queue;    /* binary heap, owned */
 	size_t n_queue, cap_queue;
@@ -100,6 +102,7 @@ struct sim {
 	struct load *load_state;    /* owned */
 	struct poster *poster;      /* owned; NULL: no callbacks are sent */
 	struct market_feed *market; /* owned */
+	struct people *people;      /* owned */
 	struct net *net;            /* owned; NULL: no simulated nodes */
 	const struct net_budget *budget; /* borrowed */
 	size_t n_budgets;
@@ -127,6 +130,11 @@ void sim_power_cut(struct sim *s, bool lose_tail);
 /* Prints seed, time and the sentence, and ends the process with status 1. */
 void sim_fail(const struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
 void sim_say(const struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* ---- bus_file.c ---- */
+void sim_bus_open(struct sim *s);
+/* Takes a part of what was not synced; the log is closed. */
+void sim_bus_cut(struct sim *s);
 
 /* ---- watch.c: what the bus tells, and the invariants ---- */
 struct watch *watch_new(struct sim *s);
@@ -160,6 +168,13 @@ void post_start(struct sim *s);
 void post_free(struct poster *p);
 /* Once all is quiet: every change has its callback, and what counts as delivered was received. */
 void post_check(struct sim *s);
+/* ---- people.c: who logs in, with what ---- */
+void people_start(struct sim *s);
+void people_free(struct people *all);
+void people_check(struct sim *s);
+void people_summary(const struct sim *s);
+/* The signing key of all runs of this process goes. */
+void people_forget_key(void);
 
 /* ---- market.c ---- */
 void market_start(struct sim *s);

@@ -20,7 +20,9 @@
 
 static void minute(struct sim *s, void *arg, uint64_t data)
 {
-	sim_at(s, s->now_ns + 60 * NS_PER_S, minute, NULL, 0);
+	/* The whole is compared each time and it grows: in a long run ever less often. */
+	int64_t gone_ns = s->now_ns - s->start_ns, every_ns = gone_ns / 120;
+	sim_at(s, s->now_ns + (every_ns > 60 * NS_PER_S ? every_ns : 60 * NS_PER_S), minute, NULL, 0);
 	watch_full(s);
 }
 
@@ -57,6 +59,7 @@ static const struct resources_conf resources_conf[] = {
 	{ .budgets = resources_budgets, .n_budgets = 1 },
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 5 * RESOURCES_REPORT_MS },
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 10 * RESOURCES_REPORT_MS },
+	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 30 * RESOURCES_REPORT_MS },
 };
 static const struct optimizer_facility optimizer_facilities[] = { { "west", "HB_WEST", 1.05, 0.01 },
 								  { "north", "HB_NORTH", 1.05, 0.01 } };
@@ -73,11 +76,16 @@ static void cast_platform(struct sim *s)
 	s->n_budgets = 1;
 	sim_add(s, &orchestrator_def, NULL);
 	sim_add(s, &router_def, NULL);
-	sim_add(s, &resources_def, &resources_conf[s->opts.pace >= 10 ? 2 : s->opts.pace >= 5 ? 1 : 0]);
+	sim_add(s, &resources_def,
+		&resources_conf[s->opts.pace >= 30   ? 3
+						: s->opts.pace >= 10 ? 2
+						: s->opts.pace >= 5  ? 1
+											 : 0]);
 	sim_add(s, &optimizer_def, &optimizer_conf);
 	sim_add(s, &billing_def, &billing_conf);
 	sim_add(s, &telemetry_def, NULL);
 	net_start(s, small_fleet, sizeof(small_fleet) / sizeof(small_fleet[0]), &rules);
+	people_start(s);
 	sim_open_all(s);
 	market_start(s);
 }
@@ -85,8 +93,8 @@ static void cast_platform(struct sim *s)
 static struct outcome run_once(const struct sim_opts *opts)
 {
 	struct sim s;
-	/* Every second platform at a tenth of the pace and one at a fifth: more hours, and other coincidences. */
-	static const int pace_of[] = { 10, 1, 10, 1, 5, 10, 10, 1 };
+	/* Most platforms at a tenth of the pace or less: more hours, and other coincidences. */
+	static const int pace_of[] = { 10, 1, 30, 1, 5, 10, 30, 1 };
 	struct sim_opts o = *opts;
 	if (!o.pace)
 		o.pace = pace_of[o.seed % 8];
@@ -114,6 +122,7 @@ static struct outcome run_once(const struct sim_opts *opts)
 	post_check(&s);
 	watch_replays(&s);
 	load_summary(&s);
+	people_summary(&s);
 	struct outcome out = { s.digest, watch_events(&s), s.steps };
 	sim_release(&s);
 	return out;
@@ -122,7 +131,7 @@ static struct outcome run_once(const struct sim_opts *opts)
 static int usage(const char *what)
 {
 	fprintf(stderr,
-		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10] [--calm] [--keep]"
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10|30] [--calm] [--keep]"
 		" [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
 		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
@@ -164,7 +173,8 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 		else if (!strcmp(argv[i], "--scale") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 25) {
 			o->scale = (int)n;
 			i++;
-		} else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 && (n == 1 || n == 5 || n == 10)) {
+		} else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 &&
+				   (n == 1 || n == 5 || n == 10 || n == 30)) {
 			o->pace = (int)n;
 			i++;
 		} else if (!strcmp(argv[i], "--runs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 1000000) {
@@ -197,6 +207,7 @@ int main(int argc, char **argv)
 	if (o.verbose)
 		log_setup(LOG_WARN, log_line, NULL, no_clock);
 	int64_t began = clock_mono_ns();
+	atexit(people_forget_key);
 	if (o.replay_data) {
 		rc = real_prices_run(&o);
 		if (rc == 0)

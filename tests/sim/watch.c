@@ -329,6 +329,7 @@ void watch_full(struct sim *s)
 {
 	watch_tables(s);
 	load_check(s);
+	people_check(s);
 }
 
 /* Returns the last batch of it. */
@@ -362,6 +363,21 @@ static int64_t replay_window(struct sim *s, struct slot *t, int64_t from)
 	return report.to_batch;
 }
 
+/* A service that was never asked to change anything has nothing to run again. */
+static bool has_journal(const struct sim *s, const struct slot *t)
+{
+	struct db_row *row;
+	struct err err = { 0 };
+	if (!t->svc || t->def->no_journal)
+		return false;
+	int rc = db_query(svc_database(t->svc), &row, &err, "SELECT 1 FROM hcp_batch LIMIT 1", "");
+	if (rc < 0)
+		sim_fail(s, "a journal cannot be read: %s", err.text);
+	if (rc == 1)
+		db_done(row);
+	return rc == 1;
+}
+
 /* The whole journal, and a window somewhere in it that begins at one of the bases. */
 void watch_replays(struct sim *s)
 {
@@ -370,7 +386,7 @@ void watch_replays(struct sim *s)
 		struct base all[BASES_MAX];
 		struct err err = { 0 };
 		size_t n = 0;
-		if (!t->svc || t->def->no_journal)
+		if (!has_journal(s, t))
 			continue;
 		int64_t last = replay_window(s, t, 0);
 		if (bases_list(t->bases, all, &n, &err) < 0)
