@@ -28,9 +28,10 @@ enum {
 	SIM_DIR_MAX = 256,
 	SIM_SPIN_MAX = 100000,         /* steps at one instant: beyond it the platform never comes to rest */
 	SIM_SYNC_MS = 500,             /* how often the bus is synced */
-	SIM_BASE_BYTES = 64 << 10,     /* journal between two base copies: several in an hour */
+	SIM_BASE_BYTES = 256 << 10,    /* journal between two base copies: several in an hour */
 	SIM_LONG_BASE_BYTES = 8 << 20, /* in a run of months */
 	SIM_BASES_KEPT = 64,           /* all of an ordinary run, so that its journal still goes back to the first batch */
+	SIM_JOBS_MAX = 64,
 	SIM_SETTLE_MIN = 15,           /* minutes without faults and load before the last checks */
 };
 
@@ -41,7 +42,7 @@ struct sim_opts {
 	enum sim_cast cast;
 	uint64_t seed;
 	double hours;
-	int runs;
+	int runs, jobs;             /* jobs: processes that share the runs */
 	bool verbose;
 	bool calm;                  /* no faults at all */
 	int pace;                   /* agents report and timers run so many times less often; 0: by the seed */
@@ -150,6 +151,8 @@ void watch_settled(struct sim *s);
 void watch_replays(struct sim *s);
 /* State of a workload by the events, 0 if it was never heard of. */
 int watch_workload(const struct sim *s, const char *id);
+/* Workloads that are not final, by the events. */
+size_t watch_active(const struct sim *s);
 uint64_t watch_events(const struct sim *s);
 /* Joules that were metered of a node. */
 int64_t watch_node_j(const struct sim *s, const char *node_id);

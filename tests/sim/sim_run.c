@@ -1,8 +1,11 @@
 /* sim_run --seed N --hours H [--runs K]: the platform under virtual time, with everything going wrong. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -131,8 +134,8 @@ static struct outcome run_once(const struct sim_opts *opts)
 static int usage(const char *what)
 {
 	fprintf(stderr,
-		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10|30] [--calm] [--keep]"
-		" [--verbose] "
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--jobs J] [--twice] [--pace 1|5|10|30] [--calm]"
+		" [--keep] [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
 		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
 		what);
@@ -180,11 +183,88 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 		} else if (!strcmp(argv[i], "--runs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 1000000) {
 			o->runs = (int)n;
 			i++;
+		} else if (!strcmp(argv[i], "--jobs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= SIM_JOBS_MAX) {
+			o->jobs = (int)n;
+			i++;
 		} else {
 			return usage(argv[i]);
 		}
 	}
 	return 0;
+}
+
+struct totals {
+	uint64_t events, steps;
+};
+
+/* Every seed whose place among them is k modulo the jobs. */
+static int run_share(const struct sim_opts *opts, int k, struct totals *t)
+{
+	struct sim_opts o = *opts;
+	for (int i = k; i < opts->runs; i += opts->jobs) {
+		o.seed = opts->seed + (uint64_t)i;
+		struct outcome a = run_once(&o);
+		if (o.runs == 1 || o.verbose)
+			printf("seed %llu: %g h, %llu events, digest %016llx\n", (unsigned long long)o.seed, o.hours,
+				(unsigned long long)a.events, (unsigned long long)a.digest);
+		t->events += a.events;
+		t->steps += a.steps;
+		if (!o.twice)
+			continue;
+		struct outcome b = run_once(&o);
+		if (a.digest != b.digest || a.events != b.events) {
+			fprintf(stderr, "seed %llu: the second run differs: digest %016llx, then %016llx\n",
+				(unsigned long long)o.seed, (unsigned long long)a.digest, (unsigned long long)b.digest);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static void start_share(const struct sim_opts *o, int k, int to)
+{
+	struct totals t = { 0 };
+	int rc = run_share(o, k, &t);
+	if (rc == 0 && write(to, &t, sizeof(t)) != (ssize_t)sizeof(t))
+		rc = 1;
+	exit(rc);
+}
+
+/* A process for each share: runs know nothing of one another. The first that fails ends them all. */
+static int run_shares(const struct sim_opts *o, struct totals *ret)
+{
+	pid_t child[SIM_JOBS_MAX];
+	int from_to[2], status, rc = 0;
+	if (pipe(from_to) < 0)
+		return 1;
+	fflush(stdout);
+	for (int k = 0; k < o->jobs; k++) {
+		child[k] = fork();
+		if (child[k] == 0)
+			start_share(o, k, from_to[1]);
+		if (child[k] < 0)
+			rc = 1;
+	}
+	for (int left = o->jobs; left > 0 && rc == 0; left--) {
+		struct totals t;
+		pid_t ended = wait(&status);
+		if (ended < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0 ||
+			read(from_to[0], &t, sizeof(t)) != (ssize_t)sizeof(t)) {
+			rc = 1;
+			break;
+		}
+		for (int k = 0; k < o->jobs; k++)
+			if (child[k] == ended)
+				child[k] = -1;
+		ret->events += t.events;
+		ret->steps += t.steps;
+	}
+	for (int k = 0; k < o->jobs && rc; k++)
+		if (child[k] > 0)
+			(void)kill(child[k], SIGTERM);
+	close(from_to[0]);
+	close(from_to[1]);
+	return rc;
 }
 
 static void log_line(void *arg, const char *line, size_t n)
@@ -199,7 +279,7 @@ static int64_t no_clock(void)
 
 int main(int argc, char **argv)
 {
-	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .from = "2021-02-01", .to = "2021-03-01",
+	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .jobs = 1, .from = "2021-02-01", .to = "2021-03-01",
 			      .location = "HB_WEST", .scale = 1 };
 	int rc = parse(argc, argv, &o);
 	if (rc)
@@ -214,27 +294,16 @@ int main(int argc, char **argv)
 			printf("held, in %.1f s\n", (double)(clock_mono_ns() - began) / 1e9);
 		return rc;
 	}
-	uint64_t first = o.seed, events = 0, steps = 0;
-	for (int i = 0; i < o.runs; i++) {
-		o.seed = first + (uint64_t)i;
-		struct outcome a = run_once(&o);
-		if (o.runs == 1 || o.verbose)
-			printf("seed %llu: %g h, %llu events, digest %016llx\n", (unsigned long long)o.seed, o.hours,
-			       (unsigned long long)a.events, (unsigned long long)a.digest);
-		events += a.events;
-		steps += a.steps;
-		if (!o.twice)
-			continue;
-		struct outcome b = run_once(&o);
-		if (a.digest != b.digest || a.events != b.events) {
-			fprintf(stderr, "seed %llu: the second run differs: digest %016llx, then %016llx\n",
-				(unsigned long long)o.seed, (unsigned long long)a.digest, (unsigned long long)b.digest);
-			return 1;
-		}
-	}
+	struct totals all = { 0 };
+	if (o.jobs > 1)
+		rc = run_shares(&o, &all);
+	else
+		rc = run_share(&o, 0, &all);
+	if (rc)
+		return rc;
 	double took = (double)(clock_mono_ns() - began) / 1e9;
 	printf("%d runs of %g h held: %llu events, %llu batches in %.1f s, %.0f simulated hours a minute\n", o.runs,
-		o.hours, (unsigned long long)events, (unsigned long long)steps, took,
+		o.hours, (unsigned long long)all.events, (unsigned long long)all.steps, took,
 		o.runs * (o.hours + SIM_SETTLE_MIN / 60.0) * (o.twice ? 2 : 1) * 60 / took);
 	return 0;
 }

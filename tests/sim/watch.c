@@ -60,6 +60,11 @@ int watch_workload(const struct sim *s, const char *id)
 	return w ? w->state : 0;
 }
 
+size_t watch_active(const struct sim *s)
+{
+	return s->watch->active;
+}
+
 uint64_t watch_events(const struct sim *s)
 {
 	return s->watch->events;
@@ -111,6 +116,8 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		sim_fail(w->sim, "workload %s runs on %zu devices, asked for %d", wl->id, wl->n_device_ids, wl->device_count);
 	if (wl->state == HCP__WORKLOAD_STATE__PAUSED && (wl->n_device_ids || wl->allocation_id[0]))
 		sim_fail(w->sim, "workload %s is paused and names %zu devices", wl->id, wl->n_device_ids);
+	w->active -= from && from < HCP__WORKLOAD_STATE__COMPLETED;
+	w->active += (int)wl->state < HCP__WORKLOAD_STATE__COMPLETED;
 	seen->state = (int)wl->state;
 	seen->version = wl->version;
 }
