@@ -102,6 +102,7 @@ static void on_up(void *arg)
 {
 	struct agent *a = arg;
 	lease_new_peer(&a->control.lease);
+	a->order = 0;
 	say_hello(a);
 	log_info("link", "connected to the control plane as %s", a->node_id);
 }
@@ -194,6 +195,11 @@ static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
 		refuse_switch(a, m, "this node has one device, " AGENT_DEVICE_ID);
 		return;
 	}
+	if (m->number && m->number < a->order) {
+		log_warn("switch", "command %s was overtaken by a newer one", o.id);
+		return;
+	}
+	a->order = m->number > a->order ? m->number : a->order;
 	const Hcp__SwitchItem *i = m->items[0];
 	o.to = (enum gate_state)i->to;
 	o.power_cap_w = i->power_cap_w;

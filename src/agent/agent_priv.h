@@ -37,6 +37,7 @@ struct agent {
 	uint32_t report_ms, hello_ms; /* hello_ms: wait before the next */
 	bool welcomed;                /* in this boot; without it nothing is reported */
 	uint64_t seq;
+	uint64_t order;            /* number of the newest command on this stream */
 	int64_t clock_offset_ns;   /* the platform's wall clock less ours */
 	char node_id[METER_ALLOCATION_MAX], boot_id[40], name[72], device_name[96];
 	char model[128], socket[128], url[128], endpoint_url[160], proof[40];

@@ -109,6 +109,8 @@ void node_connected(struct node *n, int64_t now_ns)
 	say_hello(n);
 	/* After a restart the platform counts its leases anew. */
 	n->lease_number = 0;
+	for (size_t i = 0; i < n->n_devices; i++)
+		n->devices[i].order = 0;
 	if (n->next_report_ns < now_ns)
 		n->next_report_ns = now_ns + n->phase_ms % n->report_ms * MS_NS;
 }

@@ -138,7 +138,7 @@ static bool needs_commit(const struct svc *svc, struct msg *const *in, size_t n)
  */
 static bool left_no_trace(const struct svc *svc, int64_t rows_before)
 {
-	return svc->def->no_journal && !svc->ctx.n_events && db_total_changes(svc->db) == rows_before;
+	return svc->def->no_journal && !svc->ctx.n_events && !svc->ctx.numbers && db_total_changes(svc->db) == rows_before;
 }
 
 /* Runs the handlers and commits; on failure everything is rolled back and the caller reloads the state. */

@@ -102,6 +102,8 @@ struct svc_conf {
 int64_t svc_now_ns(const struct svc_ctx *ctx);
 struct db *svc_db(struct svc_ctx *ctx);
 struct rng *svc_rng(struct svc_ctx *ctx);
+/* Greater than every number that this service was given before, in all batches that were committed. */
+uint64_t svc_number(struct svc_ctx *ctx);
 /* Scratch that lives until the batch is released. */
 struct arena *svc_arena(struct svc_ctx *ctx);
 char *svc_new_id(struct svc_ctx *ctx, char dst[ID_TEXT_MAX], const char *type);

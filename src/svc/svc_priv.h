@@ -42,6 +42,7 @@ struct svc_ctx {
 	size_t n_replies, cap_replies;
 	struct out_agent *agents;
 	size_t n_agents, cap_agents;
+	uint64_t numbers;         /* given out by svc_number */
 };
 
 struct svc {
@@ -92,6 +93,8 @@ struct svc {
 	pthread_mutex_t stats_lock;
 	struct svc_stats stats;
 };
+
+#define SVC_NUMBERS (UINT64_C(1) << 24) /* a batch; 2^39 batches */
 
 enum {
 	SVC_EVENTS_A_BATCH = 64,

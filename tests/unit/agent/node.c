@@ -266,6 +266,7 @@ struct command {
 	Hcp__Mode to;
 	int64_t deadline_ms; /* from now; 0: none */
 	int items;           /* 0: one */
+	uint64_t number;
 };
 
 static void send_command(struct world *w, const struct command *c)
@@ -277,6 +278,7 @@ static void send_command(struct world *w, const struct command *c)
 	item.model = c->model ? c->model : "";
 	Hcp__SwitchCommand m = HCP__SWITCH_COMMAND__INIT;
 	m.switch_id = c->id;
+	m.number = c->number;
 	m.node_id = w->node_id;
 	m.items = items;
 	m.n_items = c->items ? (size_t)c->items : 1;
@@ -464,6 +466,19 @@ static void bad_commands_change_nothing(void **state)
 	}
 	assert_int_equal(w.agent->control.gate->switches, switches);
 	assert_int_equal(embed(&w), 200);
+	world_release(&w);
+}
+
+/* The order that came last on the way is not the last that was given. */
+static void an_overtaken_command_is_passed_over(void **state)
+{
+	struct world w;
+	world_init(&w, true, true);
+	lease(&w, 60000, true, true);
+	assert_true(COMMAND(&w, .id = "n", .to = HCP__MODE__OFF, .number = 7)->ok);
+	send_command(&w, &(struct command){ .id = "o", .to = HCP__MODE__FILL, .number = 6 });
+	assert_true(COMMAND(&w, .id = "s", .to = HCP__MODE__SERVE, .number = 8)->ok);
+	assert_int_equal(w.n_switches, 2);
 	world_release(&w);
 }
 
@@ -698,6 +713,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(speaks_openai),
 		cmocka_unit_test(survives_a_lost_stream),
 		cmocka_unit_test(keeps_its_id),
+		cmocka_unit_test(an_overtaken_command_is_passed_over),
 		cmocka_unit_test(says_hello_until_it_is_welcomed),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -46,7 +46,7 @@ struct agent {
 	int64_t lease_until_ns;
 	bool may_serve, may_fill;
 	char last_switch[ID_TEXT_MAX];
-	uint64_t stream;
+	uint64_t stream, order; /* order: number of its last command */
 	char over[32]; /* boot that it was told is over */
 };
 
@@ -97,6 +97,8 @@ static inline void on_down(void *arg, const char *node, struct str bytes)
 		snprintf(a->over, sizeof(a->over), "%s", d->welcome->over_boot_id);
 	if (d->kind_case == HCP__AGENT_DOWN__KIND_SWITCH_COMMAND && a && !a->deaf && !a->quiet) {
 		assert_true(g->n_inbox < 4096);
+		assert_true(d->switch_command->number > a->order);
+		a->order = d->switch_command->number;
 		struct buf *b = &g->inbox[g->n_inbox++];
 		buf_init(b, 0);
 		buf_add(b, node, strlen(node) + 1);

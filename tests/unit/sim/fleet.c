@@ -140,7 +140,7 @@ struct world {
 	int32_t power_w[NODE_DEVICES_MAX];
 	double hash_ths[NODE_DEVICES_MAX];
 	int64_t energy_j, requests, device_ns;
-	uint64_t seq;
+	uint64_t seq, number;      /* number: of the next command */
 	char boot_id[ID_TEXT_MAX];
 	/* of the last SwitchReport */
 	char switch_id[80], error[80], evidence[32];
@@ -311,6 +311,7 @@ static void command(struct world *w, const char *id, size_t n, Hcp__Mode to, con
 		items[i] = &rows[i];
 	}
 	c.switch_id = id;
+	c.number = w->number;
 	c.node_id = "n1";
 	c.n_items = n;
 	c.items = items;
@@ -632,6 +633,33 @@ static void new_stream_says_hello_and_counters_go_on(void **state)
 	node_release(&w.node);
 }
 
+/* Messages may overtake one another; an order that a newer one has overtaken must not be carried out. */
+static void overtaken_commands_are_passed_over(void **state)
+{
+	struct fleet_rules rules = { 0 };
+	struct world w;
+	make(&w, "H100", 3, rules);
+	w.number = 9;
+	command(&w, "new", 2, HCP__MODE__OFF, "", 60000);
+	run_for(&w, 1000, true);
+	w.number = 5;
+	command(&w, "old", 3, HCP__MODE__FILL, "", 60000);
+	run_for(&w, 10000, true);
+	assert_int_equal(w.gate[0], HCP__MODE__OFF);
+	assert_int_equal(w.gate[1], HCP__MODE__OFF);
+	assert_int_equal(w.gate[2], HCP__MODE__FILL);
+	command(&w, "older", 2, HCP__MODE__SERVE, "", 60000);
+	run_for(&w, 5000, true);
+	assert_int_equal(w.gate[0], HCP__MODE__OFF);
+	/* Another stream numbers as it likes. */
+	node_connected(&w.node, w.now_ns);
+	command(&w, "next", 2, HCP__MODE__FILL, "", 60000);
+	lease(&w, 15000, 0);
+	run_for(&w, 10000, true);
+	assert_int_equal(w.gate[0], HCP__MODE__FILL);
+	node_release(&w.node);
+}
+
 /* After 1, 2, 4 … seconds, until somebody answers; asked to, it begins a new boot whose counters start at zero. */
 static void hello_is_repeated_until_it_is_welcomed(void **state)
 {
@@ -757,6 +785,7 @@ int main(void)
 		cmocka_unit_test(lying_node_says_done_and_its_watts_do_not),
 		cmocka_unit_test(any_history_ends_in_the_commanded_mode),
 		cmocka_unit_test(new_stream_says_hello_and_counters_go_on),
+		cmocka_unit_test(overtaken_commands_are_passed_over),
 		cmocka_unit_test(hello_is_repeated_until_it_is_welcomed),
 		cmocka_unit_test(spec_names_classes),
 		cmocka_unit_test(default_fleet_is_cheap),

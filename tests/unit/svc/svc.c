@@ -550,6 +550,48 @@ static void a_timer_with_nothing_to_do_makes_no_batch(void **state)
 	svc_close(a);
 }
 
+static int numbered(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	char id[ID_TEXT_MAX];
+	for (int i = 0; i < 2; i++) {
+		int rc = db_run(svc_db(ctx), err, "INSERT INTO job(id,n) VALUES($1,$2)", "zi", svc_new_id(ctx, id, ID_EVENT),
+			(int64_t)svc_number(ctx));
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Across batches, failed commits and restarts: what is told to others by number must never go back. */
+static void numbers_grow(void **state)
+{
+	static const struct svc_def def = { .id = SVC_ORCHESTRATOR,
+		.schema = submit_schema,
+		.handlers = submit_handlers,
+		.open = plain_open,
+		.close = mem_free,
+		.timer = numbered,
+		.timer_ms = 1000 };
+	const int64_t s = INT64_C(1000000000);
+	char path[] = "/tmp/hcp-svc-numbers-XXXXXX";
+	int left = 0;
+	struct svc *a;
+	struct err err = { 0 };
+	close(mkstemp(path));
+	struct svc_conf conf = { .db_path = path, .seed = 1, .before_commit = fail_once, .commit_arg = &left, .now_ns = s };
+	for (int64_t start = 1; start <= 21; start += 10) {
+		assert_int_equal(svc_open(&def, &conf, &a, &err), 0);
+		left = start == 11 ? 2 : 0;
+		for (int64_t i = start; i < start + 8; i += 2)
+			assert_true(svc_step(a, i * s) != 0);
+		assert_int_equal(scalar(a, "SELECT count(*) FROM job x JOIN job y ON x.rowid<y.rowid AND x.n>=y.n"), 0);
+		if (start == 21)
+			assert_true(scalar(a, "SELECT count(*) FROM job") >= 20);
+		svc_abandon(a);
+	}
+	unlink(path);
+}
+
 static int every_third(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	int *n = state;
@@ -596,6 +638,7 @@ int main(void)
 		cmocka_unit_test(lost_events_come_again_in_their_order),
 		cmocka_unit_test(replay_is_bit_for_bit),
 		cmocka_unit_test(a_timer_with_nothing_to_do_makes_no_batch),
+		cmocka_unit_test(numbers_grow),
 		cmocka_unit_test(a_service_without_a_journal_commits_rows_alone),
 		cmocka_unit_test(full_mailbox_refuses),
 		cmocka_unit_test(envelopes_round_trip),

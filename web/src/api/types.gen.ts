@@ -804,6 +804,7 @@ export interface SwitchCommand {
   items: SwitchItem[];
   deadline_ns: number;
   signal_at_ns: number;
+  number: number;
 }
 
 export interface SwitchReport {
@@ -1150,7 +1151,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0' },
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0' },
   SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0' },
-  SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0' },
+  SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
   SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0' },
   LocalSwitch: { node_id: 's', device_id: 's', to: 's', at_ns: '0', duration_ns: '0', cause: 's' },
   Lease: { node_id: 's', until_ns: '0', ttl_ms: '0', may_serve: 'b', may_fill: 'b', power_budget_w: '0', number: '0' },
