@@ -20,9 +20,10 @@
  *	no lease ──▶ every device SAFE                 request) or whose deadline passed: SwitchReport
  *
  * A command is known by its switch_id: one under way is not started again, of one that is done the report is sent
- * again; what a newer command has overtaken is passed over. A later command takes over devices of an earlier one, which then fails. Whoever fails goes back to the mode
- * it had; if it was for an allocation, all devices of the command do. Under a lease with a power budget a command that
- * would pass it (sum of the catalogue's watts) is refused as a whole. A node does not switch by itself besides SAFE.
+ * again; what a newer command has overtaken is passed over. A later command takes over devices of an earlier one, which
+ *then fails. Whoever fails goes back to the mode it had; if it was for an allocation, all devices of the command do.
+ *Under a lease with a power budget a command that would pass it (sum of the catalogue's watts) is refused as a whole. A
+ *node does not switch by itself besides SAFE.
  */
 enum {
 	NODE_DEVICES_MAX = 4096,
@@ -65,7 +66,7 @@ struct node_device {
 	struct fleet_device d;
 	int64_t requests_base;  /* when the last order went out */
 	struct node_switch *under; /* borrowed: command under way, or NULL */
-	uint64_t order;         /* number of the newest command for it on this stream; 0: none */
+	uint64_t order;            /* number of the newest command for it on this stream; 0: none */
 	uint16_t alloc;
 };
 

@@ -42,7 +42,7 @@ struct svc_ctx {
 	size_t n_replies, cap_replies;
 	struct out_agent *agents;
 	size_t n_agents, cap_agents;
-	uint64_t numbers;         /* given out by svc_number */
+	uint64_t numbers; /* given out by svc_number */
 };
 
 struct svc {

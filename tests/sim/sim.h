@@ -32,7 +32,7 @@ enum {
 	SIM_LONG_BASE_BYTES = 8 << 20, /* in a run of months */
 	SIM_BASES_KEPT = 64,           /* all of an ordinary run, so that its journal still goes back to the first batch */
 	SIM_JOBS_MAX = 64,
-	SIM_SETTLE_MIN = 15,           /* minutes without faults and load before the last checks */
+	SIM_SETTLE_MIN = 15, /* minutes without faults and load before the last checks */
 };
 
 /* Who plays: the whole platform, or orchestrator and router among stand-ins (every fourth seed unless told). */
@@ -42,7 +42,7 @@ struct sim_opts {
 	enum sim_cast cast;
 	uint64_t seed;
 	double hours;
-	int runs, jobs;             /* jobs: processes that share the runs */
+	int runs, jobs; /* jobs: processes that share the runs */
 	bool verbose;
 	bool calm;                  /* no faults at all */
 	int pace;                   /* agents report and timers run so many times less often; 0: by the seed */

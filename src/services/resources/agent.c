@@ -362,7 +362,7 @@ static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDev
 	draws_at_least(d, gate);
 	if (new_boot) {
 		d->requests = d->requests_base = 0;
-		if (gate != d->ctl.commanded && !d->command) {
+		if (gate != d->ctl.commanded && !d->command && d->state != DEVICE_ST_FAILED) {
 			d->ctl.drifted = true;
 			d->why = WHY_MODE_DIFFERS;
 			device_reserve(d);
@@ -520,6 +520,9 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 			 int64_t now_ns)
 {
 	struct device_control before = d->ctl;
+	/* Out of the pool: why is what brings it back, and then it is told anew whatever it did meanwhile. */
+	if (d->state == DEVICE_ST_FAILED)
+		return;
 	device_apply_finding(&d->ctl, f, now_ns);
 	if (f->verdict == DEVICE_CONFIRMED) {
 		/*

@@ -242,6 +242,30 @@ static void the_end_of_an_older_stream_is_no_news(void **state)
 	rig_free(g);
 }
 
+/* Words that were on the way when the node was lost do not change why it is out, or it would stay out for ever. */
+static void late_words_of_a_lost_node_keep_it_lost(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "H100", 1, "east");
+	Hcp__NodeGone gone = HCP__NODE_GONE__INIT;
+	Hcp__LocalSwitch l = HCP__LOCAL_SWITCH__INIT;
+	hello(g, a);
+	gone.node_id = l.node_id = "n1";
+	say(g, MSG_NODE_GONE, &gone.base);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__DEVICE_FAILED);
+	l.device_id = "d0";
+	l.to = HCP__MODE__SERVE;
+	l.at_ns = g->now;
+	say(g, MSG_LOCAL_SWITCH, &l.base);
+	assert_string_equal(g->code, "");
+	a->mode[0] = a->shown[0] = HCP__MODE__SAFE;
+	snprintf(a->boot, sizeof(a->boot), "again");
+	hello(g, a);
+	run_s(g, 6);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__IDLE);
+	rig_free(g);
+}
+
 static void device_errors_leave_and_rejoin_the_pool(void **state)
 {
 	struct rig *g = rig_new(NULL, NULL);
@@ -562,6 +586,7 @@ int main(void)
 		cmocka_unit_test(lost_node_gives_its_allocations_up),
 		cmocka_unit_test(new_boot_keeps_the_allocation_and_is_told_again),
 		cmocka_unit_test(device_errors_leave_and_rejoin_the_pool),
+		cmocka_unit_test(late_words_of_a_lost_node_keep_it_lost),
 		cmocka_unit_test(counters_that_go_back_end_their_boot),
 		cmocka_unit_test(reports_numbered_anew_end_their_boot),
 		cmocka_unit_test(the_end_of_an_older_stream_is_no_news),

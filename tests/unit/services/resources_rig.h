@@ -47,7 +47,7 @@ struct agent {
 	bool may_serve, may_fill;
 	char last_switch[ID_TEXT_MAX];
 	uint64_t stream, order; /* order: number of its last command */
-	char over[32]; /* boot that it was told is over */
+	char over[32];          /* boot that it was told is over */
 };
 
 struct rig {

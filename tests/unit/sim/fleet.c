@@ -140,7 +140,7 @@ struct world {
 	int32_t power_w[NODE_DEVICES_MAX];
 	double hash_ths[NODE_DEVICES_MAX];
 	int64_t energy_j, requests, device_ns;
-	uint64_t seq, number;      /* number: of the next command */
+	uint64_t seq, number; /* number: of the next command */
 	char boot_id[ID_TEXT_MAX];
 	/* of the last SwitchReport */
 	char switch_id[80], error[80], evidence[32];
