@@ -81,11 +81,29 @@ static void write_health(void *arg, struct buf *b)
 
 /* ---- what the platform says ---- */
 
+/* The platform may be starting, or full: the hello is repeated, ever more slowly, until it is welcomed. */
+static void on_hello_due(struct loop *loop, void *arg)
+{
+	struct agent *a = arg;
+	if (!link_is_up(a->link))
+		return; /* on_up begins anew */
+	report_hello(a);
+	loop_timer_start(&a->hello, a->hello_ms);
+	a->hello_ms = a->hello_ms * 2 < AGENT_HELLO_MAX_MS ? a->hello_ms * 2 : AGENT_HELLO_MAX_MS;
+}
+
+static void say_hello(struct agent *a)
+{
+	a->hello_ms = AGENT_HELLO_MS;
+	on_hello_due(a->loop, a);
+}
+
 static void on_up(void *arg)
 {
 	struct agent *a = arg;
 	lease_new_peer(&a->control.lease);
-	report_hello(a);
+	a->order = 0;
+	say_hello(a);
 	log_info("link", "connected to the control plane as %s", a->node_id);
 }
 
@@ -102,8 +120,36 @@ static void set_clock(struct agent *a, int64_t platform_ns)
 	a->clock_offset_ns = differs ? offset_ns : 0;
 }
 
+static void random_hex(char dst[33])
+{
+	uint8_t raw[16];
+	entropy_fill(raw, sizeof(raw));
+	hex_encode(dst, raw, sizeof(raw));
+}
+
+/* Counters begin at zero again under another name, so that no joule can be taken for one that was told before. */
+static void new_boot(struct agent *a)
+{
+	char id[33];
+	random_hex(id);
+	memcpy(a->boot_id, id, sizeof(id));
+	a->seq = 0;
+	a->welcomed = false;
+	control_book(&a->control);
+	meter_restart(&a->control.meter);
+	log_warn("link", "the platform asks for a new boot: our counters went back; it is %s", a->boot_id);
+	say_hello(a);
+}
+
 static void on_welcome(struct agent *a, const Hcp__Welcome *w)
 {
+	if (w->over_boot_id[0]) {
+		if (!strcmp(w->over_boot_id, a->boot_id))
+			new_boot(a);
+		return;
+	}
+	loop_timer_stop(&a->hello);
+	a->welcomed = true;
 	if (w->now_ns > 0)
 		set_clock(a, w->now_ns);
 	if (w->report_ms >= AGENT_REPORT_MIN_MS && w->report_ms <= AGENT_REPORT_MAX_MS)
@@ -149,6 +195,11 @@ static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
 		refuse_switch(a, m, "this node has one device, " AGENT_DEVICE_ID);
 		return;
 	}
+	if (m->number && m->number < a->order) {
+		log_warn("switch", "command %s was overtaken by a newer one", o.id);
+		return;
+	}
+	a->order = m->number > a->order ? m->number : a->order;
 	const Hcp__SwitchItem *i = m->items[0];
 	o.to = (enum gate_state)i->to;
 	o.power_cap_w = i->power_cap_w;
@@ -195,13 +246,6 @@ static double jitter(void *arg)
 }
 
 /* ---- making the parts ---- */
-
-static void random_hex(char dst[33])
-{
-	uint8_t raw[16];
-	entropy_fill(raw, sizeof(raw));
-	hex_encode(dst, raw, sizeof(raw));
-}
 
 static int load_node_id(struct agent *a, struct err *err)
 {
@@ -344,6 +388,7 @@ int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **r
 	a->report_ms = AGENT_REPORT_MS;
 	loop_timer_init(&a->report, loop, on_report, a);
 	loop_timer_init(&a->samples, loop, on_samples, a);
+	loop_timer_init(&a->hello, loop, on_hello_due, a);
 	int rc = make_names(a, err);
 	if (rc == 0)
 		rc = wake_new(loop, on_wake, a, &a->wake, err);
@@ -384,6 +429,7 @@ void agent_free(struct agent *a)
 		say_goodbye(a);
 	loop_timer_stop(&a->report);
 	loop_timer_stop(&a->samples);
+	loop_timer_stop(&a->hello);
 	link_free(a->link);
 	miner_free(a->miner);
 	switcher_free(a->switcher);

@@ -8,12 +8,14 @@
 #include "base/str.h"
 
 enum {
-	AGENT_REPORT_MS = 2000,      /* until the platform says otherwise */
+	AGENT_REPORT_MS = 2000, /* until the platform says otherwise */
 	AGENT_REPORT_MIN_MS = 100,
 	AGENT_REPORT_MAX_MS = 60000,
 	AGENT_SAMPLES_MS = 5000,
+	AGENT_HELLO_MS = 1000, /* until the hello is repeated when no welcome came; doubling up to … */
+	AGENT_HELLO_MAX_MS = 30000,
 	AGENT_STOP_MS = 200,
-	AGENT_ITEMS_MAX = 16,        /* of a switch command; there is one device */
+	AGENT_ITEMS_MAX = 16, /* of a switch command; there is one device */
 };
 #define AGENT_DEVICE_ID "cpu0"
 #define AGENT_CLOCK_SLACK_NS INT64_C(250000000)
@@ -31,9 +33,11 @@ struct agent {
 	struct miner *miner;       /* NULL: no pool */
 	struct link *link;         /* NULL: stand-alone */
 	struct rng rng;
-	struct loop_timer report, samples;
-	uint32_t report_ms;
+	struct loop_timer report, samples, hello;
+	uint32_t report_ms, hello_ms; /* hello_ms: wait before the next */
+	bool welcomed;                /* in this boot; without it nothing is reported */
 	uint64_t seq;
+	uint64_t order;            /* number of the newest command on this stream */
 	int64_t clock_offset_ns;   /* the platform's wall clock less ours */
 	char node_id[METER_ALLOCATION_MAX], boot_id[40], name[72], device_name[96];
 	char model[128], socket[128], url[128], endpoint_url[160], proof[40];

@@ -34,6 +34,16 @@ void meter_advance(struct meter *m, const struct meter_totals *t)
 	m->last_hashes = t->hashes;
 }
 
+void meter_restart(struct meter *m)
+{
+	for (size_t i = 0; i < m->n_rows; i++) {
+		struct meter_row *r = &m->rows[i];
+		struct meter_row fresh = { .activity = r->activity, .changed_ns = r->changed_ns };
+		memcpy(fresh.allocation_id, r->allocation_id, sizeof(fresh.allocation_id));
+		*r = fresh;
+	}
+}
+
 /* Index of a row to use for something new, or METER_ROWS_MAX. */
 static size_t room(struct meter *m, int64_t now_ns)
 {

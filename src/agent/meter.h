@@ -50,6 +50,8 @@ void meter_init(struct meter *m, const struct meter_totals *t);
 void meter_advance(struct meter *m, const struct meter_totals *t);
 /* meter_advance, then another row is current. An id that does not fit is cut. */
 void meter_turn(struct meter *m, const struct meter_totals *t, enum meter_activity activity, const char *allocation_id);
+/* All counters begin at zero again; rows, and what is current, stay. meter_advance first. */
+void meter_restart(struct meter *m);
 void meter_request(struct meter *m, int64_t tokens);
 void meter_shares(struct meter *m, int64_t accepted, int64_t rejected);
 const char *meter_activity_name(enum meter_activity a);

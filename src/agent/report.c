@@ -66,6 +66,7 @@ void report_hello(struct agent *a)
 	h.n_devices = 1;
 	h.agent_version = a->conf.version;
 	h.boot_id = a->boot_id;
+	h.reports = a->seq;
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
 	up.kind_case = HCP__AGENT_UP__KIND_HELLO;
 	up.hello = &h;
@@ -100,7 +101,7 @@ static size_t fill_meters(struct agent *a, Hcp__Meter *meters, Hcp__Meter **at)
 void report_node(struct agent *a)
 {
 	control_book(&a->control);
-	if (!link_is_up(a->link))
+	if (!link_is_up(a->link) || !a->welcomed)
 		return;
 	struct arena arena;
 	arena_init(&arena, 16384, 0);

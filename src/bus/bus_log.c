@@ -10,13 +10,25 @@
 #include "base/num.h"
 #include "os/file.h"
 
-enum { BUS_MAX_SEGMENTS = 1024, BUS_MAX_WATCHERS = 64, BUS_INDEX_EVERY = 64, BUS_PATH_MAX = 4096 };
+enum {
+	BUS_MAX_SEGMENTS = 1024,
+	BUS_MAX_WATCHERS = 64,
+	BUS_INDEX_EVERY = 64,
+	BUS_PATH_MAX = 4096,
+	TAIL_BLOCKS = BUS_TAIL / BUS_INDEX_EVERY
+};
+
+/* Records that follow one another. Readers of rare topics pass over those that have none of theirs. */
+struct block {
+	uint64_t pos;    /* of the first in its file; in the tail: its number, offset / BUS_INDEX_EVERY */
+	uint64_t topics; /* a bit for each that is in it */
+};
 
 struct segment {
 	uint64_t first;  /* offset of its first record */
 	uint64_t bytes;
 	int fd;          /* owned */
-	uint64_t *index; /* owned: file position of every BUS_INDEX_EVERYth record; NULL until read */
+	struct block *index; /* owned: every BUS_INDEX_EVERY records; NULL until read */
 	size_t index_n;
 };
 
@@ -40,6 +52,8 @@ struct bus {
 	int n_seg;
 	uint64_t next, synced, recovered;
 	struct shared_rec *tail[BUS_TAIL]; /* slot offset % BUS_TAIL */
+	struct block tail_block[TAIL_BLOCKS];
+	uint64_t tail_known;               /* first offset that these have heard of */
 	uint64_t tail_first, tail_bytes;   /* oldest offset that may be in the tail; payload bytes in it */
 	struct buf out;                    /* scratch of an append */
 	struct watcher watcher[BUS_MAX_WATCHERS];
@@ -131,17 +145,19 @@ static int decode_at(
 	return 0;
 }
 
-static int index_add(struct segment *seg, uint64_t nth, uint64_t pos)
+static int index_add(struct segment *seg, uint64_t nth, uint64_t pos, unsigned topic)
 {
-	if (nth % BUS_INDEX_EVERY)
+	if (nth % BUS_INDEX_EVERY) {
+		seg->index[seg->index_n - 1].topics |= UINT64_C(1) << topic;
 		return 0;
+	}
 	if (seg->index_n % 256 == 0) {
-		uint64_t *more = mem_realloc(seg->index, (seg->index_n + 256) * sizeof(*more));
+		struct block *more = mem_realloc(seg->index, (seg->index_n + 256) * sizeof(*more));
 		if (!more)
 			return HCP_ENOMEM;
 		seg->index = more;
 	}
-	seg->index[seg->index_n++] = pos;
+	seg->index[seg->index_n++] = (struct block){ pos, UINT64_C(1) << topic };
 	return 0;
 }
 
@@ -158,6 +174,11 @@ static void tail_drop(struct bus *bus, struct shared_rec **slot)
 static void tail_put(struct bus *bus, struct shared_rec *s)
 {
 	struct shared_rec **slot = &bus->tail[s->rec.offset % BUS_TAIL];
+	uint64_t number = s->rec.offset / BUS_INDEX_EVERY;
+	struct block *b = &bus->tail_block[number % TAIL_BLOCKS];
+	if (b->pos != number)
+		*b = (struct block){ .pos = number };
+	b->topics |= UINT64_C(1) << (s->rec.topic & 63);
 	tail_drop(bus, slot);
 	*slot = s;
 	bus->tail_bytes += s->rec.payload.n;
@@ -184,7 +205,7 @@ static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, ui
 		}
 		if (rc < 0)
 			return rc;
-		if (index_add(seg, want - seg->first, pos) < 0) {
+		if (index_add(seg, want - seg->first, pos, s->rec.topic & 63) < 0) {
 			mem_free(s);
 			return HCP_ENOMEM;
 		}
@@ -232,6 +253,7 @@ static int open_dir(struct bus *bus, struct err *err)
 		return err && err->code ? rc : err_set(err, rc, bus->dir, "cannot open the log's segments");
 	if (bus->n_seg == 0)
 		return open_segment(bus, 1, err);
+	bus->tail_known = bus->seg[bus->n_seg - 1].first;
 	rc = scan_segment(bus, &bus->seg[bus->n_seg - 1], true, &bus->next, err);
 	bus->synced = bus->next;
 	return rc;
@@ -321,7 +343,7 @@ static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struc
 	}
 	uint64_t pos = seg->bytes;
 	for (size_t i = 0; i < n; i++) {
-		if (index_add(seg, bus->next + i - seg->first, pos) < 0)
+		if (index_add(seg, bus->next + i - seg->first, pos, e[i].topic & 63) < 0)
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
 		pos += BUS_HEADER + e[i].payload.n;
 	}
@@ -431,26 +453,31 @@ uint64_t bus_begin(struct bus *bus)
 	return begin;
 }
 
-/* The record at offset from its segment file; from < bus->next. */
-static int read_file(struct bus *bus, uint64_t offset, struct shared_rec **ret, struct err *err)
+/* The segment of an offset, its index read; offset < bus->next. */
+static int segment_of(struct bus *bus, uint64_t offset, struct segment **ret, struct err *err)
 {
+	uint64_t end;
 	int i = bus->n_seg - 1;
 	while (i > 0 && bus->seg[i].first > offset)
 		i--;
-	struct segment *seg = &bus->seg[i];
-	uint64_t end;
-	if (!seg->index) {
-		int rc = scan_segment(bus, seg, false, &end, err);
-		if (rc < 0)
-			return rc;
-	}
+	*ret = &bus->seg[i];
+	return bus->seg[i].index ? 0 : scan_segment(bus, &bus->seg[i], false, &end, err);
+}
+
+/* The record at offset from its segment file; from < bus->next. */
+static int read_file(struct bus *bus, uint64_t offset, struct shared_rec **ret, struct err *err)
+{
+	struct segment *seg;
+	int rc = segment_of(bus, offset, &seg, err);
+	if (rc < 0)
+		return rc;
 	uint64_t nth = offset - seg->first;
 	if (nth / BUS_INDEX_EVERY >= seg->index_n)
 		return err_set(err, HCP_ECORRUPT, bus->dir, "event %" PRIu64 " is missing", offset);
-	uint64_t pos = seg->index[nth / BUS_INDEX_EVERY];
+	uint64_t pos = seg->index[nth / BUS_INDEX_EVERY].pos;
 	for (uint64_t at = nth - nth % BUS_INDEX_EVERY;; at++) {
 		struct shared_rec *s;
-		int rc = decode_at(seg, pos, &s, &pos, err);
+		rc = decode_at(seg, pos, &s, &pos, err);
 		if (rc < 0)
 			return err_set(err, HCP_ECORRUPT, bus->dir, "event %" PRIu64 " cannot be read", offset);
 		if (at == nth) {
@@ -461,10 +488,52 @@ static int read_file(struct bus *bus, uint64_t offset, struct shared_rec **ret, 
 	}
 }
 
+/* The block that an offset is in and the offset after it; *ret NULL: not known. */
+static int block_of(struct bus *bus, uint64_t at, const struct block **ret, uint64_t *ret_after, struct err *err)
+{
+	uint64_t number = at / BUS_INDEX_EVERY;
+	struct segment *seg;
+	*ret = &bus->tail_block[number % TAIL_BLOCKS];
+	*ret_after = (number + 1) * BUS_INDEX_EVERY;
+	/* One that began before the tail did does not know all its topics. */
+	if ((*ret)->pos == number && number * BUS_INDEX_EVERY >= bus->tail_known)
+		return 0;
+	*ret = NULL;
+	int rc = bus->dir ? segment_of(bus, at, &seg, err) : 0;
+	if (rc < 0 || !bus->dir)
+		return rc;
+	number = (at - seg->first) / BUS_INDEX_EVERY;
+	if (number < seg->index_n)
+		*ret = &seg->index[number];
+	*ret_after = seg->first + (number + 1) * BUS_INDEX_EVERY;
+	if (seg != &bus->seg[bus->n_seg - 1] && *ret_after > seg[1].first)
+		*ret_after = seg[1].first;
+	return 0;
+}
+
+/* Moves *at over the blocks that have no topic of the mask. */
+static int pass_over(struct bus *bus, uint64_t *at, uint64_t mask, struct err *err)
+{
+	while (*at < bus->next) {
+		const struct block *b;
+		uint64_t after;
+		int rc = block_of(bus, *at, &b, &after, err);
+		if (rc < 0 || !b || b->topics & mask)
+			return rc;
+		*at = after < bus->next ? after : bus->next;
+	}
+	return 0;
+}
+
 static int read_locked(struct bus *bus, uint64_t *at, uint64_t mask, size_t max, struct bus_rec **out, struct err *err)
 {
 	int n = 0;
 	for (; *at < bus->next && (size_t)n < max; (*at)++) {
+		int passed = pass_over(bus, at, mask, err);
+		if (passed < 0)
+			return n ? n : passed;
+		if (*at >= bus->next)
+			break;
 		struct shared_rec *s = bus->tail[*at % BUS_TAIL];
 		bool in_tail = s && s->rec.offset == *at;
 		if (!in_tail) {

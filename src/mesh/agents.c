@@ -3,18 +3,19 @@
 #include "base/mem.h"
 #include "mesh/mesh_priv.h"
 
-static void send_gone(struct mesh *m, const char *node_id, const char *reason)
+static void send_gone(struct mesh *m, const struct agent *a, const char *reason)
 {
 	struct msg *q = msg_new(MSG_NODE_GONE);
 	Hcp__NodeGone *gone = q ? (Hcp__NodeGone *)q->body : NULL;
 	if (gone) {
-		gone->node_id = arena_strdup(&q->arena, node_id);
+		gone->node_id = arena_strdup(&q->arena, a->node_id);
+		gone->stream = a->number;
 		gone->reason = reason;
 		q->key = gone->node_id;
 	}
 	if (!gone || !gone->node_id) {
 		msg_free(q);
-		log_error("mesh", "out of memory: the end of node %s is noticed by its lease only", node_id);
+		log_error("mesh", "out of memory: the end of node %s is noticed by its lease only", a->node_id);
 		return;
 	}
 	host_send(m->host, q);
@@ -27,7 +28,7 @@ static void agent_free(struct agent *a, const char *reason)
 	if (map_get(&m->by_node, str_of(a->node_id)) == a) {
 		map_del(&m->by_node, str_of(a->node_id));
 		if (!a->replaced && !atomic_load(&m->stopping))
-			send_gone(m, a->node_id, reason);
+			send_gone(m, a, reason);
 	}
 	list_del(&a->node);
 	m->n_agents--;
@@ -102,7 +103,7 @@ static int enlist(struct agent *a, const char *node_id)
 /* 0, or a status to end the stream with. */
 static enum grpc_status take_hello(struct agent *a, struct msg *q, const char **ret_text)
 {
-	const Hcp__NodeHello *hello = (const Hcp__NodeHello *)q->body;
+	Hcp__NodeHello *hello = (Hcp__NodeHello *)q->body;
 	if (!is_node_id(hello->node_id)) {
 		*ret_text = "node_id must be 1 to 64 letters, digits, dots, dashes";
 		return GRPC_INVALID_ARGUMENT;
@@ -119,6 +120,7 @@ static enum grpc_status take_hello(struct agent *a, struct msg *q, const char **
 	}
 	*ha = (struct hello_answer){ .handoff = { .fn = take_hello_answer }, .mesh = a->mesh, .number = a->number };
 	memcpy(ha->node_id, a->node_id, sizeof(ha->node_id));
+	hello->stream = a->number;
 	q->reply_fn = on_hello_answer;
 	q->reply_arg = ha;
 	return GRPC_OK;

@@ -236,6 +236,7 @@ int mesh_new(const struct mesh_conf *conf, struct mesh **ret, struct err *err)
 	list_init(&m->feeds);
 	map_init(&m->by_node);
 	rng_init(&m->rng, entropy_u64());
+	m->agent_number = (uint64_t)clock_wall_ns(); /* resources remembers streams of the process before this one */
 	int rc = open_all(m, conf, err);
 	if (rc < 0) {
 		mesh_free(m);

@@ -30,7 +30,7 @@ struct agent {
 	struct mesh *mesh;
 	struct grpc_call *call;
 	char node_id[MESH_NODE_ID_MAX + 1]; /* "" before its hello */
-	uint64_t number;       /* tells this stream from an earlier one of the same node */
+	uint64_t number;                    /* tells this stream from every earlier one, those of earlier processes too */
 	bool replaced;
 	double credit;         /* messages it may send now */
 	int64_t credit_ms;

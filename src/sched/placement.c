@@ -569,6 +569,14 @@ int placement_reserve(struct placement *p, const struct placement_request *r, in
 	return 0;
 }
 
+void placement_explain(struct placement *p, const struct placement_request *r, struct placement_refusal *ret)
+{
+	struct find f;
+	*ret = (struct placement_refusal){ .code = PLACEMENT_R_NONE };
+	if (check_request(r, NULL) == 0 && !find_devices(p, r, &f))
+		find_explain(p, r, ret);
+}
+
 int placement_claim(struct placement *p, const struct id *owner, const placement_dev *devs, uint32_t n,
 	placement_handle *ret, struct err *err)
 {
@@ -636,6 +644,12 @@ size_t placement_expire(struct placement *p, int64_t now_ns, placement_handle *r
 		must(placement_release(p, ret[n++], NULL) == 0);
 	}
 	return n;
+}
+
+int64_t placement_next_expiry(const struct placement *p)
+{
+	const struct hold *h = heap_top(&p->expiry);
+	return h ? h->expires_ns : INT64_MAX;
 }
 
 uint32_t placement_devices(const struct placement *p, placement_handle handle, placement_dev *ret, uint32_t max)

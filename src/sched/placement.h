@@ -161,6 +161,8 @@ int placement_set_fill(struct placement *p, placement_dev d, bool fill, struct e
  */
 int placement_reserve(struct placement *p, const struct placement_request *r, int64_t expires_ns,
 	struct placement_result *ret, struct placement_refusal *why, struct err *err) MUST_CHECK;
+/* Why the request cannot be had now, as placement_reserve would say; code PLACEMENT_R_NONE: it can. */
+void placement_explain(struct placement *p, const struct placement_request *r, struct placement_refusal *ret);
 /*
  * Holds these very devices for owner, committed, as after a restart; those that are not free are left out.
  * HCP_ENOTFOUND if none is free.
@@ -173,6 +175,8 @@ int placement_commit(struct placement *p, placement_handle h, struct err *err) M
 int placement_release(struct placement *p, placement_handle h, struct err *err) MUST_CHECK;
 /* Releases up to max reservations whose time has passed; writes their handles; returns how many. */
 size_t placement_expire(struct placement *p, int64_t now_ns, placement_handle *ret, size_t max);
+/* When the first of them will; INT64_MAX if none waits to be committed. */
+int64_t placement_next_expiry(const struct placement *p);
 
 /* Copies up to max device numbers of a handle; returns the whole count, 0 if unknown. */
 uint32_t placement_devices(const struct placement *p, placement_handle h, placement_dev *ret, uint32_t max);

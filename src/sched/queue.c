@@ -355,6 +355,11 @@ int queue_cancel(struct queue *q, const struct id *id)
 	return 0;
 }
 
+static bool is_age_turn(const struct queue *q)
+{
+	return (q->turns + 1) % QUEUE_AGE_TURN == 0;
+}
+
 /*
  * The oldest job of a class that is beyond its wait target. The classes take turns, so that an overload of one does not
  * hide the others.
@@ -417,8 +422,7 @@ static struct job *scan_class(struct queue_class *cls, struct scan *s)
 static struct job *find_next(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg)
 {
 	struct scan s = { .fits = fits, .arg = arg };
-	bool age_turn = (q->turns + 1) % QUEUE_AGE_TURN == 0;
-	struct job *first = q->hold ? q->hold : age_turn ? overdue(q, now_ns) : NULL;
+	struct job *first = q->hold ? q->hold : is_age_turn(q) ? overdue(q, now_ns) : NULL;
 	if (first) {
 		if (!fits || fits(arg, &first->j, NULL))
 			return first;
@@ -452,6 +456,20 @@ int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, s
 	cu->served = q->turns;
 	customer_rekey(q, cu);
 	return 0;
+}
+
+int64_t queue_same_until(const struct queue *q)
+{
+	int64_t until_ns = INT64_MAX;
+	if (q->hold || !is_age_turn(q))
+		return until_ns;
+	for (int c = WORKLOAD_P1; c <= WORKLOAD_P3; c++) {
+		const struct job *n = heap_top(&q->cls[c].ages);
+		int64_t due_ns = n ? n->j.enqueued_ns + workload_wait_target_ns((enum workload_class)c) + 1 : INT64_MAX;
+		if (due_ns < until_ns)
+			until_ns = due_ns;
+	}
+	return until_ns;
 }
 
 int queue_charge(struct queue *q, const struct queue_job *job, struct err *err)

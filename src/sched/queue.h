@@ -97,6 +97,11 @@ typedef bool queue_fits_fn(void *arg, const struct queue_job *job, const struct 
  * (that fits) within the scan limit; nothing left the queue.
  */
 int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret) MUST_CHECK;
+/*
+ * After a queue_pop that found nothing: until when, without any change of the queue and of what fits, another would
+ * offer the same jobs. INT64_MAX: for ever; earlier, when a job becomes overdue that an ageing turn then offers.
+ */
+int64_t queue_same_until(const struct queue *q);
 /* Charges a job that was popped before a restart, as queue_pop did. */
 int queue_charge(struct queue *q, const struct queue_job *job, struct err *err) MUST_CHECK;
 /* The job ended (or its placement failed): takes its need off the customer's usage. Exactly once per popped job. */

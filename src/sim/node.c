@@ -50,12 +50,19 @@ Hcp__Mode node_wire_mode(enum device_mode m)
 
 /* ---- life ---- */
 
+static void say_hello(struct node *n)
+{
+	n->hello_ns = n->now_ns;
+	n->hello_wait_ms = NODE_HELLO_MS;
+}
+
 static void new_boot(struct node *n)
 {
 	struct id id = id_new(n->now_ns, &n->rng);
 	id_format(n->boot_id, "bt", &id);
 	n->seq = 0;
-	n->hello_due = true;
+	n->welcomed = false;
+	say_hello(n);
 	node_meter_clear(n);
 }
 
@@ -98,9 +105,12 @@ void node_release(struct node *n)
 
 void node_connected(struct node *n, int64_t now_ns)
 {
-	n->connected = n->hello_due = true;
+	n->connected = true;
+	say_hello(n);
 	/* After a restart the platform counts its leases anew. */
 	n->lease_number = 0;
+	for (size_t i = 0; i < n->n_devices; i++)
+		n->devices[i].order = 0;
 	if (n->next_report_ns < now_ns)
 		n->next_report_ns = now_ns + n->phase_ms % n->report_ms * MS_NS;
 }
@@ -133,6 +143,22 @@ static int take_lease(struct node *n, const Hcp__Lease *l, struct err *err)
 	return 0;
 }
 
+static int take_welcome(struct node *n, const Hcp__Welcome *w, struct err *err)
+{
+	if (strcmp(w->node_id, n->id))
+		return err_set(err, HCP_EPROTO, "node_id", "a welcome for another node");
+	if (w->over_boot_id[0]) {
+		if (!strcmp(w->over_boot_id, n->boot_id))
+			new_boot(n);
+		return 0;
+	}
+	n->hello_ns = INT64_MAX;
+	n->welcomed = true;
+	if (w->report_ms >= NODE_REPORT_MIN_MS && w->report_ms <= NODE_REPORT_MAX_MS)
+		n->report_ms = (uint32_t)w->report_ms;
+	return 0;
+}
+
 static void pass(struct node *n, int64_t now_ns);
 
 int node_down(struct node *n, const Hcp__AgentDown *down, int64_t now_ns, struct err *err)
@@ -140,11 +166,7 @@ int node_down(struct node *n, const Hcp__AgentDown *down, int64_t now_ns, struct
 	pass(n, now_ns);
 	switch (down->kind_case) {
 	case HCP__AGENT_DOWN__KIND_WELCOME:
-		if (strcmp(down->welcome->node_id, n->id))
-			return err_set(err, HCP_EPROTO, "node_id", "a welcome for another node");
-		if (down->welcome->report_ms >= NODE_REPORT_MIN_MS && down->welcome->report_ms <= NODE_REPORT_MAX_MS)
-			n->report_ms = (uint32_t)down->welcome->report_ms;
-		return 0;
+		return take_welcome(n, down->welcome, err);
 	case HCP__AGENT_DOWN__KIND_LEASE:
 		return take_lease(n, down->lease, err);
 	case HCP__AGENT_DOWN__KIND_SWITCH_COMMAND:
@@ -254,9 +276,11 @@ static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)
 	h.region = n->region;
 	h.agent_version = "hcp-sim";
 	h.boot_id = n->boot_id;
+	h.reports = n->seq;
 	up.kind_case = HCP__AGENT_UP__KIND_HELLO;
 	up.hello = &h;
-	n->hello_due = false;
+	n->hello_ns = n->now_ns + n->hello_wait_ms * MS_NS;
+	n->hello_wait_ms = n->hello_wait_ms * 2 < NODE_HELLO_MAX_MS ? n->hello_wait_ms * 2 : NODE_HELLO_MAX_MS;
 	emit(arg, &up);
 }
 
@@ -304,12 +328,13 @@ void node_step(struct node *n, int64_t now_ns, node_emit_fn *emit, void *arg)
 	pass(n, now_ns);
 	if (!n->connected)
 		return;
-	if (n->hello_due)
+	if (n->now_ns >= n->hello_ns)
 		emit_hello(n, emit, arg);
 	node_switch_emit(n, emit, arg);
 	if (n->now_ns < n->next_report_ns)
 		return;
-	emit_report(n, emit, arg);
+	if (n->welcomed)
+		emit_report(n, emit, arg);
 	n->next_report_ns += n->report_ms * MS_NS;
 	if (n->next_report_ns <= n->now_ns)
 		n->next_report_ns = n->now_ns + n->report_ms * MS_NS;
@@ -323,8 +348,8 @@ int64_t node_due_ns(const struct node *n)
 	int64_t due_ns = node_switch_due_ns(n);
 	if (n->connected && n->next_report_ns < due_ns)
 		due_ns = n->next_report_ns;
-	if (n->connected && n->hello_due)
-		due_ns = n->now_ns;
+	if (n->connected && n->hello_ns < due_ns)
+		due_ns = n->hello_ns;
 	if (n->leased && n->lease_until_ns < due_ns)
 		due_ns = n->lease_until_ns;
 	/* Alone, physics still goes on. */

@@ -14,32 +14,35 @@
  * A simulated node: the agent's side of the agent protocol over devices of one class. Time and AgentDown messages go
  * in, AgentUp messages come out. Pure: no sockets, no clock; all from the seed and what is handed in.
  *
- *	node_connected ──▶ Hello                     node_step: physics, then what is due:
+ *	node_connected ──▶ Hello until Welcome       node_step: physics, then what is due:
  *	Lease ──▶ may leave SAFE until its ttl         report every report_ms (readings, cumulative meters)
  *	SwitchCommand ──▶ orders to devices            a switch whose devices are all proved (watts, hash rate, a served
  *	no lease ──▶ every device SAFE                 request) or whose deadline passed: SwitchReport
  *
  * A command is known by its switch_id: one under way is not started again, of one that is done the report is sent
- * again. A later command takes over devices of an earlier one, which then fails. Whoever fails goes back to the mode
- * it had; if it was for an allocation, all devices of the command do. Under a lease with a power budget a command that
- * would pass it (sum of the catalogue's watts) is refused as a whole. A node does not switch by itself besides SAFE.
+ * again; what a newer command has overtaken is passed over. A later command takes over devices of an earlier one, which
+ *then fails. Whoever fails goes back to the mode it had; if it was for an allocation, all devices of the command do.
+ *Under a lease with a power budget a command that would pass it (sum of the catalogue's watts) is refused as a whole. A
+ *node does not switch by itself besides SAFE.
  */
 enum {
 	NODE_DEVICES_MAX = 4096,
 	NODE_TEXT_MAX = 64,
-	NODE_ACTIVE_MAX = 64,     /* commands under way */
-	NODE_DONE_MAX = 16,       /* finished ones remembered */
-	NODE_ALLOCS_MAX = 256,    /* allocations metered at once, with those that just ended */
-	NODE_SAMPLES_EVERY = 5,   /* reports; then the readings go to telemetry too */
-	NODE_LINGER_LEASES = 30,  /* an ended allocation's meters are reported until so many leases came after */
-	NODE_REBOOT_KEYS = 2048,  /* meters since boot_id; then a new boot_id */
-	NODE_REPORT_MS = 2000,    /* until the platform says otherwise */
+	NODE_ACTIVE_MAX = 64,    /* commands under way */
+	NODE_DONE_MAX = 16,      /* finished ones remembered */
+	NODE_ALLOCS_MAX = 256,   /* allocations metered at once, with those that just ended */
+	NODE_SAMPLES_EVERY = 5,  /* reports; then the readings go to telemetry too */
+	NODE_LINGER_LEASES = 30, /* an ended allocation's meters are reported until so many leases came after */
+	NODE_REBOOT_KEYS = 2048, /* meters since boot_id; then a new boot_id */
+	NODE_REPORT_MS = 2000,   /* until the platform says otherwise */
 	NODE_REPORT_MIN_MS = 100,
 	NODE_REPORT_MAX_MS = 60000,
 	NODE_LEASE_MAX_MS = 3600000,
-	NODE_STEP_MS = 1000,      /* longest step of the physics */
-	NODE_STEPS_MAX = 900,     /* of one node_step; beyond, steps get longer */
-	NODE_VERIFY_MS = 100,     /* between two looks at devices that should be ready */
+	NODE_HELLO_MS = 1000, /* until Hello is repeated when no Welcome came; doubling up to … */
+	NODE_HELLO_MAX_MS = 30000,
+	NODE_STEP_MS = 1000,  /* longest step of the physics */
+	NODE_STEPS_MAX = 900, /* of one node_step; beyond, steps get longer */
+	NODE_VERIFY_MS = 100, /* between two looks at devices that should be ready */
 };
 
 enum node_activity { NODE_SERVE, NODE_FILL, NODE_OFF, NODE_ACTIVITIES };
@@ -63,6 +66,7 @@ struct node_device {
 	struct fleet_device d;
 	int64_t requests_base;  /* when the last order went out */
 	struct node_switch *under; /* borrowed: command under way, or NULL */
+	uint64_t order;            /* number of the newest command for it on this stream; 0: none */
 	uint16_t alloc;
 };
 
@@ -93,9 +97,10 @@ struct node {
 	size_t n_done;
 	struct arena arena;          /* of the message being made */
 	int64_t now_ns, lease_until_ns, next_report_ns, power_budget_w;
-	uint32_t report_ms, phase_ms;
+	int64_t hello_ns; /* when Hello is due; INT64_MAX once it was welcomed */
+	uint32_t report_ms, phase_ms, hello_wait_ms;
 	uint64_t seq, lease_number;
-	bool connected, leased, hello_due;
+	bool connected, leased, welcomed;              /* welcomed: in this boot; without it nothing is reported */
 	uint64_t switches_ok, switches_failed, lapses; /* for people */
 };
 
@@ -104,7 +109,7 @@ typedef void node_emit_fn(void *arg, const Hcp__AgentUp *up);
 /* HCP_EINVAL, HCP_ENOMEM. */
 int node_init(struct node *n, const struct node_conf *conf, struct err *err) MUST_CHECK;
 void node_release(struct node *n);
-/* The stream is open: the next step starts with Hello. */
+/* The stream is open: the next step starts with Hello, which is repeated until Welcome comes. */
 void node_connected(struct node *n, int64_t now_ns);
 void node_lost(struct node *n);
 /* Takes one message; what it causes comes out of the next node_step. HCP_EPROTO: it makes no sense. HCP_ENOMEM. */

@@ -246,12 +246,41 @@ static int prepare(struct node *n, const Hcp__SwitchCommand *c, struct node_swit
 	return rc;
 }
 
-int node_switch_command(struct node *n, const Hcp__SwitchCommand *c, struct err *err)
+/* The items that no newer command was for; the rows stand in the node's arena. */
+static int drop_overtaken(struct node *n, const Hcp__SwitchCommand *c, Hcp__SwitchCommand *ret)
 {
+	*ret = *c;
+	ret->n_items = 0;
+	arena_clear(&n->arena);
+	ret->items = arena_alloc(&n->arena, (c->n_items + 1) * sizeof(*ret->items));
+	if (!ret->items)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < c->n_items; i++) {
+		size_t device;
+		bool known = node_find_device(n, c->items[i]->device_id, &device) == 0;
+		if (known && c->number && c->number < n->devices[device].order)
+			continue;
+		if (known && c->number)
+			n->devices[device].order = c->number;
+		ret->items[ret->n_items++] = c->items[i];
+	}
+	return 0;
+}
+
+int node_switch_command(struct node *n, const Hcp__SwitchCommand *whole, struct err *err)
+{
+	Hcp__SwitchCommand rest;
+	const Hcp__SwitchCommand *c = &rest;
 	struct node_switch *s;
+	if (whole->n_items > n->n_devices)
+		return err_set(err, HCP_EPROTO, "items", "a command for more devices than there are");
+	if (drop_overtaken(n, whole, &rest) < 0)
+		return err_set(err, HCP_ENOMEM, "", "no memory for a command");
+	if (!rest.n_items && whole->n_items)
+		return 0;
 	size_t len = strlen(c->switch_id);
-	if (len == 0 || len >= sizeof(s->id) || c->n_items > n->n_devices)
-		return err_set(err, HCP_EPROTO, "switch_id", "a command without a fitting id, or with too many items");
+	if (len == 0 || len >= sizeof(s->id))
+		return err_set(err, HCP_EPROTO, "switch_id", "a command without a fitting id");
 	if (again(n, c->switch_id))
 		return 0;
 	int rc = n->n_active == NODE_ACTIVE_MAX ? HCP_ELIMIT : prepare(n, c, &s);

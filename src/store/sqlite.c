@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/panic.h"
 
 enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40, DB_COPY_ASK = 256 };
@@ -13,6 +14,7 @@ enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40, DB_COPY_ASK = 25
 struct db_row {
 	struct db *db; /* borrowed */
 	sqlite3_stmt *stmt;
+	int8_t at[DB_MAX_ARGS]; /* position of $1, $2 …; 0: the statement has none such */
 	bool running;
 };
 
@@ -22,6 +24,7 @@ struct db {
 	int (*before_commit)(void *arg);
 	void *arg;
 	bool in_tx;
+	bool shared; /* a name in another file system than the system's: a second connection would wait for this one */
 };
 
 static int code_of(int sqlite_rc)
@@ -72,8 +75,9 @@ int db_open(const struct db_conf *conf, struct db **ret, struct err *err)
 	map_init(&db->stmts);
 	db->before_commit = conf->before_commit;
 	db->arg = conf->arg;
+	db->shared = conf->path && conf->vfs;
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
-	int rc = sqlite3_open_v2(conf->path ? conf->path : ":memory:", &db->handle, flags, NULL);
+	int rc = sqlite3_open_v2(conf->path ? conf->path : ":memory:", &db->handle, flags, conf->path ? conf->vfs : NULL);
 	if (rc != SQLITE_OK)
 		rc = err_set(err, code_of(rc), conf->path, "cannot open database: %s", sqlite3_errstr(rc));
 	else
@@ -107,6 +111,19 @@ int db_script(struct db *db, const char *sql, struct err *err)
 	return sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(db, err, "run script");
 }
 
+/* $1 is a named parameter in SQLite; its position is that of its first use. */
+static void find_args(struct db_row *row)
+{
+	int n = sqlite3_bind_parameter_count(row->stmt);
+	must(n <= DB_MAX_ARGS);
+	for (int at = 1; at <= n; at++) {
+		const char *name = sqlite3_bind_parameter_name(row->stmt, at);
+		uint64_t number = 0;
+		must(name && num_parse_u64(str_of(name + 1), &number) == 0 && number >= 1 && number <= DB_MAX_ARGS);
+		row->at[number - 1] = (int8_t)at;
+	}
+}
+
 static int prepare(struct db *db, const char *sql, struct db_row **ret, struct err *err)
 {
 	struct str key = { (const char *)&sql, sizeof(sql) };
@@ -129,11 +146,13 @@ static int prepare(struct db *db, const char *sql, struct db_row **ret, struct e
 		mem_free(row);
 		return rc;
 	}
+	find_args(row);
 	*ret = row;
 	return 0;
 }
 
-static int bind_one(sqlite3_stmt *stmt, int at, char type, va_list *ap)
+/* life: of the caller's bytes; SQLITE_STATIC where the statement ends before the call returns. */
+static int bind_one(sqlite3_stmt *stmt, int at, char type, va_list *ap, sqlite3_destructor_type life)
 {
 	struct str s;
 	const char *z;
@@ -144,20 +163,21 @@ static int bind_one(sqlite3_stmt *stmt, int at, char type, va_list *ap)
 		return sqlite3_bind_double(stmt, at, va_arg(*ap, double));
 	case 'z':
 		z = va_arg(*ap, const char *);
-		return sqlite3_bind_text(stmt, at, z, -1, SQLITE_TRANSIENT);
+		return sqlite3_bind_text(stmt, at, z, -1, life);
 	case 's':
 		s = va_arg(*ap, struct str);
-		return sqlite3_bind_text(stmt, at, s.p ? s.p : "", (int)s.n, SQLITE_TRANSIENT);
+		return sqlite3_bind_text(stmt, at, s.p ? s.p : "", (int)s.n, life);
 	case 'b':
 		s = va_arg(*ap, struct str);
-		return sqlite3_bind_blob(stmt, at, s.p ? s.p : "", (int)s.n, SQLITE_TRANSIENT);
+		return sqlite3_bind_blob(stmt, at, s.p ? s.p : "", (int)s.n, life);
 	case 'n':
 		return sqlite3_bind_null(stmt, at);
 	}
 	must_not_reach("unknown argument letter");
 }
 
-static int start(struct db *db, struct db_row **ret, struct err *err, const char *sql, const char *types, va_list *ap)
+static int start(struct db *db, struct db_row **ret, struct err *err, const char *sql, const char *types, va_list *ap,
+	sqlite3_destructor_type life)
 {
 	struct db_row *row = NULL;
 	int rc = prepare(db, sql, &row, err);
@@ -165,12 +185,8 @@ static int start(struct db *db, struct db_row **ret, struct err *err, const char
 		return rc;
 	must(!row->running);
 	for (int i = 0; types[i]; i++) {
-		/* $1 is a named parameter in SQLite; its position is that of its first use. */
-		char name[8];
-		snprintf(name, sizeof(name), "$%d", i + 1);
-		int at = sqlite3_bind_parameter_index(row->stmt, name);
-		must(at > 0 && i < DB_MAX_ARGS);
-		if (bind_one(row->stmt, at, types[i], ap) != SQLITE_OK)
+		must(i < DB_MAX_ARGS && row->at[i] > 0);
+		if (bind_one(row->stmt, row->at[i], types[i], ap, life) != SQLITE_OK)
 			return fail(db, err, "bind");
 	}
 	*ret = row;
@@ -194,7 +210,7 @@ int db_run(struct db *db, struct err *err, const char *sql, const char *types, .
 	struct db_row *row = NULL;
 	va_list ap;
 	va_start(ap, types);
-	int rc = start(db, &row, err, sql, types, &ap);
+	int rc = start(db, &row, err, sql, types, &ap, SQLITE_STATIC);
 	va_end(ap);
 	if (rc < 0)
 		return rc;
@@ -208,7 +224,7 @@ int db_query(struct db *db, struct db_row **ret, struct err *err, const char *sq
 {
 	va_list ap;
 	va_start(ap, types);
-	int rc = start(db, ret, err, sql, types, &ap);
+	int rc = start(db, ret, err, sql, types, &ap, SQLITE_TRANSIENT);
 	va_end(ap);
 	return rc < 0 ? rc : step(*ret, err);
 }
@@ -227,6 +243,11 @@ void db_done(struct db_row *row)
 int64_t db_changes(const struct db *db)
 {
 	return sqlite3_changes64(db->handle);
+}
+
+int64_t db_total_changes(const struct db *db)
+{
+	return sqlite3_total_changes64(db->handle);
 }
 
 int64_t db_i64(const struct db_row *row, int col)
@@ -347,8 +368,27 @@ int db_check(struct db *db, struct err *err)
 
 /* ---- a copy beside the running store ---- */
 
+/* Without a log of its own a database cannot show the past, so its snapshot is a copy at once. */
+static int copy_to_memory(struct db *db, struct db **ret, struct err *err)
+{
+	struct db *copy = NULL;
+	int rc = db_open(&(struct db_conf){ 0 }, &copy, err);
+	if (rc < 0)
+		return rc;
+	sqlite3_backup *b = sqlite3_backup_init(copy->handle, "main", db->handle, "main");
+	rc = b && sqlite3_backup_step(b, -1) == SQLITE_DONE ? 0 : fail(copy, err, "copy to memory");
+	(void)sqlite3_backup_finish(b);
+	if (rc < 0)
+		db_close(copy);
+	else
+		*ret = copy;
+	return rc;
+}
+
 int db_snapshot(struct db *db, struct db **ret, struct err *err)
 {
+	if (db->shared)
+		return copy_to_memory(db, ret, err);
 	const char *path = sqlite3_db_filename(db->handle, "main");
 	struct db *snap = NULL;
 	struct db_row *row;

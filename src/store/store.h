@@ -22,6 +22,9 @@ struct db_row; /* the current row of a running query; borrowed from the store */
 
 struct db_conf {
 	const char *path; /* file, or NULL for one in memory */
+	/* SQLite's name of the file system; NULL: the system's. "memdb" keeps "/name" in memory while any store has it
+	 * open. */
+	const char *vfs;
 	bool durable;     /* commits reach the disk (WAL, FULL); false: may lose the last commits on power loss */
 	int cache_kib;    /* page cache, 0: 512 */
 	/* Test hook, called before each COMMIT; a negative code makes the commit fail with nothing kept. */
@@ -42,6 +45,8 @@ int db_next(struct db_row *row, struct err *err) MUST_CHECK;
 void db_done(struct db_row *row);
 /* Rows changed by the last db_run. */
 int64_t db_changes(const struct db *db);
+/* Rows inserted, changed and deleted since the store was opened: the same before and after, nothing was written. */
+int64_t db_total_changes(const struct db *db);
 
 int64_t db_i64(const struct db_row *row, int col);
 double db_double(const struct db_row *row, int col);
@@ -65,7 +70,7 @@ int db_backup(struct db *db, const char *path, struct err *err) MUST_CHECK;
 /*
  * A second connection that goes on seeing the store as it is now, whatever is committed later; for reading only. It may
  * be handed to another thread and holds no lock that a writer waits for, but the write-ahead log grows until db_close.
- * HCP_EUNSUPPORTED for a store in memory.
+ * Of a named store in memory it is a copy, made at once. HCP_EUNSUPPORTED for a store in memory without a name.
  */
 int db_snapshot(struct db *db, struct db **ret, struct err *err) MUST_CHECK;
 struct db_copy {

@@ -12,7 +12,7 @@ const char *const journal_schema =
 	"CREATE TABLE hcp_batch(no INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, inputs BLOB NOT NULL,"
 	"                       events BLOB NOT NULL, last_seq INTEGER NOT NULL, reloaded INTEGER NOT NULL,"
 	"                       clock INTEGER NOT NULL);"
-	"CREATE TABLE hcp_inbox(sender INTEGER PRIMARY KEY, seq INTEGER NOT NULL);"
+	"CREATE TABLE hcp_mark(one INTEGER PRIMARY KEY CHECK(one=1), v BLOB NOT NULL);"
 	"CREATE TABLE hcp_meta(k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;";
 
 static int meta_set(struct svc *svc, const char *k, int64_t v, struct err *err)
@@ -21,26 +21,76 @@ static int meta_set(struct svc *svc, const char *k, int64_t v, struct err *err)
 		      "zi", k, v);
 }
 
+/*
+ * How far the service is, in one row of hcp_mark that each batch overwrites; little-endian, 8 bytes each:
+ *
+ *   | batch | seq of the last event | bus_next | last seq consumed of sender 0 | of sender 1 | …
+ *
+ * Senders that a shorter row does not name were never heard.
+ */
+enum { MARK_BATCH, MARK_SEQ, MARK_BUS_NEXT, MARK_INBOX, MARK_COUNT = MARK_INBOX + SVC_COUNT };
+
+static void put_mark(unsigned char *p, uint64_t v)
+{
+	for (int i = 0; i < 8; i++)
+		p[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint64_t get_mark(const char *p)
+{
+	uint64_t v = 0;
+	for (int i = 0; i < 8; i++)
+		v |= (uint64_t)(unsigned char)p[i] << 8 * i;
+	return v;
+}
+
+static int write_marks(struct svc *svc, int64_t no, struct err *err)
+{
+	unsigned char row[MARK_COUNT * 8];
+	uint64_t bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
+	put_mark(row + 8 * MARK_BATCH, (uint64_t)no);
+	put_mark(row + 8 * MARK_SEQ, svc->seq);
+	put_mark(row + 8 * MARK_BUS_NEXT, bus_next);
+	for (size_t i = 0; i < SVC_COUNT; i++)
+		put_mark(row + 8 * (MARK_INBOX + i), svc->inbox[i]);
+	return db_run(svc->db, err, "INSERT INTO hcp_mark(one,v) VALUES(1,$1) ON CONFLICT(one) DO UPDATE SET v=excluded.v",
+		"b", (struct str){ (const char *)row, sizeof(row) });
+}
+
+static int load_marks(struct svc *svc, struct err *err)
+{
+	struct db_row *row;
+	svc->seq = 0;
+	svc->batch_no = 0;
+	svc->bus_next = 1;
+	memset(svc->inbox, 0, sizeof(svc->inbox));
+	int rc = db_query(svc->db, &row, err, "SELECT v FROM hcp_mark", "");
+	if (rc != 1)
+		return rc;
+	struct str v = db_blob(row, 0);
+	bool good = v.n >= 8 * MARK_INBOX && v.n % 8 == 0;
+	if (good) {
+		svc->batch_no = (int64_t)get_mark(v.p + 8 * MARK_BATCH);
+		svc->seq = get_mark(v.p + 8 * MARK_SEQ);
+		svc->bus_next = get_mark(v.p + 8 * MARK_BUS_NEXT);
+	}
+	for (size_t i = 0; good && i < SVC_COUNT && v.n >= 8 * (MARK_INBOX + i + 1); i++)
+		svc->inbox[i] = get_mark(v.p + 8 * (MARK_INBOX + i));
+	db_done(row);
+	return good ? 0 : err_set(err, HCP_ECORRUPT, "hcp_mark", "the row has %zu bytes", v.n);
+}
+
 static int load_meta(struct svc *svc, struct err *err)
 {
 	struct db_row *row;
 	int rc;
 	bool known = false;
-	svc->seq = 0;
-	svc->batch_no = 0;
-	svc->bus_next = 1;
 	for (rc = db_query(svc->db, &row, err, "SELECT k,v FROM hcp_meta", ""); rc == 1; rc = db_next(row, err)) {
 		struct str k = db_text(row, 0);
 		int64_t v = db_i64(row, 1);
 		if (str_eqz(k, "instance")) {
 			svc->instance = (uint64_t)v;
 			known = true;
-		} else if (str_eqz(k, "bus_next")) {
-			svc->bus_next = (uint64_t)v;
-		} else if (str_eqz(k, "seq")) {
-			svc->seq = (uint64_t)v;
-		} else if (str_eqz(k, "batch")) {
-			svc->batch_no = v;
 		} else if (str_eqz(k, "journal_bytes") && !svc->counted) {
 			svc->journal_bytes = v;
 		} else if (str_eqz(k, "journal_total") && !svc->counted) {
@@ -78,20 +128,14 @@ static int load_ends(struct svc *svc, struct err *err)
 
 int journal_load(struct svc *svc, struct err *err)
 {
-	struct db_row *row;
-	memset(svc->inbox, 0, sizeof(svc->inbox));
 	int rc = load_meta(svc, err);
+	if (rc == 0)
+		rc = load_marks(svc, err);
 	if (rc == 0)
 		rc = load_ends(svc, err);
 	if (rc < 0)
 		return rc;
 	svc->counted = true;
-	for (rc = db_query(svc->db, &row, err, "SELECT sender,seq FROM hcp_inbox", ""); rc == 1; rc = db_next(row, err))
-		if (db_i64(row, 0) >= 0 && db_i64(row, 0) < SVC_COUNT)
-			svc->inbox[db_i64(row, 0)] = (uint64_t)db_i64(row, 1);
-	if (rc < 0)
-		return rc;
-	memcpy(svc->inbox_stored, svc->inbox, sizeof(svc->inbox));
 	svc->bus_read_next = svc->bus_next;
 	return 0;
 }
@@ -122,7 +166,7 @@ int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 	return copy ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
 }
 
-static int pack_events(const struct svc_ctx *ctx, struct buf *b)
+int journal_pack_events(const struct svc_ctx *ctx, struct buf *b)
 {
 	for (size_t i = 0; i < ctx->n_events; i++) {
 		buf_addc(b, 0x0a);
@@ -133,23 +177,6 @@ static int pack_events(const struct svc_ctx *ctx, struct buf *b)
 		buf_adds(b, ctx->events[i].bytes);
 	}
 	return buf_failed(b) ? HCP_ENOMEM : 0;
-}
-
-static int write_marks(struct svc *svc, int64_t no, struct err *err)
-{
-	int rc = meta_set(svc, "batch", no, err);
-	if (rc == 0 && svc->ctx.n_events)
-		rc = meta_set(svc, "seq", (int64_t)svc->seq, err);
-	if (rc == 0 && svc->bus_read_next != svc->bus_next)
-		rc = meta_set(svc, "bus_next", (int64_t)svc->bus_read_next, err);
-	for (int i = 0; i < SVC_COUNT && rc == 0; i++) {
-		if (svc->inbox[i] == svc->inbox_stored[i])
-			continue;
-		rc = db_run(svc->db, err, "INSERT INTO hcp_inbox(sender,seq) VALUES($1,$2)"
-			    " ON CONFLICT(sender) DO UPDATE SET seq=excluded.seq", "ii", (int64_t)i, (int64_t)svc->inbox[i]);
-		svc->inbox_stored[i] = svc->inbox[i];
-	}
-	return rc;
 }
 
 /* The last batch that may go: what the bus has on the disk is history, and history goes back to the oldest base. */
@@ -180,8 +207,6 @@ static int prune(struct svc *svc, int64_t no, struct err *err)
 {
 	uint64_t synced = atomic_load_explicit(&svc->bus_synced, memory_order_acquire);
 	int rc = 0;
-	if (svc->replaying)
-		return 0;
 	if (svc->sent_offset && synced >= svc->sent_offset && svc->sent_batch > svc->published_batch) {
 		svc->published_batch = svc->sent_batch;
 		svc->sent_offset = 0;
@@ -207,7 +232,7 @@ int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 	int rc = 0;
 	buf_init(&events, 0);
 	if (!svc->def->no_journal || ctx->n_events) {
-		rc = pack_events(ctx, &events);
+		rc = journal_pack_events(ctx, &events);
 		if (rc == 0)
 			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq,reloaded,clock)"
 				    " VALUES($1,$2,$3,$4,$5,$6,$7)", "iibbiii", no, ctx->now_ns, ctx->packed_inputs,

@@ -111,17 +111,14 @@ static int scalar(struct db *db, const char *sql, int64_t arg, int64_t *ret, str
 	return 0;
 }
 
-static int read_events(struct replay *r, int64_t no, struct str *ret, struct err *err)
+static int read_events(struct replay *r, struct str *ret, struct err *err)
 {
-	struct db_row *row;
-	int rc = db_query(r->svc->db, &row, err, "SELECT events FROM hcp_batch WHERE no=$1", "i", no);
-	*ret = STR("");
-	if (rc != 1)
-		return rc;
-	struct str blob = db_blob(row, 0);
-	char *copy = arena_dup(&r->scratch, blob.p, blob.n);
-	*ret = (struct str){ copy, blob.n };
-	db_done(row);
+	struct buf b;
+	buf_init(&b, 0);
+	int rc = journal_pack_events(&r->svc->ctx, &b);
+	char *copy = rc == 0 ? arena_dup(&r->scratch, b.data, b.n) : NULL;
+	*ret = (struct str){ copy, b.n };
+	buf_release(&b);
 	return copy ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
 }
 
@@ -184,7 +181,7 @@ static int run_one(struct replay *r, const struct recorded *rec, struct err *err
 		differs(r, rec->no, arena_printf(r->a, "it cannot be run again: %s %s", why.field, why.text));
 		return 0;
 	}
-	rc = read_events(r, rec->no, &got, err);
+	rc = read_events(r, &got, err);
 	if (rc == 0)
 		compare(r, rec, got);
 	r->report->batches++;
@@ -431,7 +428,10 @@ int svc_replay(const struct svc_replay *what, Hcp__ReplayReport *report, struct 
 		report->from_batch = what->from || what->from_ns ? r.from : report->base_batch + 1;
 		report->to_batch = r.to;
 		r.svc->replaying = true;
-		rc = run(&r, err);
+		rc = db_begin(r.svc->db, err);
+		if (rc == 0)
+			rc = run(&r, err);
+		db_rollback(r.svc->db);
 		svc_close(r.svc);
 	}
 	if (what->base_dir)

@@ -131,12 +131,24 @@ static bool needs_commit(const struct svc *svc, struct msg *const *in, size_t n)
 	return false;
 }
 
+/*
+ * A service without a journal that wrote no row and published nothing has changed its memory alone, which no replay
+ * and no restart asks for: there is nothing to commit. Marks of consumed events are written with the next batch that
+ * has something to keep; events consumed again after a crash find the same tables.
+ */
+static bool left_no_trace(const struct svc *svc, int64_t rows_before)
+{
+	return svc->def->no_journal && !svc->ctx.n_events && !svc->ctx.numbers && db_total_changes(svc->db) == rows_before;
+}
+
 /* Runs the handlers and commits; on failure everything is rolled back and the caller reloads the state. */
 int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, struct err *err)
 {
 	struct svc_ctx *ctx = &svc->ctx;
-	bool write = needs_commit(svc, in, n);
+	bool write =
+		needs_commit(svc, in, n) && !svc->replaying; /* a replay is one transaction, and keeps no rows of its own */
 	uint64_t seq_before = svc->seq;
+	int64_t rows_before = db_total_changes(svc->db);
 	ctx_begin(svc, in, n, now_ns);
 	int rc = write ? db_begin(svc->db, err) : 0;
 	if (rc < 0)
@@ -150,14 +162,18 @@ int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, st
 			in[i] = NULL;
 		ctx->kept = false;
 	}
-	must(write || svc->seq == seq_before); /* a query publishes nothing */
+	must(write || svc->replaying || svc->seq == seq_before); /* a query publishes nothing */
+	if (rc == 0 && write && left_no_trace(svc, rows_before)) {
+		db_rollback(svc->db);
+		return 0;
+	}
 	if (rc == 0 && write)
 		rc = journal_write(svc, ctx, err);
 	if (rc == 0 && write)
 		rc = db_commit(svc->db, err);
 	else if (rc < 0 && write)
 		db_rollback(svc->db);
-	if (rc == 0 && write) {
+	if (rc == 0 && (write || svc->replaying)) {
 		/* Nothing to append is appended, unless an earlier batch still waits for the log. */
 		if (!ctx->n_events && svc->appended_batch == svc->batch_no)
 			svc->appended_batch++;
@@ -218,7 +234,8 @@ static void abort_batch(struct svc *svc, const struct err *why)
 
 static int load_state(struct svc *svc, struct err *err)
 {
-	int rc = journal_load(svc, err);
+	/* A replay keeps no marks: it knows how far it is. */
+	int rc = svc->replaying ? 0 : journal_load(svc, err);
 	if (rc == 0)
 		rc = svc->def->open(svc, svc->db, svc->conf.conf, &svc->state, err);
 	svc->reloaded = true;
@@ -244,8 +261,11 @@ int svc_reload(struct svc *svc, struct err *err)
 
 static int open_db(struct svc *svc, struct err *err)
 {
-	struct db_conf conf = { .path = svc->db_path, .durable = svc->conf.durable,
-				.before_commit = svc->conf.before_commit, .arg = svc->conf.commit_arg };
+	struct db_conf conf = { .path = svc->db_path,
+		.vfs = svc->conf.vfs,
+		.durable = svc->conf.durable,
+		.before_commit = svc->conf.before_commit,
+		.arg = svc->conf.commit_arg };
 	const char *steps[64] = { journal_schema };
 	int n = 1;
 	while (svc->def->schema[n - 1]) {
@@ -366,6 +386,21 @@ static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct
 	return n;
 }
 
+/* A timer that would find nothing to do is not woken; it is asked again after its period. */
+static bool timer_is_due(struct svc *svc, int64_t now_ns)
+{
+	if (now_ns < svc->wake_ns && now_ns < svc->periodic_ns)
+		return false;
+	int64_t due_ns = svc->def->timer_due ? svc->def->timer_due(svc->state, now_ns) : now_ns;
+	if (due_ns <= now_ns)
+		return true;
+	if (svc->wake_ns <= now_ns || due_ns < svc->wake_ns)
+		svc->wake_ns = due_ns;
+	if (svc->def->timer_ms)
+		svc->periodic_ns = now_ns + svc->def->timer_ms * NS_PER_MS;
+	return false;
+}
+
 /*
  * Requests (they wait), events, the timer; each has room, so none starves the others. After repeated aborts one input
  * at a time, events first, so that the one our code cannot take is found.
@@ -373,7 +408,7 @@ static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct
 static size_t gather(struct svc *svc, struct msg **in, int64_t now_ns, struct err *err)
 {
 	bool single = svc->aborts_in_row >= SVC_POISON_TRIES;
-	bool due = now_ns >= svc->wake_ns || now_ns >= svc->periodic_ns;
+	bool due = timer_is_due(svc, now_ns);
 	size_t n = 0;
 	bool reads = svc->conf.bus && svc->mask;
 	if (single && reads)

@@ -66,12 +66,19 @@ struct svc_def {
 	void (*close)(void *state);
 	/* Called when due (svc_wake_at) and every timer_ms; NULL: none. */
 	int (*timer)(void *state, struct svc_ctx *ctx, struct err *err);
+	/*
+	 * The earliest time at which timer has anything to do: now or before: call it; INT64_MAX: only input can change
+	 * that. Until then it would change neither state nor tables and send nothing, so it is not called: no batch, no
+	 * transaction, no row of the journal. Asked every timer_ms, so too late by no more than that; NULL: always now.
+	 */
+	int64_t (*timer_due)(const void *state, int64_t now_ns);
 	int timer_ms;
 	bool no_journal; /* inputs are not kept (bulk telemetry); its events still are */
 };
 
 struct svc_conf {
 	const char *db_path;  /* NULL: in memory */
+	const char *vfs;      /* see db_conf */
 	bool durable;
 	struct bus *bus;      /* borrowed */
 	uint64_t seed;        /* of ids and randomness, used at the first start of this database; 0 is fine in tests */
@@ -95,6 +102,8 @@ struct svc_conf {
 int64_t svc_now_ns(const struct svc_ctx *ctx);
 struct db *svc_db(struct svc_ctx *ctx);
 struct rng *svc_rng(struct svc_ctx *ctx);
+/* Greater than every number that this service was given before, in all batches that were committed. */
+uint64_t svc_number(struct svc_ctx *ctx);
 /* Scratch that lives until the batch is released. */
 struct arena *svc_arena(struct svc_ctx *ctx);
 char *svc_new_id(struct svc_ctx *ctx, char dst[ID_TEXT_MAX], const char *type);

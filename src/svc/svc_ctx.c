@@ -24,6 +24,12 @@ struct rng *svc_rng(struct svc_ctx *ctx)
 	return &ctx->rng;
 }
 
+uint64_t svc_number(struct svc_ctx *ctx)
+{
+	must(ctx->numbers < SVC_NUMBERS);
+	return (uint64_t)(ctx->svc->batch_no + 1) * SVC_NUMBERS + ctx->numbers++;
+}
+
 struct arena *svc_arena(struct svc_ctx *ctx)
 {
 	return &ctx->arena;

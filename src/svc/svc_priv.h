@@ -42,6 +42,7 @@ struct svc_ctx {
 	size_t n_replies, cap_replies;
 	struct out_agent *agents;
 	size_t n_agents, cap_agents;
+	uint64_t numbers; /* given out by svc_number */
 };
 
 struct svc {
@@ -60,7 +61,6 @@ struct svc {
 	uint64_t bus_next;       /* where to read on, once the batch in hand is committed */
 	uint64_t bus_read_next;  /* behind what the batch in hand has read */
 	uint64_t inbox[SVC_COUNT];  /* last seq consumed, by sender */
-	uint64_t inbox_stored[SVC_COUNT];
 	uint64_t sent_offset;    /* bus offset of the mark that waits for a sync; 0: none */
 	int64_t sent_batch;
 	int64_t journal_bytes; /* kept now, about: a crash forgets a few batches; as the next does */
@@ -94,6 +94,8 @@ struct svc {
 	struct svc_stats stats;
 };
 
+#define SVC_NUMBERS (UINT64_C(1) << 24) /* a batch; 2^39 batches */
+
 enum {
 	SVC_EVENTS_A_BATCH = 64,
 	SVC_POISON_TRIES = 3,
@@ -107,6 +109,8 @@ extern const char *const journal_schema;
 int journal_load(struct svc *svc, struct err *err) MUST_CHECK;
 int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* The events of a batch as its row holds them. */
+int journal_pack_events(const struct svc_ctx *ctx, struct buf *b) MUST_CHECK;
 /* Appends the events of all batches that the bus may not have; with nothing to do it costs nothing. */
 int journal_republish(struct svc *svc, struct err *err) MUST_CHECK;
 /* The same for several services at once, in the order in which things led to one another. */

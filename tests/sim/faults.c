@@ -2,9 +2,9 @@
 #include "net.h"
 
 enum {
-	FAULT_COMMIT_IN = 4000,   /* one of so many commits fails */
-	FAULT_CRASH_IN = 6000,    /* one of so many commits is the last thing its service does */
-	FAULT_CUT_IN = 150,       /* power fails after one of so many batches that published */
+	FAULT_COMMIT_IN = 4000, /* one of so many commits fails */
+	FAULT_CRASH_IN = 6000,  /* one of so many commits is the last thing its service does */
+	FAULT_CUT_IN = 300,     /* power fails after one of so many batches that published */
 	FAULT_DOWN_MAX_S = 90,
 	FAULT_SLOW_MAX_S = 45,
 	FAULT_CLOCK_MAX_S = 300,

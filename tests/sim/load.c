@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 
-enum { LOAD_CUSTOMERS = 4, LOAD_BATCH_MAX = 6, LOAD_EVERY_S = 45, LOAD_RECENT = 24 };
+enum { LOAD_CUSTOMERS = 4, LOAD_BATCH_MAX = 6, LOAD_EVERY_S = 45, LOAD_RECENT = 24, LOAD_ACTIVE_MAX = 100 };
 
 /* One submission: its body follows from body_seed, so it can be repeated word by word. */
 struct sub {
@@ -293,6 +293,9 @@ static void customer_acts(struct sim *s, void *arg, uint64_t customer)
 		return;
 	int c = (int)customer;
 	uint64_t dice = rng_below(&l->rng, 24);
+	/* Who sees a queue that long looks after what he has in it. */
+	if (watch_active(s) >= LOAD_ACTIVE_MAX && dice < 13)
+		dice = 13 + dice % 11;
 	if (dice < 7) {
 		submit_new(l, c);
 	} else if (dice < 11) {

@@ -7,12 +7,15 @@
 #include "watch.h"
 
 enum {
-	NET_DELAY_MS = 30,         /* mean */
-	NET_LATE_MS = 6000,        /* at most, of one message in NET_LATE_IN */
+	NET_DELAY_MS = 30,  /* mean */
+	NET_LATE_MS = 6000, /* at most, of one message in NET_LATE_IN */
 	NET_LATE_IN = 60,
 	NET_LOSE_IN = 40,
+	NET_LOSE_HELLO_IN = 5,
 	NET_REPEAT_IN = 60,
-	NET_TROUBLE_S = 900,       /* mean time between two troubles of the fleet */
+	NET_GONE_LATE_S = 60,     /* news of an ended stream, at most */
+	NET_RELAPSE_REPORTS = 16, /* so far behind is a state that comes back, twice as many as a lease is long */
+	NET_TROUBLE_S = 900,      /* mean time between two troubles of the fleet */
 };
 
 struct flight {
@@ -49,11 +52,12 @@ static void send(struct net_node *x, unsigned type, struct str bytes)
 		net->lost++;
 		return;
 	}
-	if (!x->sim->faults || type == MSG_NODE_HELLO) {
+	/* A stream begins with its announcement: it may be lost where it arrives, but nothing overtakes it. */
+	if (!x->sim->faults || (type == MSG_NODE_HELLO && rng_below(r, NET_LOSE_HELLO_IN))) {
 		fly(x, type, bytes, x->sim->opts.calm ? NS_PER_MS : NET_DELAY_MS * NS_PER_MS);
 		return;
 	}
-	if (rng_below(r, NET_LOSE_IN) == 0) {
+	if (type == MSG_NODE_HELLO || rng_below(r, NET_LOSE_IN) == 0) {
 		net->lost++;
 		return;
 	}
@@ -168,9 +172,12 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 				       up->kind_case == HCP__AGENT_UP__KIND_SAMPLES ? &up->samples->base : NULL;
 	struct buf b;
 	must(body);
+	if (up->kind_case == HCP__AGENT_UP__KIND_HELLO)
+		up->hello->stream = x->epoch;
 	if (up->kind_case == HCP__AGENT_UP__KIND_REPORT) {
 		up->report->at_ns += x->sim->clock_off_ns;
-		note_told(x, told_j(x, up->report));
+		if (strcmp(up->report->boot_id, x->over_boot) != 0)
+			note_told(x, told_j(x, up->report));
 	} else if (up->kind_case == HCP__AGENT_UP__KIND_SAMPLES && !sim_has(x->sim, SVC_TELEMETRY)) {
 		return;
 	}
@@ -209,12 +216,15 @@ static void schedule(struct net_node *x)
 	sim_at(x->sim, due_ns > soonest_ns ? due_ns : soonest_ns, step, x, ++x->tick);
 }
 
-static void say_gone(struct net_node *x)
+/* Also long after the node has come back on another stream. */
+static void say_gone(struct sim *s, void *arg, uint64_t epoch)
 {
+	struct net_node *x = arg;
 	struct msg *m = msg_new(MSG_NODE_GONE);
 	must(m);
 	((Hcp__NodeGone *)m->body)->node_id = arena_strdup(&m->arena, x->id);
 	((Hcp__NodeGone *)m->body)->reason = "stream ended";
+	((Hcp__NodeGone *)m->body)->stream = epoch;
 	if (x->sim->slot[SVC_RESOURCES].svc)
 		sim_post(x->sim, m);
 	else
@@ -225,12 +235,19 @@ static void end_stream(struct net_node *x, bool noticed)
 {
 	if (!x->open)
 		return;
+	uint32_t epoch = x->epoch;
 	x->open = x->cut = false;
 	x->epoch++;
 	if (x->alive)
 		node_lost(&x->node);
-	if (noticed)
-		say_gone(x);
+	if (!noticed)
+		return;
+	bool late = x->sim->faults && rng_below(&x->sim->net->rng, 3) == 0;
+	int64_t ns = late ? (int64_t)rng_below(&x->sim->net->rng, NET_GONE_LATE_S * 1000) * NS_PER_MS : 0;
+	if (late)
+		sim_at(x->sim, x->sim->now_ns + ns, say_gone, x, epoch);
+	else
+		say_gone(x->sim, x, epoch);
 }
 
 static void connect(struct sim *s, void *arg, uint64_t data)
@@ -260,6 +277,42 @@ static void cut_ends(struct sim *s, void *arg, uint64_t epoch)
 
 /* ---- an agent's death ---- */
 
+static void save_agent(struct net_node *x)
+{
+	struct node_alloc *copy = mem_alloc(x->node.n_allocs * sizeof(*copy));
+	must(copy);
+	memcpy(copy, x->node.allocs, x->node.n_allocs * sizeof(*copy));
+	mem_free(x->saved.allocs);
+	x->saved.allocs = copy;
+	x->saved.n_allocs = x->node.n_allocs;
+	x->saved.keys = x->node.keys;
+	x->saved.seq = x->node.seq;
+	memcpy(x->saved.boot, x->node.boot_id, sizeof(x->saved.boot));
+}
+
+/*
+ * The agent that starts is one that was saved a while ago: an earlier boot, with the counters of then. They were
+ * metered before, so from it not one joule may be; it must be brought to begin a new boot.
+ */
+static void relapse(struct net_node *x)
+{
+	struct node_alloc *copy = mem_alloc(x->saved.n_allocs * sizeof(*copy));
+	must(copy);
+	memcpy(copy, x->saved.allocs, x->saved.n_allocs * sizeof(*copy));
+	for (size_t i = 0; i < x->saved.n_allocs; i++)
+		copy[i].devices = i ? 0 : (uint32_t)x->node.n_devices; /* its devices begin free, as after any start */
+	mem_free(x->node.allocs);
+	x->node.allocs = copy;
+	x->node.n_allocs = x->saved.n_allocs;
+	x->node.keys = x->saved.keys;
+	x->node.seq = x->saved.seq;
+	memcpy(x->node.boot_id, x->saved.boot, sizeof(x->node.boot_id));
+	memcpy(x->over_boot, x->saved.boot, sizeof(x->over_boot));
+	x->sim->net->relapses++;
+	sim_say(x->sim, "the agent of %s comes back as it was, with report %llu of boot %s", x->id,
+		(unsigned long long)x->saved.seq, x->saved.boot);
+}
+
 /* The next agent starts when all that the dead one told has been taken, so that its joules can be accounted for. */
 static void reborn(struct sim *s, void *arg, uint64_t data)
 {
@@ -271,9 +324,14 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 		return;
 	}
 	int64_t before_j = watch_node_j(s, x->id), of_boot_j = before_j - x->told_before_j;
-	bool known = of_boot_j == 0;
-	for (size_t i = 0; i < x->n_told && !known; i++)
-		known = x->told[i] == of_boot_j;
+	size_t taken = x->n_told; /* reports of it, up to the one that was metered last */
+	while (taken && x->told[taken - 1] != of_boot_j)
+		taken--;
+	bool known = of_boot_j == 0 || taken;
+	/* A state hardly older than that is hardly told from an agent that was away for a moment, and costs a few joules.
+	 */
+	bool same = !strcmp(x->saved.boot, x->dead_boot);
+	bool old_enough = x->saved.n_allocs && (!same || taken >= x->saved.seq + NET_RELAPSE_REPORTS);
 	if (!known)
 		sim_fail(s, "node %s: %lld J were metered of a boot that never told of so many (last told %lld J)", x->id,
 			 (long long)of_boot_j, (long long)(x->n_told ? x->told[x->n_told - 1] : 0));
@@ -290,6 +348,8 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 	if (node_init(&x->node, &x->conf, &err) < 0)
 		sim_fail(s, "node %s cannot start: %s", x->id, err.text);
 	x->alive = true;
+	if (s->faults && old_enough && rng_below(&s->net->rng, 3) == 0)
+		relapse(x);
 	connect(s, x, 0);
 }
 
@@ -299,6 +359,7 @@ static void kill_agent(struct net_node *x)
 	if (!x->alive)
 		return;
 	s->net->deaths++;
+	memcpy(x->dead_boot, x->node.boot_id, sizeof(x->dead_boot));
 	end_stream(x, rng_below(&s->net->rng, 2));
 	x->alive = false;
 	x->tick++;
@@ -315,6 +376,9 @@ static void trouble(struct sim *s, void *arg, uint64_t data)
 	sim_at(s, s->now_ns + (int64_t)(NET_TROUBLE_S * 1e9 * rng_exp(&net->rng)), trouble, NULL, 0);
 	if (!s->faults || !x->alive || !x->open)
 		return;
+	/* Of some a copy is kept that may come back one day: of this boot or of one long before. */
+	if (x->node.seq && rng_below(&net->rng, 2))
+		save_agent(x);
 	uint64_t dice = rng_below(&net->rng, 10);
 	int pace = s->opts.pace ? s->opts.pace : 1;
 	if (dice < 4) {
@@ -322,7 +386,8 @@ static void trouble(struct sim *s, void *arg, uint64_t data)
 		end_stream(x, true);
 		sim_at(s, s->now_ns + (int64_t)(5e9 * rng_exp(&net->rng)), connect, x, 0);
 	} else if (dice < 7) {
-		int64_t ns = (int64_t)(40e9 * pace * rng_exp(&net->rng));
+		/* One in ten for the better part of a day. */
+		int64_t ns = (int64_t)((rng_below(&net->rng, 10) ? 40e9 * pace : 20 * 3600e9) * rng_exp(&net->rng));
 		sim_say(s, "%s is cut off for %.1f s", x->id, (double)ns / 1e9);
 		net->cuts++;
 		x->cut = true;
@@ -403,6 +468,7 @@ void net_free(struct net *net)
 			node_release(&net->node[i].node);
 		mem_free(net->node[i].told);
 		map_release(&net->node[i].counter);
+		mem_free(net->node[i].saved.allocs);
 	}
 	mem_free(net);
 }

@@ -22,6 +22,15 @@ struct net_node {
 	bool cut;               /* the stream stands, but nothing gets through */
 	uint64_t tick;          /* newest scheduled step */
 	uint64_t boots;
+	char dead_boot[ID_TEXT_MAX]; /* of the agent that died last */
+	char over_boot[ID_TEXT_MAX]; /* came back from a saved state: nothing that this boot tells may be metered; "" if
+									none */
+	struct {                     /* the agent as it was saved, meters and all; n_allocs 0: never */
+		char boot[ID_TEXT_MAX];
+		uint64_t seq;
+		size_t n_allocs, keys;
+		struct node_alloc *allocs; /* owned */
+	} saved;
 	/* what its agents have told, for the account of joules */
 	int64_t told_before_j;  /* of boots that are over, as the platform metered them */
 	int64_t *told;          /* owned: sums of this boot's reports, in order */
@@ -36,7 +45,7 @@ struct net {
 	struct net_node node[NET_NODES_MAX];
 	size_t n;
 	struct list flying;     /* messages on their way */
-	uint64_t sent, lost, repeated, refused, deaths, cuts;
+	uint64_t sent, lost, repeated, refused, deaths, cuts, relapses;
 	int64_t most_w;
 };
 

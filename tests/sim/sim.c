@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -12,8 +11,6 @@
 #include "base/timefmt.h"
 #include "net.h"
 #include "os/file.h"
-
-static const char bus_file[] = "bus/00000000000000000001.log";
 
 int64_t sim_clock_ns(const struct sim *s)
 {
@@ -36,8 +33,8 @@ void sim_fail(const struct sim *s, const char *fmt, ...)
 	va_start(ap, fmt);
 	print(s, stderr, "BROKEN", fmt, ap);
 	va_end(ap);
-	fprintf(stderr, "again: sim_run --seed %llu --hours %g --verbose\nstate: %s\n", (unsigned long long)s->opts.seed,
-		s->opts.hours, s->dir);
+	fprintf(stderr, "again: sim_run --seed %llu --hours %g --verbose (--keep leaves its databases)\nstate: %s\n",
+		(unsigned long long)s->opts.seed, s->opts.hours, s->dir);
 	exit(1);
 }
 
@@ -113,6 +110,10 @@ void sim_add(struct sim *s, const struct svc_def *def, const void *conf)
 	t->seed = rng_u64(&s->rng) >> 1;
 	snprintf(t->path, sizeof(t->path), "%s/%s.db", s->dir, svc_table[def->id].name);
 	snprintf(t->bases, sizeof(t->bases), "%s/bases-%s", s->dir, svc_table[def->id].name);
+	struct db_conf disk = { .path = t->path, .vfs = "memdb" };
+	struct err err = { 0 };
+	if (!s->opts.keep && db_open(&disk, &t->disk, &err) < 0)
+		sim_fail(s, "no database in memory: %s %s", err.field, err.text);
 }
 
 static void reopen(struct sim *s, void *arg, uint64_t data);
@@ -123,6 +124,7 @@ static void open_slot(struct slot *t)
 	struct err err = { 0 };
 	struct svc_conf conf = {
 		.db_path = t->path,
+		.vfs = t->disk ? "memdb" : NULL,
 		.bus = s->bus,
 		.seed = t->seed,
 		.conf = t->conf,
@@ -195,36 +197,6 @@ void sim_crash(struct sim *s, int id, int64_t down_ns)
 	sim_at(s, s->now_ns + down_ns, reopen, t, 0);
 }
 
-static void open_bus(struct sim *s)
-{
-	char dir[SIM_DIR_MAX + 16];
-	struct err err = { 0 };
-	snprintf(dir, sizeof(dir), "%s/bus", s->dir);
-	struct bus_conf conf = { .dir = dir, .segment_bytes = UINT64_C(1) << 40, .keep_bytes = UINT64_C(1) << 40 };
-	if (bus_open(&conf, &s->bus, &err) < 0)
-		sim_fail(s, "the bus cannot be opened: %s %s", err.field, err.text);
-}
-
-static uint64_t bus_bytes(const struct sim *s)
-{
-	char path[SIM_DIR_MAX + 64];
-	struct stat st;
-	snprintf(path, sizeof(path), "%s/%s", s->dir, bus_file);
-	return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
-}
-
-static void cut_bus(struct sim *s)
-{
-	char path[SIM_DIR_MAX + 64];
-	uint64_t all = bus_bytes(s), lost = all - s->bus_synced_bytes;
-	snprintf(path, sizeof(path), "%s/%s", s->dir, bus_file);
-	s->lost_events |= lost > 0;
-	uint64_t keep = s->bus_synced_bytes + (lost ? rng_below(&s->rng, lost + 1) : 0);
-	sim_say(s, "the log loses %llu bytes", (unsigned long long)(all - keep));
-	if (truncate(path, (off_t)keep) < 0)
-		sim_fail(s, "the log cannot be cut");
-}
-
 void sim_power_cut(struct sim *s, bool lose_tail)
 {
 	sim_say(s, "power cut");
@@ -238,9 +210,8 @@ void sim_power_cut(struct sim *s, bool lose_tail)
 	if (s->net)
 		net_drop_all(s);
 	if (lose_tail)
-		cut_bus(s);
-	open_bus(s);
-	s->bus_synced_bytes = bus_bytes(s);
+		sim_bus_cut(s);
+	sim_bus_open(s);
 	watch_rewind(s);
 	sim_open_all(s);
 }
@@ -272,7 +243,7 @@ static void sync_bus(struct sim *s, void *arg, uint64_t data)
 	s->sync_due = false;
 	if (bus_sync(s->bus, &upto, NULL) < 0)
 		return;
-	s->bus_synced_bytes = bus_bytes(s);
+	s->bus_synced = upto + 1;
 	for (int i = 0; i < SVC_COUNT; i++)
 		if (s->slot[i].svc)
 			svc_bus_synced(s->slot[i].svc, upto);
@@ -420,7 +391,7 @@ void sim_init(struct sim *s, const struct sim_opts *opts)
 	for (int i = 0; i < SVC_COUNT; i++)
 		s->slot[i].sim = s;
 	make_dir(s);
-	open_bus(s);
+	sim_bus_open(s);
 	s->watch = watch_new(s);
 }
 
@@ -435,11 +406,14 @@ static int remove_one(void *arg, const char *name)
 void sim_release(struct sim *s)
 {
 	char dir[SIM_DIR_MAX + 16];
-	for (int i = 0; i < SVC_COUNT; i++)
+	for (int i = 0; i < SVC_COUNT; i++) {
 		close_slot(&s->slot[i]);
+		db_close(s->slot[i].disk);
+	}
 	bus_close(s->bus);
 	load_free(s->load_state);
 	post_free(s->poster);
+	people_free(s->people);
 	net_free(s->net);
 	mem_free(s->market);
 	watch_free(s->watch);

@@ -22,15 +22,17 @@
 struct sim;
 struct net;
 struct net_budget;
+struct people;
 
 enum {
 	SIM_DIR_MAX = 256,
 	SIM_SPIN_MAX = 100000,         /* steps at one instant: beyond it the platform never comes to rest */
 	SIM_SYNC_MS = 500,             /* how often the bus is synced */
-	SIM_BASE_BYTES = 64 << 10,     /* journal between two base copies: several in an hour */
+	SIM_BASE_BYTES = 256 << 10,    /* journal between two base copies: several in an hour */
 	SIM_LONG_BASE_BYTES = 8 << 20, /* in a run of months */
 	SIM_BASES_KEPT = 64,           /* all of an ordinary run, so that its journal still goes back to the first batch */
-	SIM_SETTLE_MIN = 15,           /* minutes without faults and load before the last checks */
+	SIM_JOBS_MAX = 64,
+	SIM_SETTLE_MIN = 15, /* minutes without faults and load before the last checks */
 };
 
 /* Who plays: the whole platform, or orchestrator and router among stand-ins (every fourth seed unless told). */
@@ -40,7 +42,7 @@ struct sim_opts {
 	enum sim_cast cast;
 	uint64_t seed;
 	double hours;
-	int runs;
+	int runs, jobs; /* jobs: processes that share the runs */
 	bool verbose;
 	bool calm;                  /* no faults at all */
 	int pace;                   /* agents report and timers run so many times less often; 0: by the seed */
@@ -71,6 +73,7 @@ struct slot {
 	const void *conf;
 	struct svc *svc;            /* NULL while crashed */
 	char path[SIM_DIR_MAX + 64], bases[SIM_DIR_MAX + 64];
+	struct db *disk; /* owned: keeps the database in memory while the service is down; NULL: it is a file */
 	uint64_t seed;
 	int64_t not_before_ns;      /* slow, or waiting after an abort */
 	bool nudged;                /* stepped once whatever its timers say */
@@ -90,7 +93,7 @@ struct sim {
 	uint64_t bus_end_seen, bus_end_wanted;
 	bool sync_due;
 	bool opening_all;           /* after a power cut: outboxes wait for one another */
-	uint64_t bus_synced_bytes;  /* of its file: what survives a power cut */
+	uint64_t bus_synced;        /* offset of the first record that a power cut may take */
 	struct slot slot[SVC_COUNT];
 	struct sim_event *queue;    /* binary heap, owned */
 	size_t n_queue, cap_queue;
@@ -100,6 +103,7 @@ struct sim {
 	struct load *load_state;    /* owned */
 	struct poster *poster;      /* owned; NULL: no callbacks are sent */
 	struct market_feed *market; /* owned */
+	struct people *people;      /* owned */
 	struct net *net;            /* owned; NULL: no simulated nodes */
 	const struct net_budget *budget; /* borrowed */
 	size_t n_budgets;
@@ -128,6 +132,11 @@ void sim_power_cut(struct sim *s, bool lose_tail);
 void sim_fail(const struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
 void sim_say(const struct sim *s, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* ---- bus_file.c ---- */
+void sim_bus_open(struct sim *s);
+/* Takes a part of what was not synced; the log is closed. */
+void sim_bus_cut(struct sim *s);
+
 /* ---- watch.c: what the bus tells, and the invariants ---- */
 struct watch *watch_new(struct sim *s);
 void watch_free(struct watch *w);
@@ -142,6 +151,8 @@ void watch_settled(struct sim *s);
 void watch_replays(struct sim *s);
 /* State of a workload by the events, 0 if it was never heard of. */
 int watch_workload(const struct sim *s, const char *id);
+/* Workloads that are not final, by the events. */
+size_t watch_active(const struct sim *s);
 uint64_t watch_events(const struct sim *s);
 /* Joules that were metered of a node. */
 int64_t watch_node_j(const struct sim *s, const char *node_id);
@@ -160,6 +171,13 @@ void post_start(struct sim *s);
 void post_free(struct poster *p);
 /* Once all is quiet: every change has its callback, and what counts as delivered was received. */
 void post_check(struct sim *s);
+/* ---- people.c: who logs in, with what ---- */
+void people_start(struct sim *s);
+void people_free(struct people *all);
+void people_check(struct sim *s);
+void people_summary(const struct sim *s);
+/* The signing key of all runs of this process goes. */
+void people_forget_key(void);
 
 /* ---- market.c ---- */
 void market_start(struct sim *s);

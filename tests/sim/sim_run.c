@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -20,7 +22,9 @@
 
 static void minute(struct sim *s, void *arg, uint64_t data)
 {
-	sim_at(s, s->now_ns + 60 * NS_PER_S, minute, NULL, 0);
+	/* The whole is compared each time and it grows: in a long run ever less often. */
+	int64_t gone_ns = s->now_ns - s->start_ns, every_ns = gone_ns / 120;
+	sim_at(s, s->now_ns + (every_ns > 60 * NS_PER_S ? every_ns : 60 * NS_PER_S), minute, NULL, 0);
 	watch_full(s);
 }
 
@@ -57,6 +61,7 @@ static const struct resources_conf resources_conf[] = {
 	{ .budgets = resources_budgets, .n_budgets = 1 },
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 5 * RESOURCES_REPORT_MS },
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 10 * RESOURCES_REPORT_MS },
+	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 30 * RESOURCES_REPORT_MS },
 };
 static const struct optimizer_facility optimizer_facilities[] = { { "west", "HB_WEST", 1.05, 0.01 },
 								  { "north", "HB_NORTH", 1.05, 0.01 } };
@@ -73,11 +78,16 @@ static void cast_platform(struct sim *s)
 	s->n_budgets = 1;
 	sim_add(s, &orchestrator_def, NULL);
 	sim_add(s, &router_def, NULL);
-	sim_add(s, &resources_def, &resources_conf[s->opts.pace >= 10 ? 2 : s->opts.pace >= 5 ? 1 : 0]);
+	sim_add(s, &resources_def,
+		&resources_conf[s->opts.pace >= 30   ? 3
+						: s->opts.pace >= 10 ? 2
+						: s->opts.pace >= 5  ? 1
+											 : 0]);
 	sim_add(s, &optimizer_def, &optimizer_conf);
 	sim_add(s, &billing_def, &billing_conf);
 	sim_add(s, &telemetry_def, NULL);
 	net_start(s, small_fleet, sizeof(small_fleet) / sizeof(small_fleet[0]), &rules);
+	people_start(s);
 	sim_open_all(s);
 	market_start(s);
 }
@@ -85,8 +95,8 @@ static void cast_platform(struct sim *s)
 static struct outcome run_once(const struct sim_opts *opts)
 {
 	struct sim s;
-	/* Every second platform at a tenth of the pace and one at a fifth: more hours, and other coincidences. */
-	static const int pace_of[] = { 10, 1, 10, 1, 5, 10, 10, 1 };
+	/* Most platforms at a tenth of the pace or less: more hours, and other coincidences. */
+	static const int pace_of[] = { 10, 1, 30, 1, 5, 10, 30, 1 };
 	struct sim_opts o = *opts;
 	if (!o.pace)
 		o.pace = pace_of[o.seed % 8];
@@ -114,6 +124,7 @@ static struct outcome run_once(const struct sim_opts *opts)
 	post_check(&s);
 	watch_replays(&s);
 	load_summary(&s);
+	people_summary(&s);
 	struct outcome out = { s.digest, watch_events(&s), s.steps };
 	sim_release(&s);
 	return out;
@@ -122,8 +133,8 @@ static struct outcome run_once(const struct sim_opts *opts)
 static int usage(const char *what)
 {
 	fprintf(stderr,
-		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--twice] [--pace 1|5|10] [--calm] [--keep]"
-		" [--verbose] "
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--jobs J] [--twice] [--pace 1|5|10|30] [--calm]"
+		" [--keep] [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
 		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
 		what);
@@ -164,17 +175,88 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 		else if (!strcmp(argv[i], "--scale") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 25) {
 			o->scale = (int)n;
 			i++;
-		} else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 && (n == 1 || n == 5 || n == 10)) {
+		} else if (!strcmp(argv[i], "--pace") && num_parse_i64(str_of(v), &n) == 0 &&
+				   (n == 1 || n == 5 || n == 10 || n == 30)) {
 			o->pace = (int)n;
 			i++;
 		} else if (!strcmp(argv[i], "--runs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= 1000000) {
 			o->runs = (int)n;
+			i++;
+		} else if (!strcmp(argv[i], "--jobs") && num_parse_i64(str_of(v), &n) == 0 && n > 0 && n <= SIM_JOBS_MAX) {
+			o->jobs = (int)n;
 			i++;
 		} else {
 			return usage(argv[i]);
 		}
 	}
 	return 0;
+}
+
+struct totals {
+	uint64_t events, steps;
+};
+
+/* Every seed whose place among them is k modulo the jobs. */
+static int run_share(const struct sim_opts *opts, int k, struct totals *t)
+{
+	struct sim_opts o = *opts;
+	for (int i = k; i < opts->runs; i += opts->jobs) {
+		o.seed = opts->seed + (uint64_t)i;
+		struct outcome a = run_once(&o);
+		if (o.runs == 1 || o.verbose)
+			printf("seed %llu: %g h, %llu events, digest %016llx\n", (unsigned long long)o.seed, o.hours,
+				(unsigned long long)a.events, (unsigned long long)a.digest);
+		t->events += a.events;
+		t->steps += a.steps;
+		if (!o.twice)
+			continue;
+		struct outcome b = run_once(&o);
+		if (a.digest != b.digest || a.events != b.events) {
+			fprintf(stderr, "seed %llu: the second run differs: digest %016llx, then %016llx\n",
+				(unsigned long long)o.seed, (unsigned long long)a.digest, (unsigned long long)b.digest);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+static void start_share(const struct sim_opts *o, int k, int to)
+{
+	struct totals t = { 0 };
+	int rc = run_share(o, k, &t);
+	if (rc == 0 && write(to, &t, sizeof(t)) != (ssize_t)sizeof(t))
+		rc = 1;
+	exit(rc);
+}
+
+/* A process for each share: runs know nothing of one another. One that fails ends its share; the others go on. */
+static int run_shares(const struct sim_opts *o, struct totals *ret)
+{
+	int from_to[2], status, rc = 0, shares = 0;
+	struct totals t;
+	if (pipe(from_to) < 0)
+		return 1;
+	fflush(stdout);
+	for (; shares < o->jobs; shares++) {
+		pid_t child = fork();
+		if (child == 0)
+			start_share(o, shares, from_to[1]);
+		if (child < 0)
+			break;
+	}
+	rc = shares < o->jobs;
+	for (; shares > 0; shares--) {
+		bool good = wait(&status) > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+		if (!good || read(from_to[0], &t, sizeof(t)) != (ssize_t)sizeof(t)) {
+			rc = 1;
+			continue;
+		}
+		ret->events += t.events;
+		ret->steps += t.steps;
+	}
+	close(from_to[0]);
+	close(from_to[1]);
+	return rc;
 }
 
 static void log_line(void *arg, const char *line, size_t n)
@@ -189,41 +271,37 @@ static int64_t no_clock(void)
 
 int main(int argc, char **argv)
 {
-	struct sim_opts o = { .seed = 1, .hours = 24, .runs = 1, .from = "2021-02-01", .to = "2021-03-01",
-			      .location = "HB_WEST", .scale = 1 };
+	struct sim_opts o = { .seed = 1,
+		.hours = 24,
+		.runs = 1,
+		.jobs = 1,
+		.from = "2021-02-01",
+		.to = "2021-03-01",
+		.location = "HB_WEST",
+		.scale = 1 };
 	int rc = parse(argc, argv, &o);
 	if (rc)
 		return rc;
 	if (o.verbose)
 		log_setup(LOG_WARN, log_line, NULL, no_clock);
 	int64_t began = clock_mono_ns();
+	atexit(people_forget_key);
 	if (o.replay_data) {
 		rc = real_prices_run(&o);
 		if (rc == 0)
 			printf("held, in %.1f s\n", (double)(clock_mono_ns() - began) / 1e9);
 		return rc;
 	}
-	uint64_t first = o.seed, events = 0, steps = 0;
-	for (int i = 0; i < o.runs; i++) {
-		o.seed = first + (uint64_t)i;
-		struct outcome a = run_once(&o);
-		if (o.runs == 1 || o.verbose)
-			printf("seed %llu: %g h, %llu events, digest %016llx\n", (unsigned long long)o.seed, o.hours,
-			       (unsigned long long)a.events, (unsigned long long)a.digest);
-		events += a.events;
-		steps += a.steps;
-		if (!o.twice)
-			continue;
-		struct outcome b = run_once(&o);
-		if (a.digest != b.digest || a.events != b.events) {
-			fprintf(stderr, "seed %llu: the second run differs: digest %016llx, then %016llx\n",
-				(unsigned long long)o.seed, (unsigned long long)a.digest, (unsigned long long)b.digest);
-			return 1;
-		}
-	}
+	struct totals all = { 0 };
+	if (o.jobs > 1)
+		rc = run_shares(&o, &all);
+	else
+		rc = run_share(&o, 0, &all);
+	if (rc)
+		return rc;
 	double took = (double)(clock_mono_ns() - began) / 1e9;
 	printf("%d runs of %g h held: %llu events, %llu batches in %.1f s, %.0f simulated hours a minute\n", o.runs,
-		o.hours, (unsigned long long)events, (unsigned long long)steps, took,
+		o.hours, (unsigned long long)all.events, (unsigned long long)all.steps, took,
 		o.runs * (o.hours + SIM_SETTLE_MIN / 60.0) * (o.twice ? 2 : 1) * 60 / took);
 	return 0;
 }

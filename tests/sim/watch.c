@@ -60,6 +60,11 @@ int watch_workload(const struct sim *s, const char *id)
 	return w ? w->state : 0;
 }
 
+size_t watch_active(const struct sim *s)
+{
+	return s->watch->active;
+}
+
 uint64_t watch_events(const struct sim *s)
 {
 	return s->watch->events;
@@ -111,6 +116,8 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		sim_fail(w->sim, "workload %s runs on %zu devices, asked for %d", wl->id, wl->n_device_ids, wl->device_count);
 	if (wl->state == HCP__WORKLOAD_STATE__PAUSED && (wl->n_device_ids || wl->allocation_id[0]))
 		sim_fail(w->sim, "workload %s is paused and names %zu devices", wl->id, wl->n_device_ids);
+	w->active -= from && from < HCP__WORKLOAD_STATE__COMPLETED;
+	w->active += (int)wl->state < HCP__WORKLOAD_STATE__COMPLETED;
 	seen->state = (int)wl->state;
 	seen->version = wl->version;
 }
@@ -329,6 +336,7 @@ void watch_full(struct sim *s)
 {
 	watch_tables(s);
 	load_check(s);
+	people_check(s);
 }
 
 /* Returns the last batch of it. */
@@ -362,6 +370,21 @@ static int64_t replay_window(struct sim *s, struct slot *t, int64_t from)
 	return report.to_batch;
 }
 
+/* A service that was never asked to change anything has nothing to run again. */
+static bool has_journal(const struct sim *s, const struct slot *t)
+{
+	struct db_row *row;
+	struct err err = { 0 };
+	if (!t->svc || t->def->no_journal)
+		return false;
+	int rc = db_query(svc_database(t->svc), &row, &err, "SELECT 1 FROM hcp_batch LIMIT 1", "");
+	if (rc < 0)
+		sim_fail(s, "a journal cannot be read: %s", err.text);
+	if (rc == 1)
+		db_done(row);
+	return rc == 1;
+}
+
 /* The whole journal, and a window somewhere in it that begins at one of the bases. */
 void watch_replays(struct sim *s)
 {
@@ -370,7 +393,7 @@ void watch_replays(struct sim *s)
 		struct base all[BASES_MAX];
 		struct err err = { 0 };
 		size_t n = 0;
-		if (!t->svc || t->def->no_journal)
+		if (!has_journal(s, t))
 			continue;
 		int64_t last = replay_window(s, t, 0);
 		if (bases_list(t->bases, all, &n, &err) < 0)

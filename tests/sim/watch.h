@@ -52,6 +52,7 @@ struct watch {
 	uint64_t by_type[MSG_TYPE_MAX + 1];
 	struct numbers sent[SVC_COUNT];
 	struct map workloads;     /* id -> struct seen_workload, owned */
+	size_t active;            /* of them, not final */
 	struct map allocations;   /* id -> struct seen_allocation, owned */
 	struct map nodes;         /* id -> struct seen_node, owned */
 	struct map owners;        /* device id -> struct seen_allocation that holds it */

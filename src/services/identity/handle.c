@@ -114,7 +114,7 @@ static int identity_open(struct svc *svc, struct db *db, const void *conf, void 
 		id->conf = *(const struct identity_conf *)conf;
 	int rc = key_load(id->conf.key_path, &id->key, err);
 	if (rc == 0)
-		rc = password_hash(STR("nobody"), no_salt, id->dummy, err);
+		rc = password_hash(STR("nobody"), no_salt, id->conf.hash_kib, id->dummy, err);
 	if (rc == 0)
 		rc = identity_seed(id, db, err);
 	if (rc < 0) {

@@ -8,10 +8,14 @@ struct identity_conf {
 	const char
 		*key_path; /* PEM of the signing key, made at the first start with mode 0600; NULL: a new one in memory */
 	int64_t token_s;      /* life of a token; 0: IDENTITY_TOKEN_S */
+	uint32_t
+		hash_kib; /* memory of a password's hash, for simulations; 0: IDENTITY_HASH_KIB, what it takes to be safe */
 };
 
 enum {
 	IDENTITY_TOKEN_S = 900,
+	IDENTITY_HASH_KIB = 19 * 1024,   /* with two passes: OWASP's interactive parameters for Argon2id */
+	IDENTITY_HASH_KIB_MIN = 8,
 	IDENTITY_KEYS_MAX = 100,         /* live API keys of one user */
 	IDENTITY_NAME_MAX = 120,         /* characters of an API key's name */
 	IDENTITY_PASSWORD_MAX = 256,     /* bytes; longer ones are refused before any hashing */

@@ -23,9 +23,9 @@ struct identity_user {
 	uint32_t rate_per_min;
 };
 
-/* password.c: Argon2id, 19 MiB, 2 passes, 1 lane (OWASP's interactive parameters). */
-int password_hash(struct str password, const unsigned char salt[16], char dst[IDENTITY_HASH_MAX], struct err *err)
-	MUST_CHECK;
+/* password.c: Argon2id, 2 passes, 1 lane, kib of memory; 0: IDENTITY_HASH_KIB. */
+int password_hash(struct str password, const unsigned char salt[16], uint32_t kib, char dst[IDENTITY_HASH_MAX],
+	struct err *err) MUST_CHECK;
 /* 0, HCP_EAUTH, or HCP_ENOMEM. */
 int password_verify(struct str password, const char *hash) MUST_CHECK;
 

@@ -106,7 +106,7 @@ static int seed_one(struct identity *id, struct db *db, const struct seed_user *
 	char hash[IDENTITY_HASH_MAX];
 	int rc = salt_of(id, user_id, salt);
 	if (rc == 0)
-		rc = password_hash(str_of(s->password), salt, hash, err);
+		rc = password_hash(str_of(s->password), salt, id->conf.hash_kib, hash, err);
 	if (rc < 0)
 		return rc;
 	return db_run(db, err, "INSERT INTO user(id,email,name,role,customer_id,hash) VALUES($1,$2,$3,$4,$5,$6)", "zzzizz",

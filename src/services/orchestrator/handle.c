@@ -92,6 +92,15 @@ static int orchestrator_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	return rc < 0 ? rc : orch_callback_timer(o, ctx, err);
 }
 
+static int64_t orchestrator_due(const void *state, int64_t now_ns)
+{
+	const struct orchestrator *o = state;
+	if (!o->started_at_ns)
+		return now_ns;
+	int64_t until_ns = orch_held_until(o);
+	return until_ns < o->next_end_ns ? until_ns : o->next_end_ns;
+}
+
 static const struct svc_handler handlers[] = {
 	{ MSG_WORKLOAD_SUBMIT, orch_on_submit, false },
 	{ MSG_WORKLOAD_SUBMIT_BATCH, orch_on_submit_batch, false },
@@ -122,5 +131,6 @@ const struct svc_def orchestrator_def = {
 	.open = orchestrator_open,
 	.close = orchestrator_close,
 	.timer = orchestrator_timer,
+	.timer_due = orchestrator_due,
 	.timer_ms = 1000,
 };

@@ -61,6 +61,15 @@ int orch_held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *er
 	return 0;
 }
 
+int64_t orch_held_until(const struct orchestrator *o)
+{
+	int64_t first_ns = INT64_MAX;
+	for (size_t i = 0; i < o->n_held; i++)
+		if (o->held[i].until_ns < first_ns)
+			first_ns = o->held[i].until_ns;
+	return first_ns;
+}
+
 void orch_held_release(struct orchestrator *o)
 {
 	struct err err = { 0 };

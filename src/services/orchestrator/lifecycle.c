@@ -147,13 +147,14 @@ static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, s
 	return orch_workload_move(o, ctx, r, WORKLOAD_EV_START, "verified on its devices", err);
 }
 
-/* Devices were refused or lost under it: once more from the queue, or enough. */
-static int lost(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *why, struct err *err)
+/* Devices were refused or lost under it: once more from the queue, or enough. tried: somebody began to switch them. */
+static int lost(
+	struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *why, bool tried, struct err *err)
 {
 	char reason[ORCHESTRATOR_REASON_MAX];
 	if (r->w->state == HCP__WORKLOAD_STATE__QUEUED)
 		return 0;
-	r->tries++;
+	r->tries += tried;
 	r->ends_ns = 0;
 	int rc = set_devices(ctx, r->w, "", 0, NULL);
 	if (rc < 0)
@@ -185,7 +186,7 @@ int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, st
 		return started(o, ctx, &r, err);
 	case HCP__ALLOCATION_STATE__REFUSED:
 	case HCP__ALLOCATION_STATE__RELEASED:
-		return lost(o, ctx, &r, a->reason, err);
+		return lost(o, ctx, &r, a->reason, !a->unfit_device_id[0], err);
 	default:
 		return 0;
 	}

@@ -55,6 +55,8 @@ int orch_held_add(struct orchestrator *o, struct svc_ctx *ctx, const char *id, i
 int orch_held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w) MUST_CHECK;
 int orch_held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 void orch_held_release(struct orchestrator *o);
+/* When the first of them must be answered; INT64_MAX if there is none. */
+int64_t orch_held_until(const struct orchestrator *o);
 
 /* submit.c */
 int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

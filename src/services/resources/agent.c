@@ -47,16 +47,18 @@ static int send_lease(struct resources *r, struct svc_ctx *ctx, struct node *n)
 	return svc_send_agent(ctx, n->id, &down);
 }
 
-static int send_welcome(const struct resources *r, struct svc_ctx *ctx, const struct node *n)
+/* over: the boot that is not taken any more; "" if its NodeHello was taken. */
+static int send_welcome(const struct resources *r, struct svc_ctx *ctx, const char *node_id, const char *over)
 {
 	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
 	Hcp__Welcome w = HCP__WELCOME__INIT;
-	w.node_id = n->id;
+	w.node_id = node_id;
 	w.now_ns = svc_now_ns(ctx);
 	w.report_ms = report_ms(r);
+	w.over_boot_id = over;
 	down.kind_case = HCP__AGENT_DOWN__KIND_WELCOME;
 	down.welcome = &w;
-	return svc_send_agent(ctx, n->id, &down);
+	return svc_send_agent(ctx, node_id, &down);
 }
 
 /* ---- coming and going ---- */
@@ -126,6 +128,9 @@ int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 	struct node *n = node_find(r, g->node_id);
 	if (!n)
 		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", g->node_id);
+	/* The end of a stream that another has replaced: late news. */
+	if (g->stream && n->stream && g->stream != n->stream)
+		return 0;
 	int rc = lose(r, ctx, n, "node lost", err);
 	return rc < 0 ? rc : inventory_flush(r, ctx, "node lost", err);
 }
@@ -150,6 +155,26 @@ static void free_power(struct resources *r, int64_t now_ns)
 	}
 }
 
+/* When a node that says nothing more counts as lost. */
+static int64_t silent_at_ns(const struct resources *r, const struct node *n)
+{
+	int64_t since_ns = n->seen_at_ns > r->started_at_ns ? n->seen_at_ns : r->started_at_ns;
+	return since_ns + lease_ms(r) * NS_PER_MS;
+}
+
+int64_t agents_due(const struct resources *r)
+{
+	int64_t at_ns = INT64_MAX;
+	if (!list_empty(&r->nodes_seen))
+		at_ns = silent_at_ns(r, list_entry(r->nodes_seen.next, struct node, silent));
+	list_each(l, &r->nodes_lost)
+	{
+		int64_t fallen_ns = list_entry(l, struct node, silent)->lease_until_ns + FALL_NS;
+		at_ns = fallen_ns < at_ns ? fallen_ns : at_ns;
+	}
+	return at_ns;
+}
+
 int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
@@ -158,14 +183,60 @@ int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 		r->started_at_ns = now;
 	while (rc == 0 && !list_empty(&r->nodes_seen)) {
 		struct node *n = list_entry(r->nodes_seen.next, struct node, silent);
-		int64_t since = n->seen_at_ns > r->started_at_ns ? n->seen_at_ns : r->started_at_ns;
-		if (now < since + lease_ms(r) * NS_PER_MS)
+		if (now < silent_at_ns(r, n))
 			break;
 		log_warn("resources", "node %s is lost: no report for %lld ms", n->id, (long long)lease_ms(r));
 		rc = lose(r, ctx, n, "node lost", err);
 	}
 	free_power(r, now);
 	return rc;
+}
+
+/* ---- boots whose counters cannot be trusted ---- */
+
+/*
+ * Within one boot counters only grow and reports are numbered upwards. An agent that came back from a saved state
+ * breaks both, and what it counts from there was partly billed before. So its boot is closed: no report of it is taken
+ * any more (nothing is billed twice), and it is asked, at every report, to begin a new one.
+ */
+#define SEQ_CLOSED ((uint64_t)INT64_MAX)
+
+static bool is_closed(const struct node *n)
+{
+	return n->seq == SEQ_CLOSED;
+}
+
+static int close_boot(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *why, struct err *err)
+{
+	log_warn("resources", "node %s: %s; boot %s is over", n->id, why, n->boot_id);
+	n->seq = SEQ_CLOSED;
+	int rc = send_welcome(r, ctx, n->id, n->boot_id);
+	return rc < 0 ? rc : report_save(r, ctx, n, err);
+}
+
+/*
+ * Is this boot closed, or the one before, or one that has told somebody before us what it counted (it made reports, but
+ * is not the boot we know)? n: what we know of the node, NULL if nothing.
+ */
+static bool is_over(const struct node *n, const Hcp__NodeHello *h)
+{
+	bool known = n && !strcmp(h->boot_id, n->boot_id);
+	return (n && !strcmp(h->boot_id, n->old_boot_id)) || (known ? is_closed(n) : h->reports > 0);
+}
+
+static int refuse_boot(const struct resources *r, struct svc_ctx *ctx, const Hcp__NodeHello *h)
+{
+	log_warn("resources", "node %s: boot %s is over; it must begin a new one", h->node_id, h->boot_id);
+	return send_welcome(r, ctx, h->node_id, h->boot_id);
+}
+
+/*
+ * Numbered as one that was taken long ago, but measured since we heard the last: not a late message but an agent that
+ * counts anew. Late ones were measured before what has overtaken them.
+ */
+static bool counts_anew(const struct resources *r, const struct node *n, int64_t measured_at_ns)
+{
+	return measured_at_ns > n->seen_at_ns + lease_ms(r) * NS_PER_MS;
 }
 
 /* ---- hello ---- */
@@ -291,7 +362,7 @@ static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDev
 	draws_at_least(d, gate);
 	if (new_boot) {
 		d->requests = d->requests_base = 0;
-		if (gate != d->ctl.commanded && !d->command) {
+		if (gate != d->ctl.commanded && !d->command && d->state != DEVICE_ST_FAILED) {
 			d->ctl.drifted = true;
 			d->why = WHY_MODE_DIFFERS;
 			device_reserve(d);
@@ -378,8 +449,8 @@ int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	int rc = check_hello(r, h, n, err);
 	if (rc < 0)
 		return rc;
-	if (n && !strcmp(h->boot_id, n->old_boot_id))
-		return err_set(err, HCP_ESTATE, "boot_id", "boot %.60s is over", h->boot_id);
+	if (is_over(n, h))
+		return refuse_boot(r, ctx, h);
 	if (!n) {
 		n = node_new(h->node_id);
 		if (!n || node_add(r, n) < 0) {
@@ -389,7 +460,7 @@ int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	}
 	rc = hello_take(r, ctx, n, h, err);
 	if (rc == 0)
-		rc = send_welcome(r, ctx, n);
+		rc = send_welcome(r, ctx, n->id, "");
 	if (rc == 0)
 		rc = send_lease(r, ctx, n);
 	if (rc == 0)
@@ -449,6 +520,9 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 			 int64_t now_ns)
 {
 	struct device_control before = d->ctl;
+	/* Out of the pool: why is what brings it back, and then it is told anew whatever it did meanwhile. */
+	if (d->state == DEVICE_ST_FAILED)
+		return;
 	device_apply_finding(&d->ctl, f, now_ns);
 	if (f->verdict == DEVICE_CONFIRMED) {
 		/*
@@ -589,15 +663,22 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		return err_set(err, HCP_ENOTFOUND, "node_id", "there is no node %.64s", rep->node_id);
 	if (strcmp(rep->boot_id, n->boot_id))
 		return err_set(err, HCP_ESTATE, "boot_id", "%.40s is not the boot that said hello", rep->boot_id);
+	if (is_closed(n))
+		return send_welcome(r, ctx, n->id, n->boot_id);
+	if (rep->seq <= n->seq && counts_anew(r, n, measured_at))
+		return close_boot(r, ctx, n, "its reports are numbered anew", err);
 	if (rep->seq <= n->seq)
 		return 0; /* repeated, or overtaken by a later one: the counters in that one hold it all */
 	if (rep->n_readings > RESOURCES_NODE_DEVICES || rep->n_meters > RESOURCES_NODE_METERS)
 		return err_set(err, HCP_ELIMIT, "readings", "more than a node can have");
 	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
+	bool back = false;
 	if (rc == 0)
-		rc = meters_check(ctx, n, rep, err);
+		rc = meters_check(ctx, n, rep, &back, err);
 	if (rc < 0)
 		return rc;
+	if (back)
+		return close_boot(r, ctx, n, "a counter went back", err);
 	n->seq = rep->seq;
 	if (!n->connected)
 		rc = restore(r, n, now, err);

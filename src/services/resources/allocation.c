@@ -243,29 +243,37 @@ int alloc_switched(struct resources *r, struct svc_ctx *ctx, struct alloc *a, co
 
 /* ---- the router's orders ---- */
 
-/* Why this device cannot be had; NULL if it can. */
-static const char *unfit(const struct resources *r, struct svc_ctx *ctx, const struct alloc *a, const struct device *d)
+/* Why the order can never be carried out with this device; NULL: it can. */
+static const char *mistaken(const struct alloc *a, const struct device *d)
 {
-	const struct breaker *b = &d->node->breaker;
-	if (!d->node->connected)
-		return "its node is not connected";
-	if (d->alloc)
-		return d->alloc == a ? "is named twice" : "is taken";
-	if (d->state != DEVICE_ST_IDLE)
-		return device_state_name(d->state);
-	if (d->ctl.drifted)
-		return "drifted: not in the mode it was told";
+	if (d->alloc == a)
+		return "is named twice";
 	if (d->group->cls->kind == DEVICE_ASIC && alloc_mode(a) != DEVICE_FILL)
 		return "can only mine";
-	if (b->state == BREAKER_HALF_OPEN || (b->state == BREAKER_OPEN && svc_now_ns(ctx) < b->open_until_ns))
-		return "its node failed too often, its circuit is open";
 	if (a->n && a->devices[0]->group->cls != d->group->cls)
 		return "is of another class than the others";
 	return NULL;
 }
 
+/* Why this device cannot be had now, which the router could not know; NULL if it can. */
+static const char *unfit(struct svc_ctx *ctx, const struct device *d)
+{
+	const struct breaker *b = &d->node->breaker;
+	if (!d->node->connected)
+		return "its node is not connected";
+	if (d->alloc)
+		return "is taken";
+	if (d->state != DEVICE_ST_IDLE)
+		return device_state_name(d->state);
+	if (d->ctl.drifted)
+		return "drifted: not in the mode it was told";
+	if (b->state == BREAKER_HALF_OPEN || (b->state == BREAKER_OPEN && svc_now_ns(ctx) < b->open_until_ns))
+		return "its node failed too often, its circuit is open";
+	return NULL;
+}
+
 static int refuse(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const Hcp__Place *p, const char *reason,
-		  struct err *err)
+	const char *unfit_id, struct err *err)
 {
 	Hcp__AllocationChanged ev;
 	for (size_t i = 0; i < a->n; i++)
@@ -275,6 +283,7 @@ static int refuse(struct resources *r, struct svc_ctx *ctx, struct alloc *a, con
 	int rc = fill(ctx, a, HCP__ALLOCATION_STATE__REFUSED, reason, &ev);
 	ev.device_ids = p->device_ids;
 	ev.n_device_ids = p->n_device_ids;
+	ev.unfit_device_id = unfit_id;
 	if (rc == 0)
 		rc = store(r, ctx, a, &ev, true, err);
 	return rc < 0 ? rc : svc_publish(ctx, a->id, &ev.base);
@@ -332,8 +341,9 @@ static int reserve(struct resources *r, struct svc_ctx *ctx, struct alloc *a, st
 	return rc < 0 ? rc : start(r, ctx, a, err);
 }
 
+/* *ret_unfit: the device that another placement would not name, knowing what we know. */
 static int find_devices(struct resources *r, struct svc_ctx *ctx, const Hcp__Place *p, struct alloc *a,
-			char reason[REASON_MAX])
+	char reason[REASON_MAX], const char **ret_unfit)
 {
 	if (r->emergency) {
 		snprintf(reason, REASON_MAX, "the platform is in emergency stop");
@@ -341,7 +351,11 @@ static int find_devices(struct resources *r, struct svc_ctx *ctx, const Hcp__Pla
 	}
 	for (size_t i = 0; i < p->n_device_ids; i++) {
 		struct device *d = map_get(&r->devices, str_of(p->device_ids[i]));
-		const char *why = d ? unfit(r, ctx, a, d) : "is not known";
+		const char *why = d ? mistaken(a, d) : NULL;
+		if (!why) {
+			why = d ? unfit(ctx, d) : "is not known";
+			*ret_unfit = why ? p->device_ids[i] : "";
+		}
 		if (why) {
 			snprintf(reason, REASON_MAX, "device %.64s: %s", p->device_ids[i], why);
 			return HCP_ESTATE;
@@ -357,6 +371,7 @@ int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	struct resources *r = state;
 	const Hcp__Place *p = (const Hcp__Place *)m->body;
 	char reason[REASON_MAX], action[NAME_MAX_LEN];
+	const char *unfit_id = "";
 	int rc = check_place(p, err);
 	if (rc == 0)
 		rc = seen_before(r, ctx, p->allocation_id, err);
@@ -372,8 +387,8 @@ int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	a->type = p->workload->type;
 	a->at_ns = svc_now_ns(ctx);
 	a->expires_ns = a->at_ns + ALLOCATION_RESERVE_NS;
-	if (find_devices(r, ctx, p, a, reason) < 0) {
-		rc = refuse(r, ctx, a, p, reason, err);
+	if (find_devices(r, ctx, p, a, reason, &unfit_id) < 0) {
+		rc = refuse(r, ctx, a, p, reason, unfit_id, err);
 		alloc_free(a);
 		return rc;
 	}
@@ -394,6 +409,12 @@ int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 	snprintf(action, sizeof(action), "release %.36s", a->id);
 	int rc = alloc_end(r, ctx, a, ALLOCATION_EV_RELEASE, rel->reason[0] ? rel->reason : "released", err);
 	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
+}
+
+bool allocs_waiting(const struct resources *r)
+{
+	list_each(l, &r->allocs) if (list_entry(l, struct alloc, link)->state == ALLOCATION_RESERVED) return true;
+	return false;
 }
 
 int allocs_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)

@@ -61,11 +61,12 @@ static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchComman
 	return 0;
 }
 
-static int send_to_agent(struct svc_ctx *ctx, struct command *c, const Hcp__SwitchCommand *body)
+static int send_to_agent(struct svc_ctx *ctx, struct command *c, Hcp__SwitchCommand *body)
 {
 	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
 	down.kind_case = HCP__AGENT_DOWN__KIND_SWITCH_COMMAND;
-	down.switch_command = (Hcp__SwitchCommand *)body;
+	down.switch_command = body;
+	body->number = svc_number(ctx); /* also when it is repeated: it is what we want now */
 	c->sent_at_ns = svc_now_ns(ctx);
 	c->sends += c->sends < RESOURCES_RESEND_DOUBLINGS;
 	return svc_send_agent(ctx, c->node->id, &down);

@@ -116,6 +116,25 @@ static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	return rc < 0 ? rc : capacity_publish(r, ctx, err);
 }
 
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Whatever is under way is looked at every second; a fleet at rest is left alone. */
+static int64_t resources_due(const void *state, int64_t now_ns)
+{
+	const struct resources *r = state;
+	bool busy = !r->started_at_ns || r->poke || r->n_changed || !list_empty(&r->nodes_unsaved) ||
+				!list_empty(&r->commands) || !list_empty(&r->nodes_work);
+	for (size_t i = 0; i < r->n_facilities; i++)
+		busy |= r->facility[i]->dirty;
+	if (busy || allocs_waiting(r))
+		return now_ns;
+	int64_t at_ns = earlier(r->pruned_at_ns + PRUNE_EVERY_NS, agents_due(r));
+	return r->capacity_dirty ? earlier(at_ns, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS) : at_ns;
+}
+
 int64_t resources_reserved_w(const void *state, const char *facility)
 {
 	const struct resources *r = state;
@@ -148,5 +167,6 @@ const struct svc_def resources_def = {
 	.open = resources_open,
 	.close = resources_close,
 	.timer = resources_timer,
+	.timer_due = resources_due,
 	.timer_ms = 1000,
 };

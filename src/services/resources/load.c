@@ -90,6 +90,7 @@ static int pack_node(struct svc_ctx *ctx, const struct node *n, struct str *ret)
 	h.n_models = n->n_models;
 	h.agent_version = n->version;
 	h.boot_id = n->boot_id;
+	h.stream = n->stream;
 	h.n_devices = n->n_devices;
 	for (size_t i = 0; i < n->n_devices; i++) {
 		const struct device *d = n->devices[i];
@@ -152,6 +153,7 @@ int node_set_info(struct node *n, const Hcp__NodeHello *h)
 	mem_free(n->models);
 	n->models = models;
 	n->n_models = h->n_models;
+	n->stream = h->stream;
 	snprintf(n->name, sizeof(n->name), "%s", h->name);
 	snprintf(n->facility, sizeof(n->facility), "%s", h->facility);
 	snprintf(n->region, sizeof(n->region), "%s", h->region);

@@ -41,23 +41,26 @@ static int check_names(const Hcp__Meter *m, struct err *err)
 	return 0;
 }
 
-static int check_values(const Hcp__Meter *m, const struct meter *last, struct err *err)
+static bool went_back(const Hcp__Meter *m, const struct meter *last)
+{
+	int64_t v[COUNTERS];
+	bool back = m->hashes < last->hashes;
+	counters_of(m, v);
+	for (int i = 0; i < COUNTERS; i++)
+		back |= v[i] < last->v[i];
+	return back;
+}
+
+static int check_values(const Hcp__Meter *m, struct err *err)
 {
 	int64_t v[COUNTERS];
 	counters_of(m, v);
 	for (int i = 0; i < COUNTERS; i++) {
 		if (v[i] < 0 || v[i] > COUNTER_MAX)
 			return err_set(err, HCP_ERANGE, counter_name[i], "%lld is no counter", (long long)v[i]);
-		if (last && v[i] < last->v[i])
-			return err_set(err, HCP_ESTATE, counter_name[i],
-				       "went back from %lld to %lld without a new boot", (long long)last->v[i],
-				       (long long)v[i]);
 	}
 	if (!isfinite(m->hashes) || m->hashes < 0 || m->hashes > HASHES_MAX)
 		return err_set(err, HCP_ERANGE, "hashes", "%g is no counter", m->hashes);
-	if (last && m->hashes < last->hashes)
-		return err_set(err, HCP_ESTATE, "hashes", "went back from %g to %g without a new boot", last->hashes,
-			       m->hashes);
 	return 0;
 }
 
@@ -83,11 +86,12 @@ static bool repeated(const struct node *n, const Hcp__NodeReport *rep, size_t i,
 	return false;
 }
 
-int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, struct err *err)
+int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, bool *ret_back, struct err *err)
 {
 	bool *seen = arena_calloc(svc_arena(ctx), n->n_meters + 1);
 	const Hcp__Meter **fresh = arena_alloc(svc_arena(ctx), (rep->n_meters + 1) * sizeof(*fresh));
 	size_t n_fresh = 0;
+	bool back = false;
 	char at[32];
 	if (!seen || !fresh)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -95,7 +99,7 @@ int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeRepor
 		const struct meter *last = meter_find(n, rep->meters[i], i);
 		int rc = check_names(rep->meters[i], err);
 		if (rc == 0)
-			rc = check_values(rep->meters[i], last, err);
+			rc = check_values(rep->meters[i], err);
 		if (rc == 0 && repeated(n, rep, i, last, seen, fresh, &n_fresh))
 			rc = err_set(err, HCP_EINVAL, "allocation_id", "this counter is in the report twice");
 		if (rc < 0) {
@@ -103,10 +107,12 @@ int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeRepor
 			err_prefix(err, at);
 			return rc;
 		}
+		back |= last && went_back(rep->meters[i], last);
 	}
 	if (n->n_meters + n_fresh > RESOURCES_NODE_METERS)
 		return err_set(err, HCP_ELIMIT, "meters", "a node has at most %d counters since its agent started",
 			       RESOURCES_NODE_METERS);
+	*ret_back = back;
 	return 0;
 }
 

@@ -91,6 +91,7 @@ struct node {
 	uint32_t number;
 	bool connected;
 	uint64_t seq, lease_number;
+	uint64_t stream; /* of its last NodeHello; 0: unknown */
 	int64_t seen_at_ns, lease_until_ns, metered_at_ns, energy_j;
 	struct meter *meters; /* owned, n_meters of them */
 	size_t n_meters, cap_meters;
@@ -229,9 +230,13 @@ int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* When it next has something to do: a node falls silent, or a lost one's devices have fallen to SAFE. */
+int64_t agents_due(const struct resources *r);
 
 /* ---- meter.c ---- */
-int meters_check(struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, struct err *err) MUST_CHECK;
+/* *ret_back: the report is well formed, but some counter is behind what this boot has told before. */
+int meters_check(
+	struct svc_ctx *ctx, const struct node *n, const Hcp__NodeReport *rep, bool *ret_back, struct err *err) MUST_CHECK;
 /* Publishes the differences and keeps the new counters (memory; report_save stores them). */
 int meters_take(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeReport *rep, struct err *err)
 	MUST_CHECK;
@@ -282,6 +287,8 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *reason, struct err *err)
 	MUST_CHECK;
 int allocs_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Some allocation waits for power. */
+bool allocs_waiting(const struct resources *r);
 /* Customer of an allocation that has a device on this node; "" if there is none such. */
 int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *n, const char *allocation_id,
 		   const char **ret, struct err *err) MUST_CHECK;

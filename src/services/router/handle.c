@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/money.h"
 #include "services/router/router_priv.h"
 
 static const char *const schema[] = {
@@ -36,6 +37,7 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->svc = svc;
 	list_init(&r->order);
+	list_init(&r->resting);
 	map_init(&r->devices);
 	map_init(&r->jobs);
 	map_init(&r->by_allocation);
@@ -73,6 +75,7 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	}
 	if (j)
 		return 0; /* waits already */
+	router_look_again(r);
 	int rc = router_job_new(r, w, svc_now_ns(ctx), &j, err);
 	if (rc == 0)
 		rc = queue_enqueue(r->queue, &j->q, err);
@@ -99,6 +102,7 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 	if (!j)
 		return 0;
 	router_demand_changed(r, ctx);
+	router_look_again(r);
 	if (j->state == JOB_WAITING) {
 		int rc = queue_cancel(r->queue, &j->uuid);
 		return rc < 0 && rc != HCP_ENOTFOUND ? rc : router_job_drop(r, ctx, j, err);
@@ -128,6 +132,7 @@ static void free_devices(struct router *r, struct job *j)
 		(void)!placement_release(r->place, j->hold, NULL);
 	j->hold = 0;
 	queue_uncharge(r->queue, &j->q);
+	router_look_again(r);
 }
 
 /* Resources gave the devices back (or never gave them). */
@@ -170,8 +175,12 @@ int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg
 		}
 		return 0;
 	case HCP__ALLOCATION_STATE__REFUSED:
-	case HCP__ALLOCATION_STATE__RELEASED:
-		return over(r, ctx, j, err);
+	case HCP__ALLOCATION_STATE__RELEASED: {
+		int rc = over(r, ctx, j, err);
+		if (rc == 0 && a->unfit_device_id[0])
+			router_inventory_rest(r, a->unfit_device_id, svc_now_ns(ctx));
+		return rc;
+	}
 	default:
 		return 0;
 	}
@@ -180,10 +189,28 @@ int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg
 static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	struct router *r = state;
+	router_inventory_wake(r, svc_now_ns(ctx));
 	int rc = router_place_expire(r, ctx, err);
 	if (rc == 0)
 		rc = router_place_waiting(r, ctx, err);
 	return rc < 0 ? rc : router_demand_tick(r, ctx, err);
+}
+
+/* Waiting jobs are tried again every second, but not where nothing has changed that could make one fit. */
+static int64_t router_due(const void *state, int64_t now_ns)
+{
+	const struct router *r = state;
+	if (queue_len(r->queue) && !r->settled)
+		return now_ns;
+	int64_t at_ns = placement_next_expiry(r->place);
+	if (queue_len(r->queue) && r->settled_until_ns < at_ns)
+		at_ns = r->settled_until_ns;
+	if (!list_empty(&r->resting)) {
+		int64_t until_ns = list_entry(r->resting.next, struct rdev, rests)->rests_until_ns;
+		bool set_back = until_ns - now_ns > ROUTER_REST_S * NS_PER_S;
+		at_ns = set_back ? now_ns : until_ns < at_ns ? until_ns : at_ns;
+	}
+	return r->demand_dirty && r->demand_at_ns < at_ns ? r->demand_at_ns : at_ns;
 }
 
 static const struct svc_handler handlers[] = {
@@ -203,5 +230,6 @@ const struct svc_def router_def = {
 	.open = router_open,
 	.close = router_close,
 	.timer = router_timer,
+	.timer_due = router_due,
 	.timer_ms = 1000,
 };

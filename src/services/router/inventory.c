@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "base/money.h"
 #include "model/device_class.h"
 #include "services/router/router_priv.h"
 
@@ -80,6 +81,7 @@ static int add(struct router *r, const Hcp__Device *d, const struct device_class
 	/* The index wants nodes of one class: a mixed node counts as one per class. */
 	snprintf(key, sizeof(key), "%.96s/%.32s", d->node_id, c->name);
 	rd->cls = pd.cls;
+	list_init(&rd->rests);
 	int rc = str_copy(rd->id, sizeof(rd->id), str_of(d->id));
 	if (rc < 0)
 		err_set(err, HCP_EINVAL, "id", "longer than %zu characters", sizeof(rd->id) - 1);
@@ -124,7 +126,8 @@ int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *e
 	struct placement_quality q = quality_of(d);
 	rc = placement_set_quality(r->place, rd->dev, &q, err);
 	if (rc == 0)
-		rc = placement_set_in_service(r->place, rd->dev, is_usable(d), err);
+		rc = placement_set_in_service(r->place, rd->dev, is_usable(d) && list_empty(&rd->rests), err);
+	rd->usable = is_usable(d);
 	bool fill = d->desired == HCP__MODE__FILL;
 	enum placement_dev_state s = placement_state(r->place, rd->dev);
 	if (rc == 0 && (s == PLACEMENT_IDLE || s == PLACEMENT_FILL) && fill != (s == PLACEMENT_FILL))
@@ -132,10 +135,34 @@ int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *e
 	return rc;
 }
 
+void router_inventory_rest(struct router *r, const char *id, int64_t now_ns)
+{
+	struct rdev *rd = router_inventory_find(r, id);
+	if (!rd || placement_set_in_service(r->place, rd->dev, false, NULL) < 0)
+		return;
+	rd->rests_until_ns = now_ns + ROUTER_REST_S * NS_PER_S;
+	list_del(&rd->rests);
+	list_add_tail(&r->resting, &rd->rests);
+}
+
+void router_inventory_wake(struct router *r, int64_t now_ns)
+{
+	while (!list_empty(&r->resting)) {
+		struct rdev *rd = list_entry(r->resting.next, struct rdev, rests);
+		/* A clock that was set back makes nobody rest longer. */
+		if (now_ns < rd->rests_until_ns && rd->rests_until_ns - now_ns <= ROUTER_REST_S * NS_PER_S)
+			break;
+		list_del(&rd->rests);
+		(void)!placement_set_in_service(r->place, rd->dev, rd->usable, NULL);
+		router_look_again(r);
+	}
+}
+
 int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
 	const Hcp__DevicesChanged *ev = (const Hcp__DevicesChanged *)m->body;
+	router_look_again(r);
 	for (size_t i = 0; i < ev->n_devices; i++) {
 		Hcp__Device *d = ev->devices[i];
 		struct err one = { 0 };

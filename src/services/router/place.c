@@ -16,7 +16,7 @@ struct attempt {
 	int rc;
 };
 
-static struct placement_request request_of(const struct router *r, const struct job *j)
+struct placement_request router_request_of(const struct router *r, const struct job *j)
 {
 	const Hcp__Workload *w = j->w;
 	const struct device_class *c = w->device_class[0] ? device_class_find(str_of(w->device_class)) : NULL;
@@ -44,18 +44,20 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 		if (!strcmp(h->w->device_class, j->w->device_class))
 			return false;
 	}
-	struct placement_request req = request_of(t->r, j);
+	struct placement_request req = router_request_of(t->r, j);
 	int64_t until = svc_now_ns(t->ctx) + ROUTER_HOLD_S * NS_PER_S;
 	struct placement_refusal why = { 0 };
 	struct err err = { 0 };
-	int rc = placement_reserve(t->r->place, &req, until, &t->got, &why, &err);
+	bool ask = !j->told_ns; /* the words are told once: most looks are in vain, and words cost more than looking */
+	int rc = placement_reserve(t->r->place, &req, until, &t->got, ask ? &why : NULL, ask ? &err : NULL);
 	if (rc == 0) {
 		t->reserved = true;
 		return true;
 	}
 	if (rc == HCP_ENOMEM)
 		t->rc = rc;
-	snprintf(j->wait_reason, sizeof(j->wait_reason), "%.190s", rc == HCP_EAGAIN ? why.text : err.text);
+	if (ask)
+		snprintf(j->wait_reason, sizeof(j->wait_reason), "%.190s", rc == HCP_EAGAIN ? why.text : err.text);
 	return false;
 }
 
@@ -148,11 +150,18 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 			rc = placed(r, ctx, (struct job *)(uintptr_t)q.tag, &t, err);
 	}
 	r->stuck = rc == HCP_EAGAIN;
+	r->settled = r->stuck;
+	r->settled_until_ns = queue_same_until(r->queue);
 	if (n == ROUTER_PLACE_BATCH)
 		svc_wake_at(ctx, svc_now_ns(ctx));
 	if (t.rc < 0)
 		return err_set(err, t.rc, "", "out of memory");
 	return rc < 0 && rc != HCP_EAGAIN ? rc : tell_waiting(r, ctx);
+}
+
+void router_look_again(struct router *r)
+{
+	r->settled = false;
 }
 
 static uint32_t free_for(const struct router *r, const struct placement_request *req)
@@ -168,7 +177,7 @@ static uint32_t free_for(const struct router *r, const struct placement_request 
 
 int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
 {
-	struct placement_request req = request_of(r, j);
+	struct placement_request req = router_request_of(r, j);
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
 	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
 	if (!r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
@@ -184,6 +193,8 @@ int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	placement_handle gone[64];
 	size_t n = placement_expire(r->place, svc_now_ns(ctx), gone, 64);
+	if (n)
+		router_look_again(r);
 	for (size_t i = 0; i < n; i++) {
 		list_each(it, &r->order) {
 			struct job *j = list_entry(it, struct job, node);
@@ -216,7 +227,7 @@ void router_demand_changed(struct router *r, struct svc_ctx *ctx)
 
 static size_t class_of(const struct router *r, const struct job *j)
 {
-	struct placement_request req = request_of(r, j);
+	struct placement_request req = router_request_of(r, j);
 	if (req.device_class >= 0)
 		return (size_t)req.device_class;
 	placement_dev first;

@@ -15,7 +15,10 @@ static int add_entry(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp
 	e->position = (int32_t)x.position + 1;
 	e->waiting_since_ns = j->q.enqueued_ns;
 	e->eta_ms = x.eta_ns < 0 ? -1 : x.eta_ns / NS_PER_MS;
-	e->reason = arena_strdup(a, j->wait_reason);
+	struct placement_request req = router_request_of(r, j);
+	struct placement_refusal why;
+	placement_explain(r->place, &req, &why);
+	e->reason = arena_strdup(a, why.code == PLACEMENT_R_NONE ? j->wait_reason : why.text);
 	if (!e->workload_id || !e->customer_id || !e->reason)
 		return HCP_ENOMEM;
 	return pb_push(a, &reply->n_entries, &reply->entries, e);

@@ -4,10 +4,11 @@
 #include "svc/svc.h"
 
 enum {
-	ROUTER_JOBS_MAX = 1000000,      /* waiting and placed */
-	ROUTER_PLACE_BATCH = 128,       /* placements a handler makes before it lets others in */
-	ROUTER_HOLD_S = 600,            /* a reservation that resources never confirms ends then */
-	ROUTER_DEMAND_MS = 200,         /* demand is published at most so often */
+	ROUTER_JOBS_MAX = 1000000, /* waiting and placed */
+	ROUTER_PLACE_BATCH = 128,  /* placements a handler makes before it lets others in */
+	ROUTER_HOLD_S = 600,       /* a reservation that resources never confirms ends then */
+	ROUTER_REST_S = 10,        /* a device that resources could not give is not offered for so long */
+	ROUTER_DEMAND_MS = 200,    /* demand is published at most so often */
 	ROUTER_QUEUE_SHOWN = 200,
 };
 

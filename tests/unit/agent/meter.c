@@ -94,11 +94,32 @@ static void old_rows_make_room(void **state)
 	assert_null(row(METER_SERVE, "al-1"));
 }
 
+/* The same rows from zero: what was told under the old name is not told again under the new one. */
+static void a_new_boot_counts_from_zero(void **state)
+{
+	struct meter_totals t = { 0 };
+	meter_init(&m, &t);
+	t = (struct meter_totals){ 1000, 50, 7 };
+	meter_turn(&m, &t, METER_SERVE, "al-1");
+	t = (struct meter_totals){ 3000, 90, 9 };
+	meter_advance(&m, &t);
+	meter_request(&m, 11);
+	meter_restart(&m);
+	t = (struct meter_totals){ 3500, 95, 9 };
+	meter_advance(&m, &t);
+	assert_int_equal(row(METER_SERVE, "al-1")->device_ns, 500);
+	assert_true(row(METER_SERVE, "al-1")->energy_j > 4.9 && row(METER_SERVE, "al-1")->energy_j < 5.1);
+	assert_int_equal(row(METER_SERVE, "al-1")->requests, 0);
+	assert_int_equal(row(METER_OFF, "")->device_ns, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_row_gets_its_own), cmocka_unit_test(nothing_is_lost),
+		cmocka_unit_test(each_row_gets_its_own),
+		cmocka_unit_test(nothing_is_lost),
 		cmocka_unit_test(old_rows_make_room),
+		cmocka_unit_test(a_new_boot_counts_from_zero),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,6 +119,55 @@ static void old_segments_go(void **state)
 	bus_close(bus);
 }
 
+/* One record of a rare topic among thousands: found wherever it is, by one call, from any offset. */
+static void rare_topics_are_found(struct bus *bus, uint64_t n, uint64_t every)
+{
+	struct err err = { 0 };
+	for (uint64_t from = 1; from <= n; from += 37) {
+		struct bus_rec *rec[4];
+		uint64_t next, want = (from + every - 1) / every * every;
+		int got = bus_read(bus, from, UINT64_C(1) << 40, 1, rec, &next, &err);
+		assert_int_equal(got, want <= n ? 1 : 0);
+		if (got) {
+			assert_int_equal(rec[0]->offset, want);
+			assert_int_equal(next, want + 1);
+			bus_rec_unref(rec[0]);
+		} else {
+			assert_int_equal(next, n + 1);
+		}
+	}
+}
+
+static void append_rare(struct bus *bus, uint64_t first, uint64_t n, uint64_t every)
+{
+	struct err err = { 0 };
+	for (uint64_t i = first; i < first + n; i++) {
+		struct bus_entry e = { i, i % every ? 3 : 40, 1, STR("x") };
+		assert_int_equal(bus_append(bus, &e, 1, &err), 0);
+	}
+}
+
+static void rare_topics_are_found_in_memory_and_in_files(void **state)
+{
+	enum { N = 20000, EVERY = 1900 };
+	struct bus_conf conf = { .dir = dir, .segment_bytes = 30000 };
+	struct bus *bus;
+	struct err err = { 0 };
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	append_rare(bus, 1, N, EVERY);
+	rare_topics_are_found(bus, N, EVERY);
+	bus_close(bus);
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	rare_topics_are_found(bus, N, EVERY);
+	append_rare(bus, N + 1, 5000, EVERY);
+	rare_topics_are_found(bus, N + 5000, EVERY);
+	bus_close(bus);
+	assert_int_equal(bus_open(&(struct bus_conf){ .dir = NULL }, &bus, &err), 0);
+	append_rare(bus, 1, 5000, EVERY);
+	rare_topics_are_found(bus, 5000, EVERY);
+	bus_close(bus);
+}
+
 static void wake(void *arg)
 {
 	++*(int *)arg;
@@ -145,6 +194,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(survives_reopening_and_filters, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(torn_tail_is_cut, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(old_segments_go, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(rare_topics_are_found_in_memory_and_in_files, fresh_dir, remove_dir),
 		cmocka_unit_test(watchers_hear_their_topics_only),
 	};
 	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);

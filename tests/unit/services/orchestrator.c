@@ -312,6 +312,29 @@ static void refused_places_are_tried_again_then_fail(void **state)
 	rig_release(&r);
 }
 
+/* A placement that named a device which could not be had has tried nothing. */
+static void unfit_devices_cost_no_try(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	for (int i = 0; i < 3 * ORCHESTRATOR_MAX_TRIES; i++) {
+		Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+		char alloc[16];
+		snprintf(alloc, sizeof(alloc), "al-%d", i);
+		place(&r, id, alloc);
+		ev.allocation_id = alloc;
+		ev.workload_id = id;
+		ev.state = HCP__ALLOCATION_STATE__REFUSED;
+		ev.reason = "device n1/d0: is taken";
+		ev.unfit_device_id = "n1/d0";
+		rig_event(&r, SVC_RESOURCES, &ev.base);
+	}
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__QUEUED);
+	rig_release(&r);
+}
+
 static void decide(struct rig *r, const char *id, bool changed, double gain, double cost)
 {
 	Hcp__ClassTarget t = HCP__CLASS_TARGET__INIT, *ts = &t;
@@ -517,6 +540,7 @@ int main(void)
 		cmocka_unit_test(others_do_not_exist),
 		cmocka_unit_test(a_cancel_may_name_the_version),
 		cmocka_unit_test(refused_places_are_tried_again_then_fail),
+		cmocka_unit_test(unfit_devices_cost_no_try),
 		cmocka_unit_test(only_decisions_that_pay_become_directives),
 		cmocka_unit_test(emergency_stop_holds_until_cleared),
 		cmocka_unit_test(long_polls_wait_for_a_change),

@@ -147,6 +147,125 @@ static void new_boot_keeps_the_allocation_and_is_told_again(void **state)
 	rig_free(g);
 }
 
+static void remove_db(const char *path);
+
+/* An agent that comes back from a saved state counts joules again that were billed: its boot is closed, and it is told.
+ */
+static void counters_that_go_back_end_their_boot(void **state)
+{
+	char path[] = "/tmp/hcp-resources-back-XXXXXX";
+	close(mkstemp(path));
+	struct rig *g = rig_new(path, NULL);
+	struct agent *a = agent_add(g, "n1", "CPU2", 1, "east");
+	hello(g, a);
+	assert_string_equal(a->over, "");
+	a->energy_j = 1000;
+	report_seq(g, a, 1);
+	a->energy_j = 400;
+	report_seq(g, a, 2);
+	assert_string_equal(g->code, "");
+	assert_string_equal(a->over, "n1-boot1");
+	assert_int_equal(metered_j(g), 1000);
+	/* Nothing of this boot counts any more, not even when it has passed its old self; a restart of ours forgets
+	 * nothing. */
+	a->energy_j = 5000;
+	report_seq(g, a, 3);
+	svc_close(g->svc);
+	open_svc(g);
+	a->over[0] = '\0';
+	report_seq(g, a, 4);
+	assert_string_equal(a->over, "n1-boot1");
+	a->over[0] = '\0';
+	hello(g, a);
+	assert_string_equal(a->over, "n1-boot1");
+	assert_int_equal(metered_j(g), 1000);
+	snprintf(a->boot, sizeof(a->boot), "fresh");
+	hello(g, a);
+	assert_string_equal(a->over, "");
+	a->energy_j = 30;
+	report_seq(g, a, 1);
+	assert_int_equal(metered_j(g), 1030);
+	/* One that was never heard of here, but has told its counters to somebody. */
+	snprintf(a->boot, sizeof(a->boot), "older");
+	a->seq = 12;
+	hello(g, a);
+	assert_string_equal(a->over, "older");
+	/* The boot before, once more: it is asked to begin anew rather than refused for ever. */
+	snprintf(a->boot, sizeof(a->boot), "n1-boot1");
+	hello(g, a);
+	assert_string_equal(a->over, "n1-boot1");
+	rig_free(g);
+	remove_db(path);
+}
+
+/* Its counters may have grown since; what shows is that it numbers its reports anew, long after the last we took. */
+static void reports_numbered_anew_end_their_boot(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "CPU2", 1, "east");
+	hello(g, a);
+	a->energy_j = 1000;
+	report_seq(g, a, 50);
+	g->now += 5 * S;
+	a->energy_j = 1100;
+	report_seq(g, a, 20); /* late, it seems */
+	assert_string_equal(a->over, "");
+	g->now += 16 * S;
+	report_seq(g, a, 21);
+	assert_string_equal(a->over, "n1-boot1");
+	assert_int_equal(metered_j(g), 1000);
+	snprintf(a->boot, sizeof(a->boot), "fresh");
+	hello(g, a);
+	a->energy_j = 7;
+	report_seq(g, a, 1);
+	assert_int_equal(metered_j(g), 1007);
+	rig_free(g);
+}
+
+static void the_end_of_an_older_stream_is_no_news(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "H100", 1, "east");
+	Hcp__NodeGone gone = HCP__NODE_GONE__INIT;
+	a->stream = 7;
+	hello(g, a);
+	a->stream = 8;
+	hello(g, a);
+	gone.node_id = "n1";
+	gone.stream = 7;
+	say(g, MSG_NODE_GONE, &gone.base);
+	assert_string_equal(g->code, "");
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__IDLE);
+	gone.stream = 8;
+	say(g, MSG_NODE_GONE, &gone.base);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__DEVICE_FAILED);
+	rig_free(g);
+}
+
+/* Words that were on the way when the node was lost do not change why it is out, or it would stay out for ever. */
+static void late_words_of_a_lost_node_keep_it_lost(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "H100", 1, "east");
+	Hcp__NodeGone gone = HCP__NODE_GONE__INIT;
+	Hcp__LocalSwitch l = HCP__LOCAL_SWITCH__INIT;
+	hello(g, a);
+	gone.node_id = l.node_id = "n1";
+	say(g, MSG_NODE_GONE, &gone.base);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__DEVICE_FAILED);
+	l.device_id = "d0";
+	l.to = HCP__MODE__SERVE;
+	l.at_ns = g->now;
+	say(g, MSG_LOCAL_SWITCH, &l.base);
+	assert_string_equal(g->code, "");
+	a->mode[0] = a->shown[0] = HCP__MODE__SAFE;
+	snprintf(a->boot, sizeof(a->boot), "again");
+	hello(g, a);
+	run_s(g, 6);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__IDLE);
+	rig_free(g);
+}
+
 static void device_errors_leave_and_rejoin_the_pool(void **state)
 {
 	struct rig *g = rig_new(NULL, NULL);
@@ -467,6 +586,10 @@ int main(void)
 		cmocka_unit_test(lost_node_gives_its_allocations_up),
 		cmocka_unit_test(new_boot_keeps_the_allocation_and_is_told_again),
 		cmocka_unit_test(device_errors_leave_and_rejoin_the_pool),
+		cmocka_unit_test(late_words_of_a_lost_node_keep_it_lost),
+		cmocka_unit_test(counters_that_go_back_end_their_boot),
+		cmocka_unit_test(reports_numbered_anew_end_their_boot),
+		cmocka_unit_test(the_end_of_an_older_stream_is_no_news),
 		cmocka_unit_test(local_switches_are_the_nodes_right),
 		cmocka_unit_test(restart_in_the_middle_of_a_switch_goes_on),
 		cmocka_unit_test(replay_is_identical),

@@ -46,6 +46,8 @@ struct agent {
 	int64_t lease_until_ns;
 	bool may_serve, may_fill;
 	char last_switch[ID_TEXT_MAX];
+	uint64_t stream, order; /* order: number of its last command */
+	char over[32];          /* boot that it was told is over */
 };
 
 struct rig {
@@ -91,8 +93,12 @@ static inline void on_down(void *arg, const char *node, struct str bytes)
 		a->may_fill = d->lease->may_fill;
 		assert_int_equal(d->lease->ttl_ms, 15000);
 	}
+	if (d->kind_case == HCP__AGENT_DOWN__KIND_WELCOME && a && !a->quiet)
+		snprintf(a->over, sizeof(a->over), "%s", d->welcome->over_boot_id);
 	if (d->kind_case == HCP__AGENT_DOWN__KIND_SWITCH_COMMAND && a && !a->deaf && !a->quiet) {
 		assert_true(g->n_inbox < 4096);
+		assert_true(d->switch_command->number > a->order);
+		a->order = d->switch_command->number;
 		struct buf *b = &g->inbox[g->n_inbox++];
 		buf_init(b, 0);
 		buf_add(b, node, strlen(node) + 1);
@@ -311,6 +317,8 @@ static inline void hello(struct rig *g, struct agent *a)
 	h.models = models;
 	h.n_models = a->endpoint[0] ? 1 : 0;
 	h.boot_id = a->boot;
+	h.stream = a->stream;
+	h.reports = a->seq;
 	h.agent_version = "1";
 	h.devices = devs;
 	h.n_devices = (size_t)a->n;

@@ -278,6 +278,41 @@ static void demand_is_told_by_class(void **state)
 	rig_release(&r);
 }
 
+/* Resources knows what we do not: the next placement names another device, and this one is offered later again. */
+static void an_unfit_device_rests(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], first[96];
+	int n;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	for (int i = 0; i < 2; i++) {
+		enqueue(&r, 1 + i, "cus-a", BATCH, "H100", 1);
+		struct msg *m = rig_published(&r, MSG_PLACE, &n);
+		assert_int_equal(n, 1);
+		const Hcp__Place *p = (const Hcp__Place *)m->body;
+		if (i)
+			assert_string_not_equal(p->device_ids[0], first);
+		snprintf(first, sizeof(first), "%s", p->device_ids[0]);
+		Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+		snprintf(a, sizeof(a), "%s", p->allocation_id);
+		ev.allocation_id = a;
+		ev.state = HCP__ALLOCATION_STATE__REFUSED;
+		ev.unfit_device_id = first;
+		msg_free(m);
+		rig_forget(&r);
+		rig_event(&r, SVC_RESOURCES, &ev.base);
+		/* News of the device itself do not end its rest. */
+		devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	}
+	enqueue(&r, 3, "cus-a", BATCH, "H100", 1);
+	assert_int_equal(places(&r, a, &n), 0);
+	r.now_ns += ROUTER_REST_S * NS_PER_S;
+	rig_run(&r);
+	assert_int_equal(places(&r, a, &n), 1);
+	rig_release(&r);
+}
+
 static void bad_messages_change_nothing(void **state)
 {
 	struct rig r;
@@ -304,12 +339,17 @@ static void bad_messages_change_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(jobs_get_devices_and_give_them_back), cmocka_unit_test(a_restart_keeps_who_holds_what),
+		cmocka_unit_test(jobs_get_devices_and_give_them_back),
+		cmocka_unit_test(a_restart_keeps_who_holds_what),
 		cmocka_unit_test(refused_allocations_free_their_devices),
 		cmocka_unit_test(a_job_asked_for_again_waits_for_its_release),
-		cmocka_unit_test(an_order_that_overtakes_the_end_is_kept), cmocka_unit_test(draining_devices_are_not_offered),
-		cmocka_unit_test(failed_devices_are_not_offered), cmocka_unit_test(a_reservation_nobody_confirms_ends),
-		cmocka_unit_test(demand_is_told_by_class), cmocka_unit_test(bad_messages_change_nothing),
+		cmocka_unit_test(an_order_that_overtakes_the_end_is_kept),
+		cmocka_unit_test(draining_devices_are_not_offered),
+		cmocka_unit_test(failed_devices_are_not_offered),
+		cmocka_unit_test(a_reservation_nobody_confirms_ends),
+		cmocka_unit_test(an_unfit_device_rests),
+		cmocka_unit_test(demand_is_told_by_class),
+		cmocka_unit_test(bad_messages_change_nothing),
 	};
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);
 }

@@ -140,7 +140,7 @@ struct world {
 	int32_t power_w[NODE_DEVICES_MAX];
 	double hash_ths[NODE_DEVICES_MAX];
 	int64_t energy_j, requests, device_ns;
-	uint64_t seq;
+	uint64_t seq, number; /* number: of the next command */
 	char boot_id[ID_TEXT_MAX];
 	/* of the last SwitchReport */
 	char switch_id[80], error[80], evidence[32];
@@ -253,6 +253,17 @@ static void lease(struct world *w, int64_t ttl_ms, int64_t budget_w)
 	assert_int_equal(node_down(&w->node, &down, w->now_ns, NULL), 0);
 }
 
+static void welcome(struct world *w, const char *over)
+{
+	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
+	Hcp__Welcome m = HCP__WELCOME__INIT;
+	m.node_id = w->node.id;
+	m.over_boot_id = over;
+	down.kind_case = HCP__AGENT_DOWN__KIND_WELCOME;
+	down.welcome = &m;
+	assert_int_equal(node_down(&w->node, &down, w->now_ns, NULL), 0);
+}
+
 static void make(struct world *w, const char *class_name, size_t devices, struct fleet_rules rules)
 {
 	struct node_conf conf = { .id = "n1", .name = "n", .facility = "f", .region = "r", .cls = cls(class_name),
@@ -264,6 +275,7 @@ static void make(struct world *w, const char *class_name, size_t devices, struct
 	node_connected(&w->node, w->now_ns);
 	node_step(&w->node, w->now_ns, on_up, w);
 	assert_int_equal(w->hellos, 1);
+	welcome(w, "");
 	lease(w, 15000, 0);
 }
 
@@ -299,6 +311,7 @@ static void command(struct world *w, const char *id, size_t n, Hcp__Mode to, con
 		items[i] = &rows[i];
 	}
 	c.switch_id = id;
+	c.number = w->number;
 	c.node_id = "n1";
 	c.n_items = n;
 	c.items = items;
@@ -609,12 +622,70 @@ static void new_stream_says_hello_and_counters_go_on(void **state)
 	assert_int_equal(w.reports, reports);
 	node_connected(&w.node, w.now_ns);
 	w.seq = 0;
-	run_for(&w, 4000, false);
+	run_for(&w, 900, false);
+	welcome(&w, "");
+	run_for(&w, 3100, false);
 	assert_int_equal(w.hellos, 2);
 	assert_string_equal(w.boot_id, boot);
 	assert_true(w.energy_j > energy_j && w.seq > seq);
 	/* Watt-seconds of the outage are counted too: eight devices at safe watts. */
 	assert_true(llabs((long long)(w.energy_j - 8 * 70 * (w.device_ns / 8 / S_NS))) < 8 * 70);
+	node_release(&w.node);
+}
+
+/* Messages may overtake one another; an order that a newer one has overtaken must not be carried out. */
+static void overtaken_commands_are_passed_over(void **state)
+{
+	struct fleet_rules rules = { 0 };
+	struct world w;
+	make(&w, "H100", 3, rules);
+	w.number = 9;
+	command(&w, "new", 2, HCP__MODE__OFF, "", 60000);
+	run_for(&w, 1000, true);
+	w.number = 5;
+	command(&w, "old", 3, HCP__MODE__FILL, "", 60000);
+	run_for(&w, 10000, true);
+	assert_int_equal(w.gate[0], HCP__MODE__OFF);
+	assert_int_equal(w.gate[1], HCP__MODE__OFF);
+	assert_int_equal(w.gate[2], HCP__MODE__FILL);
+	command(&w, "older", 2, HCP__MODE__SERVE, "", 60000);
+	run_for(&w, 5000, true);
+	assert_int_equal(w.gate[0], HCP__MODE__OFF);
+	/* Another stream numbers as it likes. */
+	node_connected(&w.node, w.now_ns);
+	command(&w, "next", 2, HCP__MODE__FILL, "", 60000);
+	lease(&w, 15000, 0);
+	run_for(&w, 10000, true);
+	assert_int_equal(w.gate[0], HCP__MODE__FILL);
+	node_release(&w.node);
+}
+
+/* After 1, 2, 4 … seconds, until somebody answers; asked to, it begins a new boot whose counters start at zero. */
+static void hello_is_repeated_until_it_is_welcomed(void **state)
+{
+	struct fleet_rules rules = { 0 };
+	struct world w;
+	char boot[ID_TEXT_MAX];
+	make(&w, "H100", 2, rules);
+	node_connected(&w.node, w.now_ns);
+	w.hellos = 0;
+	run_for(&w, 7500, true);
+	assert_int_equal(w.hellos, 4);
+	welcome(&w, "");
+	run_for(&w, 120000, true);
+	assert_int_equal(w.hellos, 4);
+	snprintf(boot, sizeof(boot), "%s", w.boot_id);
+	welcome(&w, "another boot");
+	run_for(&w, 4000, true);
+	assert_int_equal(w.hellos, 4);
+	assert_true(w.energy_j > 100);
+	welcome(&w, boot);
+	w.seq = 0;
+	w.energy_j = w.device_ns = 0;
+	node_step(&w.node, w.now_ns, on_up, &w);
+	assert_int_equal(w.hellos, 5);
+	assert_string_not_equal(w.boot_id, boot);
+	assert_true(w.node.allocs[0].meter[NODE_OFF].energy_j < 100);
 	node_release(&w.node);
 }
 
@@ -679,6 +750,8 @@ static void default_fleet_is_cheap(void **state)
 			w.now_ns = START_NS + s * S_NS;
 			lease(&w, 15000, 0);
 			if (s == 2)
+				welcome(&w, "");
+			if (s == 2)
 				command(&w, "sw-1", w.node.n_devices, HCP__MODE__FILL, "", 110000);
 			nodes[i] = w.node;
 		}
@@ -712,6 +785,8 @@ int main(void)
 		cmocka_unit_test(lying_node_says_done_and_its_watts_do_not),
 		cmocka_unit_test(any_history_ends_in_the_commanded_mode),
 		cmocka_unit_test(new_stream_says_hello_and_counters_go_on),
+		cmocka_unit_test(overtaken_commands_are_passed_over),
+		cmocka_unit_test(hello_is_repeated_until_it_is_welcomed),
 		cmocka_unit_test(spec_names_classes),
 		cmocka_unit_test(default_fleet_is_cheap),
 	};

@@ -197,6 +197,39 @@ static void a_copy_to_nowhere_fails(void **state)
 	db_close(db);
 }
 
+/* In memory, shared by name, and there as long as anybody has it open: what survives a simulated crash. */
+static void a_named_database_in_memory_outlives_its_user(void **state)
+{
+	const struct db_conf conf = { .path = "/tmp/hcp-store-named", .vfs = "memdb" };
+	struct err err = { 0 };
+	struct db *keep, *user;
+	struct db_row *row;
+	assert_int_equal(db_open(&conf, &keep, &err), 0);
+	assert_int_equal(db_open(&conf, &user, &err), 0);
+	assert_int_equal(db_migrate(user, schema, 2, &err), 0);
+	int64_t before = db_total_changes(user);
+	assert_int_equal(db_run(user, &err, "INSERT INTO t(k,v) VALUES('kept',1)", ""), 0);
+	assert_int_equal(db_total_changes(user), before + 1);
+	assert_int_equal(db_begin(user, &err), 0);
+	assert_int_equal(db_run(user, &err, "INSERT INTO t(k,v) VALUES('torn',1)", ""), 0);
+	db_close(user);
+	assert_int_equal(db_open(&conf, &user, &err), 0);
+	assert_int_equal(db_query(user, &row, &err, "SELECT k FROM t", ""), 1);
+	assert_true(str_eqz(db_text(row, 0), "kept"));
+	assert_int_equal(db_next(row, &err), 0);
+	struct db *snap;
+	assert_int_equal(db_snapshot(user, &snap, &err), 0);
+	assert_int_equal(db_run(user, &err, "DELETE FROM t", ""), 0);
+	assert_int_equal(one(snap, "SELECT count(*) FROM t"), 1);
+	db_close(snap);
+	db_close(user);
+	db_close(keep);
+	assert_int_equal(access(conf.path, F_OK), -1);
+	assert_int_equal(db_open(&conf, &user, &err), 0);
+	assert_int_equal(db_query(user, &row, &err, "SELECT 1 FROM sqlite_schema", ""), 0);
+	db_close(user);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -207,6 +240,7 @@ int main(void)
 		cmocka_unit_test(unopenable_path_is_an_error),
 		cmocka_unit_test(a_snapshot_is_copied_as_it_was),
 		cmocka_unit_test(a_copy_to_nowhere_fails),
+		cmocka_unit_test(a_named_database_in_memory_outlives_its_user),
 	};
 	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -343,7 +343,10 @@ static void a_base_of_another_history_is_not_used(void **state)
 	r = rig_make(0, 4);
 	work(&r, 10);
 	assert_int_equal(take_base(&r, NULL), 0);
-	assert_int_equal(db_run(svc_database(r.svc), &err, "UPDATE hcp_meta SET v=9 WHERE k='batch'", ""), 0);
+	assert_int_equal(
+		db_run(svc_database(r.svc), &err,
+			"UPDATE hcp_mark SET v=CAST(CAST(x'0900000000000000' AS TEXT)||CAST(substr(v,9) AS TEXT) AS BLOB)", ""),
+		0);
 	svc_close(r.svc);
 	rig_open(&r);
 	struct base all[BASES_MAX];

@@ -291,8 +291,13 @@ static int timed(void *state, struct svc_ctx *ctx, struct err *err)
 /* An old failure or a timer must not hold a service up until the clock has been there again. */
 static void a_clock_set_back_stops_nothing(void **state)
 {
-	static const struct svc_def def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, timed,
-		1000, false };
+	static const struct svc_def def = { .id = SVC_ORCHESTRATOR,
+		.schema = submit_schema,
+		.handlers = submit_handlers,
+		.open = plain_open,
+		.close = mem_free,
+		.timer = timed,
+		.timer_ms = 1000 };
 	const int64_t s = INT64_C(1000000000);
 	struct svc *a;
 	struct err err = { 0 };
@@ -376,8 +381,12 @@ static void lost_events_come_again_in_their_order(void **state)
 	static const char *const nothing[] = { NULL };
 	static const struct svc_handler asks[] = { { MSG_WORKLOAD_SUBMIT, ask, false }, { 0 } };
 	static const struct svc_handler answers[] = { { MSG_JOB_ENQUEUE, reply_to, false }, { 0 } };
-	static const struct svc_def asker = { SVC_ORCHESTRATOR, nothing, asks, plain_open, mem_free, NULL, 0, false };
-	static const struct svc_def answerer = { SVC_ROUTER, nothing, answers, plain_open, mem_free, NULL, 0, false };
+	static const struct svc_def asker = {
+		.id = SVC_ORCHESTRATOR, .schema = nothing, .handlers = asks, .open = plain_open, .close = mem_free
+	};
+	static const struct svc_def answerer = {
+		.id = SVC_ROUTER, .schema = nothing, .handlers = answers, .open = plain_open, .close = mem_free
+	};
 	char pa[] = "/tmp/hcp-svc-a-XXXXXX", pb[] = "/tmp/hcp-svc-b-XXXXXX";
 	close(mkstemp(pa));
 	close(mkstemp(pb));
@@ -496,6 +505,126 @@ static void envelopes_round_trip(void **state)
 	buf_release(&b);
 }
 
+static int64_t due_at_20(const void *state, int64_t now_ns)
+{
+	const int64_t s = INT64_C(1000000000);
+	return now_ns < 20 * s ? 20 * s : now_ns < 30 * s ? now_ns : INT64_MAX;
+}
+
+/* What a timer that waits costs: nothing at all; and it is on time all the same. */
+static void a_timer_with_nothing_to_do_makes_no_batch(void **state)
+{
+	static const struct svc_def def = { .id = SVC_ORCHESTRATOR,
+		.schema = submit_schema,
+		.handlers = submit_handlers,
+		.open = plain_open,
+		.close = mem_free,
+		.timer = timed,
+		.timer_due = due_at_20,
+		.timer_ms = 1000 };
+	const int64_t s = INT64_C(1000000000);
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	struct svc_conf conf = { .seed = 1, .now_ns = 10 * s };
+	Hcp__ReplayReport report = HCP__REPLAY_REPORT__INIT;
+	struct arena arena;
+	assert_int_equal(svc_open(&def, &conf, &a, &err), 0);
+	for (int i = 10; i < 20; i++) {
+		assert_int_equal(svc_step(a, i * s), 0);
+		assert_true(svc_next_wake(a) == (i + 1) * s);
+	}
+	assert_int_equal(scalar(a, "SELECT count(*) FROM hcp_batch"), 0);
+	submit(a, 3, &got);
+	assert_int_equal(svc_step(a, 19 * s + s / 2), 1); /* the request alone */
+	assert_true(svc_next_wake(a) <= 20 * s);
+	assert_int_equal(svc_step(a, 20 * s), 1);
+	assert_int_equal(scalar(a, "SELECT count(*) FROM job"), 2);
+	assert_int_equal(svc_step(a, 30 * s), 0);
+	assert_int_equal(scalar(a, "SELECT count(*) FROM hcp_batch"), 2);
+	arena_init(&arena, 1024, 0);
+	const struct svc_replay what = { .def = &def, .journal = svc_database(a) };
+	assert_int_equal(svc_replay(&what, &report, &arena, &err), 0);
+	assert_true(report.identical && report.batches == 2);
+	arena_release(&arena);
+	svc_close(a);
+}
+
+static int numbered(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	char id[ID_TEXT_MAX];
+	for (int i = 0; i < 2; i++) {
+		int rc = db_run(svc_db(ctx), err, "INSERT INTO job(id,n) VALUES($1,$2)", "zi", svc_new_id(ctx, id, ID_EVENT),
+			(int64_t)svc_number(ctx));
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Across batches, failed commits and restarts: what is told to others by number must never go back. */
+static void numbers_grow(void **state)
+{
+	static const struct svc_def def = { .id = SVC_ORCHESTRATOR,
+		.schema = submit_schema,
+		.handlers = submit_handlers,
+		.open = plain_open,
+		.close = mem_free,
+		.timer = numbered,
+		.timer_ms = 1000 };
+	const int64_t s = INT64_C(1000000000);
+	char path[] = "/tmp/hcp-svc-numbers-XXXXXX";
+	int left = 0;
+	struct svc *a;
+	struct err err = { 0 };
+	close(mkstemp(path));
+	struct svc_conf conf = { .db_path = path, .seed = 1, .before_commit = fail_once, .commit_arg = &left, .now_ns = s };
+	for (int64_t start = 1; start <= 21; start += 10) {
+		assert_int_equal(svc_open(&def, &conf, &a, &err), 0);
+		left = start == 11 ? 2 : 0;
+		for (int64_t i = start; i < start + 8; i += 2)
+			assert_true(svc_step(a, i * s) != 0);
+		assert_int_equal(scalar(a, "SELECT count(*) FROM job x JOIN job y ON x.rowid<y.rowid AND x.n>=y.n"), 0);
+		if (start == 21)
+			assert_true(scalar(a, "SELECT count(*) FROM job") >= 20);
+		svc_abandon(a);
+	}
+	unlink(path);
+}
+
+static int every_third(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	int *n = state;
+	return ++*n % 3 ? 0 : db_run(svc_db(ctx), err, "INSERT INTO job(id,n) VALUES($1,0)", "i", (int64_t)*n);
+}
+
+/* Bulk data that changes memory alone is not committed; what it changes in the tables is. */
+static void a_service_without_a_journal_commits_rows_alone(void **state)
+{
+	static const struct svc_def def = { .id = SVC_ORCHESTRATOR,
+		.schema = submit_schema,
+		.handlers = submit_handlers,
+		.open = plain_open,
+		.close = mem_free,
+		.timer = every_third,
+		.timer_ms = 1000,
+		.no_journal = true };
+	const int64_t s = INT64_C(1000000000);
+	int left = 2; /* the second commit fails */
+	struct svc *a;
+	struct err err = { 0 };
+	struct svc_conf conf = { .seed = 1, .before_commit = fail_once, .commit_arg = &left, .now_ns = 1 * s };
+	left = 0;
+	assert_int_equal(svc_open(&def, &conf, &a, &err), 0);
+	left = 2;
+	for (int i = 1; i <= 5; i++)
+		assert_int_equal(svc_step(a, i * s), 1);
+	assert_int_equal(left, 1); /* one commit, of the third */
+	assert_int_equal(scalar(a, "SELECT count(*) FROM job"), 1);
+	assert_int_equal(svc_step(a, 6 * s), HCP_EIO);
+	svc_close(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -508,6 +637,9 @@ int main(void)
 		cmocka_unit_test(a_reader_of_a_shortened_log_misses_nothing),
 		cmocka_unit_test(lost_events_come_again_in_their_order),
 		cmocka_unit_test(replay_is_bit_for_bit),
+		cmocka_unit_test(a_timer_with_nothing_to_do_makes_no_batch),
+		cmocka_unit_test(numbers_grow),
+		cmocka_unit_test(a_service_without_a_journal_commits_rows_alone),
 		cmocka_unit_test(full_mailbox_refuses),
 		cmocka_unit_test(envelopes_round_trip),
 	};

@@ -63,9 +63,11 @@ static int on_changed(void *state, struct svc_ctx *ctx, const struct msg *m, str
 static const struct svc_handler submit_handlers[] = { { MSG_WORKLOAD_SUBMIT, on_submit, false },
 	{ MSG_WORKLOAD_LIST, on_list, true }, { 0 } };
 static const struct svc_handler count_handlers[] = { { MSG_WORKLOAD_CHANGED, on_changed, false }, { 0 } };
-static const struct svc_def submit_def = { SVC_ORCHESTRATOR, submit_schema, submit_handlers, plain_open, mem_free, NULL,
-	0, false };
-static const struct svc_def count_def = { SVC_BILLING, count_schema, count_handlers, plain_open, mem_free, NULL, 0,
-	false };
+static const struct svc_def submit_def = {
+	.id = SVC_ORCHESTRATOR, .schema = submit_schema, .handlers = submit_handlers, .open = plain_open, .close = mem_free
+};
+static const struct svc_def count_def = {
+	.id = SVC_BILLING, .schema = count_schema, .handlers = count_handlers, .open = plain_open, .close = mem_free
+};
 
 #endif

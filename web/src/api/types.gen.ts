@@ -677,6 +677,7 @@ export interface AllocationChanged {
   reason: string;
   type: WorkloadType;
   switch_id: string;
+  unfit_device_id: string;
 }
 
 export interface Metered {
@@ -751,6 +752,8 @@ export interface NodeHello {
   devices: AgentDevice[];
   agent_version: string;
   boot_id: string;
+  reports: number;
+  stream: number;
 }
 
 export interface Meter {
@@ -801,6 +804,7 @@ export interface SwitchCommand {
   items: SwitchItem[];
   deadline_ns: number;
   signal_at_ns: number;
+  number: number;
 }
 
 export interface SwitchReport {
@@ -839,6 +843,7 @@ export interface Welcome {
   node_id: string;
   now_ns: number;
   report_ms: number;
+  over_boot_id: string;
 }
 
 export interface Samples {
@@ -864,6 +869,7 @@ export interface AgentDown {
 export interface NodeGone {
   node_id: string;
   reason: string;
+  stream: number;
 }
 
 export interface MeshSubscribe {
@@ -1132,7 +1138,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Node: { id: 's', name: 's', facility: 's', region: 's', connected: 'b', seen_at_ns: '0', lease_until_ns: '0', devices: '0', endpoint: 's', models: '[s', agent_version: 's', energy_j: '0' },
   Nodes: { nodes: '[Node' },
   EndpointChanged: { node_id: 's', endpoint: 's', models: '[s', up: 'b', device_id: 's', mode: 's', region: 's' },
-  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's' },
+  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', unfit_device_id: 's' },
   Metered: { deltas: '[MeterDelta', node_id: 's', facility: 's' },
   MeterDelta: { device_class: 's', activity: 's', allocation_id: 's', customer_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0', from_ns: '0', to_ns: '0' },
   PhaseTime: { phase: 's', duration_ns: '0' },
@@ -1140,20 +1146,20 @@ export const SHAPES: Record<string, Record<string, string>> = {
   SwitchesList: { limit: '0' },
   Switches: { switches: '[SwitchDone' },
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
-  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's' },
+  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', stream: '0' },
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
   DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0' },
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0' },
   SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0' },
-  SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0' },
+  SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
   SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0' },
   LocalSwitch: { node_id: 's', device_id: 's', to: 's', at_ns: '0', duration_ns: '0', cause: 's' },
   Lease: { node_id: 's', until_ns: '0', ttl_ms: '0', may_serve: 'b', may_fill: 'b', power_budget_w: '0', number: '0' },
-  Welcome: { node_id: 's', now_ns: '0', report_ms: '0' },
+  Welcome: { node_id: 's', now_ns: '0', report_ms: '0', over_boot_id: 's' },
   Samples: { node_id: 's', at_ns: '0', readings: '[DeviceReading' },
   AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples' },
   AgentDown: { welcome: '?Welcome', lease: '?Lease', switch_command: '?SwitchCommand' },
-  NodeGone: { node_id: 's', reason: 's' },
+  NodeGone: { node_id: 's', reason: 's', stream: '0' },
   MeshSubscribe: { from_offset: '0', topic_mask: '0' },
   SeriesGet: { metric: 's', scope: 's', key: 's', minutes: '0' },
   Series: { metric: 's', scope: 's', key: 's', step_s: '0', points: '[PricePoint' },
