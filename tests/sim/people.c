@@ -36,6 +36,9 @@ struct api_key {
 
 struct person {
 	char token[JWT_MAX_BYTES + 1]; /* "" before the first login */
+	uint8_t refresh[32];           /* digest of the newest refresh token */
+	bool can_refresh;              /* it was acknowledged, and no answer about it was lost since */
+	bool refreshed;                /* the last refresh was acknowledged: what it took is spent */
 	char user_id[ID_TEXT_MAX];
 	int64_t token_until_ns;  /* of virtual time, as the services' clock shows it */
 	int wrong;               /* wrong passwords in a row */
@@ -55,7 +58,7 @@ struct people {
 	uint64_t logins, refused, limited, resolved;
 };
 
-enum want { WANT_SESSION, WANT_REFUSAL, WANT_KEY, WANT_REVOKED, WANT_PRINCIPAL, WANT_STRANGER, WANT_WHO, WANT_SIGNING };
+enum want { WANT_LOGIN, WANT_SESSION, WANT_SPENT, WANT_REFUSAL, WANT_KEY, WANT_REVOKED, WANT_PRINCIPAL, WANT_STRANGER, WANT_WHO, WANT_SIGNING };
 
 struct door {
 	struct people *all;
@@ -64,8 +67,10 @@ struct door {
 	size_t key;
 	int64_t asked_ns;
 	bool revoked; /* before it was asked */
-	Hcp__Principal principal;
+	uint8_t refresh[32]; /* the token that the answer makes good */
 };
+
+static struct door *ask(struct people *all, struct msg *m, enum want want, int person, size_t key);
 
 static bool is(const Hcp__Problem *p, const char *code)
 {
@@ -77,9 +82,12 @@ static void on_problem(struct people *all, struct door *d, const Hcp__Problem *p
 	if (is(p, "unavailable") || is(p, "closed"))
 		return;
 	all->refused++;
-	bool expected = d->want == WANT_REFUSAL && (is(p, "unauthenticated") || is(p, "limit_reached"));
+	if (d->want == WANT_SPENT)
+		all->person[d->person].can_refresh = false; /* its session ended with that */
+	bool expected = d->want == WANT_SPENT && is(p, "unauthenticated");
+	expected |= d->want == WANT_REFUSAL && (is(p, "unauthenticated") || is(p, "limit_reached"));
 	expected |=
-		d->want == WANT_SESSION && is(p, "limit_reached") && d->asked_ns < all->person[d->person].locked_until_ns;
+		d->want == WANT_LOGIN && is(p, "limit_reached") && d->asked_ns < all->person[d->person].locked_until_ns;
 	expected |= d->want == WANT_STRANGER && is(p, "not_found");
 	expected |= d->want == WANT_PRINCIPAL && is(p, "not_found") && all->key[d->key].revoking;
 	expected |= d->want == WANT_KEY && is(p, "limit_reached");
@@ -88,19 +96,57 @@ static void on_problem(struct people *all, struct door *d, const Hcp__Problem *p
 			users[d->person].email, p->code, p->field, p->detail);
 }
 
+static void check_who(struct people *all, const struct door *d, const Hcp__Principal *p)
+{
+	struct person *x = &all->person[d->person];
+	if (strcmp(p->email, users[d->person].email) != 0)
+		sim_fail(all->sim, "%s logged in and became %s", users[d->person].email, p->email);
+	if (x->user_id[0] && strcmp(x->user_id, p->user_id) != 0)
+		sim_fail(all->sim, "%s is another user after a restart", users[d->person].email);
+	snprintf(x->user_id, sizeof(x->user_id), "%s", p->user_id);
+}
+
+static void draw(struct people *all, struct msg *m, struct door *d, ProtobufCBinaryData *dst)
+{
+	for (size_t b = 0; b < sizeof(d->refresh); b++)
+		d->refresh[b] = (uint8_t)rng_below(&all->rng, 256);
+	dst->data = arena_dup(&m->arena, d->refresh, sizeof(d->refresh));
+	dst->len = sizeof(d->refresh);
+	must(dst->data);
+}
+
+static Hcp__Principal *principal_in(struct msg *m, const Hcp__Principal *p)
+{
+	Hcp__Principal *copy = arena_dup(&m->arena, p, sizeof(*p));
+	must(copy);
+	copy->user_id = arena_strdup(&m->arena, p->user_id);
+	copy->customer_id = arena_strdup(&m->arena, p->customer_id);
+	copy->email = arena_strdup(&m->arena, p->email);
+	return copy;
+}
+
+/* The password was right: as the gateway does it, a session is opened for who it is. */
+static void open_session(struct people *all, const struct door *login, const Hcp__Principal *p)
+{
+	struct msg *m = msg_new(MSG_SESSION_OPEN);
+	struct door *d = ask(all, m, WANT_SESSION, login->person, 0);
+	check_who(all, login, p);
+	draw(all, m, d, &((Hcp__SessionOpen *)m->body)->sha256);
+	m->principal = principal_in(m, p);
+	all->person[login->person].wrong = 0;
+	sim_post(all->sim, m);
+}
+
 static void take_session(struct people *all, struct door *d, const Hcp__Session *s)
 {
 	struct person *x = &all->person[d->person];
-	if (strcmp(s->principal->email, users[d->person].email) != 0)
-		sim_fail(all->sim, "%s logged in and became %s", users[d->person].email, s->principal->email);
-	if (x->user_id[0] && strcmp(x->user_id, s->principal->user_id) != 0)
-		sim_fail(all->sim, "%s is another user after a restart", users[d->person].email);
-	snprintf(x->user_id, sizeof(x->user_id), "%s", s->principal->user_id);
+	check_who(all, d, s->principal);
 	if (d->want != WANT_SESSION)
 		return;
+	memcpy(x->refresh, d->refresh, sizeof(x->refresh));
+	x->can_refresh = x->refreshed = true;
 	snprintf(x->token, sizeof(x->token), "%s", s->access_token);
 	x->token_until_ns = d->asked_ns + s->expires_in * NS_PER_S;
-	x->wrong = 0;
 	all->logins++;
 }
 
@@ -111,8 +157,12 @@ static void on_answer(void *arg, struct msg *m)
 	must(m);
 	if (m->type == MSG_PROBLEM) {
 		on_problem(all, d, (const Hcp__Problem *)m->body);
-	} else if (d->want == WANT_REFUSAL || d->want == WANT_STRANGER) {
+	} else if (d->want == WANT_SPENT && !all->person[d->person].refreshed) {
+		all->logins++; /* the first of the two was never carried out */
+	} else if (d->want == WANT_REFUSAL || d->want == WANT_STRANGER || d->want == WANT_SPENT) {
 		sim_fail(all->sim, "identity let a stranger in as %s", users[d->person].email);
+	} else if (d->want == WANT_LOGIN) {
+		open_session(all, d, (const Hcp__Principal *)m->body);
 	} else if (d->want == WANT_SESSION || d->want == WANT_WHO) {
 		take_session(all, d, (const Hcp__Session *)m->body);
 	} else if (d->want == WANT_KEY) {
@@ -153,7 +203,7 @@ static void login(struct people *all, int i, bool right)
 {
 	struct person *x = &all->person[i];
 	struct msg *m = msg_new(MSG_LOGIN);
-	struct door *d = ask(all, m, right ? WANT_SESSION : WANT_REFUSAL, i, 0);
+	struct door *d = ask(all, m, right ? WANT_LOGIN : WANT_REFUSAL, i, 0);
 	((Hcp__Login *)m->body)->email = users[i].email;
 	((Hcp__Login *)m->body)->password = right ? users[i].password : "letmein";
 	/* Five within ten seconds lock for thirty; a clock that jumps may stretch it. */
@@ -196,16 +246,30 @@ static void with_session(struct people *all, int i, struct msg *m, enum want wan
 		msg_free(m);
 		return;
 	}
-	Hcp__Principal *copy = arena_dup(&m->arena, &p, sizeof(p));
-	must(copy);
-	copy->user_id = arena_strdup(&m->arena, c.sub);
-	copy->customer_id = arena_strdup(&m->arena, c.cus);
-	copy->email = arena_strdup(&m->arena, c.email);
-	m->principal = copy;
+	m->principal = principal_in(m, &p);
 	(void)ask(all, m, want, i, key);
 	if (want == WANT_REVOKED)
 		all->key[key].revoking = true;
 	sim_post(all->sim, m);
+}
+
+/* The next token of the session; now and then the one before is sent again, which nobody may get in with. */
+static void refresh(struct people *all, int i)
+{
+	struct person *x = &all->person[i];
+	if (!x->can_refresh)
+		return;
+	bool twice = rng_below(&all->rng, 4) == 0;
+	x->can_refresh = x->refreshed = false; /* until the answer says what is good now */
+	for (int k = 0; k <= (int)twice; k++) {
+		struct msg *m = msg_new(MSG_SESSION_REFRESH);
+		Hcp__SessionRefresh *r = (Hcp__SessionRefresh *)m->body;
+		struct door *d = ask(all, m, k ? WANT_SPENT : WANT_SESSION, i, 0);
+		r->sha256.data = arena_dup(&m->arena, x->refresh, sizeof(x->refresh));
+		r->sha256.len = sizeof(x->refresh);
+		draw(all, m, d, &r->next_sha256);
+		sim_post(all->sim, m);
+	}
 }
 
 static void make_key(struct people *all, int i)
@@ -299,8 +363,10 @@ static void act(struct sim *s, void *arg, uint64_t i)
 		use_key(all);
 	} else if (dice < 14) {
 		revoke_key(all, who);
-	} else if (dice < 16) {
+	} else if (dice < 15) {
 		forged(all, who);
+	} else if (dice < 16) {
+		refresh(all, who);
 	} else {
 		for (uint64_t n = 1 + rng_below(&all->rng, 12); n; n--)
 			with_session(all, who, msg_new(MSG_WHO_AM_I), WANT_WHO, 0);

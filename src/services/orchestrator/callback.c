@@ -268,6 +268,13 @@ static int keep_private(struct orchestrator *o, struct svc_ctx *ctx, bool allow,
 		allow ? STR("1") : STR(""));
 }
 
+int64_t orch_callback_due(const struct orchestrator *o)
+{
+	if (!o->taker)
+		return INT64_MAX;
+	return o->taker_until_ns < o->callback_next_ns ? o->taker_until_ns : o->callback_next_ns;
+}
+
 int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
@@ -289,7 +296,7 @@ int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m,
 	if (got.n == 0 && t->wait_ms > 0) {
 		o->taker = svc_hold_idle(ctx);
 		o->taker_until_ns = svc_now_ns(ctx) + t->wait_ms * NS_PER_MS;
-		svc_wake_at(ctx, o->taker_until_ns < o->callback_next_ns ? o->taker_until_ns : o->callback_next_ns);
+		svc_wake_at(ctx, orch_callback_due(o));
 		return 0;
 	}
 	Hcp__CallbackOrders *out = svc_reply(ctx, MSG_CALLBACK_ORDERS);
@@ -308,7 +315,7 @@ int orch_callback_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err 
 		return rc;
 	if (got.n || svc_now_ns(ctx) >= o->taker_until_ns)
 		return answer_taker(o, ctx, got.n ? &got : NULL, err);
-	svc_wake_at(ctx, o->taker_until_ns < o->callback_next_ns ? o->taker_until_ns : o->callback_next_ns);
+	svc_wake_at(ctx, orch_callback_due(o));
 	return 0;
 }
 

@@ -25,6 +25,8 @@ int orch_callback_check(const struct orchestrator *o, const char *url, struct er
 int orch_callback_add(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__WorkloadState from,
 	struct err *err) MUST_CHECK;
 int orch_callback_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* When that next has something to do; INT64_MAX: only a message can change it. */
+int64_t orch_callback_due(const struct orchestrator *o);
 /* The sender that waits is told to ask again. */
 void orch_callback_release(struct orchestrator *o);
 int orch_on_callback_take(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

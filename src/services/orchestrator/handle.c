@@ -97,8 +97,9 @@ static int64_t orchestrator_due(const void *state, int64_t now_ns)
 	const struct orchestrator *o = state;
 	if (!o->started_at_ns)
 		return now_ns;
-	int64_t until_ns = orch_held_until(o);
-	return until_ns < o->next_end_ns ? until_ns : o->next_end_ns;
+	int64_t held_ns = orch_held_until(o), callback_ns = orch_callback_due(o);
+	int64_t at_ns = held_ns < o->next_end_ns ? held_ns : o->next_end_ns;
+	return callback_ns < at_ns ? callback_ns : at_ns;
 }
 
 static const struct svc_handler handlers[] = {
