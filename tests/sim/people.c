@@ -58,7 +58,18 @@ struct people {
 	uint64_t logins, refused, limited, resolved;
 };
 
-enum want { WANT_LOGIN, WANT_SESSION, WANT_SPENT, WANT_REFUSAL, WANT_KEY, WANT_REVOKED, WANT_PRINCIPAL, WANT_STRANGER, WANT_WHO, WANT_SIGNING };
+enum want {
+	WANT_LOGIN,
+	WANT_SESSION,
+	WANT_SPENT,
+	WANT_REFUSAL,
+	WANT_KEY,
+	WANT_REVOKED,
+	WANT_PRINCIPAL,
+	WANT_STRANGER,
+	WANT_WHO,
+	WANT_SIGNING,
+};
 
 struct door {
 	struct people *all;
