@@ -1,11 +1,15 @@
 """Shared by every Python test: where the build and the reference data are, and ports nobody else uses."""
 import os
+import signal
 import socket
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell starts background jobs with SIGINT ignored, and programs inherit that; tests that interrupt one need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
