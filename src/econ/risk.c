@@ -32,7 +32,8 @@ int risk_errors_add(struct risk_errors *e, const double *error, struct err *err)
 	size_t n = e->series * e->steps;
 	for (size_t i = 0; i < n; i++) {
 		if (!isfinite(error[i]))
-			return err_set(err, HCP_EINVAL, "error", "of series %zu, step %zu is not finite", i / e->steps, i % e->steps);
+			return err_set(
+				err, HCP_EINVAL, "error", "of series %zu, step %zu is not finite", i / e->steps, i % e->steps);
 	}
 	memcpy(e->z + e->next * n, error, n * sizeof(*error));
 	e->next = (e->next + 1) % e->cap;
@@ -53,7 +54,8 @@ static int check_bootstrap(const struct risk_errors *e, const struct risk_bootst
 		return err_set(err, HCP_ERANGE, "lo", "must be below hi");
 	for (size_t i = 0; i < e->series * e->steps; i++) {
 		if (!isfinite(mean[i]))
-			return err_set(err, HCP_EINVAL, "mean", "of series %zu, step %zu is not finite", i / e->steps, i % e->steps);
+			return err_set(
+				err, HCP_EINVAL, "mean", "of series %zu, step %zu is not finite", i / e->steps, i % e->steps);
 	}
 	return e->origins ? 0 : err_set(err, HCP_EAGAIN, "errors", "no past forecast has been compared with what came");
 }

@@ -36,7 +36,8 @@ struct risk_errors {
 	double *z; /* owned */
 };
 
-/* 1 <= series <= RISK_SERIES_MAX, 1 <= steps <= RISK_STEPS_MAX, 1 <= cap <= RISK_ORIGINS_MAX. HCP_EINVAL, HCP_ENOMEM. */
+/* 1 <= series <= RISK_SERIES_MAX, 1 <= steps <= RISK_STEPS_MAX, 1 <= cap <= RISK_ORIGINS_MAX. HCP_EINVAL, HCP_ENOMEM.
+ */
 int risk_errors_init(struct risk_errors *e, size_t series, size_t steps, size_t cap, struct err *err) MUST_CHECK;
 void risk_errors_release(struct risk_errors *e);
 /* error: [series * steps]. HCP_EINVAL: one is not finite; nothing has changed then. */
@@ -85,8 +86,8 @@ static inline double risk_adjusted(const struct risk_measure *m, double aversion
 
 /*
  * Drawdown guard: equity is the capital at its start plus all profit since. Drawdown is the fall from the highest
- * equity as a share of it. From the limit on the guard is up, and stays so until the drawdown is back at half the limit,
- * so that it does not flap. Aversion rises in a straight line from 0 at half the limit to 1 at the limit.
+ * equity as a share of it. From the limit on the guard is up, and stays so until the drawdown is back at half the
+ * limit, so that it does not flap. Aversion rises in a straight line from 0 at half the limit to 1 at the limit.
  */
 struct risk_guard {
 	double capital_usd; /* > 0 */

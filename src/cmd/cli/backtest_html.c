@@ -311,7 +311,8 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 		buf_printf(out, "<tr><td>%s", backtest_row_name(row));
 		const double before[] = { usd(s->profit_micros), usd(s->profit_micros - r->rows[1].books.mine.profit_micros) };
 		const double after[] = { usd(s->energy_micros), usd(s->wear_micros + s->start_wear_micros), s->curtailed_mwh,
-			(double)s->starts, usd(row->books.drawdown_micros), row->books.daily.cvar, usd(row->books.ai.profit_micros) };
+			(double)s->starts, usd(row->books.drawdown_micros), row->books.daily.cvar,
+			usd(row->books.ai.profit_micros) };
 		add_cells(out, before, 2);
 		buf_addz(out, "<td>");
 		if (isfinite(fraction))
