@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "econ/history.h"
 #include "econ/policy.h"
+#include "econ/risk.h"
 #include "model/site.h"
 
 /*
@@ -92,6 +93,7 @@ struct backtest_books {
 	struct backtest_sum mine, ai;
 	struct backtest_month *month; /* owned */
 	size_t n_months;
+	struct risk_measure daily; /* profit of the mining side by UTC day at RISK_LEVEL; n 0: no day has a price */
 	int64_t drawdown_micros; /* deepest fall of the mining side's cumulative profit below its peak */
 	size_t undecided;        /* intervals at whose start a price or the network was not known yet */
 	uint64_t refused;        /* devices whose order a minimum time refused */

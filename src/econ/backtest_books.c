@@ -257,6 +257,13 @@ void run_book(struct run *r, size_t i)
 	}
 	after = r->books.month[r->books.n_months - 1].mine.profit_micros;
 	r->books.profit_micros[i] = after - before;
+	if (!isnan(b->price_usd_mwh[i])) {
+		int64_t day = backtest_time(b, i) / DAY_NS;
+		if (r->n_days == 0 || day != r->day)
+			r->daily[r->n_days++] = 0;
+		r->day = day;
+		r->daily[r->n_days - 1] += (double)(after - before) / (double)MICROS_PER_USD;
+	}
 	r->books.running[i] = miners > 0 ? (float)(running / miners) : 0;
 	r->sum_micros += after - before;
 	if (r->sum_micros > r->peak_micros)
@@ -288,7 +295,8 @@ int run_init(struct run *r, const struct backtest *b, struct err *err)
 	r->books.month = mem_calloc(BACKTEST_MONTHS_MAX, sizeof(*r->books.month));
 	r->books.profit_micros = mem_calloc(b->n, sizeof(*r->books.profit_micros));
 	r->books.running = mem_calloc(b->n, sizeof(*r->books.running));
-	if (!r->books.month || !r->books.profit_micros || !r->books.running) {
+	r->daily = mem_calloc((size_t)((int64_t)b->n * b->step_ns / DAY_NS) + 2, sizeof(*r->daily));
+	if (!r->books.month || !r->books.profit_micros || !r->books.running || !r->daily) {
 		run_release(r);
 		return err_set(err, HCP_ENOMEM, "", "no memory for the books of %zu intervals", b->n);
 	}
@@ -309,6 +317,8 @@ int run_init(struct run *r, const struct backtest *b, struct err *err)
 void run_release(struct run *r)
 {
 	backtest_books_release(&r->books);
+	mem_free(r->daily);
+	r->daily = NULL;
 }
 
 void run_finish(struct run *r, struct backtest_books *ret)
@@ -317,6 +327,8 @@ void run_finish(struct run *r, struct backtest_books *ret)
 		add_sum(&r->books.mine, &r->books.month[i].mine);
 		add_sum(&r->books.ai, &r->books.month[i].ai);
 	}
+	/* Cannot fail: sums of money are finite; without a day n stays 0. */
+	(void)!risk_measure(r->daily, r->n_days, RISK_LEVEL, &r->books.daily, NULL);
 	*ret = r->books;
 	r->books = (struct backtest_books){ 0 };
 }

@@ -48,6 +48,9 @@ struct run {
 	const struct backtest *b;
 	struct group_state group[SITE_GROUPS_MAX];
 	struct backtest_books books;
+	double *daily; /* owned; [n_days] USD of the days that have a price */
+	size_t n_days;
+	int64_t day;   /* of the last of them, since 1970 */
 	int64_t sum_micros, peak_micros;
 };
 

@@ -67,6 +67,22 @@ static json_t *months_json(const struct backtest_books *b)
 	return all;
 }
 
+/* Of the days' profits; VaR and CVaR are losses: negative where even the worst days gain. */
+static json_t *measure_json(const struct risk_measure *m)
+{
+	if (m->n == 0)
+		return json_null();
+	json_t *o = json_object();
+	set(o, "days", json_integer((json_int_t)m->n));
+	set(o, "mean_usd", real(m->mean));
+	set(o, "deviation_usd", real(m->deviation));
+	set(o, "worst_usd", real(m->worst));
+	set(o, "best_usd", real(m->best));
+	set(o, "var_95_usd", real(m->var));
+	set(o, "cvar_95_usd", real(m->cvar));
+	return o;
+}
+
 static json_t *row_json(const struct backtest_report *r, const struct backtest_row *row)
 {
 	const struct backtest_books *b = &row->books;
@@ -77,6 +93,7 @@ static json_t *row_json(const struct backtest_report *r, const struct backtest_r
 	set(o, "clairvoyant_usd", real(usd(r->rows[0].books.mine.profit_micros)));
 	set(o, "fraction", real(backtest_row_fraction(r, row)));
 	set(o, "max_drawdown_usd", real(usd(b->drawdown_micros)));
+	set(o, "daily_profit", measure_json(&b->daily));
 	set(o, "undecided_intervals", json_integer((json_int_t)b->undecided));
 	set(o, "orders_refused", json_integer((json_int_t)b->refused));
 	set(o, "bad_ticks", json_integer((json_int_t)b->bad_ticks));
@@ -190,13 +207,18 @@ static void grid_row(struct grid *g, const struct backtest_report *r, const stru
 	cell(g, "%.0f", s->curtailed_mwh);
 	cell(g, "%.1f", (double)s->starts / 1000);
 	cell(g, "%.0f", usd(row->books.drawdown_micros));
+	if (row->books.daily.n)
+		cell(g, "%.0f", row->books.daily.cvar);
+	else
+		cell(g, "-");
 	cell(g, "%.0f", usd(row->books.ai.profit_micros));
 }
 
 int backtest_report_table(struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err)
 {
 	static const char *const title[] = { "POLICY", "PROFIT USD", "ABOVE MINING", "FRACTION", "REVENUE", "ENERGY",
-		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN", "AI PROFIT" };
+		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN",
+		"CVAR 95 A DAY", "AI PROFIT" };
 	struct grid g;
 	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
 	size_t dropped = 0;
