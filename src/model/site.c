@@ -119,6 +119,26 @@ int site_validate(const struct site *s, struct err *err)
 	return check_names(s, err);
 }
 
+const struct site *site_of_facility(const struct site *s, size_t n, const char *facility)
+{
+	const struct site *other = NULL;
+	for (size_t i = 0; i < n; i++) {
+		if (strcmp(s[i].name, facility) == 0)
+			return &s[i];
+		if (strcmp(s[i].name, SITE_OTHER) == 0)
+			other = &s[i];
+	}
+	return other;
+}
+
+const struct site_group *site_group_of(const struct site *s, const struct device_class *cls)
+{
+	for (size_t i = 0; s && i < s->n_groups; i++)
+		if (s->group[i].cls == cls)
+			return &s->group[i];
+	return NULL;
+}
+
 void site_free_restarts(struct site *s)
 {
 	for (size_t i = 0; i < s->n_groups; i++) {

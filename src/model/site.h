@@ -22,6 +22,8 @@
  *	        _______________/
  *	        wake   boot    ramp   full
  */
+#define SITE_OTHER "default" /* stands for the facilities that no other site names; needs no groups */
+
 enum {
 	SITE_NAME_MAX = 32, /* bytes with NUL, all names */
 	SITE_ABOUT_MAX = 160,
@@ -75,6 +77,11 @@ struct site {
 int site_parse(struct site *ret, const char *name, struct str text, struct err *err) MUST_CHECK;
 /* All values of a site, however it was made; err->field is the field's path. */
 int site_validate(const struct site *s, struct err *err) MUST_CHECK;
+
+/* The site that stands for a facility: the one of its name, else the one named SITE_OTHER, else NULL. */
+const struct site *site_of_facility(const struct site *s, size_t n, const char *facility);
+/* Its first group of that class; NULL: none, or s is NULL. */
+const struct site_group *site_group_of(const struct site *s, const struct device_class *cls);
 
 /* What starting costs taken away: no boot, ramp, wear of starts or minimum times. */
 void site_free_restarts(struct site *s);

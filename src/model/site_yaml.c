@@ -1,11 +1,9 @@
-#include <ctype.h>
-#include <cyaml/cyaml.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
-#include "base/mem.h"
 #include "base/money.h"
 #include "model/site.h"
+#include "wire/yamlconf.h"
 
 /* ---- the form of the file; pointers are NULL where a field is not given ---- */
 
@@ -90,118 +88,6 @@ static const cyaml_schema_field_t site_fields[] = {
 };
 static const cyaml_schema_value_t site_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct y_site, site_fields) };
 
-/* ---- what the library says about an error ---- */
-
-struct said {
-	char what[160]; /* the first error */
-	char field[64]; /* the innermost field of its back trace */
-	unsigned line;  /* 0: not known */
-};
-
-static void take_line(struct said *s, const char *text)
-{
-	const char *at = strstr(text, "line: ");
-	if (!at)
-		at = strstr(text, "line ");
-	if (at && !s->line)
-		s->line = (unsigned)strtoul(at + (at[4] == ':' ? 6 : 5), NULL, 10);
-	at = strstr(text, "in mapping field '");
-	if (!at || s->field[0])
-		return;
-	at += strlen("in mapping field '");
-	snprintf(s->field, sizeof(s->field), "%.*s", (int)strcspn(at, "'"), at);
-}
-
-static void listen(cyaml_log_t level, void *ctx, const char *fmt, va_list ap)
-{
-	struct said *s = ctx;
-	char text[512];
-	if (level < CYAML_LOG_ERROR)
-		return;
-	vsnprintf(text, sizeof(text), fmt, ap);
-	text[strcspn(text, "\n")] = 0;
-	take_line(s, text);
-	const char *what = strncmp(text, "Load: ", 6) == 0 ? text + 6 : text;
-	if (!s->what[0] && strncmp(what, "Backtrace", 9) != 0)
-		snprintf(s->what, sizeof(s->what), "%.150s", what);
-}
-
-static void *yaml_mem(void *ctx, void *p, size_t n)
-{
-	if (n)
-		return mem_realloc(p, n);
-	mem_free(p);
-	return NULL;
-}
-
-/* ---- the line of a field, for values that the form allows and their meaning does not ---- */
-
-/*
- * path is "pue", "groups[2].count" or "groups[2].restart.boot_s". Files are written one field a line; for one that is
- * not, the nearest line above is told. 0: not found.
- */
-static unsigned line_of(struct str text, const char *path)
-{
-	char list[SITE_NAME_MAX] = "", key[72];
-	long want = -1, item = -1;
-	unsigned line = 0, near_line = 0;
-	const char *bracket = strchr(path, '['), *dot = strrchr(path, '.');
-	if (bracket) {
-		snprintf(list, sizeof(list), "%.*s:", (int)(bracket - path), path);
-		want = strtol(bracket + 1, NULL, 10);
-	}
-	snprintf(key, sizeof(key), "%s:", dot ? dot + 1 : path);
-	bool inside = !bracket;
-	while (text.p) {
-		struct str row = str_split(&text, '\n'), bare = str_trim(row);
-		line++;
-		bool outer = row.n && !isspace((unsigned char)row.p[0]) && row.p[0] != '-' && row.p[0] != '#';
-		if (bracket && outer)
-			inside = str_starts(bare, str_of(list));
-		if (!inside)
-			continue;
-		if (bracket && bare.n && bare.p[0] == '-') {
-			item++;
-			bare = str_trim((struct str){ bare.p + 1, bare.n - 1 });
-		}
-		if (item == want && !near_line)
-			near_line = bracket ? line : 0;
-		if (item == want && str_starts(bare, str_of(key)))
-			return line;
-	}
-	return near_line;
-}
-
-static int say(struct err *err, int code, const char *name, unsigned line, const char *field, const char *what)
-{
-	if (line)
-		return err_set(err, code, field, "%.80s:%u: %s", name, line, what);
-	return err_set(err, code, field, "%.80s: %s", name, what);
-}
-
-/* The library tells the line where the mapping began; a key that is too much stands there or below. */
-static void find_key(struct str text, struct said *s)
-{
-	static const char what[] = "Unexpected key: ", missing[] = "Missing required mapping field: ";
-	unsigned line = 0;
-	if (strncmp(s->what, missing, sizeof(missing) - 1) == 0)
-		snprintf(s->field, sizeof(s->field), "%.60s", s->what + sizeof(missing) - 1);
-	if (strncmp(s->what, what, sizeof(what) - 1) != 0)
-		return;
-	struct str key = str_of(s->what + sizeof(what) - 1);
-	while (text.p) {
-		struct str bare = str_trim(str_split(&text, '\n'));
-		line++;
-		if (bare.n && bare.p[0] == '-')
-			bare = str_trim((struct str){ bare.p + 1, bare.n - 1 });
-		if (line >= s->line && bare.n > key.n && str_starts(bare, key) && bare.p[key.n] == ':') {
-			s->line = line;
-			snprintf(s->field, sizeof(s->field), "%.60s", key.p);
-			return;
-		}
-	}
-}
-
 /* ---- from the form to the struct ---- */
 
 static double real_or(const double *v, double other)
@@ -285,29 +171,16 @@ static int convert(const struct y_site *y, struct site *s, struct err *err)
 
 int site_parse(struct site *ret, const char *name, struct str text, struct err *err)
 {
-	struct said said = { 0 };
 	struct err why = { 0 };
 	struct site site;
 	cyaml_data_t *data = NULL;
-	const cyaml_config_t config = { .log_fn = listen,
-		.log_ctx = &said,
-		.mem_fn = yaml_mem,
-		.log_level = CYAML_LOG_ERROR,
-		.flags = CYAML_CFG_NO_ALIAS };
-	if (text.n > SITE_TEXT_MAX)
-		return err_set(err, HCP_ELIMIT, "", "%.80s: longer than %d bytes", name, SITE_TEXT_MAX);
-	if (text.n == 0)
-		return say(err, HCP_EPARSE, name, 1, "", "the file is empty");
-	cyaml_err_t rc = cyaml_load_data((const uint8_t *)text.p, text.n, &config, &site_schema, &data, NULL);
-	if (rc == CYAML_ERR_OOM)
-		return err_set(err, HCP_ENOMEM, "", "no memory for a site");
-	find_key(text, &said);
-	if (rc != CYAML_OK || !data)
-		return say(err, HCP_EPARSE, name, said.line, said.field, said.what[0] ? said.what : cyaml_strerror(rc));
-	int code = convert(data, &site, &why);
-	cyaml_free(&config, &site_schema, data, 0);
-	if (code < 0)
-		return say(err, code, name, line_of(text, why.field), why.field, why.text);
+	int rc = yamlconf_load(name, text, SITE_TEXT_MAX, &site_schema, &data, err);
+	if (rc < 0)
+		return rc;
+	rc = convert(data, &site, &why);
+	yamlconf_free(&site_schema, data);
+	if (rc < 0)
+		return yamlconf_wrong(name, text, &why, err);
 	*ret = site;
 	return 0;
 }

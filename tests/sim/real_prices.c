@@ -257,10 +257,9 @@ static void check_invoices(struct real *r)
 static void cast(struct real *r)
 {
 	static const struct resources_conf resources = { .report_ms = REAL_REPORT_MS };
-	static const struct optimizer_facility of = { "west", NULL, REAL_PUE, REAL_POOL_FEE };
-	static const struct optimizer_conf optimizer = { .facility = &of, .n_facilities = 1 };
-	static const struct billing_facility bf = { "west", NULL, REAL_POOL_FEE };
-	static const struct billing_conf billing = { .facility = &bf, .n_facilities = 1 };
+	static const struct site site = { .name = "west", .pue = REAL_PUE, .pool_fee = REAL_POOL_FEE };
+	static const struct optimizer_conf optimizer = { .site = &site, .n_sites = 1 };
+	static const struct billing_conf billing = { .site = &site, .n_sites = 1 };
 	static const struct {
 		const struct svc_def *def;
 		const void *conf;

@@ -63,12 +63,10 @@ static const struct resources_conf resources_conf[] = {
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 10 * RESOURCES_REPORT_MS },
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 30 * RESOURCES_REPORT_MS },
 };
-static const struct optimizer_facility optimizer_facilities[] = { { "west", "HB_WEST", 1.05, 0.01 },
-								  { "north", "HB_NORTH", 1.05, 0.01 } };
-static const struct optimizer_conf optimizer_conf = { .facility = optimizer_facilities, .n_facilities = 2 };
-static const struct billing_facility billing_facilities[] = { { "west", "HB_WEST", 0.01 },
-	{ "north", "HB_NORTH", 0.01 } };
-static const struct billing_conf billing_conf = { .facility = billing_facilities, .n_facilities = 2 };
+static const struct site sites[] = { { .name = "west", .point = "HB_WEST", .pue = 1.05, .pool_fee = 0.01 },
+	{ .name = "north", .point = "HB_NORTH", .pue = 1.05, .pool_fee = 0.01 } };
+static const struct optimizer_conf optimizer_conf = { .site = sites, .n_sites = 2 };
+static const struct billing_conf billing_conf = { .site = sites, .n_sites = 2 };
 
 static void cast_platform(struct sim *s)
 {

@@ -21,11 +21,9 @@ static bool is_path(const char *site)
 	return strchr(site, '/') || (n > 5 && !strcmp(site + n - 5, ".yaml"));
 }
 
-int site_file_load(struct cli *cli, const char *site, struct site *ret, struct err *err)
+int site_file_find(struct cli *cli, const char *name, const char **ret, struct err *err)
 {
 	const char *given = getenv("HCP_SITES_DIR"), *bin = NULL;
-	if (is_path(site))
-		return read_site(site, site, ret, err);
 	int rc = cli_bin_dir(cli, &bin, err);
 	if (rc < 0)
 		return rc;
@@ -33,11 +31,22 @@ int site_file_load(struct cli *cli, const char *site, struct site *ret, struct e
 		arena_printf(&cli->arena, "%s/../share/hcp/sites", bin),
 		arena_printf(&cli->arena, "%s/../../../spec/sites", bin) };
 	for (size_t i = 0; i < 3; i++) {
-		const char *path = dirs[i] ? arena_printf(&cli->arena, "%s/%s.yaml", dirs[i], site) : NULL;
-		if (path && file_exists(path))
-			return read_site(path, arena_printf(&cli->arena, "%s.yaml", site), ret, err);
+		const char *path = dirs[i] ? arena_printf(&cli->arena, "%s/%s.yaml", dirs[i], name) : NULL;
+		if (path && file_exists(path)) {
+			*ret = path;
+			return 0;
+		}
 	}
-	cli->usage = true;
-	return err_set(err, HCP_ENOTFOUND, "site", "there is no site '%.60s': no %.60s.yaml in $HCP_SITES_DIR, %.80s", site,
-		site, dirs[1] ? dirs[1] : "share/hcp/sites");
+	return err_set(err, HCP_ENOTFOUND, "site", "there is no site '%.60s': no %.60s.yaml in $HCP_SITES_DIR, %.80s", name,
+		name, dirs[1] ? dirs[1] : "share/hcp/sites");
+}
+
+int site_file_load(struct cli *cli, const char *site, struct site *ret, struct err *err)
+{
+	const char *path = NULL;
+	if (is_path(site))
+		return read_site(site, site, ret, err);
+	int rc = site_file_find(cli, site, &path, err);
+	cli->usage = rc == HCP_ENOTFOUND;
+	return rc < 0 ? rc : read_site(path, arena_printf(&cli->arena, "%s.yaml", site), ret, err);
 }

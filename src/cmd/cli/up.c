@@ -16,6 +16,7 @@
 #include "base/money.h"
 #include "cmd/cli/cli.h"
 #include "cmd/cli/grid.h"
+#include "cmd/cli/site_file.h"
 #include "cmd/cli/up_child.h"
 #include "os/clock.h"
 #include "os/file.h"
@@ -45,7 +46,7 @@ static const struct plan {
 	enum need need;
 	const char *args;
 } plans[] = {
-	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web}" },
+	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web} {site}" },
 	{ "pool", "hcp-sim", WITH_SIM, "pool --port 3333" },
 	{ "market", "hcp-sim", WITH_RECORDED,
 	  "market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
@@ -267,6 +268,12 @@ static int settle(struct up *u, struct err *err)
 	set_var(u, "mesh", arena_printf(arena, "127.0.0.1:%s", or_else(u, "mesh-port", "8443")));
 	set_var(u, "web", absolute(u, or_else(u, "web", arena_printf(arena, "%s/web/dist", root))));
 	set_var(u, "token", arena_printf(arena, "%s/machine.token", u->state));
+	/* The simulated fleet stands at this site; an installation without its file takes the defaults. */
+	const char *site = NULL;
+	rc = site_file_find(u->cli, "texas-north", &site, err);
+	if (rc < 0 && rc != HCP_ENOTFOUND)
+		return rc;
+	set_var(u, "site", rc == 0 && u->sim ? arena_printf(arena, "--site=%s", absolute(u, site)) : "");
 	set_var(u, "data", data ? absolute(u, data) : "");
 	set_var(u, "from", or_else(u, "from", "2024-08-01"));
 	set_var(u, "speed", or_else(u, "speed", "60"));

@@ -13,6 +13,7 @@
 #include "cmd/daemon/options.h"
 #include "cmd/daemon/replay.h"
 #include "cmd/daemon/services.h"
+#include "cmd/daemon/settings.h"
 #include "feed/feeds.h"
 #include "courier/courier.h"
 #include "mesh/mesh.h"
@@ -31,6 +32,7 @@ struct hcpd {
 	const struct options *o;
 	int lock_fd;
 	char token[2 * TOKEN_BYTES + 1];
+	struct settings *settings;
 	struct services_conf *services;
 	struct mesh *mesh;
 	struct host *host;
@@ -136,7 +138,9 @@ static int open_state(struct hcpd *d, struct err *err)
 	if (rc == 0)
 		rc = tell_logins(d, err);
 	if (rc == 0)
-		rc = services_conf_new(d->o->state_dir, d->o->token_s, &d->services, err);
+		rc = settings_keep(d->settings, d->o->state_dir, err);
+	if (rc == 0)
+		rc = services_conf_new(d->o->state_dir, d->o->token_s, d->settings, &d->services, err);
 	return rc == 0 && runs_here(d, SVC_ORCHESTRATOR) ? load_callback_key(d, err) : rc;
 }
 
@@ -240,6 +244,12 @@ static int open_feeds(struct hcpd *d, struct err *err)
 	return rc < 0 ? rc : feeds_new(&conf, "hcpd/" HCP_VERSION, &d->feeds, err);
 }
 
+static int print_settings(const struct settings *s)
+{
+	settings_print(s, stdout);
+	return fflush(stdout) == 0 ? 0 : 2;
+}
+
 static int check_options(const struct options *o)
 {
 	struct feed_conf conf = { 0 };
@@ -297,9 +307,9 @@ static void say_ready(const struct hcpd *d)
 	fflush(stdout);
 }
 
-static int run(const struct options *o)
+static int run(const struct options *o, struct settings *settings)
 {
-	struct hcpd d = { .o = o, .lock_fd = -1 };
+	struct hcpd d = { .o = o, .settings = settings, .lock_fd = -1 };
 	struct err err = { 0 };
 	sigset_t signals;
 	int sig = 0;
@@ -332,9 +342,29 @@ static int run(const struct options *o)
 	return rc < 0 ? 1 : 0;
 }
 
+static int act(const struct options *o, struct settings *s)
+{
+	struct err err = { 0 };
+	if (settings_of_options(o, s, &err) < 0) {
+		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
+		return 2;
+	}
+	switch (o->action) {
+	case ACTION_CHECK:
+		return check_options(o);
+	case ACTION_SETTINGS:
+		return print_settings(s);
+	case ACTION_REPLAY:
+		return replay_run(o, s);
+	default:
+		return run(o, s);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	struct options o;
+	static struct options o;
+	static struct settings settings; /* large */
 	struct err err = { 0 };
 	heap_setup();
 	jsonv_setup();
@@ -351,11 +381,10 @@ int main(int argc, char **argv)
 	case ACTION_VERSION:
 		puts("hcpd " HCP_VERSION);
 		return 0;
-	case ACTION_CHECK:
-		return check_options(&o);
-	case ACTION_REPLAY:
-		return replay_run(&o);
 	default:
-		return run(&o);
+		settings_init(&settings);
+		int status = act(&o, &settings);
+		settings_release(&settings);
+		return status;
 	}
 }

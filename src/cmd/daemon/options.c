@@ -17,6 +17,7 @@ enum option_kind {
 	KIND_TIME,
 	KIND_BASE_KIB,
 	KIND_PEER,
+	KIND_SITE,
 	KIND_NO_DURABLE,
 	KIND_PRIVATE,
 	KIND_TIMEOUT,
@@ -48,6 +49,10 @@ static const struct option_row {
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--market", "FILE", "live market sources, see deploy/market.example.yaml (default: none; a feed sends values)",
 		TEXT(market_file) },
+	{ "--site", "FILE", "what the facility of this name pays, may draw and holds, see spec/sites/README.md (may be "
+		"repeated)", OTHER(KIND_SITE) },
+	{ "--settings", "FILE", "values of the services, see --print-settings (default: those it prints)",
+		TEXT(settings_file) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
 		TEXT(token_file) },
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
@@ -66,7 +71,9 @@ static const struct option_row {
 	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z", KIND_TIME,
 		offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
 	{ "--to", "TIME", "replay up to this time", KIND_TIME, offsetof(struct options, replay_to_ns), 0, ACTION_RUN },
-	{ "--check-config", NULL, "check the options and the market file, and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
+	{ "--print-settings", NULL, "print every setting with its unit, default and value in force, and leave", KIND_ACTION, 0,
+		0, ACTION_SETTINGS },
+	{ "--check-config", NULL, "check the options and the files they name, and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
 	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
 	{ "--help", NULL, "print this", KIND_ACTION, 0, 0, ACTION_HELP },
 };
@@ -194,6 +201,13 @@ static int parse_value(const struct option_row *row, struct str v, struct option
 		return o->replay_service == SVC_NONE ? err_set(err, HCP_EINVAL, row->name, "there is no such service") : 0;
 	case KIND_PEER:
 		return parse_peer(v, o, err);
+	case KIND_SITE:
+		if (o->n_sites == OPTIONS_SITES_MAX)
+			return err_set(err, HCP_ELIMIT, row->name, "at most %d sites", OPTIONS_SITES_MAX);
+		if (!v.n || str_copy(o->site_file[o->n_sites], OPTIONS_TEXT_MAX, v) < 0)
+			return err_set(err, HCP_EINVAL, row->name, "must be 1 to %d bytes", OPTIONS_TEXT_MAX - 1);
+		o->n_sites++;
+		return 0;
 	default:
 		return 0;
 	}

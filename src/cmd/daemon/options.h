@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "spec_table.h"
 
-enum { OPTIONS_PEERS_MAX = 16, OPTIONS_TEXT_MAX = 1024, OPTIONS_BASES_MAX = 64 };
+enum { OPTIONS_PEERS_MAX = 16, OPTIONS_TEXT_MAX = 1024, OPTIONS_BASES_MAX = 64, OPTIONS_SITES_MAX = 16 };
 
 struct option_peer {
 	uint32_t services;     /* bit per svc_id */
@@ -15,7 +15,7 @@ struct option_peer {
 	uint16_t port;
 };
 
-enum option_action { ACTION_RUN, ACTION_HELP, ACTION_VERSION, ACTION_CHECK, ACTION_REPLAY };
+enum option_action { ACTION_RUN, ACTION_HELP, ACTION_VERSION, ACTION_CHECK, ACTION_REPLAY, ACTION_SETTINGS };
 
 struct options {
 	enum option_action action;
@@ -23,6 +23,9 @@ struct options {
 	char bind[256];
 	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX], ca_file[OPTIONS_TEXT_MAX];
 	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX], market_file[OPTIONS_TEXT_MAX];
+	char settings_file[OPTIONS_TEXT_MAX];
+	char site_file[OPTIONS_SITES_MAX][OPTIONS_TEXT_MAX];
+	int n_sites;
 	char replay_dir[OPTIONS_TEXT_MAX];
 	int replay_service;                   /* enum svc_id; SVC_NONE: every service that keeps a journal */
 	int64_t replay_from_ns, replay_to_ns; /* window, both included; 0: open */

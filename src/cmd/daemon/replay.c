@@ -105,13 +105,13 @@ static void replay_service(struct run *r, int id, bool named)
 	}
 }
 
-int replay_run(const struct options *o)
+int replay_run(const struct options *o, const struct settings *settings)
 {
 	struct run r = { .o = o };
 	struct err err = { 0 };
 	const char *tmp = getenv("TMPDIR");
 	snprintf(r.dir, sizeof(r.dir), "%s/hcp-replay-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
-	if (services_conf_new(o->replay_dir, 0, &r.conf, &err) < 0 ||
+	if (services_conf_new(o->replay_dir, 0, settings, &r.conf, &err) < 0 ||
 		(!mkdtemp(r.dir) && file_error(&err, r.dir, "make directory") < 0)) {
 		fprintf(stderr, "hcpd: %s: %s\n", err.field, err.text);
 		services_conf_free(r.conf);

@@ -5,6 +5,7 @@
 
 /* Prints a ReplayReport a service, one line of JSON each. 0: identical, 1: not, 2: could not be done (told on stderr).
  */
-int replay_run(const struct options *o);
+struct settings;
+int replay_run(const struct options *o, const struct settings *settings);
 
 #endif

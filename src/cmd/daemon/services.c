@@ -1,6 +1,7 @@
 #include "cmd/daemon/services.h"
 
 #include "base/mem.h"
+#include "cmd/daemon/settings.h"
 #include "os/file.h"
 #include "services/billing/billing.h"
 #include "services/identity/identity.h"
@@ -11,20 +12,14 @@
 #include "services/telemetry/telemetry.h"
 #include "svc/host.h"
 
-/*
- * Texas North buys at HB_WEST; every other facility at the first settlement point a feed names. A CPU never earns its
- * power by mining: the credit is what keeping the node busy is worth here, so that the default run mines and switches.
- */
-static const struct optimizer_facility facilities[] = { { "texas-north", "HB_WEST", 1.05, 0.01 } };
-static const struct billing_facility billed[] = { { "texas-north", "HB_WEST", 0.01 } };
-static const struct optimizer_credit credits[] = { { "CPU2", 0.05 }, { "CPU64", 1.00 } };
-
 struct services_conf {
 	char identity_key[SERVICES_PATH_MAX];
 	struct identity_conf identity;
 	struct orchestrator_conf orchestrator;
 	struct optimizer_conf optimizer;
 	struct billing_conf billing;
+	struct resources_conf resources;
+	struct resources_budget budget[SETTINGS_SITES_MAX];
 	unsigned char callback_key[ORCHESTRATOR_KEY_BYTES];
 	struct host *host; /* borrowed, for the status page */
 };
@@ -39,7 +34,18 @@ static bool service_stats(void *arg, int id, struct svc_stats *ret)
 	return true;
 }
 
-int services_conf_new(const char *state_dir, int token_s, struct services_conf **ret, struct err *err)
+/* A site's limit is at its meter, a budget at the plugs. */
+static void take_budgets(struct services_conf *c, const struct settings *s)
+{
+	c->resources.budgets = c->budget;
+	for (size_t i = 0; i < s->n_sites; i++)
+		if (s->site[i].limit_w > 0)
+			c->budget[c->resources.n_budgets++] = (struct resources_budget){ s->site[i].name,
+				(int64_t)(s->site[i].limit_w / s->site[i].pue) };
+}
+
+int services_conf_new(
+	const char *state_dir, int token_s, const struct settings *s, struct services_conf **ret, struct err *err)
 {
 	struct services_conf *c = mem_calloc(1, sizeof(*c));
 	if (!c)
@@ -53,9 +59,19 @@ int services_conf_new(const char *state_dir, int token_s, struct services_conf *
 	c->orchestrator.version = HCP_VERSION;
 	c->orchestrator.stats = service_stats;
 	c->orchestrator.stats_arg = c;
-	c->optimizer = (struct optimizer_conf){ .facility = facilities, .n_facilities = 1, .credit = credits,
-						.n_credits = 2 };
-	c->billing = (struct billing_conf){ .facility = billed, .n_facilities = 1 };
+	c->orchestrator.horizon_ns = s->horizon_ns;
+	c->optimizer = (struct optimizer_conf){ .site = s->site,
+		.n_sites = s->n_sites,
+		.credit = s->credit,
+		.n_credits = s->n_credits,
+		.horizon_ns = s->horizon_ns,
+		.utilisation = s->utilisation };
+	/* Nothing given is the default there, and what is free is negative. */
+	c->billing = (struct billing_conf){ .site = s->site,
+		.n_sites = s->n_sites,
+		.token_micros_million = s->token_micros_million ? s->token_micros_million : -1,
+		.request_micros_million = s->request_micros_million };
+	take_budgets(c, s);
 	*ret = c;
 	return 0;
 }
@@ -98,6 +114,8 @@ const void *services_conf_of(const struct services_conf *c, int id)
 		return &c->billing;
 	case SVC_OPTIMIZER:
 		return &c->optimizer;
+	case SVC_RESOURCES:
+		return &c->resources;
 	default:
 		return NULL;
 	}

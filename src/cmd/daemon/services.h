@@ -5,12 +5,14 @@
 
 enum { SERVICES_PATH_MAX = 4096 };
 
-/* Settings of every service, built from the state folder. */
+/* Settings of every service, built from the state folder and the settings. */
 struct host;
 struct services_conf;
+struct settings;
 
-/* token_s: life of a bearer token; 0: the default. */
-int services_conf_new(const char *state_dir, int token_s, struct services_conf **ret, struct err *err) MUST_CHECK;
+/* token_s: life of a bearer token; 0: the default. settings is borrowed. */
+int services_conf_new(const char *state_dir, int token_s, const struct settings *settings,
+	struct services_conf **ret, struct err *err) MUST_CHECK;
 /* Where status finds the services' counters; before host_start. */
 void services_conf_host(struct services_conf *c, struct host *host);
 /* What callbacks' secrets are derived from, ORCHESTRATOR_KEY_BYTES; copied. Before host_add. */

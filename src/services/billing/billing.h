@@ -1,19 +1,17 @@
 #ifndef HCP_SERVICES_BILLING_H
 #define HCP_SERVICES_BILLING_H
 
+#include "model/site.h"
 #include "svc/svc.h"
-
-/* What a facility pays for electricity and to its pool; a facility without a row takes the one named "default". */
-struct billing_facility {
-	const char *facility; /* borrowed */
-	const char *location; /* settlement point, borrowed; NULL or "": the first one seen */
-	double pool_fee;      /* 0..1; negative: BILLING_POOL_FEE */
-};
 
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct billing_conf {
-	const struct billing_facility *facility; /* borrowed */
-	size_t n_facilities;
+	/*
+	 * What facilities pay for electricity and to their pools, by the site of their name; SITE_OTHER stands for the rest,
+	 * and without it these pay the first settlement point seen and BILLING_POOL_FEE.
+	 */
+	const struct site *site; /* borrowed */
+	size_t n_sites;
 	int64_t token_micros_million; /* list price of 1M tokens at an endpoint; 0: BILLING_TOKEN_MICROS; negative: free */
 	int64_t request_micros_million; /* of 1M requests, on top; 0 or negative: free */
 };

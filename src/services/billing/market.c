@@ -114,25 +114,13 @@ int billing_market_load(struct billing *b, struct db *db, struct err *err)
 	return rc;
 }
 
-static const struct billing_facility *facility_of(const struct billing *b, const char *facility)
-{
-	const struct billing_facility *other = NULL;
-	for (size_t i = 0; i < b->conf.n_facilities; i++) {
-		if (strcmp(b->conf.facility[i].facility, facility) == 0)
-			return &b->conf.facility[i];
-		if (strcmp(b->conf.facility[i].facility, "default") == 0)
-			other = &b->conf.facility[i];
-	}
-	return other;
-}
-
 int64_t billing_market_power_micros_mwh(const struct billing *b, const char *facility)
 {
-	const struct billing_facility *f = facility_of(b, facility);
-	double usd = market_rule_default(MARKET_POWER_RT)->default_value;
-	bool any = !f || !f->location || !f->location[0];
-	for (size_t i = 0; i < b->market.n_power; i++) {
-		if (any || strcmp(b->market.power[i].location, f->location) == 0) {
+	const struct site *s = site_of_facility(b->conf.site, b->conf.n_sites, facility);
+	double usd = s && s->fixed ? s->tariff_usd_mwh : market_rule_default(MARKET_POWER_RT)->default_value;
+	bool any = !s || !s->point[0];
+	for (size_t i = 0; i < b->market.n_power && !(s && s->fixed); i++) {
+		if (any || strcmp(b->market.power[i].location, s->point) == 0) {
 			usd = b->market.power[i].usd_mwh;
 			break;
 		}
@@ -142,9 +130,9 @@ int64_t billing_market_power_micros_mwh(const struct billing *b, const char *fac
 
 double billing_market_btc_per_hash(const struct billing *b, const char *facility, int64_t now_ns)
 {
-	const struct billing_facility *f = facility_of(b, facility);
+	const struct site *s = site_of_facility(b->conf.site, b->conf.n_sites, facility);
 	const struct billing_market *k = &b->market;
-	double fee = f && f->pool_fee >= 0 && f->pool_fee <= 1 ? f->pool_fee : BILLING_POOL_FEE;
+	double fee = s ? s->pool_fee : BILLING_POOL_FEE;
 	int64_t sats = k->height >= 0 ? btc_subsidy_sats((int64_t)k->height) :
 					btc_subsidy_sats_at(k->market_ns ? k->market_ns : now_ns);
 	double reward_btc = (double)sats / (double)BTC_SATS + k->fees_btc;

@@ -14,7 +14,7 @@ static uint32_t least(uint32_t a, uint32_t b)
 
 static struct location *location_of(const struct optimizer *o, const char *name)
 {
-	if (name && name[0]) {
+	if (name[0]) {
 		for (size_t i = 0; i < o->n_loc; i++)
 			if (strcmp(o->loc[i]->name, name) == 0)
 				return o->loc[i];
@@ -28,18 +28,12 @@ static struct location *location_of(const struct optimizer *o, const char *name)
 
 struct facility_terms optimizer_terms_of(const struct optimizer *o, const char *facility)
 {
-	const struct optimizer_facility *f = NULL, *other = NULL;
-	for (size_t i = 0; i < o->conf.n_facilities && !f; i++) {
-		if (strcmp(o->conf.facility[i].facility, facility) == 0)
-			f = &o->conf.facility[i];
-		else if (strcmp(o->conf.facility[i].facility, "default") == 0)
-			other = &o->conf.facility[i];
-	}
-	f = f ? f : other;
+	const struct site *s = site_of_facility(o->conf.site, o->conf.n_sites, facility);
 	return (struct facility_terms){
-		.loc = location_of(o, f ? f->location : NULL),
-		.pue = f && f->pue > 0 ? f->pue : OPTIMIZER_PUE,
-		.pool_fee = f && f->pool_fee >= 0 ? f->pool_fee : OPTIMIZER_POOL_FEE,
+		.site = s,
+		.loc = s && s->fixed ? NULL : location_of(o, s ? s->point : ""),
+		.pue = s ? s->pue : OPTIMIZER_PUE,
+		.pool_fee = s ? s->pool_fee : OPTIMIZER_POOL_FEE,
 	};
 }
 
@@ -47,7 +41,10 @@ struct profit_market optimizer_terms_market(
 	const struct optimizer *o, const struct facility_terms *t, int64_t market_ns, struct market_reading *ret_power)
 {
 	struct profit_market pm = market_profit_inputs(&o->market, t->pool_fee, t->pue, market_ns);
-	*ret_power = market_read(t->loc ? &t->loc->market : &o->market, MARKET_POWER_RT, 0, market_ns);
+	if (t->site && t->site->fixed)
+		*ret_power = (struct market_reading){ .value = t->site->tariff_usd_mwh, .origin = MARKET_FRESH };
+	else
+		*ret_power = market_read(t->loc ? &t->loc->market : &o->market, MARKET_POWER_RT, 0, market_ns);
 	pm.electricity_usd_mwh = ret_power->value;
 	return pm;
 }
@@ -271,6 +268,10 @@ static bool is_ready(const struct optimizer *o)
 	bool power = false;
 	for (size_t i = 0; i < o->n_loc; i++)
 		power = power || o->loc[i]->market.v[MARKET_POWER_RT].known || o->loc[i]->market.v[MARKET_POWER_DA].known;
+	for (size_t i = 0; i < o->n_cap && !power; i++) {
+		struct facility_terms t = optimizer_terms_of(o, o->cap[i].facility);
+		power = t.site && t.site->fixed;
+	}
 	return power && o->n_cap && o->market.v[MARKET_BTC_USD].known;
 }
 

@@ -36,12 +36,12 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 		return err_set(err, HCP_ERANGE, "utilisation", "must be above 0 and at most 1");
 	if (o->conf.horizon_ns < 0)
 		return err_set(err, HCP_ERANGE, "horizon", "must be positive");
-	for (size_t i = 0; i < o->conf.n_facilities; i++) {
-		const struct optimizer_facility *f = &o->conf.facility[i];
-		if (!(f->pue == 0 || (f->pue >= 1 && f->pue <= 10)))
-			return err_set(err, HCP_ERANGE, "pue", "facility %.40s: must be from 1 to 10", f->facility);
-		if (!(f->pool_fee <= 1))
-			return err_set(err, HCP_ERANGE, "pool_fee", "facility %.40s: must be at most 1", f->facility);
+	for (size_t i = 0; i < o->conf.n_sites; i++) {
+		const struct site *s = &o->conf.site[i];
+		if (!(s->pue >= 1 && s->pue <= 10))
+			return err_set(err, HCP_ERANGE, "pue", "site %.40s: must be from 1 to 10", s->name);
+		if (!(s->pool_fee >= 0 && s->pool_fee <= 1))
+			return err_set(err, HCP_ERANGE, "pool_fee", "site %.40s: must be from 0 to 1", s->name);
 	}
 	for (size_t i = 0; i < o->conf.n_credits; i++)
 		if (!(o->conf.credit[i].fill_usd_h >= 0 && o->conf.credit[i].fill_usd_h <= 1000))

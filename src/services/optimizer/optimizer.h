@@ -1,18 +1,8 @@
 #ifndef HCP_SERVICES_OPTIMIZER_H
 #define HCP_SERVICES_OPTIMIZER_H
 
+#include "model/site.h"
 #include "svc/svc.h"
-
-/*
- * What one facility pays. A facility without a row of its own takes the row named "default"; without that row it pays
- * the first electricity location seen, OPTIMIZER_PUE and OPTIMIZER_POOL_FEE.
- */
-struct optimizer_facility {
-	const char *facility; /* borrowed */
-	const char *location; /* settlement point, borrowed; NULL or "": the first one seen */
-	double pue;           /* 1..10; 0: OPTIMIZER_PUE */
-	double pool_fee;      /* 0..1; negative: OPTIMIZER_POOL_FEE */
-};
 
 /*
  * What filler work of a class is worth to the operator beyond the coins it mines: heat that is used, load that must
@@ -25,8 +15,13 @@ struct optimizer_credit {
 
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct optimizer_conf {
-	const struct optimizer_facility *facility; /* borrowed */
-	size_t n_facilities;
+	/*
+	 * What facilities pay and how their groups start, by the site of their name; the site SITE_OTHER stands for all that
+	 * are not named, and without it these pay the first settlement point seen (as a site with neither point nor tariff
+	 * does), OPTIMIZER_PUE and OPTIMIZER_POOL_FEE.
+	 */
+	const struct site *site; /* borrowed */
+	size_t n_sites;
 	const struct optimizer_credit *credit; /* borrowed */
 	size_t n_credits;
 	int64_t horizon_ns;   /* for which present prices are expected to hold; 0: 15 minutes, as the orchestrator's */

@@ -96,7 +96,8 @@ struct optimizer {
 
 /* What a facility pays, resolved. */
 struct facility_terms {
-	struct location *loc; /* borrowed; NULL: no electricity price known */
+	const struct site *site; /* borrowed; NULL: nothing is told of it */
+	struct location *loc;    /* borrowed; NULL: no electricity price known, or a tariff */
 	double pue, pool_fee;
 };
 

@@ -136,8 +136,8 @@ static void an_allocation_is_billed_by_its_device_time(void **state)
 
 static void mining_earns_by_hashprice(void **state)
 {
-	static const struct billing_facility f[] = { { "hou-1", "HB_WEST", 0.02 } };
-	static const struct billing_conf conf = { .facility = f, .n_facilities = 1 };
+	static const struct site site = { .name = "hou-1", .point = "HB_WEST", .pue = 1.05, .pool_fee = 0.02 };
+	static const struct billing_conf conf = { .site = &site, .n_sites = 1 };
 	struct drive d;
 	drive_init(&d, &billing_def, &conf);
 	move_market(&d, "electricity_rt", "HB_HOUSTON", 500);

@@ -513,9 +513,9 @@ static void contracts_are_served_first(void **state)
 
 static void facilities_decide_by_their_own_prices(void **state)
 {
-	static const struct optimizer_facility f[] = { { "west", "HB_WEST", 1.2, 0.02 },
-		{ "default", "HB_HOUSTON", 0, -1 } };
-	static const struct optimizer_conf conf = { .facility = f, .n_facilities = 2 };
+	static const struct site sites[] = { { .name = "west", .point = "HB_WEST", .pue = 1.2, .pool_fee = 0.02 },
+		{ .name = SITE_OTHER, .point = "HB_HOUSTON", .pue = 1.05, .pool_fee = 0.01 } };
+	static const struct optimizer_conf conf = { .site = sites, .n_sites = 2 };
 	struct drive d;
 	struct caps k = { 0 };
 	drive_init(&d, &optimizer_def, &conf);

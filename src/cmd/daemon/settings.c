@@ -1,0 +1,331 @@
+#include "cmd/daemon/settings.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/money.h"
+#include "os/file.h"
+#include "services/billing/billing.h"
+#include "wire/yamlconf.h"
+
+enum { PATH_LEN = 4096 };
+
+/* ---- the form of the file; pointers are NULL where a setting is not given ---- */
+
+struct y_other {
+	char *settlement_point;
+	double *pue, *pool_fee;
+};
+
+struct y_decisions {
+	double *horizon_s, *utilisation;
+};
+
+struct y_credit {
+	char *class;
+	double usd_h;
+};
+
+struct y_billing {
+	double *tokens_usd_million, *requests_usd_million;
+};
+
+struct y_file {
+	struct y_other *other_facilities;
+	struct y_decisions *decisions;
+	struct y_credit *fill_credits;
+	uint32_t n_credits;
+	struct y_billing *billing;
+};
+
+#define MAYBE (CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL)
+#define REAL(type, key) CYAML_FIELD_FLOAT_PTR(#key, MAYBE, type, key)
+#define PART(key, fields) CYAML_FIELD_MAPPING_PTR(#key, MAYBE, struct y_file, key, fields)
+
+static const cyaml_schema_field_t other_fields[] = {
+	CYAML_FIELD_STRING_PTR("settlement_point", MAYBE, struct y_other, settlement_point, 0, 23),
+	REAL(struct y_other, pue), REAL(struct y_other, pool_fee), CYAML_FIELD_END };
+static const cyaml_schema_field_t decision_fields[] = { REAL(struct y_decisions, horizon_s),
+	REAL(struct y_decisions, utilisation), CYAML_FIELD_END };
+static const cyaml_schema_field_t credit_fields[] = {
+	CYAML_FIELD_STRING_PTR("class", CYAML_FLAG_POINTER, struct y_credit, class, 1, DEVICE_CLASS_NAME_MAX - 1),
+	CYAML_FIELD_FLOAT("usd_h", CYAML_FLAG_DEFAULT, struct y_credit, usd_h),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t billing_fields[] = { REAL(struct y_billing, tokens_usd_million),
+	REAL(struct y_billing, requests_usd_million), CYAML_FIELD_END };
+static const cyaml_schema_value_t credit_entry = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_DEFAULT, struct y_credit, credit_fields) };
+static const cyaml_schema_field_t file_fields[] = {
+	PART(other_facilities, other_fields),
+	PART(decisions, decision_fields),
+	CYAML_FIELD_SEQUENCE_COUNT("fill_credits", MAYBE, struct y_file, fill_credits, n_credits, &credit_entry, 0,
+		SETTINGS_CREDITS_MAX),
+	PART(billing, billing_fields),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t file_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct y_file, file_fields) };
+
+/* ---- values ---- */
+
+/* A CPU never earns its power by mining: its credit is what keeping the node busy is worth. */
+static const struct optimizer_credit default_credits[] = { { "CPU2", 0.05 }, { "CPU64", 1.00 } };
+
+static void set_credit(struct settings *s, size_t i, const char *cls, double usd_h)
+{
+	snprintf(s->credit_class[i], sizeof(s->credit_class[i]), "%s", cls);
+	s->credit[i] = (struct optimizer_credit){ s->credit_class[i], usd_h };
+}
+
+void settings_init(struct settings *s)
+{
+	*s = (struct settings){ .n_sites = 1,
+		.horizon_ns = 900 * NS_PER_S,
+		.utilisation = OPTIMIZER_UTILISATION,
+		.token_micros_million = BILLING_TOKEN_MICROS };
+	s->site[0] = (struct site){ .name = SITE_OTHER, .pue = OPTIMIZER_PUE, .pool_fee = OPTIMIZER_POOL_FEE };
+	for (s->n_credits = 0; s->n_credits < sizeof(default_credits) / sizeof(default_credits[0]); s->n_credits++)
+		set_credit(s, s->n_credits, default_credits[s->n_credits].device_class,
+			default_credits[s->n_credits].fill_usd_h);
+	buf_init(&s->text, 0);
+	for (size_t i = 0; i < SETTINGS_SITES_MAX; i++)
+		buf_init(&s->site_text[i], 0);
+}
+
+void settings_release(struct settings *s)
+{
+	buf_release(&s->text);
+	for (size_t i = 0; i < SETTINGS_SITES_MAX; i++)
+		buf_release(&s->site_text[i]);
+}
+
+static int take(const double *v, double min, double max, const char *field, double *to, struct err *err)
+{
+	if (!v)
+		return 0;
+	if (!(*v >= min && *v <= max))
+		return err_set(err, HCP_ERANGE, field, "must be from %g to %g, is %g", min, max, *v);
+	*to = *v;
+	return 0;
+}
+
+static int take_credits(struct settings *s, const struct y_file *y, struct err *err)
+{
+	char field[40];
+	for (uint32_t i = 0; i < y->n_credits; i++) {
+		const struct y_credit *c = &y->fill_credits[i];
+		snprintf(field, sizeof(field), "fill_credits[%u].class", i);
+		if (!device_class_find(str_of(c->class)))
+			return err_set(err, HCP_EINVAL, field, "the catalogue has no device class '%s'", c->class);
+		for (uint32_t k = 0; k < i; k++)
+			if (strcmp(y->fill_credits[k].class, c->class) == 0)
+				return err_set(err, HCP_EEXIST, field, "%s has a credit already", c->class);
+		snprintf(field, sizeof(field), "fill_credits[%u].usd_h", i);
+		if (!(c->usd_h >= 0 && c->usd_h <= 1000))
+			return err_set(err, HCP_ERANGE, field, "must be from 0 to 1000, is %g", c->usd_h);
+		size_t at = 0;
+		while (at < s->n_credits && strcmp(s->credit_class[at], c->class) != 0)
+			at++;
+		if (at == SETTINGS_CREDITS_MAX)
+			return err_set(err, HCP_ELIMIT, field, "at most %d credits", SETTINGS_CREDITS_MAX);
+		set_credit(s, at, c->class, c->usd_h);
+		s->n_credits += at == s->n_credits;
+	}
+	return 0;
+}
+
+static int convert(struct settings *s, const struct y_file *y, struct err *err)
+{
+	static const struct y_other no_other;
+	static const struct y_decisions no_decisions;
+	static const struct y_billing no_billing;
+	const struct y_other *other = y->other_facilities ? y->other_facilities : &no_other;
+	const struct y_decisions *d = y->decisions ? y->decisions : &no_decisions;
+	const struct y_billing *b = y->billing ? y->billing : &no_billing;
+	double horizon_s = (double)s->horizon_ns / (double)NS_PER_S;
+	double tokens = (double)s->token_micros_million / (double)MICROS_PER_USD;
+	double calls = (double)s->request_micros_million / (double)MICROS_PER_USD;
+	int rc;
+	if ((rc = take(other->pue, 1, 3, "other_facilities.pue", &s->site[0].pue, err)) < 0 ||
+		(rc = take(other->pool_fee, 0, 0.5, "other_facilities.pool_fee", &s->site[0].pool_fee, err)) < 0 ||
+		(rc = take(d->horizon_s, 60, 7 * 86400, "decisions.horizon_s", &horizon_s, err)) < 0 ||
+		(rc = take(d->utilisation, 0.01, 1, "decisions.utilisation", &s->utilisation, err)) < 0 ||
+		(rc = take(b->tokens_usd_million, 0, 1e6, "billing.tokens_usd_million", &tokens, err)) < 0 ||
+		(rc = take(b->requests_usd_million, 0, 1e6, "billing.requests_usd_million", &calls, err)) < 0)
+		return rc;
+	if (other->settlement_point)
+		snprintf(s->site[0].point, sizeof(s->site[0].point), "%s", other->settlement_point);
+	s->horizon_ns = llround(horizon_s) * NS_PER_S;
+	s->token_micros_million = llround(tokens * (double)MICROS_PER_USD);
+	s->request_micros_million = llround(calls * (double)MICROS_PER_USD);
+	return take_credits(s, y, err);
+}
+
+int settings_parse(struct settings *s, const char *name, struct str text, struct err *err)
+{
+	struct err why = { 0 };
+	cyaml_data_t *data = NULL;
+	int rc = yamlconf_load(name, text, SETTINGS_TEXT_MAX, &file_schema, &data, err);
+	if (rc < 0)
+		return rc;
+	struct settings *next = mem_alloc(sizeof(*next));
+	if (!next) {
+		yamlconf_free(&file_schema, data);
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	}
+	*next = *s;
+	rc = convert(next, data, &why);
+	yamlconf_free(&file_schema, data);
+	if (rc == 0)
+		*s = *next;
+	for (size_t i = 0; i < s->n_credits; i++)
+		s->credit[i].device_class = s->credit_class[i];
+	mem_free(next);
+	return rc < 0 ? yamlconf_wrong(name, text, &why, err) : 0;
+}
+
+/* ---- files ---- */
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return slash ? slash + 1 : path;
+}
+
+int settings_load(struct settings *s, const char *path, struct err *err)
+{
+	struct buf text;
+	int rc = file_read(path, SETTINGS_TEXT_MAX, &text, err);
+	if (rc < 0)
+		return rc;
+	rc = settings_parse(s, base_name(path), buf_str(&text), err);
+	buf_release(&s->text);
+	s->text = text;
+	return rc;
+}
+
+int settings_add_site(struct settings *s, const char *path, struct err *err)
+{
+	size_t at = s->n_sites - 1;
+	if (at == SETTINGS_SITES_MAX)
+		return err_set(err, HCP_ELIMIT, "", "at most %d sites", SETTINGS_SITES_MAX);
+	struct buf text;
+	struct site *site = &s->site[s->n_sites];
+	int rc = file_read(path, SITE_TEXT_MAX, &text, err);
+	if (rc < 0)
+		return rc;
+	buf_release(&s->site_text[at]);
+	s->site_text[at] = text;
+	rc = site_parse(site, base_name(path), buf_str(&text), err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < s->n_sites; i++)
+		if (strcmp(s->site[i].name, site->name) == 0)
+			return err_set(err, HCP_EEXIST, "name", "%.80s: there is a site '%s' already", base_name(path), site->name);
+	s->n_sites++;
+	return 0;
+}
+
+static int kept_path(char path[PATH_LEN], const char *state_dir, const char *name, struct err *err)
+{
+	char sub[64];
+	snprintf(sub, sizeof(sub), "conf/%s", name);
+	return file_join(path, PATH_LEN, state_dir, sub) < 0 ? err_set(err, HCP_ERANGE, "--state", "the path is too long") : 0;
+}
+
+int settings_keep(const struct settings *s, const char *state_dir, struct err *err)
+{
+	char path[PATH_LEN], name[32];
+	int rc = file_join(path, sizeof(path), state_dir, "conf") < 0 ? err_set(err, HCP_ERANGE, "--state", "too long")
+															   : file_mkdirs(path, err);
+	if (rc == 0)
+		rc = kept_path(path, state_dir, "settings.yaml", err);
+	if (rc == 0 && s->text.n)
+		rc = file_write_atomic(path, buf_str(&s->text), 0600, err);
+	else if (rc == 0)
+		(void)unlink(path);
+	for (size_t i = 0; rc == 0 && i < SETTINGS_SITES_MAX; i++) {
+		snprintf(name, sizeof(name), "site-%02zu.yaml", i);
+		rc = kept_path(path, state_dir, name, err);
+		if (rc == 0 && i + 1 < s->n_sites)
+			rc = file_write_atomic(path, buf_str(&s->site_text[i]), 0600, err);
+		else if (rc == 0)
+			(void)unlink(path);
+	}
+	return rc;
+}
+
+int settings_load_kept(struct settings *s, const char *state_dir, struct err *err)
+{
+	char path[PATH_LEN], name[32];
+	int rc = kept_path(path, state_dir, "settings.yaml", err);
+	if (rc == 0 && file_exists(path))
+		rc = settings_load(s, path, err);
+	for (size_t i = 0; rc == 0 && i < SETTINGS_SITES_MAX; i++) {
+		snprintf(name, sizeof(name), "site-%02zu.yaml", i);
+		rc = kept_path(path, state_dir, name, err);
+		if (rc == 0 && file_exists(path))
+			rc = settings_add_site(s, path, err);
+	}
+	return rc;
+}
+
+/* The option before the field in the file: "--site groups[1].count". */
+static int name_option(int rc, const char *option, struct err *err)
+{
+	char field[sizeof(err->field)];
+	if (rc < 0) {
+		snprintf(field, sizeof(field), "%s%s%.40s", option, err->field[0] ? " " : "", err->field);
+		snprintf(err->field, sizeof(err->field), "%s", field);
+	}
+	return rc;
+}
+
+int settings_of_options(const struct options *o, struct settings *s, struct err *err)
+{
+	int rc = 0;
+	if (o->action == ACTION_REPLAY && !o->settings_file[0] && !o->n_sites)
+		return name_option(settings_load_kept(s, o->replay_dir, err), "--replay", err);
+	if (o->settings_file[0])
+		rc = name_option(settings_load(s, o->settings_file, err), "--settings", err);
+	for (int i = 0; rc == 0 && i < o->n_sites; i++)
+		rc = name_option(settings_add_site(s, o->site_file[i], err), "--site", err);
+	return rc;
+}
+
+/* ---- for people ---- */
+
+void settings_print(const struct settings *s, FILE *to)
+{
+	const struct site *other = &s->site[0];
+	fprintf(to,
+		"# Settings of hcpd: `hcpd --settings FILE`. Every setting may be left out; these are the values in force.\n"
+		"# Sites (what a facility pays, may draw and holds) are files of their own: --site, spec/sites/README.md.\n"
+		"# The policy and its parameters are set through the API: `hcp policy set`.\n\n"
+		"# Facilities that no --site names.\n"
+		"other_facilities:\n"
+		"  settlement_point: \"%s\"  # name; \"\": the first one that a feed tells. Default: \"\"\n"
+		"  pue: %g  # meter watts per plug watt, 1 to 3. Default: %g\n"
+		"  pool_fee: %g  # share of what is mined, 0 to 0.5. Default: %g\n\n",
+		other->point, other->pue, OPTIMIZER_PUE, other->pool_fee, OPTIMIZER_POOL_FEE);
+	fprintf(to,
+		"decisions:\n"
+		"  horizon_s: %g  # s, for which simple policies take prices to hold and switches must pay, 60 to 604800. "
+		"Default: 900\n"
+		"  utilisation: %g  # share of a served device's time that is sold on the spot, 0.01 to 1. Default: %g\n\n",
+		(double)s->horizon_ns / (double)NS_PER_S, s->utilisation, OPTIMIZER_UTILISATION);
+	fputs("# What mining with a device of a class is worth beyond its coins (heat used, a node kept busy), USD per device\n"
+		  "# and hour, 0 to 1000. Default: CPU2 0.05, CPU64 1, others 0.\n",
+		to);
+	fputs("fill_credits:\n", to);
+	for (size_t i = 0; i < s->n_credits; i++)
+		fprintf(to, "  - class: %s\n    usd_h: %g\n", s->credit[i].device_class, s->credit[i].fill_usd_h);
+	fprintf(to,
+		"\nbilling:\n"
+		"  tokens_usd_million: %g  # USD per million tokens at an endpoint; 0: free. Default: %g\n"
+		"  requests_usd_million: %g  # USD per million requests, on top; 0: free. Default: 0\n",
+		(double)s->token_micros_million / (double)MICROS_PER_USD, (double)BILLING_TOKEN_MICROS / (double)MICROS_PER_USD,
+		(double)s->request_micros_million / (double)MICROS_PER_USD);
+}
