@@ -9,6 +9,7 @@
 #include "econ/btc.h"
 #include "econ/clairvoyant.h"
 #include "econ/market.h"
+#include "econ/nets.h"
 
 #define HOUR_NS (INT64_C(3600) * NS_PER_S)
 #define DAY_NS (24 * HOUR_NS)
@@ -290,26 +291,6 @@ static struct profit_market terms(const struct view *v, int64_t now_ns)
 	return pm;
 }
 
-static void set_use(
-	struct policy_class *c, enum policy_use use, double gross_usd_h, double power_w, const struct profit_market *pm)
-{
-	c->can[use] = true;
-	c->gross_usd_h[use] = gross_usd_h;
-	c->mwh_h[use] = power_w / 1e6 * pm->pue;
-	c->net_usd_h[use] = gross_usd_h - c->mwh_h[use] * pm->electricity_usd_mwh;
-}
-
-/* Against hashing from the first second on: what the start loses, less what it does not draw, and its wear. */
-static double start_cost_usd(const struct site_group *g, double hash_usd_h, const struct profit_market *pm)
-{
-	int64_t start_ns = site_start_ns(g);
-	struct site_slice s = site_mine_slice(g, 0, start_ns);
-	double full_s = (double)start_ns / (double)NS_PER_S;
-	double lost = hash_usd_h * (full_s - s.hash_s) / 3600;
-	double saved_j = full_s * g->cls->power_w[DEVICE_FILL] - s.plug_j;
-	return fmax(0, lost - saved_j * pm->pue / 3.6e9 * pm->electricity_usd_mwh + g->start_wear_usd);
-}
-
 static void fill_class(const struct view *v, const struct run *r, size_t k, size_t i, const struct profit_market *pm,
 	double hashprice_usd_ths_h, struct policy_class *c)
 {
@@ -320,15 +301,12 @@ static void fill_class(const struct view *v, const struct run *r, size_t k, size
 	backtest_demand(b, k, demand_share(&v->history, now_ns), &c->must_serve, &c->want_serve);
 	run_count(r, k, c->now);
 	run_held(r, k, now_ns, c->held, c->age_ns);
-	set_use(c, POLICY_IDLE, 0, g->cls->power_w[g->idle_mode], pm);
-	if (g->mines) {
-		double hash_usd_h = g->cls->fill_ths * hashprice_usd_ths_h;
-		set_use(c, POLICY_MINE, hash_usd_h - g->cls->wear_usd_h, g->cls->power_w[DEVICE_FILL], pm);
-		c->switch_cost_usd[POLICY_MINE] = start_cost_usd(g, hash_usd_h, pm);
-	}
-	if (g->serves)
-		set_use(c, POLICY_SERVE, spot_usd_h(&v->history, g, now_ns) - g->cls->wear_usd_h, g->cls->power_w[DEVICE_SERVE],
-			pm);
+	const struct nets_terms t = { .pm = *pm,
+		.hashprice_usd_ths_h = hashprice_usd_ths_h,
+		.serve_usd_h = spot_usd_h(&v->history, g, now_ns),
+		.utilisation = 1,
+		.group = g };
+	nets_fill(&t, g->mines, g->serves, c);
 }
 
 static int decide(struct view *v, struct run *r, size_t i, struct policy *p, struct err *err)

@@ -1,5 +1,6 @@
 /* How the devices of a site stand, and what each interval earned and cost. */
 #include <math.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/money.h"
@@ -21,89 +22,15 @@ void backtest_books_release(struct backtest_books *b)
 
 /* ---- devices ---- */
 
-static int64_t age_ns(const struct cohort *c, int64_t now_ns)
-{
-	return c->since_ns == LONG_AGO_NS ? INT64_MAX : now_ns - c->since_ns;
-}
-
-static int64_t min_ns(const struct site_group *g, enum policy_use use)
-{
-	return use == POLICY_MINE ? g->min_up_ns : use == POLICY_IDLE ? g->min_down_ns : 0;
-}
-
-static void add_cohort(struct group_state *s, enum policy_use use, uint32_t n, int64_t since_ns)
-{
-	for (size_t i = 0; i < s->n; i++)
-		if (s->c[i].use == use && s->c[i].since_ns == since_ns) {
-			s->c[i].n += n;
-			return;
-		}
-	must(s->n < COHORTS_MAX);
-	s->c[s->n++] = (struct cohort){ use, n, since_ns };
-}
-
-/* Drops empty cohorts and merges those whose age makes no difference any more. */
-static void tidy_cohorts(struct group_state *s, int64_t now_ns)
-{
-	size_t kept = 0;
-	uint32_t old[POLICY_USE_END] = { 0 };
-	for (size_t i = 0; i < s->n; i++) {
-		const struct cohort *c = &s->c[i];
-		int64_t settled_ns = min_ns(s->g, c->use);
-		if (c->use == POLICY_MINE && site_start_ns(s->g) > settled_ns)
-			settled_ns = site_start_ns(s->g);
-		/* Even without a start to wait for, the first step of a run is charged its wear. */
-		if (age_ns(c, now_ns) > 0 && age_ns(c, now_ns) >= settled_ns)
-			old[c->use] += c->n;
-		else if (c->n)
-			s->c[kept++] = *c;
-	}
-	s->n = kept;
-	for (int u = 0; u < POLICY_USE_END; u++)
-		if (old[u])
-			add_cohort(s, (enum policy_use)u, old[u], LONG_AGO_NS);
-}
-
 void run_count(const struct run *r, size_t group, uint32_t ret[POLICY_USE_END])
 {
-	const struct group_state *s = &r->group[group];
-	for (int u = 0; u < POLICY_USE_END; u++)
-		ret[u] = 0;
-	for (size_t i = 0; i < s->n; i++)
-		ret[s->c[i].use] += s->c[i].n;
+	cohorts_count(&r->group[group].k, ret);
 }
 
 void run_held(const struct run *r, size_t group, int64_t now_ns, uint32_t ret_held[POLICY_USE_END],
 	int64_t ret_age_ns[POLICY_USE_END])
 {
-	const struct group_state *s = &r->group[group];
-	for (int u = 0; u < POLICY_USE_END; u++) {
-		ret_held[u] = 0;
-		ret_age_ns[u] = INT64_MAX;
-	}
-	for (size_t i = 0; i < s->n; i++) {
-		const struct cohort *c = &s->c[i];
-		int64_t age = age_ns(c, now_ns);
-		if (age < min_ns(s->g, c->use))
-			ret_held[c->use] += c->n;
-		if (age < ret_age_ns[c->use])
-			ret_age_ns[c->use] = age;
-	}
-}
-
-/* Takes n devices out of a use, those in it longest first. */
-static void take(struct group_state *s, enum policy_use use, uint32_t n)
-{
-	while (n) {
-		struct cohort *oldest = NULL;
-		for (size_t i = 0; i < s->n; i++)
-			if (s->c[i].use == use && s->c[i].n && (!oldest || s->c[i].since_ns < oldest->since_ns))
-				oldest = &s->c[i];
-		must(oldest != NULL);
-		uint32_t k = oldest->n < n ? oldest->n : n;
-		oldest->n -= k;
-		n -= k;
-	}
+	cohorts_held(&r->group[group].k, r->group[group].g, now_ns, ret_held, ret_age_ns);
 }
 
 static struct backtest_sum *sum_of(struct run *r, size_t group)
@@ -128,34 +55,20 @@ static void open_month(struct run *r, int64_t now_ns)
 void run_switch(struct run *r, size_t group, int64_t now_ns, const uint32_t target[POLICY_USE_END])
 {
 	struct group_state *s = &r->group[group];
-	uint32_t now[POLICY_USE_END], held[POLICY_USE_END], to[POLICY_USE_END], over = 0;
+	uint32_t now[POLICY_USE_END], held[POLICY_USE_END], to[POLICY_USE_END];
 	int64_t age[POLICY_USE_END];
 	open_month(r, now_ns);
 	run_count(r, group, now);
 	run_held(r, group, now_ns, held, age);
-	for (int u = 0; u < POLICY_USE_END; u++) {
-		to[u] = target[u] < held[u] ? held[u] : target[u];
-		over += to[u] - target[u];
-	}
-	r->books.refused += over;
-	for (int u = 0; over && u < POLICY_USE_END; u++) {
-		uint32_t back = to[u] - held[u] < over ? to[u] - held[u] : over;
-		to[u] -= back;
-		over -= back;
-	}
+	memcpy(to, target, sizeof(to));
+	r->books.refused += cohorts_hold(held, to);
 	must(to[0] + to[1] + to[2] == now[0] + now[1] + now[2]);
-	for (int u = 0; u < POLICY_USE_END; u++)
-		if (now[u] > to[u])
-			take(s, (enum policy_use)u, now[u] - to[u]);
+	cohorts_move(&s->k, s->g, now_ns, to);
 	struct backtest_sum *sum = sum_of(r, group);
-	for (int u = 0; u < POLICY_USE_END; u++)
-		if (to[u] > now[u])
-			add_cohort(s, (enum policy_use)u, to[u] - now[u], now_ns);
 	if (to[POLICY_IDLE] > now[POLICY_IDLE])
 		sum->stops += to[POLICY_IDLE] - now[POLICY_IDLE];
 	else
 		sum->starts += now[POLICY_IDLE] - to[POLICY_IDLE];
-	tidy_cohorts(s, now_ns);
 }
 
 /* ---- books ---- */
@@ -183,7 +96,7 @@ static void book_mining(const struct backtest *b, const struct site_group *g, co
 	struct line *l, struct backtest_sum *sum)
 {
 	double hours = (double)b->step_ns / (double)NS_PER_S / HOUR_S, n = c->n;
-	int64_t age = age_ns(c, backtest_time(b, i));
+	int64_t age = cohort_age_ns(c, backtest_time(b, i));
 	struct site_slice s = site_mine_slice(g, age, b->step_ns);
 	double usd_h = g->cls->fill_ths * b->hashprice_usd_ths_h[i], mwh = n * s.plug_j * b->site.pue / J_MWH;
 	l->revenue += n * usd_h * s.hash_s / HOUR_S;
@@ -246,9 +159,9 @@ void run_book(struct run *r, size_t i)
 		}
 		if (isnan(b->price_usd_mwh[i]))
 			continue;
-		for (size_t j = 0; j < s->n; j++)
-			if (s->c[j].use == POLICY_MINE)
-				book_mining(b, g, &s->c[j], i, &l, sum);
+		for (size_t j = 0; j < s->k.n; j++)
+			if (s->k.c[j].use == POLICY_MINE)
+				book_mining(b, g, &s->k.c[j], i, &l, sum);
 		if (g->serves)
 			book_serving(b, k, now[POLICY_SERVE], i, &l, sum);
 		/* Devices that no limit lets run stand idle for good. */
@@ -307,9 +220,10 @@ int run_init(struct run *r, const struct backtest *b, struct err *err)
 		backtest_demand(b, k, 0, &contract, &want);
 		uint32_t serving = g->serves ? contract : 0;
 		if (serving)
-			add_cohort(&r->group[k], POLICY_SERVE, serving, LONG_AGO_NS);
+			cohorts_add(&r->group[k].k, POLICY_SERVE, serving, COHORTS_LONG_AGO_NS);
 		if (b->energised[k] > serving)
-			add_cohort(&r->group[k], g->mines ? POLICY_MINE : POLICY_IDLE, b->energised[k] - serving, LONG_AGO_NS);
+			cohorts_add(&r->group[k].k, g->mines ? POLICY_MINE : POLICY_IDLE, b->energised[k] - serving,
+				COHORTS_LONG_AGO_NS);
 	}
 	return 0;
 }

@@ -2,8 +2,7 @@
 #define HCP_ECON_BACKTEST_PRIV_H
 
 #include "econ/backtest.h"
-
-#define LONG_AGO_NS INT64_MIN /* since when: before anything that matters */
+#include "econ/cohorts.h"
 
 struct backtest {
 	struct site site; /* copy, so that terms cannot change under a run */
@@ -24,23 +23,9 @@ static inline int64_t backtest_time(const struct backtest *b, size_t i)
 /* Promised devices of a group, and those that spot demand takes on top at this share of its height. */
 void backtest_demand(const struct backtest *b, size_t group, double share, uint32_t *ret_must, uint32_t *ret_want);
 
-/* Devices of a group that came into their use together. */
-struct cohort {
-	enum policy_use use;
-	uint32_t n;
-	int64_t since_ns;
-};
-
-/*
- * Cohorts past every minimum time and their start are all alike and merged, so there is at most one of them a use, and
- * one a step and use of the younger.
- */
-enum { COHORTS_MAX = 160 };
-
 struct group_state {
 	const struct site_group *g; /* borrowed */
-	struct cohort c[COHORTS_MAX];
-	size_t n;
+	struct cohorts k;
 };
 
 /* The running of a site and its books. */

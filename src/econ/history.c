@@ -178,15 +178,30 @@ int64_t history_end_ns(const struct history_series *s)
 	return s && s->n ? s->first_ns + (int64_t)s->n * s->step_ns : 0;
 }
 
-int64_t history_known_ns(enum history_kind kind, int64_t start_ns, int64_t step_ns)
+/* This time of the Central day before the one that holds the interval. */
+static int64_t day_before_ns(int64_t start_ns, int64_t time_s)
 {
 	const int64_t s_ns = INT64_C(1000000000), day_s = 86400;
-	if (kind != HISTORY_POWER_DA && kind != HISTORY_LOAD_FORECAST_MW)
-		return start_ns + step_ns;
 	int64_t local_s = start_ns / s_ns + timefmt_central_offset_s(start_ns);
-	int64_t publish_local_s = local_s / day_s * day_s - day_s + 13 * 3600 + 30 * 60;
-	/* The offset of about that moment; half past one in the afternoon is far from any change. */
+	int64_t publish_local_s = local_s / day_s * day_s - day_s + time_s;
+	/* The offset of about that moment; the afternoon is far from any change. */
 	return (publish_local_s - timefmt_central_offset_s((publish_local_s + 6 * 3600) * s_ns)) * s_ns;
+}
+
+int64_t history_known_ns(enum history_kind kind, int64_t start_ns, int64_t step_ns)
+{
+	switch (kind) {
+	case HISTORY_POWER_DA:
+	case HISTORY_ANCILLARY:
+		return day_before_ns(start_ns, 13 * 3600 + 30 * 60);
+	case HISTORY_LOAD_FORECAST_MW:
+		return day_before_ns(start_ns, 18 * 3600);
+	case HISTORY_GENERATION_MW:
+	case HISTORY_FUEL_MW:
+		return start_ns + step_ns + INT64_C(3600) * 1000000000;
+	default:
+		return start_ns + step_ns;
+	}
 }
 
 const char *history_kind_name(enum history_kind k)

@@ -84,8 +84,9 @@ double history_last(const struct history_series *s, int64_t t_ns, int64_t max_ag
 int64_t history_end_ns(const struct history_series *s);
 
 /*
- * When the value of an interval becomes known: at its end; a day-ahead price and a load forecast at 13:30 Central of
- * the day before, when ERCOT publishes the results of the day-ahead market.
+ * When the value of an interval becomes known: at its end; day-ahead prices of energy and ancillary services at 13:30
+ * Central of the day before, when ERCOT publishes the results of the day-ahead market; a load forecast at 18:00 Central
+ * of that day; what the grid generated an hour after the end.
  */
 int64_t history_known_ns(enum history_kind kind, int64_t start_ns, int64_t step_ns);
 

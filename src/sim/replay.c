@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 #include "base/timefmt.h"
+#include "econ/history.h"
 #include "wire/csv.h"
 
 #define S_NS INT64_C(1000000000)
@@ -154,26 +155,6 @@ int replay_add_real_time(struct replay *r, const char *name, struct str text, co
 	return each_row(&f, name, text, "interval_start_utc", columns, real_time_row);
 }
 
-/* The day before the Central day that holds this hour, at this time of the Central day. */
-static int64_t day_before_ns(int64_t hour_start_ns, int64_t time_s)
-{
-	int64_t local_s = hour_start_ns / S_NS + timefmt_central_offset_s(hour_start_ns);
-	int64_t publish_local_s = local_s / DAY_S * DAY_S - DAY_S + time_s;
-	/* The offset of about that moment; the afternoon is far from any change. */
-	int64_t guess_ns = (publish_local_s + 6 * 3600) * S_NS;
-	return (publish_local_s - timefmt_central_offset_s(guess_ns)) * S_NS;
-}
-
-int64_t replay_day_ahead_known_ns(int64_t hour_start_ns)
-{
-	return day_before_ns(hour_start_ns, 13 * 3600 + 30 * 60);
-}
-
-int64_t replay_load_forecast_known_ns(int64_t hour_start_ns)
-{
-	return day_before_ns(hour_start_ns, 18 * 3600);
-}
-
 static int day_ahead_row(struct reader *f)
 {
 	struct row row = { .symbol = day_ahead_symbol, .location = f->location, .interval_s = 3600 };
@@ -182,7 +163,7 @@ static int day_ahead_row(struct reader *f)
 		rc = number(f, f->column[0], &row.value);
 	if (rc <= 0)
 		return rc;
-	row.known_ns = replay_day_ahead_known_ns(row.start_ns);
+	row.known_ns = history_known_ns(HISTORY_POWER_DA, row.start_ns, row.interval_s * S_NS);
 	return add(f->r, &row, f->err);
 }
 
@@ -283,22 +264,16 @@ int replay_add_gpu(struct replay *r, const char *name, struct str text, struct e
 /* ---- files whose every column is a series ---- */
 
 struct wide {
-	const char *symbol;
+	enum history_kind kind;
 	bool located; /* the column's name, less "_mw", is the location; otherwise it must be the only one */
-	int64_t (*known_ns)(int64_t hour_start_ns);
 };
-
-static int64_t hour_after_ns(int64_t hour_start_ns)
-{
-	return hour_start_ns + 2 * 3600 * S_NS;
-}
 
 static int wide_row(struct reader *f)
 {
 	const struct wide *w = f->wide;
-	struct row row = { .symbol = w->symbol, .interval_s = 3600 };
+	struct row row = { .symbol = history_kind_name(w->kind), .interval_s = 3600 };
 	int rc = row_time(f, &row.start_ns);
-	row.known_ns = rc == 0 ? w->known_ns(row.start_ns) : 0;
+	row.known_ns = rc == 0 ? history_known_ns(w->kind, row.start_ns, row.interval_s * S_NS) : 0;
 	for (size_t i = 0; rc >= 0 && i < f->csv.n_columns; i++) {
 		char location[REPLAY_LOCATION_MAX] = "";
 		struct str column = f->csv.names[i];
@@ -325,25 +300,25 @@ static int add_wide(struct replay *r, const char *name, struct str text, const s
 
 int replay_add_ancillary(struct replay *r, const char *name, struct str text, struct err *err)
 {
-	static const struct wide w = { "ancillary", true, replay_day_ahead_known_ns };
+	static const struct wide w = { HISTORY_ANCILLARY, true };
 	return add_wide(r, name, text, &w, err);
 }
 
 int replay_add_load_forecast(struct replay *r, const char *name, struct str text, struct err *err)
 {
-	static const struct wide w = { "load_forecast_mw", false, replay_load_forecast_known_ns };
+	static const struct wide w = { HISTORY_LOAD_FORECAST_MW, false };
 	return add_wide(r, name, text, &w, err);
 }
 
 int replay_add_generation(struct replay *r, const char *name, struct str text, struct err *err)
 {
-	static const struct wide w = { "generation_mw", false, hour_after_ns };
+	static const struct wide w = { HISTORY_GENERATION_MW, false };
 	return add_wide(r, name, text, &w, err);
 }
 
 int replay_add_fuel_mix(struct replay *r, const char *name, struct str text, struct err *err)
 {
-	static const struct wide w = { "fuel_mw", true, hour_after_ns };
+	static const struct wide w = { HISTORY_FUEL_MW, true };
 	return add_wide(r, name, text, &w, err);
 }
 

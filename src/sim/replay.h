@@ -96,9 +96,4 @@ bool replay_at(const struct replay *r, size_t i, struct sim_tick *ret);
 bool replay_peek(const struct replay *r, struct sim_tick *ret);
 void replay_rewind(struct replay *r);
 
-/* When the load of this hour was forecast for the day ahead. */
-int64_t replay_load_forecast_known_ns(int64_t hour_start_ns);
-/* When the day-ahead results of the Central day that holds this hour were published. */
-int64_t replay_day_ahead_known_ns(int64_t hour_start_ns);
-
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/money.h"
+#include "econ/nets.h"
 #include "services/optimizer/optimizer_priv.h"
 
 static uint32_t least(uint32_t a, uint32_t b)
@@ -117,19 +118,6 @@ static void present(const struct optimizer *o, const struct capacity *cap, int64
 	now[POLICY_IDLE] = cap->healthy - cap->serving - cap->filling;
 }
 
-/* What the work is lost for while a device switches: the best it could have earned, and the energy it draws. */
-static double switch_cost_usd(const struct optimizer *o, const struct policy_class *c, enum policy_use to,
-			      const struct profit_market *pm)
-{
-	static const enum device_mode mode[POLICY_USE_END] = { DEVICE_FILL, DEVICE_SERVE, DEVICE_IDLE };
-	double ms = o->switch_ms[device_class_index(c->cls)][to];
-	if (ms <= 0)
-		ms = (double)c->cls->switch_ms[mode[to]];
-	double best = fmax(0, fmax(c->net_usd_h[POLICY_MINE], c->net_usd_h[POLICY_SERVE]));
-	double energy = fmax(0, c->cls->power_w[mode[to]] / 1e6 * pm->pue * pm->electricity_usd_mwh);
-	return ms / 3.6e6 * (best + energy);
-}
-
 double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls)
 {
 	for (size_t i = 0; i < o->conf.n_credits; i++)
@@ -138,43 +126,20 @@ double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct devic
 	return 0;
 }
 
-/* A row of profit as the policy's: net, and the two parts of which it is made at any price. */
-static void set_use(struct policy_class *c, enum policy_use use, const struct profit_row *row, double credit_usd_h,
-		    double pue)
-{
-	c->can[use] = true;
-	c->net_usd_h[use] = row->net_usd_h + credit_usd_h;
-	c->gross_usd_h[use] = row->revenue_usd_h - row->wear_usd_h + credit_usd_h;
-	c->mwh_h[use] = row->power_w / 1e6 * pue;
-	c->age_ns[use] = INT64_MAX;
-}
-
-static int fill_nets(const struct optimizer *o, struct plan_row *r, const struct profit_market *pm, int64_t market_ns,
-		     struct err *err)
+/* The group's word counts for mining; what is served is the customers' choice. */
+static void fill_nets(const struct optimizer *o, struct plan_row *r, const struct plan_group *g, int64_t market_ns)
 {
 	struct policy_class *c = &r->in;
-	struct profit_row row;
-	int rc = profit_idle(c->cls, pm, &row, err);
-	if (rc < 0)
-		return rc;
-	set_use(c, POLICY_IDLE, &row, 0, pm->pue);
-	if (c->cls->fill_ths > 0) {
-		rc = profit_calc(c->cls, WORKLOAD_BITCOIN_MINING, pm, NULL, &row, err);
-		if (rc < 0)
-			return rc;
-		set_use(c, POLICY_MINE, &row, optimizer_fill_credit_usd_h(o, c->cls), pm->pue);
-	}
-	if (optimizer_class_serves(c->cls)) {
-		r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
-		struct profit_ai ai = { .spot_usd_h = r->revenue_rate_usd_h, .utilisation = o->conf.utilisation };
-		rc = profit_calc(c->cls, WORKLOAD_AI_INFERENCE_REALTIME, pm, &ai, &row, err);
-		if (rc < 0)
-			return rc;
-		set_use(c, POLICY_SERVE, &row, 0, pm->pue);
-	}
-	for (int u = 0; u < POLICY_USE_END; u++)
-		c->switch_cost_usd[u] = switch_cost_usd(o, c, (enum policy_use)u, pm);
-	return 0;
+	c->group = site_group_of(g->terms.site, c->cls);
+	r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
+	struct nets_terms t = { .pm = g->pm,
+		.hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm),
+		.serve_usd_h = r->revenue_rate_usd_h,
+		.utilisation = o->conf.utilisation,
+		.credit_usd_h = optimizer_fill_credit_usd_h(o, c->cls),
+		.group = c->group };
+	memcpy(t.switch_ms, o->switch_ms[device_class_index(c->cls)], sizeof(t.switch_ms));
+	nets_fill(&t, c->group ? c->group->mines : c->cls->fill_ths > 0, optimizer_class_serves(c->cls), c);
 }
 
 static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struct err *err)
@@ -203,9 +168,10 @@ static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struc
 		r->in.must_serve = cap->allocated;
 		r->in.want_serve = least(cap->endpoints, cap->healthy - cap->allocated);
 		present(o, cap, svc_now_ns(ctx), r->in.now);
-		int rc = fill_nets(o, r, &g->pm, p->market_ns, err);
+		int rc = profit_market_validate(&g->pm, err);
 		if (rc < 0)
 			return rc;
+		fill_nets(o, r, g, p->market_ns);
 	}
 	for (size_t i = 0; i < o->n_demand; i++)
 		spread_demand(p, &o->demand[i]);

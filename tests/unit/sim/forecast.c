@@ -68,9 +68,6 @@ static void a_history_knows_what_was_known(void **state)
 	assert_int_equal(history_feed_until(&h, &r, at("2024-01-01T19:30:00Z"), NULL), 0);
 	assert_true(da->n == 25 && da->slot[24] == 12);
 	assert_true(rt->n == 4 && rt->slot[2] != rt->slot[2] && rt->slot[3] == 40);
-	/* When a series is known is said in one way. */
-	for (int64_t t = at("2024-03-08"); t < at("2024-03-13"); t += 3600 * S_NS)
-		assert_int_equal(history_known_ns(HISTORY_POWER_DA, t, 3600 * S_NS), replay_day_ahead_known_ns(t));
 	history_release(&h);
 	replay_release(&r);
 }

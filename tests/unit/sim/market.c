@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "base/timefmt.h"
+#include "econ/history.h"
 #include "os/file.h"
 #include "sim/replay_files.h"
 #include "sim/synth.h"
@@ -240,15 +241,20 @@ static void first_comes_what_is_known_at_the_start(void **state)
 	replay_release(&r);
 }
 
+static int64_t day_ahead_known_ns(int64_t t)
+{
+	return history_known_ns(HISTORY_POWER_DA, t, INT64_C(3600000000000));
+}
+
 static void day_ahead_is_published_the_day_before(void **state)
 {
 	/* 13:30 Central = 18:30 UTC in summer, 19:30 in winter; also on the days when the clocks change. */
-	assert_int_equal(replay_day_ahead_known_ns(at("2024-06-15T05:00:00Z")), at("2024-06-14T18:30:00Z"));
-	assert_int_equal(replay_day_ahead_known_ns(at("2024-06-16T04:00:00Z")), at("2024-06-14T18:30:00Z"));
-	assert_int_equal(replay_day_ahead_known_ns(at("2024-01-15T06:00:00Z")), at("2024-01-14T19:30:00Z"));
-	assert_int_equal(replay_day_ahead_known_ns(at("2024-03-11T04:00:00Z")), at("2024-03-09T19:30:00Z"));
-	assert_int_equal(replay_day_ahead_known_ns(at("2024-03-11T05:00:00Z")), at("2024-03-10T18:30:00Z"));
-	assert_int_equal(replay_day_ahead_known_ns(at("2024-11-04T06:00:00Z")), at("2024-11-03T19:30:00Z"));
+	assert_int_equal(day_ahead_known_ns(at("2024-06-15T05:00:00Z")), at("2024-06-14T18:30:00Z"));
+	assert_int_equal(day_ahead_known_ns(at("2024-06-16T04:00:00Z")), at("2024-06-14T18:30:00Z"));
+	assert_int_equal(day_ahead_known_ns(at("2024-01-15T06:00:00Z")), at("2024-01-14T19:30:00Z"));
+	assert_int_equal(day_ahead_known_ns(at("2024-03-11T04:00:00Z")), at("2024-03-09T19:30:00Z"));
+	assert_int_equal(day_ahead_known_ns(at("2024-03-11T05:00:00Z")), at("2024-03-10T18:30:00Z"));
+	assert_int_equal(day_ahead_known_ns(at("2024-11-04T06:00:00Z")), at("2024-11-03T19:30:00Z"));
 }
 
 static void empty_fields_give_no_tick_and_bad_rows_are_named(void **state)
