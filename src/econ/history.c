@@ -35,6 +35,11 @@ static struct history_series *find(const struct history *h, enum history_kind ki
 	return NULL;
 }
 
+struct history_series *history_series_of(struct history *h, enum history_kind kind, const char *location)
+{
+	return find(h, kind, location);
+}
+
 const struct history_series *history_find(const struct history *h, enum history_kind kind, const char *location)
 {
 	return find(h, kind, location);
@@ -96,6 +101,16 @@ static void shorten(struct history_series *s)
 	s->first_ns += (int64_t)gone * s->step_ns;
 }
 
+void history_forget(struct history_series *s, int64_t before_ns)
+{
+	size_t gone = 0;
+	while (gone < s->n && (s->first_ns + (int64_t)gone * s->step_ns < before_ns || isnan(s->slot[gone])))
+		gone++;
+	memmove(s->slot, s->slot + gone, (s->n - gone) * sizeof(*s->slot));
+	s->n -= gone;
+	s->first_ns += (int64_t)gone * s->step_ns;
+}
+
 static struct history_series *series_new(
 	enum history_kind kind, const char *location, int64_t start_ns, int64_t step_ns)
 {
@@ -127,6 +142,10 @@ int history_add(struct history *h, enum history_kind kind, const char *location,
 		h->s[h->n++] = s;
 	}
 	size_t at = 0;
+	if (s->n == 0) {
+		s->first_ns = start_ns;
+		s->step_ns = step_ns;
+	}
 	rc = slot_of(s, start_ns, step_ns, &at, err);
 	if (rc < 0)
 		return rc;

@@ -71,6 +71,13 @@ void history_release(struct history *h);
 int history_add(struct history *h, enum history_kind kind, const char *location, int64_t start_ns, int64_t step_ns,
 	double value, struct err *err) MUST_CHECK;
 
+/*
+ * What began before a moment goes, and with it what is not known at the new beginning; INT64_MAX: everything. An empty
+ * series takes the first value's start and step as its own again.
+ */
+void history_forget(struct history_series *s, int64_t before_ns);
+/* As history_find, for the owner. */
+struct history_series *history_series_of(struct history *h, enum history_kind kind, const char *location);
 /* NULL if nothing of it is known. */
 const struct history_series *history_find(const struct history *h, enum history_kind kind, const char *location);
 /* Value of the interval that covers t; NAN where it is not known. s may be NULL. */

@@ -138,10 +138,11 @@ int policy_input_validate(const struct policy_input *in, struct err *err)
 	return 0;
 }
 
-/* The totals of a decision follow from its targets, whatever policy made them. */
-static void sum_up(const struct policy_input *in, struct policy_output *out)
+void policy_sum_up(const struct policy_input *in, struct policy_output *out)
 {
 	struct decision_explain *e = &out->explain;
+	e->net_usd_h = e->before_usd_h = e->switch_usd = 0;
+	e->switched = 0;
 	e->now_ns = in->now_ns;
 	e->horizon_ns = in->horizon_ns;
 	e->electricity_usd_mwh = in->electricity_usd_mwh;
@@ -151,6 +152,7 @@ static void sum_up(const struct policy_input *in, struct policy_output *out)
 	for (size_t i = 0; i < in->n; i++) {
 		const struct policy_class *c = &in->c[i];
 		struct decision_class *d = &e->c[i];
+		d->net_usd_h = d->before_usd_h = 0;
 		d->count = c->count;
 		d->must_serve = c->must_serve;
 		d->want_serve = c->want_serve;
@@ -184,7 +186,7 @@ int policy_decide(struct policy *p, const struct policy_input *in, struct policy
 			must(t[u] == 0 || in->c[i].can[u]);
 	}
 	must(str_copy(out.explain.policy, sizeof(out.explain.policy), str_of(p->vt->name)) == 0);
-	sum_up(in, &out);
+	policy_sum_up(in, &out);
 	p->decisions++;
 	*ret = out;
 	return 0;

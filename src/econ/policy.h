@@ -168,6 +168,8 @@ void policy_release(struct policy *p);
 /* Validates the input (exact field), decides, checks the output. On failure *ret is untouched. */
 int policy_decide(
 	struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err) MUST_CHECK;
+/* The totals of a decision follow from its targets; again after they were cut by minimum times. */
+void policy_sum_up(const struct policy_input *in, struct policy_output *out);
 int policy_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;
 int policy_load(struct policy *p, struct str bytes, struct err *err) MUST_CHECK;
 int policy_input_validate(const struct policy_input *in, struct err *err) MUST_CHECK;

@@ -102,22 +102,6 @@ static void spread_demand(struct plan *p, const struct demand *d)
 		first->must_serve += must_left;
 }
 
-/*
- * The regime to judge from. While a decision that was carried out is still on its way to the devices, that is its
- * targets (or prices that move meanwhile would undo half a switch); otherwise what the devices confirm.
- */
-static void present(const struct optimizer *o, const struct capacity *cap, int64_t now_ns, uint32_t now[POLICY_USE_END])
-{
-	bool under_way = o->announced_paid && now_ns - o->announced_ns < OPTIMIZER_AGAIN_S * NS_PER_S;
-	if (under_way && cap->decided && cap->decided_count == cap->healthy) {
-		memcpy(now, cap->target, sizeof(cap->target));
-		return;
-	}
-	now[POLICY_SERVE] = cap->serving;
-	now[POLICY_MINE] = cap->filling;
-	now[POLICY_IDLE] = cap->healthy - cap->serving - cap->filling;
-}
-
 double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls)
 {
 	for (size_t i = 0; i < o->conf.n_credits; i++)
@@ -140,6 +124,17 @@ static void fill_nets(const struct optimizer *o, struct plan_row *r, const struc
 		.group = c->group };
 	memcpy(t.switch_ms, o->switch_ms[device_class_index(c->cls)], sizeof(t.switch_ms));
 	nets_fill(&t, c->group ? c->group->mines : c->cls->fill_ths > 0, optimizer_class_serves(c->cls), c);
+}
+
+/* A minimum time never keeps a device from a customer who was promised one. */
+static void free_for_contract(struct policy_class *c)
+{
+	uint32_t must = least(c->must_serve, c->count);
+	for (int u = 0; u < POLICY_USE_END; u++) {
+		uint32_t others = c->held[POLICY_MINE] + c->held[POLICY_IDLE], room = c->count - least(c->count, others);
+		if (u != POLICY_SERVE && room < must)
+			c->held[u] -= least(c->held[u], must - room);
+	}
 }
 
 static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struct err *err)
@@ -167,18 +162,29 @@ static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struc
 		r->in.count = cap->healthy;
 		r->in.must_serve = cap->allocated;
 		r->in.want_serve = least(cap->endpoints, cap->healthy - cap->allocated);
-		present(o, cap, svc_now_ns(ctx), r->in.now);
 		int rc = profit_market_validate(&g->pm, err);
 		if (rc < 0)
 			return rc;
 		fill_nets(o, r, g, p->market_ns);
+		rc = optimizer_present(o, ctx, cap, p->market_ns, &r->in, err);
+		if (rc < 0)
+			return rc;
 	}
 	for (size_t i = 0; i < o->n_demand; i++)
 		spread_demand(p, &o->demand[i]);
+	for (size_t i = 0; i < p->n_rows; i++)
+		free_for_contract(&p->row[i].in);
 	return 0;
 }
 
 /* ---- policy ---- */
+
+/* The next price that can change anything is that of the next interval. */
+static int64_t step_ns(const struct optimizer *o, const struct plan_group *g)
+{
+	const struct series *s = g->terms.loc ? optimizer_series_find(o, SYMBOL_POWER_RT, g->terms.loc->name) : NULL;
+	return (s && s->interval_s ? s->interval_s : 900) * NS_PER_S;
+}
 
 /* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts.
  */
@@ -188,7 +194,10 @@ static int decide_group(struct optimizer *o, struct plan *p, const struct plan_g
 		struct policy_input in = { .now_ns = p->market_ns, .horizon_ns = o->conf.horizon_ns,
 					   .electricity_usd_mwh = g->power.value, .btc_usd = g->pm.btc_usd,
 					   .difficulty = g->pm.difficulty,
-					   .hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm) };
+					   .hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm),
+					   .step_ns = step_ns(o, g),
+					   .site = g->terms.site,
+					   .history = &o->history };
 		struct policy_output out = { 0 };
 		struct plan_row *row = &p->row[g->first + done];
 		for (; in.n < POLICY_CLASSES_MAX && done < g->n; done++)
@@ -196,6 +205,9 @@ static int decide_group(struct optimizer *o, struct plan *p, const struct plan_g
 		int rc = policy_decide(&o->policy, &in, &out, err);
 		if (rc < 0)
 			return rc;
+		for (size_t i = 0; i < in.n; i++)
+			cohorts_hold(in.c[i].held, out.c[i].target);
+		policy_sum_up(&in, &out);
 		for (size_t i = 0; i < in.n; i++) {
 			row[i].target = out.c[i];
 			row[i].explain = out.explain.c[i];
@@ -255,6 +267,12 @@ static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct p
 	o->announced_ns = svc_now_ns(ctx);
 	o->announced_paid = p->pays || forced || first;
 	int64_t two[2] = { o->announced_ns, o->announced_paid };
+	for (size_t i = 0; o->announced_paid && i < p->n_rows; i++) {
+		const struct plan_row *r = &p->row[i];
+		int rc = optimizer_present_move(ctx, r->cap, r->in.group, p->market_ns, err);
+		if (rc < 0)
+			return rc;
+	}
 	return optimizer_tables_put(ctx, "announced", (struct str){ (const char *)two, sizeof(two) }, err);
 }
 
@@ -270,13 +288,14 @@ int optimizer_decide(
 	int64_t now = svc_now_ns(ctx);
 	struct plan p = { .trigger = trigger, .market_ns = optimizer_market_now_ns(o, now), .signal_at_ns = signal_at_ns };
 	struct err why = { 0 };
-	if (!is_ready(o))
-		return 0;
-	int rc = build(o, ctx, &p, &why);
+	int rc = optimizer_history_advance(o, ctx, p.market_ns, err);
+	if (rc < 0 || !is_ready(o))
+		return rc;
+	rc = build(o, ctx, &p, &why);
 	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
 		rc = decide_group(o, &p, &p.group[i], &why);
-	if (rc == HCP_ENOMEM)
-		return err_set(err, rc, "", "out of memory");
+	if (rc == HCP_ENOMEM || rc == HCP_EIO || rc == HCP_ENOSPC)
+		return err_set(err, rc, why.field, "%s", why.text);
 	if (rc < 0) {
 		/* Inputs that cannot be decided by leave everything as it is; ticks go on. */
 		log_error("optimizer", "no decision: %s %s", why.field, why.text);

@@ -44,6 +44,11 @@ static void drop_row(struct optimizer *o, struct capacity *c)
 	o->n_cap--;
 }
 
+struct capacity *optimizer_fleet_row(struct optimizer *o, const char *facility, const struct device_class *cls)
+{
+	return row_for(o, facility, cls, false);
+}
+
 int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c)
 {
 	const struct device_class *cls = device_class_find(str_of(c->device_class));
@@ -69,9 +74,12 @@ int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c)
 
 static int store(struct svc_ctx *ctx, const Hcp__ClassCapacity *c, struct err *err)
 {
-	if (c->total <= 0)
-		return db_run(svc_db(ctx), err, "DELETE FROM capacity WHERE facility=$1 AND class=$2", "zz", c->facility,
-			      device_class_find(str_of(c->device_class))->name);
+	if (c->total <= 0) {
+		const char *name = device_class_find(str_of(c->device_class))->name;
+		int rc = db_run(svc_db(ctx), err, "DELETE FROM cohorts WHERE facility=$1 AND class=$2", "zz", c->facility, name);
+		return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM capacity WHERE facility=$1 AND class=$2", "zz",
+				      c->facility, name);
+	}
 	size_t n = hcp__class_capacity__get_packed_size(c);
 	uint8_t *p = arena_alloc(svc_arena(ctx), n);
 	if (!p)

@@ -17,6 +17,7 @@ static void optimizer_close(void *state)
 	}
 	for (size_t i = 0; i < o->n_loc; i++)
 		mem_free(o->loc[i]);
+	history_release(&o->history);
 	mem_free(o->cap);
 	buf_release(&o->last);
 	buf_release(&o->sources);
@@ -61,6 +62,7 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 	buf_init(&o->last, 4 << 20);
 	buf_init(&o->sources, 1 << 20);
 	market_init(&o->market);
+	history_init(&o->history);
 	o->cap = mem_calloc(OPTIMIZER_ROWS_MAX, sizeof(*o->cap));
 	int rc = o->cap ? take_conf(o, conf, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)

@@ -43,6 +43,8 @@ enum {
 	OPTIMIZER_LOCATIONS_MAX = 64,   /* settlement points */
 	OPTIMIZER_ROWS_MAX = 512,       /* (facility, class) pairs */
 	OPTIMIZER_DECISIONS_MAX = 100000,
+	OPTIMIZER_CHUNK_SLOTS = 96,     /* of history in one row */
+	OPTIMIZER_CHUNKS_MAX = 1461,    /* of a series: four years of quarter-hours */
 	OPTIMIZER_NAME_MAX = 64,
 	OPTIMIZER_LEDGER_S = 60,        /* an unchanged decision is put down so often */
 	OPTIMIZER_AGAIN_S = 120,        /* a changed one is told again if the fleet has not followed by then */

@@ -1,6 +1,8 @@
 #ifndef HCP_SERVICES_OPTIMIZER_PRIV_H
 #define HCP_SERVICES_OPTIMIZER_PRIV_H
 
+#include "econ/cohorts.h"
+#include "econ/history.h"
 #include "econ/market.h"
 #include "econ/policy.h"
 #include "services/optimizer/optimizer.h"
@@ -23,6 +25,12 @@ struct series_point {
 	double value;
 };
 
+/* A value whose interval is not over: it may still be corrected. */
+struct history_pending {
+	int64_t start_ns, step_ns; /* step 0: none */
+	double value;
+};
+
 /* One symbol at one location: where its newest value lives, and its history. */
 struct series {
 	int64_t id;
@@ -36,6 +44,7 @@ struct series {
 	struct series_point *ring;         /* owned; point i is at i % OPTIMIZER_POINTS_MAX */
 	size_t cap;
 	int64_t n;                         /* points ever */
+	struct history_pending pending;
 };
 
 /* A settlement point: only the electricity of its market is used. */
@@ -53,6 +62,7 @@ struct capacity {
 	uint32_t target[POLICY_USE_END]; /* last decided; sums to decided_count */
 	uint32_t decided_count;
 	bool decided;
+	struct cohorts since; /* since when devices are in their uses, in market time */
 };
 
 struct demand {
@@ -79,6 +89,7 @@ struct optimizer {
 	struct series *series[OPTIMIZER_SERIES_MAX];   /* owned */
 	size_t n_series;
 	struct market_clock clock;
+	struct history history;          /* what policies see of the past */
 	struct buf sources;              /* packed Ticks: the state of the feeds' sources as last told; not stored */
 	struct capacity *cap;            /* owned, by facility and class; n_cap of OPTIMIZER_ROWS_MAX */
 	size_t n_cap;
@@ -115,6 +126,27 @@ struct series *optimizer_series_find(const struct optimizer *o, enum symbol symb
 void optimizer_series_cadence(struct series *s);
 int optimizer_series_push(struct series *s, int64_t at_ns, double value) MUST_CHECK;
 
+/* history.c */
+/* A tick that the market took. */
+int optimizer_history_take(struct optimizer *o, struct svc_ctx *ctx, struct series *s, const struct market_tick *t,
+	struct err *err) MUST_CHECK;
+/* Values whose interval is over at market_ns enter. */
+int optimizer_history_advance(struct optimizer *o, struct svc_ctx *ctx, int64_t market_ns, struct err *err) MUST_CHECK;
+/* The feed starts over: nothing of its future may stay. */
+int optimizer_history_clear(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int optimizer_history_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
+
+/* present.c */
+/* Where the devices of a row are judged to be at now, and what minimum times hold of them. */
+int optimizer_present(struct optimizer *o, struct svc_ctx *ctx, struct capacity *cap, int64_t market_ns,
+	struct policy_class *c, struct err *err) MUST_CHECK;
+/* The row's devices go to its target at market_ns. */
+int optimizer_present_move(
+	struct svc_ctx *ctx, struct capacity *cap, const struct site_group *g, int64_t market_ns, struct err *err) MUST_CHECK;
+/* Market time starts over: all devices count as long in their uses. */
+int optimizer_present_clear(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int optimizer_present_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
+
 /* sources.c */
 int optimizer_sources_put(struct optimizer *o, const Hcp__Ticks *t, struct err *err) MUST_CHECK;
 /* Into the reply: the sources, and for prices that are not told by the first choice the reason. */
@@ -128,6 +160,7 @@ int optimizer_tables_put(struct svc_ctx *ctx, const char *k, struct str v, struc
 /* fleet.c */
 int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+struct capacity *optimizer_fleet_row(struct optimizer *o, const char *facility, const struct device_class *cls);
 int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c) MUST_CHECK;
 void optimizer_fleet_put_demand(struct optimizer *o, const Hcp__Demand *d);
 void optimizer_fleet_targets_from(struct optimizer *o, const Hcp__Decision *d);

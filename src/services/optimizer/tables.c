@@ -7,6 +7,9 @@
  * point       ring of the newest OPTIMIZER_POINTS_MAX points a series
  * day_ahead   the hours that the market keeps, in the same places
  * capacity, demand   the last word of resources and router
+ * history_*   OPTIMIZER_CHUNK_SLOTS intervals a row, NAN where nothing is known; slot i of chunk c begins at
+ *             (c * OPTIMIZER_CHUNK_SLOTS + i) * step + phase
+ * cohorts     since when devices are in their uses (struct cohort)
  * learned     switching time by class and use
  * decision    the ledger; moved_* are bit sets of catalogue classes of which devices moved into that use
  * state       policy, clock, announcement
@@ -31,6 +34,15 @@ const char *const optimizer_schema[] = {
 	"CREATE INDEX decision_changed ON decision(n) WHERE changed = 1;"
 	"CREATE TABLE state(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
 	"ALTER TABLE series ADD COLUMN interval_s INTEGER NOT NULL DEFAULT 0;",
+	"ALTER TABLE series ADD COLUMN pend_start_ns INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE series ADD COLUMN pend_step_ns INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE series ADD COLUMN pend_value REAL NOT NULL DEFAULT 0;"
+	"CREATE TABLE history_series(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, location TEXT NOT NULL,"
+	"  step_ns INTEGER NOT NULL, phase_ns INTEGER NOT NULL);"
+	"CREATE TABLE history_chunk(series INTEGER NOT NULL, chunk INTEGER NOT NULL, body BLOB NOT NULL,"
+	"  PRIMARY KEY(series, chunk)) WITHOUT ROWID;"
+	"CREATE TABLE cohorts(facility TEXT NOT NULL, class TEXT NOT NULL, body BLOB NOT NULL,"
+	"  PRIMARY KEY(facility, class)) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -67,6 +79,7 @@ static int load_one_series(struct optimizer *o, struct db_row *row, struct err *
 	v->suspects = (int)db_i64(row, 10);
 	s->n = db_i64(row, 11);
 	s->interval_s = (int32_t)db_i64(row, 12);
+	s->pending = (struct history_pending){ db_i64(row, 13), db_i64(row, 14), db_double(row, 15) };
 	optimizer_series_cadence(s);
 	return str_copy(v->source, sizeof(v->source), db_text(row, 8)) < 0 ? HCP_ECORRUPT : 0;
 }
@@ -95,7 +108,7 @@ static int load_series(struct optimizer *o, struct db *db, struct err *err)
 	struct db_row *row;
 	int rc, bad;
 	for (rc = db_query(db, &row, err, "SELECT id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,"
-			   "suspect,suspects,n,interval_s FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
+			   "suspect,suspects,n,interval_s,pend_start_ns,pend_step_ns,pend_value FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
 		bad = load_one_series(o, row, err);
 		if (bad < 0)
 			return bad == HCP_ENOMEM ? (db_done(row), bad) : corrupt(row, "series", err);
@@ -202,7 +215,11 @@ int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 	struct db_row *row;
 	int rc = load_series(o, db, err);
 	if (rc == 0)
+		rc = optimizer_history_load(o, db, err);
+	if (rc == 0)
 		rc = load_fleet(o, db, err);
+	if (rc == 0)
+		rc = optimizer_present_load(o, db, err);
 	if (rc == 0)
 		rc = load_last(o, db, err);
 	if (rc < 0)

@@ -301,7 +301,9 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 	if (optimizer_series_push(s, p.tick.valid_from_ns, p.tick.value) < 0)
 		return HCP_ENOMEM;
 	rc = store_point(ctx, s, p.tick.valid_from_ns, p.tick.value, err);
-	return rc < 0 ? rc : store_series(ctx, s, err);
+	if (rc == 0)
+		rc = store_series(ctx, s, err);
+	return rc < 0 ? rc : optimizer_history_take(o, ctx, s, &p.tick, err);
 }
 
 /* ---- the message ---- */
@@ -325,7 +327,11 @@ static int maybe_rewind(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tic
 		"UPDATE series SET known=0, value=0, observed_ns=0, valid_ns=0, source='', suspect=0,"
 		" suspects=0",
 		"");
-	return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM day_ahead", "");
+	if (rc == 0)
+		rc = db_run(svc_db(ctx), err, "DELETE FROM day_ahead", "");
+	if (rc == 0)
+		rc = optimizer_history_clear(o, ctx, err);
+	return rc < 0 ? rc : optimizer_present_clear(o, ctx, err);
 }
 
 static bool is_fatal(int rc)
