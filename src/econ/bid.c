@@ -179,7 +179,7 @@ int bid_curve(const struct policy_input *in, int64_t duration_ns, struct bid_cur
 	if (rc < 0)
 		return rc;
 	if (duration_ns < DURATION_MIN_NS || duration_ns > DURATION_MAX_NS)
-		return err_set(err, HCP_ERANGE, "duration", "must be from 60 to 604800 seconds");
+		return err_set(err, HCP_ERANGE, "duration_s", "must be from 60 to 604800 seconds");
 	*ret = (struct bid_curve){ 0 };
 	for (size_t i = 0; i < in->n; i++)
 		add_class(ret, &in->c[i], duration_ns);

@@ -251,10 +251,11 @@ def test_explain(server, env):
     decision = {
         "id": "dec-1", "decided_at_ns": 1700000000000000000, "market_time_ns": 1700000000000000000, "policy": "threshold",
         "trigger": "price", "changed": True, "summary": "Power is dear.", "net_usd_h": 120.0, "gain_usd_h": 20.0,
-        "switching_cost_usd": 1.5, "realised_switching_ms": 850.0,
+        "switching_cost_usd": 1.5, "realised_switching_ms": 850.0, "predicted_switching_ms": 600.0,
+        "realised_switching_usd": 2.25, "in_force_s": 900.0, "expected_net_usd": 30.0, "realised_net_usd": 27.5,
         "inputs": [{"symbol": "electricity_rt", "location": "HB_NORTH", "value": 312.5, "unit": "USD/MWh",
                     "source": "ercot-replay", "observed_at_ns": 1699999900000000000, "stale": False}],
-        "options": [{"name": "mine", "device_class": "S21", "net_usd_h": -10.0, "chosen": False, "reason": "costs more than it earns"},
+        "options": [{"name": "mine", "device_class": "S21", "net_usd_h": -10.0, "chosen": False, "realised_usd": -3.5, "reason": "costs more than it earns"},
                     {"name": "curtail", "device_class": "S21", "net_usd_h": 120.0, "chosen": True, "reason": "best net"}],
         "targets": [{"device_class": "S21", "total": 10, "idle": 10}]}
     server.routes["GET", "/api/v1/recommendation"] = (200, decision)
@@ -262,9 +263,22 @@ def test_explain(server, env):
     out = hcp(env, "explain", "latest").stdout
     assert [r["path"] for r in server.seen] == ["/api/v1/recommendation"]
     assert "1m 40s" in out and "ercot-replay" in out and "850 ms" in out and "$20.00/h better" in out
+    assert "$1.50 in 600 ms" in out and "$2.25 in 850 ms" in out and "In force for 15m" in out
+    assert "$27.50 netted, $30.00 expected" in out
     chosen, rejected = [line for line in out.splitlines() if line.startswith(("chosen", "rejected"))]
-    assert "curtail" in chosen and "mine" in rejected and "costs more than it earns" in rejected
+    assert "curtail" in chosen and "mine" in rejected and "costs more than it earns" in rejected and "-$3.50" in rejected
     assert json.loads(hcp(env, "explain", "dec-1", "-o", "json").stdout) == decision
+
+
+def test_bids(server, env):
+    step = {"device_class": "S21", "from": "mine", "to": "safe", "devices": 12, "kw": 45.7, "total_kw": 45.7,
+            "usd_mwh": 98.5, "response_ms": 2000.0}
+    server.routes["GET", "/api/v1/bids"] = (200, {"facility": "west", "duration_s": 900, "shed": [step], "add": [], "levels": []})
+    out = hcp(env, "bids", "--facility", "west", "--duration", "15m").stdout
+    assert server.seen[0]["query"] == {"facility": "west", "duration_s": "900"}
+    assert "S21" in out and "45.7" in out and "98.5" in out and "2 s" in out, out
+    assert json.loads(hcp(env, "bids", "-o", "json").stdout)["shed"] == [step]
+    assert "usd_mwh: 98.5" in hcp(env, "bids", "-o", "yaml").stdout
 
 
 def test_embed(server, env):

@@ -142,6 +142,12 @@ static const struct flag profitability_flags[] = {
 	{ .name = "utilisation", .kind = FLAG_REAL, .field = "utilisation", .min = 0, .max = 1, .help = "0 to 1" },
 	END,
 };
+static const struct flag bids_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "the site (default: the only one)" },
+	{ .name = "duration", .kind = FLAG_DURATION, .field = "duration_s", .min = 60, .max = 604800,
+	  .help = "for how long, e.g. 15m (default 1h)" },
+	END,
+};
 static const struct flag decision_list_flags[] = {
 	{ .name = "changed-only", .kind = FLAG_SWITCH, .field = "changed_only", .help = "leave out decisions to hold" },
 	END,
@@ -273,6 +279,8 @@ static const struct flag help_flags[] = {
 #define KEY_COLUMNS "id name prefix created_at_ns:age=AGE revoked customer_id=CUSTOMER"
 #define OPTION_COLUMNS \
 	"device_class=CLASS name=OPTION chosen net_usd_h=NET switching_cost_usd=SWITCHING reason"
+#define BID_COLUMNS \
+	"device_class=CLASS from to devices:n kw=KW total_kw=TOTAL usd_mwh=PRICE response_ms=WITHIN"
 #define PRICE_COLUMNS \
 	"symbol location value unit source observed_at_ns:age=AGE stale fallback"
 
@@ -500,6 +508,14 @@ const struct command commands[] = {
 		.shape = SHAPE_WHY,
 		.run = ops_explain,
 		.help = "why a decision was taken, in words (id or \"latest\")" },
+	{ .path = "bids",
+		.method = GET,
+		.route = "/api/v1/bids",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_WATCH,
+		.flags = bids_flags,
+		.views = { { "shed", BID_COLUMNS }, { "add", BID_COLUMNS } },
+		.help = "kW that a site can shed or take on at each price and within each response time" },
 	{ .path = "policy get",
 		.method = GET,
 		.route = "/api/v1/policy",

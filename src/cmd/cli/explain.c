@@ -80,7 +80,7 @@ static int add_options(struct cli *cli, const json_t *d, struct buf *out, struct
 	else
 		rc = render_rows(cli, rows,
 				 "verdict device_class=CLASS facility name=OPTION net_usd_h=NET switching_cost_usd=SWITCHING "
-				 "reason=BECAUSE", 0, out, err);
+				 "realised_usd=CAME_TO reason=BECAUSE", 0, out, err);
 	json_decref(rows);
 	return rc;
 }
@@ -94,12 +94,30 @@ static void add_outcome(struct buf *out, const json_t *d)
 	add_field(out, d, "gain_usd_h");
 	buf_addz(out, " better than holding.\nPredicted switching cost: ");
 	add_field(out, d, "switching_cost_usd");
+	if (json_number_value(json_object_get(d, "predicted_switching_ms")) > 0) {
+		buf_addz(out, " in ");
+		add_field(out, d, "predicted_switching_ms");
+	}
 	buf_addz(out, ".\nRealised switching: ");
-	if (realised_ms > 0)
+	if (realised_ms > 0) {
+		add_field(out, d, "realised_switching_usd");
+		buf_addz(out, " in ");
 		add_field(out, d, "realised_switching_ms");
-	else
+	} else {
 		buf_addz(out, json_is_true(json_object_get(d, "changed")) ? "not finished" : "nothing to switch");
+	}
 	buf_addz(out, ".\n");
+	if (json_number_value(json_object_get(d, "in_force_s")) <= 0) {
+		buf_addz(out, "It is still in force.\n");
+		return;
+	}
+	buf_addz(out, "In force for ");
+	human_add(out, json_object_get(d, "in_force_s"), HUMAN_S, 0);
+	buf_addz(out, ": ");
+	add_field(out, d, "realised_net_usd");
+	buf_addz(out, " netted, ");
+	add_field(out, d, "expected_net_usd");
+	buf_addz(out, " expected.\n");
 }
 
 int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct err *err)

@@ -111,18 +111,16 @@ double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct devic
 }
 
 /* The group's word counts for mining; what is served is the customers' choice. */
-static void fill_nets(const struct optimizer *o, struct plan_row *r, const struct plan_group *g, int64_t market_ns)
+void optimizer_fill_nets(const struct optimizer *o, const struct profit_market *pm, double serve_usd_h,
+	const double switch_ms[POLICY_USE_END], struct policy_class *c)
 {
-	struct policy_class *c = &r->in;
-	c->group = site_group_of(g->terms.site, c->cls);
-	r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, c->cls, r->cap->price_micros_h, market_ns);
-	struct nets_terms t = { .pm = g->pm,
-		.hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm),
-		.serve_usd_h = r->revenue_rate_usd_h,
+	struct nets_terms t = { .pm = *pm,
+		.hashprice_usd_ths_h = profit_hashprice_usd_ths_h(pm),
+		.serve_usd_h = serve_usd_h,
 		.utilisation = o->conf.utilisation,
 		.credit_usd_h = optimizer_fill_credit_usd_h(o, c->cls),
 		.group = c->group };
-	memcpy(t.switch_ms, o->switch_ms[device_class_index(c->cls)], sizeof(t.switch_ms));
+	memcpy(t.switch_ms, switch_ms, sizeof(t.switch_ms));
 	nets_fill(&t, c->group ? c->group->mines : c->cls->fill_ths > 0, optimizer_class_serves(c->cls), c);
 }
 
@@ -137,7 +135,7 @@ static void free_for_contract(struct policy_class *c)
 	}
 }
 
-static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struct err *err)
+int optimizer_plan_rows(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, bool look, struct err *err)
 {
 	struct arena *a = svc_arena(ctx);
 	p->row = arena_calloc(a, o->n_cap * sizeof(*p->row));
@@ -165,8 +163,10 @@ static int build(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, struc
 		int rc = profit_market_validate(&g->pm, err);
 		if (rc < 0)
 			return rc;
-		fill_nets(o, r, g, p->market_ns);
-		rc = optimizer_present(o, ctx, cap, p->market_ns, &r->in, err);
+		r->in.group = site_group_of(g->terms.site, cap->cls);
+		r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, cap->cls, cap->price_micros_h, p->market_ns);
+		optimizer_fill_nets(o, &g->pm, r->revenue_rate_usd_h, o->switch_ms[device_class_index(cap->cls)], &r->in);
+		rc = optimizer_present(o, ctx, cap, p->market_ns, look, &r->in, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -186,22 +186,32 @@ static int64_t step_ns(const struct optimizer *o, const struct plan_group *g)
 	return (s && s->interval_s ? s->interval_s : 900) * NS_PER_S;
 }
 
+void optimizer_plan_input(
+	const struct optimizer *o, const struct plan *p, const struct plan_group *g, size_t first, struct policy_input *in)
+{
+	*in = (struct policy_input){ .now_ns = p->market_ns,
+		.horizon_ns = o->conf.horizon_ns,
+		.electricity_usd_mwh = g->power.value,
+		.btc_usd = g->pm.btc_usd,
+		.difficulty = g->pm.difficulty,
+		.hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm),
+		.step_ns = step_ns(o, g),
+		.site = g->terms.site,
+		.history = &o->history };
+	for (; in->n < POLICY_CLASSES_MAX && first + in->n < g->n; in->n++)
+		in->c[in->n] = p->row[g->first + first + in->n].in;
+}
+
 /* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts.
  */
 static int decide_group(struct optimizer *o, struct plan *p, const struct plan_group *g, struct err *err)
 {
 	for (size_t done = 0; done < g->n;) {
-		struct policy_input in = { .now_ns = p->market_ns, .horizon_ns = o->conf.horizon_ns,
-					   .electricity_usd_mwh = g->power.value, .btc_usd = g->pm.btc_usd,
-					   .difficulty = g->pm.difficulty,
-					   .hashprice_usd_ths_h = profit_hashprice_usd_ths_h(&g->pm),
-					   .step_ns = step_ns(o, g),
-					   .site = g->terms.site,
-					   .history = &o->history };
+		struct policy_input in;
 		struct policy_output out = { 0 };
 		struct plan_row *row = &p->row[g->first + done];
-		for (; in.n < POLICY_CLASSES_MAX && done < g->n; done++)
-			in.c[in.n] = row[in.n].in, in.n++;
+		optimizer_plan_input(o, p, g, done, &in);
+		done += in.n;
 		int rc = policy_decide(&o->policy, &in, &out, err);
 		if (rc < 0)
 			return rc;
@@ -291,7 +301,7 @@ int optimizer_decide(
 	int rc = optimizer_history_advance(o, ctx, p.market_ns, err);
 	if (rc < 0 || !is_ready(o))
 		return rc;
-	rc = build(o, ctx, &p, &why);
+	rc = optimizer_plan_rows(o, ctx, &p, false, &why);
 	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
 		rc = decide_group(o, &p, &p.group[i], &why);
 	if (rc == HCP_ENOMEM || rc == HCP_EIO || rc == HCP_ENOSPC)

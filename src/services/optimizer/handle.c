@@ -88,6 +88,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_RECOMMENDATION_GET, optimizer_on_recommendation, true },
 	{ MSG_DECISIONS_LIST, optimizer_on_decisions, true },
 	{ MSG_DECISION_GET, optimizer_on_decision, true },
+	{ MSG_BIDS_GET, optimizer_on_bids, true },
 	{ MSG_POLICY_GET, optimizer_on_policy_get, true },
 	{ MSG_POLICY_SET, optimizer_on_policy_set, false },
 	{ MSG_CAPACITY_CHANGED, optimizer_on_capacity, false },

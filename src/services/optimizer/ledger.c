@@ -25,6 +25,9 @@ static int add_target(struct arena *a, Hcp__Decision *d, const struct plan_row *
 	t->serve_usd_h = r->in.net_usd_h[POLICY_SERVE];
 	t->idle_usd_h = r->in.net_usd_h[POLICY_IDLE];
 	t->reason = policy_reason_text(r->target.reason);
+	t->was_serve = (int32_t)r->in.now[POLICY_SERVE];
+	t->was_mine = (int32_t)r->in.now[POLICY_MINE];
+	t->was_idle = (int32_t)r->in.now[POLICY_IDLE];
 	return pb_push(a, &d->n_targets, &d->targets, t);
 }
 
@@ -151,6 +154,7 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 	d->gain_usd_h = p->net_usd_h - p->before_usd_h;
 	d->switching_cost_usd = p->switch_usd;
 	d->signal_at_ns = p->signal_at_ns;
+	d->predicted_switching_ms = optimizer_outcome_expected_ms(o, p);
 	int rc = add_inputs(o, a, d, p);
 	for (size_t i = 0; rc == 0 && i < p->n_rows; i++) {
 		rc = add_target(a, d, &p->row[i]);
@@ -183,8 +187,11 @@ int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struc
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (p->changed)
 		moved_sets(p, moved);
+	int rc = optimizer_outcome_close(o, ctx, p, err);
+	if (rc < 0)
+		return rc;
 	buf_clear(&o->last);
-	int rc = pb_append(&d.base, &o->last);
+	rc = pb_append(&d.base, &o->last);
 	if (rc < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	o->last_n++;
@@ -274,6 +281,7 @@ int optimizer_on_switch_done(void *state, struct svc_ctx *ctx, const struct msg 
 		return rc;
 	/* The decision is carried out when its slowest switch is. */
 	d->realised_switching_ms = ms;
+	d->realised_switching_usd = optimizer_outcome_switch_usd(o, d, ms, optimizer_market_now_ns(o, svc_now_ns(ctx)));
 	struct buf b;
 	buf_init(&b, 4 << 20);
 	rc = pb_append(&d->base, &b);

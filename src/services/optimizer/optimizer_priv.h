@@ -137,8 +137,8 @@ int optimizer_history_clear(struct optimizer *o, struct svc_ctx *ctx, struct err
 int optimizer_history_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
 
 /* present.c */
-/* Where the devices of a row are judged to be at now, and what minimum times hold of them. */
-int optimizer_present(struct optimizer *o, struct svc_ctx *ctx, struct capacity *cap, int64_t market_ns,
+/* Where the devices of a row are judged to be at now, and what minimum times hold of them. look: nothing is kept. */
+int optimizer_present(struct optimizer *o, struct svc_ctx *ctx, struct capacity *cap, int64_t market_ns, bool look,
 	struct policy_class *c, struct err *err) MUST_CHECK;
 /* The row's devices go to its target at market_ns. */
 int optimizer_present_move(
@@ -192,6 +192,14 @@ struct plan {
 	bool changed, pays;
 };
 
+/* Rows and groups of p, whose times are set, in the batch's arena; look: for a question, nothing is kept. */
+int optimizer_plan_rows(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, bool look, struct err *err) MUST_CHECK;
+/* The rows of a group from the first-th on, as many as a policy takes. */
+void optimizer_plan_input(const struct optimizer *o, const struct plan *p, const struct plan_group *g, size_t first,
+	struct policy_input *in);
+/* Nets and switching costs of a class, whose cls and group are set; switch_ms: learned, 0: not. */
+void optimizer_fill_nets(const struct optimizer *o, const struct profit_market *pm, double serve_usd_h,
+	const double switch_ms[POLICY_USE_END], struct policy_class *c);
 struct facility_terms optimizer_terms_of(const struct optimizer *o, const char *facility);
 struct profit_market optimizer_terms_market(
 	const struct optimizer *o, const struct facility_terms *t, int64_t market_ns, struct market_reading *ret_power);
@@ -218,6 +226,17 @@ int optimizer_on_profitability(void *state, struct svc_ctx *ctx, const struct ms
 /* The reading of a quantity as a Price with its origin; strings in a. */
 Hcp__Price *optimizer_price_of(const struct optimizer *o, struct arena *a, enum symbol symbol, const char *location,
 		     const struct market_reading *r);
+
+/* bids.c */
+int optimizer_on_bids(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+/* outcome.c */
+/* What came of the decision stored last, now that the next one is: put into its row. */
+int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;
+/* The longest time that a moved device is expected to take. */
+double optimizer_outcome_expected_ms(const struct optimizer *o, const struct plan *p);
+/* What the switches of a decision cost if each took ms. */
+double optimizer_outcome_switch_usd(const struct optimizer *o, const Hcp__Decision *d, double ms, int64_t market_ns);
 
 /* policy_set.c */
 int optimizer_on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

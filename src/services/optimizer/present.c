@@ -31,13 +31,14 @@ static int move(struct svc_ctx *ctx, struct capacity *cap, const struct site_gro
 		(struct str){ (const char *)cap->since.c, n });
 }
 
-int optimizer_present(struct optimizer *o, struct svc_ctx *ctx, struct capacity *cap, int64_t market_ns,
+int optimizer_present(struct optimizer *o, struct svc_ctx *ctx, struct capacity *cap, int64_t market_ns, bool look,
 	struct policy_class *c, struct err *err)
 {
+	struct cohorts seen = cap->since;
 	regime(o, cap, svc_now_ns(ctx), c->now);
-	int rc = move(ctx, cap, c->group, market_ns, c->now, err);
-	cohorts_held(&cap->since, c->group, market_ns, c->held, c->age_ns);
-	return rc;
+	cohorts_move(&seen, c->group, market_ns, c->now);
+	cohorts_held(&seen, c->group, market_ns, c->held, c->age_ns);
+	return look ? 0 : move(ctx, cap, c->group, market_ns, c->now, err);
 }
 
 int optimizer_present_move(

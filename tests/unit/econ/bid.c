@@ -138,7 +138,7 @@ static void senseless_questions_are_refused(void **state)
 	struct policy_input in = input();
 	struct err err = { 0 };
 	assert_int_equal(bid_curve(&in, 59 * NS_PER_S, &b, &err), HCP_ERANGE);
-	assert_string_equal(err.field, "duration");
+	assert_string_equal(err.field, "duration_s");
 	assert_int_equal(bid_curve(&in, 8 * 24 * HOUR_NS, &b, &err), HCP_ERANGE);
 	in.c[0].count++;
 	assert_int_equal(bid_curve(&in, HOUR_NS, &b, &err), HCP_EINVAL);

@@ -533,6 +533,83 @@ static void facilities_decide_by_their_own_prices(void **state)
 	drive_release(&d);
 }
 
+/* What a decision came to: by the price of the interval, which is known when the interval is over. */
+static void a_decision_is_told_what_it_came_to(void **state)
+{
+	static const struct site site = { .name = "hou-1", .point = "HB_HOUSTON", .pue = 1.1, .pool_fee = 0 };
+	static const struct optimizer_conf conf = { .site = &site, .n_sites = 1 };
+	struct drive d;
+	Hcp__DecisionGet g = HCP__DECISION_GET__INIT;
+	char id[ID_TEXT_MAX];
+	drive_init(&d, &optimizer_def, &conf);
+	send_market(&d, 25, MARKET_NS);
+	send_fleet(&d, 0, 100);
+	send_fleet(&d, 8, 100);
+	snprintf(id, sizeof(id), "%s", latest(&d)->id);
+	double before = target(latest(&d), "hou-1", "S21")->mine_usd_h;
+	assert_true(latest(&d)->in_force_s == 0 && target(latest(&d), "hou-1", "S21")->was_mine == 100);
+	d.now_ns += 900 * NS_PER_S;
+	send_power(&d, 75, MARKET_NS + 900 * NS_PER_S);
+	g.id = id;
+	drive_restart(&d);
+	Hcp__Decision *dec = drive_call(&d, &g.base);
+	assert_float_equal(dec->in_force_s, 900, 1e-9);
+	assert_float_equal(dec->expected_net_usd, dec->net_usd_h / 4, 1e-9);
+	/* 50 USD/MWh more than expected for a quarter of an hour; a GPU draws 60 % between idle and serving. */
+	const struct device_class *s21 = device_class_find(STR("S21")), *h100 = device_class_find(STR("H100"));
+	double gpu_w = h100->power_w[DEVICE_IDLE] + 0.6 * (h100->power_w[DEVICE_SERVE] - h100->power_w[DEVICE_IDLE]);
+	double mwh = (100 * s21->power_w[DEVICE_FILL] + 8 * gpu_w) / 1e6 * 1.1;
+	assert_float_equal(dec->realised_net_usd, dec->expected_net_usd - 50 * mwh / 4, 1e-6);
+	for (size_t i = 0; i < dec->n_options; i++) {
+		const Hcp__DecisionOption *o = dec->options[i];
+		if (strcmp(o->device_class, "S21") != 0 || strcmp(o->name, "serve") == 0)
+			continue;
+		double w = s21->power_w[strcmp(o->name, "curtail") ? DEVICE_FILL : DEVICE_IDLE];
+		double net = strcmp(o->name, "curtail") ? before : -25 * w * 1.1 / 1e6;
+		assert_float_equal(o->realised_usd, 100 * (net - 50 * w * 1.1 / 1e6) / 4, 1e-6);
+	}
+	drive_replay(&d);
+	drive_release(&d);
+}
+
+static void bids_follow_the_fleet(void **state)
+{
+	struct drive d;
+	Hcp__BidsGet q = HCP__BIDS_GET__INIT;
+	drive_init(&d, &optimizer_def, NULL);
+	drive_refused(&d, &q.base, "not_found", "facility");
+	send_market(&d, 25, MARKET_NS);
+	send_fleet(&d, 8, 100);
+	Hcp__Bids *b = drive_call(&d, &q.base);
+	assert_string_equal(b->facility, "hou-1");
+	assert_int_equal(b->duration_s, 3600);
+	const struct device_class *s21 = device_class_find(STR("S21"));
+	assert_int_equal(b->n_add, 0);
+	const Hcp__BidStep *asleep = NULL;
+	for (size_t i = 0; i < b->n_shed; i++)
+		if (!strcmp(b->shed[i]->device_class, "S21") && !strcmp(b->shed[i]->from, "mine"))
+			asleep = b->shed[i];
+	assert_non_null(asleep);
+	assert_float_equal(asleep->kw, 100 * (s21->power_w[DEVICE_FILL] - s21->power_w[DEVICE_IDLE]) * 1.05e-3, 1e-6);
+	assert_float_equal(asleep->response_ms, (double)s21->switch_ms[DEVICE_IDLE], 1e-9);
+	/* The levels hold what the steps hold, and the longest all of it. */
+	assert_true(b->n_levels >= 2);
+	const Hcp__BidLevel *longest = b->levels[b->n_levels - 1];
+	assert_float_equal(
+		longest->points[longest->n_points - 1]->kw, b->shed[b->n_shed - 1]->total_kw, 1e-6);
+	send_fleet(&d, 8, 0);
+	d.now_ns += 300 * NS_PER_S;
+	b = drive_call(&d, &q.base);
+	assert_int_equal(b->n_add, 1);
+	assert_string_equal(b->add[0]->to, "fill");
+	q.duration_s = 59;
+	drive_refused(&d, &q.base, "out_of_range", "duration_s");
+	q.duration_s = 900;
+	q.facility = "nowhere";
+	drive_refused(&d, &q.base, "not_found", "facility");
+	drive_release(&d);
+}
+
 static void switches_are_learned_from(void **state)
 {
 	struct drive d;
@@ -549,6 +626,9 @@ static void switches_are_learned_from(void **state)
 	s.total_ns = 5 * NS_PER_S;
 	drive_event(&d, SVC_RESOURCES, &s.base);
 	assert_float_equal(latest(&d)->realised_switching_ms, 5000, 1e-9);
+	/* Two classes moved: a second of starting 100 miners costs what they could earn and draw, GPUs serve at once. */
+	assert_true(latest(&d)->realised_switching_usd > 0);
+	assert_float_equal(latest(&d)->predicted_switching_ms, 60000, 1e-9);
 	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM learned"), 0);
 	send_fleet(&d, 8, 0);
 	d.now_ns += 300 * NS_PER_S;
@@ -733,6 +813,8 @@ int main(void)
 		cmocka_unit_test(policy_is_set_kept_and_decides_at_once),
 		cmocka_unit_test(contracts_are_served_first),
 		cmocka_unit_test(facilities_decide_by_their_own_prices),
+		cmocka_unit_test(a_decision_is_told_what_it_came_to),
+		cmocka_unit_test(bids_follow_the_fleet),
 		cmocka_unit_test(switches_are_learned_from),
 		cmocka_unit_test(the_ledger_is_listed_in_pages),
 		cmocka_unit_test(what_did_not_pay_is_told_again_when_it_does),

@@ -169,6 +169,9 @@ export interface ClassTarget {
   serve_usd_h: number;
   idle_usd_h: number;
   reason: string;
+  was_serve: number;
+  was_mine: number;
+  was_idle: number;
 }
 
 export interface DecisionOption {
@@ -179,6 +182,7 @@ export interface DecisionOption {
   reason: string;
   facility: string;
   device_class: string;
+  realised_usd: number;
 }
 
 export interface Decision {
@@ -201,6 +205,11 @@ export interface Decision {
   summary: string;
   realised_switching_ms: number;
   signal_at_ns: number;
+  predicted_switching_ms: number;
+  realised_switching_usd: number;
+  in_force_s: number;
+  expected_net_usd: number;
+  realised_net_usd: number;
 }
 
 export interface DecisionMade {
@@ -222,6 +231,45 @@ export interface Decisions {
 
 export interface DecisionGet {
   id: string;
+}
+
+export interface BidsGet {
+  facility: string;
+  duration_s: number;
+}
+
+export interface BidStep {
+  device_class: string;
+  from: string;
+  to: string;
+  devices: number;
+  kw: number;
+  total_kw: number;
+  usd_mwh: number;
+  response_ms: number;
+}
+
+export interface BidPoint {
+  usd_mwh: number;
+  kw: number;
+}
+
+export interface BidLevel {
+  response_ms: number;
+  points: BidPoint[];
+}
+
+export interface Bids {
+  facility: string;
+  duration_s: number;
+  market_time_ns: number;
+  electricity_usd_mwh: number;
+  drawn_kw: number;
+  limit_kw: number;
+  held_kw: number;
+  shed: BidStep[];
+  add: BidStep[];
+  levels: BidLevel[];
 }
 
 export interface PolicySet {
@@ -1069,14 +1117,19 @@ export const SHAPES: Record<string, Record<string, string>> = {
   ProfitabilityCalculate: { electricity_usd_mwh: '?0', btc_usd: '?0', difficulty: '?0', gpu_rate_usd_h: '?0', utilisation: '?0', device_class: 's' },
   ProfitabilityRow: { device_class: 's', workload_type: 's', revenue_usd_h: '0', energy_cost_usd_h: '0', wear_usd_h: '0', net_usd_h: '0', score: '0', recommendation: 's' },
   Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
-  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's' },
-  DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's' },
-  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0' },
+  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0' },
+  DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's', realised_usd: '0' },
+  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0' },
   DecisionMade: { decision: '?Decision' },
   RecommendationGet: {},
   DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
   Decisions: { decisions: '[Decision', next_cursor: 's' },
   DecisionGet: { id: 's' },
+  BidsGet: { facility: 's', duration_s: '0' },
+  BidStep: { device_class: 's', from: 's', to: 's', devices: '0', kw: '0', total_kw: '0', usd_mwh: '0', response_ms: '0' },
+  BidPoint: { usd_mwh: '0', kw: '0' },
+  BidLevel: { response_ms: '0', points: '[BidPoint' },
+  Bids: { facility: 's', duration_s: '0', market_time_ns: '0', electricity_usd_mwh: '0', drawn_kw: '0', limit_kw: '0', held_kw: '0', shed: '[BidStep', add: '[BidStep', levels: '[BidLevel' },
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
   Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0' },
