@@ -221,6 +221,13 @@ def test_admin_sees_live_numbers_and_why(browser, base):
         assert name in services
 
     go(browser, "Prices & decisions")
+    chart = "[aria-label^='Bid curve of texas-north: ']"
+    until(browser, "the bid curve, a line a response time", lambda b: len(b.find_elements(
+        By.CSS_SELECTOR, f"{chart} path.recharts-line-curve")) >= 2)
+    said = browser.find_element(By.CSS_SELECTOR, chart).get_attribute("aria-label")
+    assert " kW within " in said and browser.find_elements(By.CSS_SELECTOR, "[aria-label='Steps of the bid'] tbody tr")
+    find(browser, "[aria-label='For how long'] button[value='900']").click()
+    until(browser, "the bid for another duration", lambda b: b.find_elements(By.CSS_SELECTOR, chart))
     rows = "[role=region][aria-label='Decision ledger'] tr[data-row]"
 
     def ledger(b):
@@ -241,7 +248,7 @@ def test_admin_sees_live_numbers_and_why(browser, base):
     panel = find(browser, f"[data-explanation='{decision}']")
     until(browser, "options, one chosen", lambda b: "Chosen" in panel.text)
     text = panel.text
-    for part in ("Options", "Targets", "Inputs", "Expected net", "Source", "Age"):
+    for part in ("Options", "Targets", "What it came to", "Inputs", "Expected net", "Source", "Age"):
         assert part in text, f"{part} is missing in the explanation:\n{text}"
     inputs = panel.find_elements(By.CSS_SELECTOR, "[aria-label='Inputs of the decision'] tbody tr")
     assert inputs, "the explanation names no inputs"

@@ -62,6 +62,9 @@ export const api = createApi({
     decision: b.query<T.Decision, string>({
       query: (id) => ({ path: `/decisions/${encodeURIComponent(id)}`, reply: 'Decision' }),
     }),
+    bids: b.query<T.Bids, { facility: string; duration_s: number }>({
+      query: (query) => ({ path: '/bids', query, reply: 'Bids' }),
+    }),
     policy: b.query<T.Policy, void>({ query: () => ({ path: '/policy', reply: 'Policy' }), providesTags: ['Policy'] }),
     setPolicy: b.mutation<T.Policy, Omit<T.PolicySet, 'if_version'>>({
       query: (body) => ({ path: '/policy', method: 'PUT', body, reply: 'Policy' }),

@@ -24,6 +24,7 @@ import { api } from '../api/api';
 import { asProblem, formErrors } from '../api/problem';
 import type * as T from '../api/types.gen';
 import { useAppSelector } from '../state/store';
+import { BidPanel } from './Bids';
 import { decisionMarks, decisionTone } from './decisionMarks';
 import { electricityOf, TARGET_LEGEND, Targets, useLiveHistory } from './Overview';
 import { PriceChart } from '../ui/charts';
@@ -72,6 +73,7 @@ function Options({ options }: { options: T.DecisionOption[] }) {
           <Box sx={{ fontSize: '0.75rem', color: tones.quiet }}>
             {o.reason || 'no reason recorded'}
             {o.switching_cost_usd > 0 && ` · switching costs ${usd(o.switching_cost_usd)}`}
+            {o.realised_usd !== 0 && ` · came to ${usd(o.realised_usd)}`}
           </Box>
         </Box>
       ))}
@@ -133,10 +135,26 @@ function Explanation({ id, onClose }: { id: string; onClose: () => void }) {
             <Facts
               rows={[
                 ['Cost, predicted', usd(d.switching_cost_usd)],
+                ['Time, predicted', d.predicted_switching_ms > 0 ? spanMs(d.predicted_switching_ms) : '–'],
+                ['Cost, realised', d.realised_switching_ms > 0 ? usd(d.realised_switching_usd) : '–'],
                 ['Time, realised', d.realised_switching_ms > 0 ? spanMs(d.realised_switching_ms) : d.changed ? 'switches not finished yet' : 'nothing switched'],
                 ['From signal to decision', d.signal_at_ns > 0 ? span(d.decided_at_ns - d.signal_at_ns) : '–'],
               ]}
             />
+            <Typography variant="h2" component="h3" sx={head}>
+              What it came to
+            </Typography>
+            {d.in_force_s > 0 ? (
+              <Facts
+                rows={[
+                  ['In force for', spanMs(d.in_force_s * 1000)],
+                  ['Net, expected', usd(d.expected_net_usd)],
+                  ['Net, realised', usd(d.realised_net_usd)],
+                ]}
+              />
+            ) : (
+              <Typography variant="body2">It is still in force.</Typography>
+            )}
             <Typography variant="h2" component="h3" sx={head}>
               Inputs
             </Typography>
@@ -305,6 +323,8 @@ export function Decisions() {
     cursor: cursor[cursor.length - 1],
   });
   const marked = api.useDecisionsQuery({ limit: 100, changed_only: true });
+  const latest = marked.data?.decisions[0] ?? ledger.data?.decisions[0];
+  const facilities = [...new Set((latest?.targets ?? []).map((t) => t.facility))];
   const open = (decision: string) => navigate(`/decisions/${encodeURIComponent(decision)}`);
   const strike = policy.data && /strike|threshold/.test(policy.data.policy) ? policy.data.strike_usd_mwh : undefined;
 
@@ -344,6 +364,7 @@ export function Decisions() {
           <Loaded query={prices}>{(p) => <MarketTable prices={p} />}</Loaded>
         </Panel>
       </Grid>
+      <BidPanel facilities={facilities} />
       <Panel
         title="Decision ledger"
         flush

@@ -13,8 +13,8 @@ import {
   XAxis,
   YAxis,
 } from 'recharts';
-import type { PricePoint } from '../api/types.gen';
-import { clock, num, usd, utc, when } from './format';
+import type { Bids, PricePoint } from '../api/types.gen';
+import { clock, num, spanMs, usd, utc, when } from './format';
 import type { Tones } from './theme';
 
 const POINTS_MAX = 60;
@@ -293,6 +293,107 @@ export function RevenueChart({ bars, height = 300 }: { bars: RevenueBar[]; heigh
           <Bar dataKey="mining" stackId="s" fill={tones.mine} isAnimationActive={false} />
           <Bar dataKey="cost" stackId="s" fill={tones.bad} fillOpacity={0.75} isAnimationActive={false} />
           <Line dataKey="net" stroke={tones.text} strokeWidth={1.5} dot={false} isAnimationActive={false} />
+        </ComposedChart>
+      </ResponsiveContainer>
+    </Box>
+  );
+}
+
+const BID_TONES: (keyof Tones)[] = ['serve', 'mine', 'accent', 'warn', 'good', 'bad'];
+const BID_PRICES = [-100, -10, 0, 10, 30, 100, 300, 1000, 3000, 10000];
+
+/** Where a price stands: tenfold a span, below 1 evenly; negative ones likewise. */
+const place = (usd_mwh: number): number => Math.sign(usd_mwh) * Math.log10(1 + Math.abs(usd_mwh));
+
+/** kW that can be shed at each price, a step line a response time. */
+export function BidChart({ bids, height = 300 }: { bids: Bids; height?: number }) {
+  const { tones } = useTheme();
+  const levels = bids.levels.slice(0, BID_TONES.length);
+  const { data, low, high, most } = useMemo(() => {
+    const prices = [...new Set(bids.levels.flatMap((l) => l.points.map((p) => p.usd_mwh)))].sort((a, b) => a - b);
+    const from = Math.min(0, prices[0] ?? 0, bids.electricity_usd_mwh) * 1.2;
+    const to = Math.max(100, prices[prices.length - 1] ?? 0, bids.electricity_usd_mwh) * 1.2;
+    const at = (l: (typeof bids.levels)[0], price: number) =>
+      l.points.reduce((kw, p) => (p.usd_mwh <= price ? p.kw : kw), 0);
+    return {
+      data: [from, ...prices.filter((p) => p > from), to].map((x) => ({ x: place(x), usd_mwh: x, kw: bids.levels.map((l) => at(l, x)) })),
+      low: from,
+      high: to,
+      most: Math.max(0, ...bids.levels.map((l) => at(l, to))),
+    };
+  }, [bids]);
+  const rows = valueTicks(0, Math.max(most, 1e-3));
+  const within = (l: Bids['levels'][0]) => `within ${spanMs(l.response_ms)}`;
+  const said = `Bid curve of ${bids.facility}: ${levels
+    .map((l) => `${num(l.points[l.points.length - 1]?.kw ?? 0, 1)} kW ${within(l)}`)
+    .join(', ')}.`;
+  return (
+    <Box role="img" aria-label={said} sx={{ display: 'flex', flexDirection: 'column', minHeight: height }}>
+      <Box sx={{ display: 'flex', gap: 2, flexWrap: 'wrap', fontSize: '0.75rem', mb: 0.5 }}>
+        {levels.map((l, i) => (
+          <Box key={l.response_ms} component="span" sx={{ color: tones[BID_TONES[i]] }}>
+            {within(l)}
+          </Box>
+        ))}
+      </Box>
+      <ResponsiveContainer width="100%" height={height}>
+        <ComposedChart data={data} margin={{ top: 10, right: 10, bottom: 0, left: 0 }}>
+          <CartesianGrid stroke={tones.line} vertical={false} />
+          <XAxis
+            dataKey="x"
+            type="number"
+            domain={[place(low), place(high)]}
+            ticks={BID_PRICES.filter((p) => p >= low && p <= high).map(place)}
+            tickFormatter={(v: number) => num(Math.sign(v) * (10 ** Math.abs(v) - 1))}
+            tick={{ fill: tones.faint, fontSize: 11 }}
+            stroke={tones.line}
+            tickLine={false}
+            unit=" $"
+          />
+          <YAxis
+            tick={{ fill: tones.faint, fontSize: 11 }}
+            tickFormatter={(v: number) => num(v, most < 10 ? 1 : 0)}
+            axisLine={false}
+            tickLine={false}
+            width={56}
+            ticks={rows}
+            domain={[0, rows[rows.length - 1]]}
+          />
+          <Tooltip
+            cursor={{ stroke: tones.idle }}
+            isAnimationActive={false}
+            content={({ active, payload }) => {
+              const d = payload?.[0]?.payload as (typeof data)[0] | undefined;
+              if (!active || !d) return null;
+              return (
+                <Tip>
+                  <b>from {num(d.usd_mwh, 1)} USD/MWh on</b>
+                  {levels.map((l, i) => (
+                    <Box key={l.response_ms} sx={{ color: tones[BID_TONES[i]] }}>
+                      {num(d.kw[i], 1)} kW {within(l)}
+                    </Box>
+                  ))}
+                </Tip>
+              );
+            }}
+          />
+          <ReferenceLine
+            x={place(bids.electricity_usd_mwh)}
+            stroke={tones.accent}
+            strokeDasharray="5 4"
+            label={{ value: 'now', position: 'insideTopRight', fill: tones.accent, fontSize: 11 }}
+          />
+          {levels.map((l, i) => (
+            <Line
+              key={l.response_ms}
+              type="stepAfter"
+              dataKey={(d: (typeof data)[0]) => d.kw[i]}
+              stroke={tones[BID_TONES[i]]}
+              strokeWidth={1.6}
+              dot={false}
+              isAnimationActive={false}
+            />
+          ))}
         </ComposedChart>
       </ResponsiveContainer>
     </Box>
