@@ -4,8 +4,8 @@
 #include "econ/policy.h"
 
 /*
- * The bid curve of a site (ECON-9): how many kW less it would draw at each price of electricity and within each response
- * time, and how many more, for a duration that is asked for. Pure. From the rows that a policy decides by.
+ * The bid curve of a site (ECON-9): how many kW less it would draw at each price of electricity and within each
+ * response time, and how many more, for a duration that is asked for. Pure. From the rows that a policy decides by.
  *
  *	kW |              ______   within 5 s: and off              a step: devices of a class from a use into a mode,
  *	   |         ____|  _____  within 2 s: and miners asleep    worth it from its price on

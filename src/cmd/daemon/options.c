@@ -49,8 +49,10 @@ static const struct option_row {
 	{ "--peer", "A,B=HOST:PORT", "these services are there (may be repeated)", OTHER(KIND_PEER) },
 	{ "--market", "FILE", "live market sources, see deploy/market.example.yaml (default: none; a feed sends values)",
 		TEXT(market_file) },
-	{ "--site", "FILE", "what the facility of this name pays, may draw and holds, see spec/sites/README.md (may be "
-		"repeated)", OTHER(KIND_SITE) },
+	{ "--site", "FILE",
+		"what the facility of this name pays, may draw and holds, see spec/sites/README.md (may be "
+		"repeated)",
+		OTHER(KIND_SITE) },
 	{ "--settings", "FILE", "values of the services, see --print-settings (default: those it prints)",
 		TEXT(settings_file) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
@@ -71,8 +73,8 @@ static const struct option_row {
 	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z", KIND_TIME,
 		offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
 	{ "--to", "TIME", "replay up to this time", KIND_TIME, offsetof(struct options, replay_to_ns), 0, ACTION_RUN },
-	{ "--print-settings", NULL, "print every setting with its unit, default and value in force, and leave", KIND_ACTION, 0,
-		0, ACTION_SETTINGS },
+	{ "--print-settings", NULL, "print every setting with its unit, default and value in force, and leave", KIND_ACTION,
+		0, 0, ACTION_SETTINGS },
 	{ "--check-config", NULL, "check the options and the files they name, and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
 	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
 	{ "--help", NULL, "print this", KIND_ACTION, 0, 0, ACTION_HELP },

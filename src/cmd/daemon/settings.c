@@ -232,7 +232,8 @@ static int kept_path(char path[PATH_LEN], const char *state_dir, const char *nam
 {
 	char sub[64];
 	snprintf(sub, sizeof(sub), "conf/%s", name);
-	return file_join(path, PATH_LEN, state_dir, sub) < 0 ? err_set(err, HCP_ERANGE, "--state", "the path is too long") : 0;
+	return file_join(path, PATH_LEN, state_dir, sub) < 0 ? err_set(err, HCP_ERANGE, "--state", "the path is too long")
+														 : 0;
 }
 
 int settings_keep(const struct settings *s, const char *state_dir, struct err *err)
@@ -316,7 +317,8 @@ void settings_print(const struct settings *s, FILE *to)
 		"Default: 900\n"
 		"  utilisation: %g  # share of a served device's time that is sold on the spot, 0.01 to 1. Default: %g\n\n",
 		(double)s->horizon_ns / (double)NS_PER_S, s->utilisation, OPTIMIZER_UTILISATION);
-	fputs("# What mining with a device of a class is worth beyond its coins (heat used, a node kept busy), USD per device\n"
+	fputs("# What mining with a device of a class is worth beyond its coins (heat used, a node kept busy), USD per "
+		  "device\n"
 		  "# and hour, 0 to 1000. Default: CPU2 0.05, CPU64 1, others 0.\n",
 		to);
 	fputs("fill_credits:\n", to);

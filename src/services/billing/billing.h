@@ -7,8 +7,8 @@
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct billing_conf {
 	/*
-	 * What facilities pay for electricity and to their pools, by the site of their name; SITE_OTHER stands for the rest,
-	 * and without it these pay the first settlement point seen and BILLING_POOL_FEE.
+	 * What facilities pay for electricity and to their pools, by the site of their name; SITE_OTHER stands for the
+	 * rest, and without it these pay the first settlement point seen and BILLING_POOL_FEE.
 	 */
 	const struct site *site; /* borrowed */
 	size_t n_sites;

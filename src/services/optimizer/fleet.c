@@ -76,7 +76,8 @@ static int store(struct svc_ctx *ctx, const Hcp__ClassCapacity *c, struct err *e
 {
 	if (c->total <= 0) {
 		const char *name = device_class_find(str_of(c->device_class))->name;
-		int rc = db_run(svc_db(ctx), err, "DELETE FROM cohorts WHERE facility=$1 AND class=$2", "zz", c->facility, name);
+		int rc =
+			db_run(svc_db(ctx), err, "DELETE FROM cohorts WHERE facility=$1 AND class=$2", "zz", c->facility, name);
 		return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM capacity WHERE facility=$1 AND class=$2", "zz",
 				      c->facility, name);
 	}

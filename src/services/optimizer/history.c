@@ -138,7 +138,8 @@ int optimizer_history_take(
 	if (rc < 0)
 		return rc;
 	int64_t now_ns = optimizer_market_now_ns(o, svc_now_ns(ctx));
-	if (history_known_ns(kind, v.start_ns, v.step_ns) > now_ns && kind != HISTORY_POWER_DA && (s->interval_s || quote)) {
+	if (history_known_ns(kind, v.start_ns, v.step_ns) > now_ns && kind != HISTORY_POWER_DA &&
+		(s->interval_s || quote)) {
 		s->pending = v;
 		return store_pending(ctx, s, err);
 	}
@@ -170,7 +171,14 @@ int optimizer_history_clear(struct optimizer *o, struct svc_ctx *ctx, struct err
 	int rc = db_run(svc_db(ctx), err, "DELETE FROM history_series", "");
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM history_chunk", "");
-	return rc < 0 ? rc : db_run(svc_db(ctx), err, "UPDATE series SET pend_start_ns=0, pend_step_ns=0, pend_value=0", "");
+	return rc < 0 ? rc
+				  : db_run(svc_db(ctx), err, "UPDATE series SET pend_start_ns=0, pend_step_ns=0, pend_value=0", "");
+}
+
+const struct history *optimizer_history(const void *state)
+{
+	const struct optimizer *o = state;
+	return &o->history;
 }
 
 /* ---- at a start ---- */

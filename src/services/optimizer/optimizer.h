@@ -4,6 +4,8 @@
 #include "model/site.h"
 #include "svc/svc.h"
 
+struct history;
+
 /*
  * What filler work of a class is worth to the operator beyond the coins it mines: heat that is used, load that must
  * run, a node kept busy to show that it works. Added to the net of mining and shown among a decision's inputs.
@@ -16,9 +18,9 @@ struct optimizer_credit {
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct optimizer_conf {
 	/*
-	 * What facilities pay and how their groups start, by the site of their name; the site SITE_OTHER stands for all that
-	 * are not named, and without it these pay the first settlement point seen (as a site with neither point nor tariff
-	 * does), OPTIMIZER_PUE and OPTIMIZER_POOL_FEE.
+	 * What facilities pay and how their groups start, by the site of their name; the site SITE_OTHER stands for all
+	 * that are not named, and without it these pay the first settlement point seen (as a site with neither point nor
+	 * tariff does), OPTIMIZER_PUE and OPTIMIZER_POOL_FEE.
 	 */
 	const struct site *site; /* borrowed */
 	size_t n_sites;
@@ -52,5 +54,8 @@ enum {
 };
 
 extern const struct svc_def optimizer_def;
+
+/* For tests, in the service's thread: what policies see of the past; borrowed from the state. */
+const struct history *optimizer_history(const void *state);
 
 #endif

@@ -141,8 +141,8 @@ int optimizer_history_load(struct optimizer *o, struct db *db, struct err *err) 
 int optimizer_present(struct optimizer *o, struct svc_ctx *ctx, struct capacity *cap, int64_t market_ns, bool look,
 	struct policy_class *c, struct err *err) MUST_CHECK;
 /* The row's devices go to its target at market_ns. */
-int optimizer_present_move(
-	struct svc_ctx *ctx, struct capacity *cap, const struct site_group *g, int64_t market_ns, struct err *err) MUST_CHECK;
+int optimizer_present_move(struct svc_ctx *ctx, struct capacity *cap, const struct site_group *g, int64_t market_ns,
+	struct err *err) MUST_CHECK;
 /* Market time starts over: all devices count as long in their uses. */
 int optimizer_present_clear(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int optimizer_present_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
@@ -193,7 +193,8 @@ struct plan {
 };
 
 /* Rows and groups of p, whose times are set, in the batch's arena; look: for a question, nothing is kept. */
-int optimizer_plan_rows(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, bool look, struct err *err) MUST_CHECK;
+int optimizer_plan_rows(
+	struct optimizer *o, struct svc_ctx *ctx, struct plan *p, bool look, struct err *err) MUST_CHECK;
 /* The rows of a group from the first-th on, as many as a policy takes. */
 void optimizer_plan_input(const struct optimizer *o, const struct plan *p, const struct plan_group *g, size_t first,
 	struct policy_input *in);

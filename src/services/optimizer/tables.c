@@ -107,8 +107,11 @@ static int load_series(struct optimizer *o, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc, bad;
-	for (rc = db_query(db, &row, err, "SELECT id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,"
-			   "suspect,suspects,n,interval_s,pend_start_ns,pend_step_ns,pend_value FROM series ORDER BY id", ""); rc == 1; rc = db_next(row, err)) {
+	for (rc = db_query(db, &row, err,
+			 "SELECT id,symbol,location,known,value,observed_ns,valid_ns,received_ns,source,"
+			 "suspect,suspects,n,interval_s,pend_start_ns,pend_step_ns,pend_value FROM series ORDER BY id",
+			 "");
+		 rc == 1; rc = db_next(row, err)) {
 		bad = load_one_series(o, row, err);
 		if (bad < 0)
 			return bad == HCP_ENOMEM ? (db_done(row), bad) : corrupt(row, "series", err);

@@ -63,8 +63,8 @@ static void prices_and_watts_by_hand(void **state)
 	in.c[0].held[POLICY_MINE] = 30;
 	assert_int_equal(bid_curve(&in, HOUR_NS, &b, NULL), 0);
 	/*
-	 * S21: 200 TH/s * 0.002 = 0.40 USD/h less 0.025 of wear. 3,500 W less 40 W asleep, times 1.1: 3.806 kW. A start loses
-	 * (60 + 60) s of hashes = 0.013333, draws 2,500 W * 60 s * 1.1 = 165 kJ less = 0.00183 USD, and wears 0.025.
+	 * S21: 200 TH/s * 0.002 = 0.40 USD/h less 0.025 of wear. 3,500 W less 40 W asleep, times 1.1: 3.806 kW. A start
+	 * loses (60 + 60) s of hashes = 0.013333, draws 2,500 W * 60 s * 1.1 = 165 kJ less = 0.00183 USD, and wears 0.025.
 	 * An hour is asked for, but it must stand for two: the second at what it earns more than asleep at 40 USD/MWh.
 	 */
 	double start = 0.4 * 120 / 3600 - 165e3 / 3.6e9 * 40 + 0.025, second = 0.375 - 0.003806 * 40;

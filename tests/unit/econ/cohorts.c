@@ -75,7 +75,7 @@ static void many_small_steps_find_room(void **state)
 	assert_true(held[POLICY_IDLE] == 899 && held[POLICY_MINE] == 0);
 }
 
-/* By hand: an S21 (200 TH/s, 3,500 W, wear 0.025 USD/h) at 60 USD/MWh, PUE 1.1, hash price 0.0016 USD per TH/s and h. */
+/* By hand: an S21 (200 TH/s, 3,500 W, wear 0.025 USD/h) at 60 USD/MWh, PUE 1.1, 0.0016 USD per TH/s and h. */
 static void nets_by_hand(void **state)
 {
 	struct policy_class c = { .cls = device_class_find(STR("S21")) };

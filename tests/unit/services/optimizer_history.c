@@ -5,7 +5,7 @@
 #include "base/rng.h"
 #include "econ/backtest.h"
 #include "econ/cohorts.h"
-#include "services/optimizer/optimizer_priv.h"
+#include "services/optimizer/optimizer.h"
 
 enum { DAYS = 5, STEPS = DAYS * 96, TICKS_MAX = STEPS + DAYS * 24 * 2 + DAYS * 3 + 3, GROUPS = 3 };
 
@@ -113,8 +113,9 @@ static int record_decide(struct policy *p, const struct policy_input *in, struct
 		const struct history_series *s = in->history->s[k];
 		for (size_t at = 0; at < s->n; at++)
 			if (!isnan(s->slot[at]))
-				assert_int_equal(history_add(&recording->seen, s->kind, s->location, s->first_ns + (int64_t)at * s->step_ns,
-							 s->step_ns, s->slot[at], NULL), 0);
+				assert_int_equal(history_add(&recording->seen, s->kind, s->location,
+									 s->first_ns + (int64_t)at * s->step_ns, s->step_ns, s->slot[at], NULL),
+					0);
 	}
 	return rc;
 }
@@ -206,10 +207,10 @@ static void send_until(struct drive *d, const struct world *w, size_t *next, int
 
 static void expect_same_history(struct drive *d, const struct history *seen)
 {
-	struct optimizer *o = svc_state(d->svc);
-	assert_int_equal(o->history.n, seen->n);
+	const struct history *h = optimizer_history(svc_state(d->svc));
+	assert_int_equal(h->n, seen->n);
 	for (size_t k = 0; k < seen->n; k++) {
-		const struct history_series *a = seen->s[k], *b = history_find(&o->history, a->kind, a->location);
+		const struct history_series *a = seen->s[k], *b = history_find(h, a->kind, a->location);
 		assert_non_null(b);
 		assert_int_equal(a->n, b->n);
 		assert_int_equal(a->first_ns, b->first_ns);
@@ -292,8 +293,7 @@ static void send_one(struct drive *d, const char *symbol, double value, int64_t 
 
 static double kept(struct drive *d, enum history_kind kind, const char *location, int64_t t_ns)
 {
-	struct optimizer *o = svc_state(d->svc);
-	return history_at(history_find(&o->history, kind, location), t_ns);
+	return history_at(history_find(optimizer_history(svc_state(d->svc)), kind, location), t_ns);
 }
 
 static void a_value_enters_when_its_interval_is_over(void **state)
@@ -344,7 +344,6 @@ static void a_value_enters_when_its_interval_is_over(void **state)
 static void a_history_has_a_bound(void **state)
 {
 	struct drive d;
-	struct optimizer *o;
 	const int64_t day_s = 86400;
 	drive_init(&d, &optimizer_def, NULL);
 	send_one(&d, "electricity_rt", 1, t0, t0 - 900 * NS_PER_S, 900);
@@ -352,22 +351,19 @@ static void a_history_has_a_bound(void **state)
 	int64_t n = 3;
 	for (int64_t i = 0; i < n; i++)
 		send_one(&d, "electricity_rt", 10 + (double)i, t0 + (i + 2) * DAY_NS, t0 + (i + 1) * DAY_NS, (int)day_s);
-	o = svc_state(d.svc);
-	const struct history_series *s = history_find(&o->history, HISTORY_POWER_RT, "HB_WEST");
+	const struct history_series *s = history_find(optimizer_history(svc_state(d.svc)), HISTORY_POWER_RT, "HB_WEST");
 	assert_true(s->n == 3 && s->first_ns == t0 + DAY_NS && s->step_ns == DAY_NS);
 	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM history_series"), 1);
 	/* As if years had gone by: a jump by nearly the gap that is allowed. */
 	int64_t chunk_ns = (int64_t)OPTIMIZER_CHUNK_SLOTS * 900 * NS_PER_S, at = t0 + 10 * DAY_NS;
 	for (int i = 0; i < 6; i++, at += 300 * chunk_ns)
 		send_one(&d, "electricity_rt", 30 + i, at + 900 * NS_PER_S, at, 900);
-	o = svc_state(d.svc);
-	s = history_find(&o->history, HISTORY_POWER_RT, "HB_WEST");
+	s = history_find(optimizer_history(svc_state(d.svc)), HISTORY_POWER_RT, "HB_WEST");
 	/* 5 * 300 chunks back is beyond 1,461; the value after it is the first. */
 	assert_true(s->slot[0] == 31 && s->n == 4 * 300 * OPTIMIZER_CHUNK_SLOTS + 1);
 	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM history_chunk"), 5);
 	drive_restart(&d);
-	o = svc_state(d.svc);
-	const struct history_series *again = history_find(&o->history, HISTORY_POWER_RT, "HB_WEST");
+	const struct history_series *again = history_find(optimizer_history(svc_state(d.svc)), HISTORY_POWER_RT, "HB_WEST");
 	assert_true(again->slot[0] == 31 && again->n == 4 * 300 * OPTIMIZER_CHUNK_SLOTS + 1);
 	drive_replay(&d);
 	drive_release(&d);
