@@ -40,7 +40,8 @@ static void aversion_moves_devices_from_spot_to_contract(void **state)
 	assert_true(near(r.units[0], 40) && near(r.units[1], 60) && near(r.profit.mean, 440));
 }
 
-/* Facilities whose bad cases do not meet cover each other: with full aversion both are held, not the better one alone. */
+/* Facilities whose bad cases do not meet cover each other: with full aversion both are held, not the better one alone.
+ */
 static void worlds_that_differ_are_mixed(void **state)
 {
 	(void)state;
