@@ -11,6 +11,7 @@
  *
  * Expected prices: policy_spike_model.c. Where none can be had the last price stands in, and describe() says so.
  */
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"

@@ -1,7 +1,11 @@
 #ifndef HCP_ECON_POLICY_SPIKE_H
 #define HCP_ECON_POLICY_SPIKE_H
 
-#include "econ/fc_priv.h"
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "econ/history.h"
 
 /*
  * What a miner should expect the price of the quarter-hour that begins now to be, when being wrong costs money and not
@@ -30,10 +34,11 @@ enum {
 #define SPIKE_LEAST 40.0
 #define SPIKE_MOST 500.0
 
+struct fc_forest;
 struct spike_model {
 	char point[HISTORY_LOCATION_MAX];
 	int64_t from_ns, to_ns; /* of the prices it was trained on; to_ns 0: not trained */
-	struct fc_forest forest[SPIKE_FORESTS];
+	struct fc_forest *forest; /* owned; [SPIKE_FORESTS] */
 };
 
 /* Trains on the prices of a settlement point that began before now. HCP_EAGAIN: less than a year of them is known. */

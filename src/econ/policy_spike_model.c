@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 #include "base/timefmt.h"
+#include "econ/fc_priv.h"
 
 #define S_NS INT64_C(1000000000)
 #define STEP_NS (SPIKE_STEP_S * S_NS)
@@ -241,6 +242,12 @@ static int grow(struct spike_model *m, const struct view *v, struct err *err)
 	return rc;
 }
 
+static int reserve_forests(struct spike_model *m, struct err *err)
+{
+	m->forest = mem_calloc(SPIKE_FORESTS, sizeof(*m->forest));
+	return m->forest ? 0 : err_set(err, HCP_ENOMEM, "", "no memory for a model");
+}
+
 /* Slots of the series that began before now and are over, none before `back` of them. */
 static struct view view_of(const struct history_series *s, int64_t now_ns, size_t back)
 {
@@ -263,7 +270,9 @@ int spike_train(struct spike_model *ret, const struct history *h, const char *po
 	must(rc == 0);
 	m.from_ns = v.t0_ns;
 	m.to_ns = v.t0_ns + (int64_t)v.n * STEP_NS;
-	rc = grow(&m, &v, err);
+	rc = reserve_forests(&m, err);
+	if (rc == 0)
+		rc = grow(&m, &v, err);
 	if (rc < 0) {
 		spike_release(&m);
 		return rc;
@@ -275,8 +284,9 @@ int spike_train(struct spike_model *ret, const struct history *h, const char *po
 
 void spike_release(struct spike_model *m)
 {
-	for (size_t k = 0; k < SPIKE_FORESTS; k++)
+	for (size_t k = 0; m->forest && k < SPIKE_FORESTS; k++)
 		fc_forest_release(&m->forest[k]);
+	mem_free(m->forest);
 	*m = (struct spike_model){ 0 };
 }
 
@@ -368,7 +378,7 @@ int spike_load(struct spike_model *m, struct str bytes, struct err *err)
 	if (h.version != VERSION)
 		return err_set(err, HCP_ECORRUPT, "model", "is of version %u, not %d", (unsigned)h.version, VERSION);
 	int rc = h.zero || h.from_ns < 0 || h.to_ns <= h.from_ns || !memchr(h.point, 0, sizeof(h.point)) || !h.point[0] ?
-		HCP_ECORRUPT : 0;
+		HCP_ECORRUPT : reserve_forests(&made, err);
 	for (size_t k = 0; rc == 0 && k < SPIKE_FORESTS; k++)
 		rc = fc_forest_get(&made.forest[k], &r, SPIKE_N, 1, err);
 	if (rc == 0 && r.rest.n)

@@ -11,6 +11,7 @@
 #include "base/panic.h"
 #include "base/timefmt.h"
 #include "cmd/cli/cli.h"
+#include "cmd/cli/model_file.h"
 #include "cmd/cli/ops.h"
 #include "cmd/cli/site_file.h"
 #include "os/clock.h"
@@ -169,7 +170,9 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 		r->conf.strike_usd_mwh = strtod(strike, NULL); /* checked by args_parse */
 	if (hysteresis)
 		r->conf.hysteresis = strtod(hysteresis, NULL);
-	return 0;
+	rc = model_file_load(cli, args_text(a, "model"), r->site.point, &r->model, err);
+	r->conf.model = buf_str(&r->model);
+	return rc;
 }
 
 /* ---- runs ---- */
@@ -205,6 +208,7 @@ static void run_row(struct work *w, struct backtest_row *row)
 		row->rc = policy_init(&p, row->vt, &w->r->conf, &row->err);
 		if (row->rc == 0) {
 			row->rc = backtest_run(w->r->b, w->feed, &p, count_steps, &j, &row->books, &row->err);
+			policy_describe(&p, &row->model);
 			policy_release(&p);
 		}
 	}
@@ -331,13 +335,16 @@ int ops_backtest(struct cli *cli, struct err *err)
 		rc = work(cli, r, s, err);
 	if (rc == 0)
 		rc = write_report(cli, r, err);
-	for (size_t i = 0; r && i < r->n; i++)
+	for (size_t i = 0; r && i < r->n; i++) {
 		backtest_books_release(&r->rows[i].books);
+		buf_release(&r->rows[i].model);
+	}
 	if (r) {
 		backtest_free(r->b);
 		buf_release(&r->files.read);
 		buf_release(&r->files.missing);
 		buf_release(&r->replaced);
+		buf_release(&r->model);
 	}
 	if (s)
 		replay_release(&s->replay);
