@@ -10,9 +10,9 @@
 #include "wire/jsonv.h"
 
 /*
- * Boosted trees, grown by libxgboost (histograms) along whatever gradient is handed in, read out of its saved model into
- * a flat array. So a prediction needs no library and no allocation, and stored trees are checked by us before they are
- * used.
+ * Boosted trees, grown by libxgboost (histograms) along whatever gradient is handed in, read out of its saved model
+ * into a flat array. So a prediction needs no library and no allocation, and stored trees are checked by us before they
+ * are used.
  */
 enum { TREE_NODES_MAX = 1 << (FC_DEPTH_MAX + 1), COMPARED = 64 /* rows */ };
 
@@ -45,10 +45,21 @@ static int set_params(BoosterHandle b, const struct fc_growth *g, struct err *er
 {
 	char threads[16], seed[24], outputs[24], depth[16], step[24], lambda[24], child[24], rows[24], features[24];
 	const char *const param[][2] = {
-		{ "verbosity", "0" }, { "booster", "gbtree" }, { "tree_method", "hist" }, { "max_bin", "64" },
-		{ "objective", "reg:squarederror" }, { "disable_default_eval_metric", "1" }, { "base_score", "0" },
-		{ "max_depth", depth }, { "eta", step }, { "lambda", lambda }, { "min_child_weight", child },
-		{ "subsample", rows }, { "colsample_bytree", features }, { "nthread", threads }, { "seed", seed },
+		{ "verbosity", "0" },
+		{ "booster", "gbtree" },
+		{ "tree_method", "hist" },
+		{ "max_bin", "64" },
+		{ "objective", "reg:squarederror" },
+		{ "disable_default_eval_metric", "1" },
+		{ "base_score", "0" },
+		{ "max_depth", depth },
+		{ "eta", step },
+		{ "lambda", lambda },
+		{ "min_child_weight", child },
+		{ "subsample", rows },
+		{ "colsample_bytree", features },
+		{ "nthread", threads },
+		{ "seed", seed },
 		{ "num_class", outputs },
 	};
 	/* The library takes one output for none. */
@@ -79,8 +90,8 @@ static int matrix_of(DMatrixHandle *ret, const struct fc_matrix *m, const struct
 	return 0;
 }
 
-static int boost(BoosterHandle b, DMatrixHandle d, const struct fc_matrix *m, const struct fc_growth *g,
-	struct err *err)
+static int boost(
+	BoosterHandle b, DMatrixHandle d, const struct fc_matrix *m, const struct fc_growth *g, struct err *err)
 {
 	size_t cells = m->n * g->n_outputs;
 	float *grad = mem_alloc(2 * cells * sizeof(*grad));
@@ -320,6 +331,7 @@ int fc_forest_get(struct fc_forest *ret, struct fc_reader *r, size_t n_features,
 	ret->n_trees = n[0];
 	ret->n_nodes = n[1];
 	return fc_get(r, ret->root, n[0] * sizeof(*ret->root)) && fc_get(r, ret->node, n[1] * sizeof(*ret->node)) &&
-			is_forest(ret) ?
-		0 : HCP_ECORRUPT;
+				   is_forest(ret)
+			   ? 0
+			   : HCP_ECORRUPT;
 }

@@ -20,15 +20,15 @@
  *	da   | … |          |          | known    | known    | NAN
  */
 enum {
-	FC_KNOTS = 18,      /* horizons that a model is fitted at; between them it is interpolated in log h */
-	FC_BLOCKS = 6,      /* of the local day, for spreads */
+	FC_KNOTS = 18, /* horizons that a model is fitted at; between them it is interpolated in log h */
+	FC_BLOCKS = 6, /* of the local day, for spreads */
 	FC_LOOKBACK_DAYS = 14,
-	FC_LINEAR_N = 26,   /* regressors */
-	FC_TREE_N = 32,     /* features of the trees */
-	FC_SEQ_LEN = 48,    /* steps that the recurrent net reads */
-	FC_SEQ_N = 6,       /* its inputs a step */
+	FC_LINEAR_N = 26, /* regressors */
+	FC_TREE_N = 32,   /* features of the trees */
+	FC_SEQ_LEN = 48,  /* steps that the recurrent net reads */
+	FC_SEQ_N = 6,     /* its inputs a step */
 	FC_GRU_H = 24,
-	FC_GRU_KNOTS = 13,  /* it speaks about the first knots, up to 96 steps */
+	FC_GRU_KNOTS = 13, /* it speaks about the first knots, up to 96 steps */
 	FC_GRU_OUT = FC_GRU_KNOTS * FORECAST_LEVELS,
 	FC_TREES_MAX = 500 * FORECAST_LEVELS,
 	FC_DEPTH_MAX = 6,
@@ -173,8 +173,8 @@ struct fc_forest {
 };
 
 struct fc_matrix {
-	float *x;     /* rows of n_features */
-	float *base;  /* rows of n_outputs: where boosting starts; NULL: at 0 */
+	float *x;    /* rows of n_features */
+	float *base; /* rows of n_outputs: where boosting starts; NULL: at 0 */
 	float *y, *weight;
 	size_t n;
 };
@@ -190,8 +190,8 @@ struct fc_growth {
 	void (*gradient)(const struct fc_matrix *m, const float *now, float *grad, float *hess);
 };
 
-int fc_forest_train(struct fc_forest *ret, const struct fc_matrix *m, const struct fc_growth *g, struct err *err)
-	MUST_CHECK;
+int fc_forest_train(
+	struct fc_forest *ret, const struct fc_matrix *m, const struct fc_growth *g, struct err *err) MUST_CHECK;
 void fc_forest_release(struct fc_forest *f);
 /* Adds what the trees say to ret (rows of n_outputs). */
 void fc_forest_add(const struct fc_forest *f, const float *x, size_t n, double *ret);
@@ -201,8 +201,8 @@ void fc_forest_put(const struct fc_forest *f, struct buf *out);
  * Takes a forest of n_features and n_outputs from r; every tree is checked to be one, so that a prediction ends and
  * stays within. *ret is to be released in any case.
  */
-int fc_forest_get(struct fc_forest *ret, struct fc_reader *r, size_t n_features, size_t n_outputs, struct err *err)
-	MUST_CHECK;
+int fc_forest_get(
+	struct fc_forest *ret, struct fc_reader *r, size_t n_features, size_t n_outputs, struct err *err) MUST_CHECK;
 
 /* ---- recurrent net ---- */
 

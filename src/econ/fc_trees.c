@@ -277,8 +277,8 @@ static int trees_train(struct forecaster *f, const struct fc_frame *frame, size_
 		rc = fc_linear_fit(&next->linear, frame, upto, f->conf.rows, err);
 	if (rc == 0) {
 		draw_rows(&b, upto, &f->conf);
-		rc = b.grow.n ? fc_forest_train(&next->forest, &b.grow, &growth, err) :
-			err_set(err, HCP_EAGAIN, "history", "too little is known for trees");
+		rc = b.grow.n ? fc_forest_train(&next->forest, &b.grow, &growth, err)
+					  : err_set(err, HCP_EAGAIN, "history", "too little is known for trees");
 	}
 	if (rc == 0 && fit_shift(next, &b) < 0)
 		rc = err_set(err, HCP_ENOMEM, "", "no memory for trees");

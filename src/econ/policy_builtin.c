@@ -214,8 +214,8 @@ static enum policy_reason threshold_reason(const struct policy_class *c, const s
 	return why;
 }
 
-void policy_decide_class(const struct policy_class *c, struct policy_target *t, double h, double hyst,
-	struct decision_class *d)
+void policy_decide_class(
+	const struct policy_class *c, struct policy_target *t, double h, double hyst, struct decision_class *d)
 {
 	struct rest rest = take_contract(c, t);
 	enum policy_use from = present_use(&rest);

@@ -10,8 +10,8 @@ extern const struct policy_vt policy_always_mine, policy_always_serve, policy_st
  * Contract first, then each device to what earns most in `hours` by the class's own numbers, where the gain exceeds
  * hyst of what it earns now plus the cost of switching. Explains itself in *d.
  */
-void policy_decide_class(const struct policy_class *c, struct policy_target *t, double hours, double hyst,
-	struct decision_class *d);
+void policy_decide_class(
+	const struct policy_class *c, struct policy_target *t, double hours, double hyst, struct decision_class *d);
 
 /* Settings and count of decisions, of every policy the same. */
 enum { POLICY_BUILTIN_N = 24 };

@@ -11,6 +11,8 @@
  *
  * Expected prices: policy_spike_model.c. Where none can be had the last price stands in, and describe() says so.
  */
+#include "econ/policy_spike.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -18,7 +20,6 @@
 #include "base/money.h"
 #include "base/timefmt.h"
 #include "econ/policy_priv.h"
-#include "econ/policy_spike.h"
 #include "model/site.h"
 
 #define STOP_SHARE 0.5
@@ -26,8 +27,8 @@
 #define RETRY_NS (INT64_C(86400) * NS_PER_S)
 
 struct spike {
-	struct spike_model own, given; /* trained here; handed in */
-	int64_t tried_ns;              /* of the last training that found too little */
+	struct spike_model own, given;      /* trained here; handed in */
+	int64_t tried_ns;                   /* of the last training that found too little */
 	uint64_t by_own, by_given, by_last; /* decisions */
 };
 
@@ -107,8 +108,8 @@ static int expected(struct spike *s, const struct policy_input *in, double *ret,
 		return rc;
 	bool own = is_of(&s->own, in->site->point, in->now_ns), given = is_of(&s->given, in->site->point, in->now_ns);
 	double price = 0;
-	rc = own || given ? spike_expect(own ? &s->own : &s->given, in->history, in->now_ns, least_usd_mwh(in), &price, err) :
-						HCP_EAGAIN;
+	rc = own || given ? spike_expect(own ? &s->own : &s->given, in->history, in->now_ns, least_usd_mwh(in), &price, err)
+					  : HCP_EAGAIN;
 	if (rc == HCP_EAGAIN)
 		s->by_last++;
 	else if (rc == 0)

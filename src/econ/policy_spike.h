@@ -26,9 +26,9 @@ enum {
 	SPIKE_BACK = 7 * SPIKE_DAY + 8, /* slots that features reach back */
 	SPIKE_PLAIN_N = 45,             /* features without the threshold */
 	SPIKE_N = SPIKE_PLAIN_N + 5,
-	SPIKE_FORESTS = 3,              /* alike but for the seed; their odds are averaged */
-	SPIKE_BYTES_MAX = 1 << 20,      /* of a stored model */
-	SPIKE_YEAR = 350 * SPIKE_DAY,   /* slots that a training needs */
+	SPIKE_FORESTS = 3,            /* alike but for the seed; their odds are averaged */
+	SPIKE_BYTES_MAX = 1 << 20,    /* of a stored model */
+	SPIKE_YEAR = 350 * SPIKE_DAY, /* slots that a training needs */
 };
 /* Thresholds that trees are grown for, USD/MWh; expectations lie between them. */
 #define SPIKE_LEAST 40.0
@@ -37,13 +37,13 @@ enum {
 struct fc_forest;
 struct spike_model {
 	char point[HISTORY_LOCATION_MAX];
-	int64_t from_ns, to_ns; /* of the prices it was trained on; to_ns 0: not trained */
+	int64_t from_ns, to_ns;   /* of the prices it was trained on; to_ns 0: not trained */
 	struct fc_forest *forest; /* owned; [SPIKE_FORESTS] */
 };
 
 /* Trains on the prices of a settlement point that began before now. HCP_EAGAIN: less than a year of them is known. */
-int spike_train(struct spike_model *ret, const struct history *h, const char *point, int64_t now_ns, struct err *err)
-	MUST_CHECK;
+int spike_train(
+	struct spike_model *ret, const struct history *h, const char *point, int64_t now_ns, struct err *err) MUST_CHECK;
 void spike_release(struct spike_model *m);
 /*
  * USD/MWh. HCP_EAGAIN: the price of the quarter-hour before is not known. Where no price of the last hours came near

@@ -60,7 +60,8 @@ static void calendar(int64_t t_ns, float ret[6])
 	int month, mday;
 	timefmt_civil(day, &year, &month, &mday);
 	double doy = (double)(day - timefmt_days(year, 1, 1)) + 1, rad = acos(-1) / 180;
-	/* Declination (Cooper 1969) and half the day's length at 32 N; the sun stands in the south at 18:45 UTC at 101 W. */
+	/* Declination (Cooper 1969) and half the day's length at 32 N; the sun stands in the south at 18:45 UTC at 101 W.
+	 */
 	double tilt = -23.44 * rad * cos(2 * acos(-1) * (doy + 10) / 365.25);
 	double half_h = acos(-tan(32 * rad) * tan(tilt)) / rad / 15, hour = (double)(utc_s % DAY_S) / 3600;
 	double since_set = hour - (18.75 + half_h) + 36, since_rise = hour - (18.75 - half_h) + 36;
@@ -235,8 +236,8 @@ static int grow(struct spike_model *m, const struct view *v, struct err *err)
 	for (size_t k = 0; rc == 0 && k < SPIKE_FORESTS; k++) {
 		g.seed = SEED + k;
 		draw_rows(&r, v, g.seed);
-		rc = r.m.n ? fc_forest_train(&m->forest[k], &r.m, &g, err) :
-					 err_set(err, HCP_EAGAIN, "history", "no price of %s was high enough to learn from", m->point);
+		rc = r.m.n ? fc_forest_train(&m->forest[k], &r.m, &g, err)
+				   : err_set(err, HCP_EAGAIN, "history", "no price of %s was high enough to learn from", m->point);
 	}
 	mem_free(r.m.x);
 	return rc;
@@ -302,8 +303,8 @@ static double odds(const struct spike_model *m, float x[SPIKE_N], const struct k
 	return sum;
 }
 
-int spike_expect(const struct spike_model *m, const struct history *h, int64_t now_ns, double least, double *ret,
-	struct err *err)
+int spike_expect(
+	const struct spike_model *m, const struct history *h, int64_t now_ns, double least, double *ret, struct err *err)
 {
 	enum { HALVINGS = 12 }; /* a range of 1:12.5 to 0.06 % */
 	struct view v = view_of(history_find(h, HISTORY_POWER_RT, m->point), now_ns, SPIKE_BACK);
@@ -377,8 +378,9 @@ int spike_load(struct spike_model *m, struct str bytes, struct err *err)
 		return err_set(err, HCP_ECORRUPT, "model", "not a model of prices, or a damaged one");
 	if (h.version != VERSION)
 		return err_set(err, HCP_ECORRUPT, "model", "is of version %u, not %d", (unsigned)h.version, VERSION);
-	int rc = h.zero || h.from_ns < 0 || h.to_ns <= h.from_ns || !memchr(h.point, 0, sizeof(h.point)) || !h.point[0] ?
-		HCP_ECORRUPT : reserve_forests(&made, err);
+	int rc = h.zero || h.from_ns < 0 || h.to_ns <= h.from_ns || !memchr(h.point, 0, sizeof(h.point)) || !h.point[0]
+				 ? HCP_ECORRUPT
+				 : reserve_forests(&made, err);
 	for (size_t k = 0; rc == 0 && k < SPIKE_FORESTS; k++)
 		rc = fc_forest_get(&made.forest[k], &r, SPIKE_N, 1, err);
 	if (rc == 0 && r.rest.n)

@@ -186,8 +186,8 @@ static int day_ahead_row(struct reader *f)
 	return add(f->r, &row, f->err);
 }
 
-int replay_add_day_ahead_column(struct replay *r, const char *name, struct str text, const char *column,
-	const char *location, struct err *err)
+int replay_add_day_ahead_column(
+	struct replay *r, const char *name, struct str text, const char *column, const char *location, struct err *err)
 {
 	struct reader f = { .r = r, .location = location, .err = err };
 	const char *const columns[] = { column, NULL };

@@ -29,7 +29,19 @@ static int split_locations(struct locations *l, const char *text, struct err *er
 	return l->n ? 0 : err_set(err, HCP_EINVAL, "location", "no settlement point is named");
 }
 
-enum kind { REAL_TIME, DAY_AHEAD, DAY_AHEAD_HUB, BTC, NETWORK, GPU, ANCILLARY, LOAD_FORECAST, FUEL_MIX, GENERATION, REQUESTS };
+enum kind {
+	REAL_TIME,
+	DAY_AHEAD,
+	DAY_AHEAD_HUB,
+	BTC,
+	NETWORK,
+	GPU,
+	ANCILLARY,
+	LOAD_FORECAST,
+	FUEL_MIX,
+	GENERATION,
+	REQUESTS
+};
 
 static const struct source {
 	enum kind kind;

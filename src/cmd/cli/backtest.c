@@ -76,7 +76,8 @@ static int check_ends(const struct backtest_report *r, const struct source *s, s
 		enum history_kind kind;
 		const char *file;
 		bool needed;
-	} ends[] = { { HISTORY_BTC_USD, "btc_usdt_hourly.csv", true }, { HISTORY_DIFFICULTY, "btc_network_daily.csv", true },
+	} ends[] = { { HISTORY_BTC_USD, "btc_usdt_hourly.csv", true },
+		{ HISTORY_DIFFICULTY, "btc_network_daily.csv", true },
 		{ HISTORY_GPU_RATE, "gpu_list_price_monthly.csv", false } };
 	int64_t end_ns[HISTORY_KIND_END] = { 0 };
 	char last[TIMEFMT_MAX], until[TIMEFMT_MAX];

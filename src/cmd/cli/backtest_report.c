@@ -247,7 +247,8 @@ int backtest_report_table(struct cli *cli, const struct backtest_report *r, stru
 		return err_set(err, rc, "", "no memory for the table");
 	for (size_t i = 1; i < r->n; i++)
 		if (r->rows[i].asked && r->rows[i].model.n)
-			buf_printf(out, "%s: %.*s\n", backtest_row_name(&r->rows[i]), (int)r->rows[i].model.n, r->rows[i].model.data);
+			buf_printf(
+				out, "%s: %.*s\n", backtest_row_name(&r->rows[i]), (int)r->rows[i].model.n, r->rows[i].model.data);
 	if (dropped)
 		buf_printf(out, "(%zu columns do not fit; -o json has everything)\n", dropped);
 	return 0;

@@ -42,8 +42,9 @@ static void fill(struct history *h, size_t from, size_t to, uint64_t seed)
 	struct rng rng;
 	rng_init(&rng, seed);
 	for (size_t i = from; i < to; i++)
-		assert_int_equal(history_add(h, HISTORY_POWER_RT, "HB_WEST", t0 + (int64_t)i * STEP_NS, STEP_NS,
-							 price_of(i, &rng), NULL), 0);
+		assert_int_equal(
+			history_add(h, HISTORY_POWER_RT, "HB_WEST", t0 + (int64_t)i * STEP_NS, STEP_NS, price_of(i, &rng), NULL),
+			0);
 }
 
 static int64_t time_of(size_t i)
