@@ -20,17 +20,18 @@
  *	da   | … |          |          | known    | known    | NAN
  */
 enum {
-	FC_KNOTS = 18,      /* horizons that a model is fitted at; between them it is interpolated in log h */
-	FC_BLOCKS = 6,      /* of the local day, for spreads */
+	FC_KNOTS = 18, /* horizons that a model is fitted at; between them it is interpolated in log h */
+	FC_BLOCKS = 6, /* of the local day, for spreads */
 	FC_LOOKBACK_DAYS = 14,
-	FC_LINEAR_N = 26,   /* regressors */
-	FC_TREE_N = 32,     /* features of the trees */
-	FC_SEQ_LEN = 48,    /* steps that the recurrent net reads */
-	FC_SEQ_N = 6,       /* its inputs a step */
+	FC_LINEAR_N = 26, /* regressors */
+	FC_TREE_N = 32,   /* features of the trees */
+	FC_SEQ_LEN = 48,  /* steps that the recurrent net reads */
+	FC_SEQ_N = 6,     /* its inputs a step */
 	FC_GRU_H = 24,
-	FC_GRU_KNOTS = 13,  /* it speaks about the first knots, up to 96 steps */
+	FC_GRU_KNOTS = 13, /* it speaks about the first knots, up to 96 steps */
 	FC_GRU_OUT = FC_GRU_KNOTS * FORECAST_LEVELS,
 	FC_TREES_MAX = 500 * FORECAST_LEVELS,
+	FC_DEPTH_MAX = 6,
 	FC_NODES_MAX = 1 << 20,
 };
 
@@ -151,6 +152,11 @@ double fc_linear_dot(const struct fc_linear *l, size_t h, const double x[FC_LINE
 
 /* ---- trees ---- */
 
+struct fc_reader {
+	struct str rest;
+	bool bad;
+};
+
 /* Left when value < threshold; a missing value goes where missing_left says. Leaf: left 0, threshold is its value. */
 struct fc_node {
 	float threshold;
@@ -159,25 +165,44 @@ struct fc_node {
 	uint16_t missing_left;
 };
 
-/* Trees one after the other; tree t of level t % FORECAST_LEVELS begins at root[t]. */
+/* Trees one after the other; tree t of output t % n_outputs begins at root[t]. */
 struct fc_forest {
 	uint32_t *root;
 	struct fc_node *node;
-	size_t n_trees, n_nodes;
+	size_t n_trees, n_nodes, n_features, n_outputs;
 };
 
 struct fc_matrix {
-	float *x;     /* rows of FC_TREE_N */
-	float *base;  /* rows of FORECAST_LEVELS: where boosting starts */
+	float *x;    /* rows of n_features */
+	float *base; /* rows of n_outputs: where boosting starts; NULL: at 0 */
 	float *y, *weight;
 	size_t n;
 };
 
-int fc_forest_train(struct fc_forest *ret, const struct fc_matrix *m, const struct forecast_conf *conf, struct err *err)
-	MUST_CHECK;
+struct fc_growth {
+	size_t n_features, n_outputs;
+	int depth; /* 1 .. FC_DEPTH_MAX */
+	double step, lambda, min_child, row_share, feature_share;
+	uint32_t rounds, threads;
+	uint64_t seed;
+	const int8_t *direction; /* of each feature: -1, 1: the trees may only fall, rise with it; 0; NULL: all free */
+	/* Of rows m->n times n_outputs, at what the trees say now. */
+	void (*gradient)(const struct fc_matrix *m, const float *now, float *grad, float *hess);
+};
+
+int fc_forest_train(
+	struct fc_forest *ret, const struct fc_matrix *m, const struct fc_growth *g, struct err *err) MUST_CHECK;
 void fc_forest_release(struct fc_forest *f);
-/* Adds what the trees say to ret (rows of FORECAST_LEVELS). */
+/* Adds what the trees say to ret (rows of n_outputs). */
 void fc_forest_add(const struct fc_forest *f, const float *x, size_t n, double *ret);
+/* Appends n_trees and n_nodes (u64), roots, nodes. */
+void fc_forest_put(const struct fc_forest *f, struct buf *out);
+/*
+ * Takes a forest of n_features and n_outputs from r; every tree is checked to be one, so that a prediction ends and
+ * stays within. *ret is to be released in any case.
+ */
+int fc_forest_get(
+	struct fc_forest *ret, struct fc_reader *r, size_t n_features, size_t n_outputs, struct err *err) MUST_CHECK;
 
 /* ---- recurrent net ---- */
 
@@ -207,11 +232,6 @@ void fc_gru_backward(
 	struct fc_gru_work *w, const double *param, const double *x, size_t batch, const double *d_out, double *grad);
 
 /* ---- bytes ---- */
-
-struct fc_reader {
-	struct str rest;
-	bool bad;
-};
 
 void fc_put(struct buf *out, const void *p, size_t n);
 /* False (and bad from then on) when fewer bytes are left. */

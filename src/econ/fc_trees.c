@@ -20,6 +20,7 @@ enum {
 	SPIKE_SHARE = 4, /* at most one row in so many is kept as a spike */
 };
 #define SPIKE_SIGMAS 3.0
+#define LOGISTIC_SCALE 0.6
 
 struct trees {
 	struct fc_linear linear;
@@ -205,6 +206,38 @@ static void draw_rows(struct builder *b, size_t upto, const struct forecast_conf
 	}
 }
 
+/*
+ * Of the pinball loss. It has no second derivative; in its place stands the density that a logistic distribution has at
+ * its level-quantile, level (1 - level) / scale: Newton's step is right for that shape and short for heavier tails.
+ */
+static void pinball_gradient(const struct fc_matrix *m, const float *now, float *grad, float *hess)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		for (size_t l = 0; l < FORECAST_LEVELS; l++) {
+			size_t at = i * FORECAST_LEVELS + l;
+			double level = forecast_level[l], w = (double)m->weight[i];
+			grad[at] = (float)(w * ((m->y[i] < now[at]) - level));
+			hess[at] = (float)(w * level * (1 - level) / LOGISTIC_SCALE);
+		}
+	}
+}
+
+static struct fc_growth growth_of(const struct forecast_conf *c)
+{
+	return (struct fc_growth){ .n_features = FC_TREE_N,
+		.n_outputs = FORECAST_LEVELS,
+		.depth = 5,
+		.step = 0.15,
+		.lambda = 1,
+		.min_child = 10,
+		.row_share = 1,
+		.feature_share = 1,
+		.rounds = c->rounds,
+		.threads = c->threads,
+		.seed = c->seed,
+		.gradient = pinball_gradient };
+}
+
 static int fit_shift(struct trees *m, const struct builder *b)
 {
 	const struct fc_matrix *held = &b->held;
@@ -238,13 +271,14 @@ static int trees_train(struct forecaster *f, const struct fc_frame *frame, size_
 {
 	struct trees *m = f->priv, *next = mem_calloc(1, sizeof(*next)), old;
 	struct builder b = { .f = frame, .l = next ? &next->linear : NULL };
+	struct fc_growth growth = growth_of(&f->conf);
 	int rc = next && builder_init(&b, f->conf.rows) == 0 ? 0 : err_set(err, HCP_ENOMEM, "", "no memory for trees");
 	if (rc == 0)
 		rc = fc_linear_fit(&next->linear, frame, upto, f->conf.rows, err);
 	if (rc == 0) {
 		draw_rows(&b, upto, &f->conf);
-		rc = b.grow.n ? fc_forest_train(&next->forest, &b.grow, &f->conf, err) :
-			err_set(err, HCP_EAGAIN, "history", "too little is known for trees");
+		rc = b.grow.n ? fc_forest_train(&next->forest, &b.grow, &growth, err)
+					  : err_set(err, HCP_EAGAIN, "history", "too little is known for trees");
 	}
 	if (rc == 0 && fit_shift(next, &b) < 0)
 		rc = err_set(err, HCP_ENOMEM, "", "no memory for trees");
@@ -297,51 +331,19 @@ static int trees_predict(const struct forecaster *f, const struct fc_frame *fram
 static int trees_save(const struct forecaster *f, struct buf *out, struct err *err)
 {
 	const struct trees *m = f->priv;
-	uint64_t n[2] = { m->forest.n_trees, m->forest.n_nodes };
 	(void)err;
 	fc_put(out, &m->linear, sizeof(m->linear));
 	fc_put(out, m->shift, sizeof(m->shift));
-	fc_put(out, n, sizeof(n));
-	fc_put(out, m->forest.root, m->forest.n_trees * sizeof(*m->forest.root));
-	fc_put(out, m->forest.node, m->forest.n_nodes * sizeof(*m->forest.node));
+	fc_forest_put(&m->forest, out);
 	return 0;
-}
-
-/* Each tree lies within its part, and its branches only lead on. */
-static bool is_forest(const struct fc_forest *f)
-{
-	for (size_t t = 0; t < f->n_trees; t++) {
-		size_t root = f->root[t], end = t + 1 < f->n_trees ? f->root[t + 1] : f->n_nodes;
-		if (root >= end || end > f->n_nodes || (t == 0 && root != 0))
-			return false;
-		for (size_t i = root; i < end; i++) {
-			const struct fc_node *n = &f->node[i];
-			if (!isfinite(n->threshold) || n->feature >= FC_TREE_N || n->missing_left > 1 ||
-				(n->left && (n->left <= i - root || n->left >= end - root - 1)))
-				return false;
-		}
-	}
-	return true;
 }
 
 static int trees_load(struct forecaster *f, struct fc_reader *r, struct err *err)
 {
 	struct trees *m = f->priv;
-	uint64_t n[2];
-	if (!fc_get_linear(r, &m->linear) || !fc_get_finite(r, m->shift[0], RANGES * FORECAST_LEVELS) ||
-		!fc_get(r, n, sizeof(n)) || n[0] == 0 || n[0] > FC_TREES_MAX || n[0] % FORECAST_LEVELS || n[1] > FC_NODES_MAX ||
-		r->rest.n != n[0] * sizeof(*m->forest.root) + n[1] * sizeof(*m->forest.node))
+	if (!fc_get_linear(r, &m->linear) || !fc_get_finite(r, m->shift[0], RANGES * FORECAST_LEVELS))
 		return HCP_ECORRUPT;
-	struct fc_forest *t = &m->forest;
-	t->root = mem_alloc(n[0] * sizeof(*t->root));
-	t->node = mem_alloc(n[1] * sizeof(*t->node) + 1);
-	if (!t->root || !t->node)
-		return err_set(err, HCP_ENOMEM, "", "no memory for %zu trees", (size_t)n[0]);
-	t->n_trees = n[0];
-	t->n_nodes = n[1];
-	return fc_get(r, t->root, n[0] * sizeof(*t->root)) && fc_get(r, t->node, n[1] * sizeof(*t->node)) &&
-			is_forest(t) ?
-		0 : HCP_ECORRUPT;
+	return fc_forest_get(&m->forest, r, FC_TREE_N, FORECAST_LEVELS, err);
 }
 
 const struct forecaster_vt fc_trees = {

@@ -8,7 +8,7 @@
 #include "econ/policy_priv.h"
 
 static const struct policy_vt *const all[] = { &policy_always_mine, &policy_always_serve, &policy_strike,
-	&policy_threshold, &policy_last_price };
+	&policy_threshold, &policy_last_price, &policy_stochastic };
 
 static const char *const use_name[POLICY_USE_END] = { "mine", "serve", "idle" };
 
@@ -238,6 +238,12 @@ out:
 	buf_release(&body);
 	buf_release(&all_bytes);
 	return r;
+}
+
+void policy_describe(const struct policy *p, struct buf *out)
+{
+	if (p->vt->describe)
+		p->vt->describe(p, out);
 }
 
 int policy_load(struct policy *p, struct str bytes, struct err *err)

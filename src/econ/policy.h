@@ -22,7 +22,7 @@ enum policy_use {
 
 enum {
 	POLICY_CLASSES_MAX = 32,
-	POLICY_STATE_MAX = 4096, /* bytes of a saved state */
+	POLICY_STATE_MAX = 2 << 20, /* bytes of a saved state, with a trained model in it */
 	POLICY_NAME_MAX = 32,
 };
 
@@ -130,6 +130,7 @@ struct policy_output {
 struct policy_conf {
 	double strike_usd_mwh;  /* strike: curtail above; 0 < strike; default 60 */
 	double hysteresis;      /* threshold: 0.10 */
+	struct str model;       /* stochastic: a stored model (policy_spike.h), read by policy_init alone; empty: none */
 };
 
 struct policy_vt;
@@ -151,12 +152,13 @@ struct policy_vt {
 	/* Whole state as bytes, appended; load checks and swaps in, HCP_ECORRUPT leaves p as it was. */
 	int (*save)(const struct policy *p, struct buf *out, struct err *err);
 	int (*load)(struct policy *p, struct str bytes, struct err *err);
+	void (*describe)(const struct policy *p, struct buf *out); /* may be NULL */
 };
 
 void policy_conf_default(struct policy_conf *c);
 /*
- * "always_mine", "always_serve", "strike", "threshold", "last_price"; NULL if unknown. A new one is a row of the table
- * in policy.c; the backtest then has it too.
+ * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic"; NULL if unknown. A new one is a
+ * row of the table in policy.c; the backtest then has it too.
  */
 const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */
@@ -172,6 +174,8 @@ int policy_decide(
 void policy_sum_up(const struct policy_input *in, struct policy_output *out);
 int policy_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;
 int policy_load(struct policy *p, struct str bytes, struct err *err) MUST_CHECK;
+/* One line on what its decisions have stood on, appended; nothing for policies that need not say. */
+void policy_describe(const struct policy *p, struct buf *out);
 int policy_input_validate(const struct policy_input *in, struct err *err) MUST_CHECK;
 
 const char *policy_use_name(enum policy_use u);

@@ -214,8 +214,8 @@ static enum policy_reason threshold_reason(const struct policy_class *c, const s
 	return why;
 }
 
-static void decide_class(const struct policy_class *c, struct policy_target *t, double h, double hyst,
-	struct decision_class *d)
+void policy_decide_class(
+	const struct policy_class *c, struct policy_target *t, double h, double hyst, struct decision_class *d)
 {
 	struct rest rest = take_contract(c, t);
 	enum policy_use from = present_use(&rest);
@@ -250,7 +250,7 @@ static int threshold_decide(struct policy *p, const struct policy_input *in, str
 {
 	(void)err;
 	for (size_t i = 0; i < in->n; i++)
-		decide_class(&in->c[i], &ret->c[i], hours(in), p->conf.hysteresis, &ret->explain.c[i]);
+		policy_decide_class(&in->c[i], &ret->c[i], hours(in), p->conf.hysteresis, &ret->explain.c[i]);
 	return 0;
 }
 
@@ -262,31 +262,29 @@ static int last_price_decide(struct policy *p, const struct policy_input *in, st
 	for (size_t i = 0; i < in->n; i++) {
 		struct policy_class c = in->c[i];
 		memset(c.switch_cost_usd, 0, sizeof(c.switch_cost_usd));
-		decide_class(&c, &ret->c[i], hours(in), 0, &ret->explain.c[i]);
+		policy_decide_class(&c, &ret->c[i], hours(in), 0, &ret->explain.c[i]);
 	}
 	return 0;
 }
 
-/* Body of a built-in policy's state: strike (8), hysteresis (8), decisions (8), little-endian. */
-enum { BODY_N = 24 };
-
-static int builtin_save(const struct policy *p, struct buf *out, struct err *err)
+/* strike (8), hysteresis (8), decisions (8), little-endian */
+int policy_builtin_save(const struct policy *p, struct buf *out, struct err *err)
 {
 	uint64_t v[3] = { 0, 0, p->decisions };
 	memcpy(&v[0], &p->conf.strike_usd_mwh, 8);
 	memcpy(&v[1], &p->conf.hysteresis, 8);
-	for (size_t i = 0; i < BODY_N; i++)
+	for (size_t i = 0; i < POLICY_BUILTIN_N; i++)
 		buf_addc(out, (char)(v[i / 8] >> (8 * (i % 8)) & 0xff));
 	return buf_failed(out) ? err_set(err, HCP_ENOMEM, "state", "no memory") : 0;
 }
 
-static int builtin_load(struct policy *p, struct str bytes, struct err *err)
+int policy_builtin_load(struct policy *p, struct str bytes, struct err *err)
 {
 	uint64_t v[3] = { 0 };
 	struct policy_conf conf;
-	if (bytes.n != BODY_N)
-		return err_set(err, HCP_ECORRUPT, "state", "must be %d bytes, is %zu", BODY_N, bytes.n);
-	for (size_t i = 0; i < BODY_N; i++)
+	if (bytes.n != POLICY_BUILTIN_N)
+		return err_set(err, HCP_ECORRUPT, "state", "must be %d bytes, is %zu", POLICY_BUILTIN_N, bytes.n);
+	for (size_t i = 0; i < POLICY_BUILTIN_N; i++)
 		v[i / 8] |= (uint64_t)(unsigned char)bytes.p[i] << (8 * (i % 8));
 	memcpy(&conf.strike_usd_mwh, &v[0], 8);
 	memcpy(&conf.hysteresis, &v[1], 8);
@@ -301,38 +299,38 @@ const struct policy_vt policy_always_mine = {
 	.name = "always_mine",
 	.about = "Mines with everything that is not promised to customers.",
 	.decide = mine_decide,
-	.save = builtin_save,
-	.load = builtin_load,
+	.save = policy_builtin_save,
+	.load = policy_builtin_load,
 };
 
 const struct policy_vt policy_always_serve = {
 	.name = "always_serve",
 	.about = "Serves as much as is asked for and idles the rest.",
 	.decide = serve_decide,
-	.save = builtin_save,
-	.load = builtin_load,
+	.save = policy_builtin_save,
+	.load = policy_builtin_load,
 };
 
 const struct policy_vt policy_strike = {
 	.name = "strike",
 	.about = "Serves what is asked for; mines with the rest while electricity costs at most the strike price.",
 	.decide = strike_decide,
-	.save = builtin_save,
-	.load = builtin_load,
+	.save = policy_builtin_save,
+	.load = policy_builtin_load,
 };
 
 const struct policy_vt policy_threshold = {
 	.name = "threshold",
 	.about = "Moves devices to the use that earns most, if the gain exceeds 10 % and the switching cost.",
 	.decide = threshold_decide,
-	.save = builtin_save,
-	.load = builtin_load,
+	.save = policy_builtin_save,
+	.load = policy_builtin_load,
 };
 
 const struct policy_vt policy_last_price = {
 	.name = "last_price",
 	.about = "Moves devices to what earns most at the last known price, as if switching cost nothing.",
 	.decide = last_price_decide,
-	.save = builtin_save,
-	.load = builtin_load,
+	.save = policy_builtin_save,
+	.load = policy_builtin_load,
 };

@@ -167,11 +167,17 @@ static int day_ahead_row(struct reader *f)
 	return add(f->r, &row, f->err);
 }
 
-int replay_add_day_ahead(struct replay *r, const char *name, struct str text, const char *location, struct err *err)
+int replay_add_day_ahead_column(
+	struct replay *r, const char *name, struct str text, const char *column, const char *location, struct err *err)
 {
 	struct reader f = { .r = r, .location = location, .err = err };
-	const char *const columns[] = { location, NULL };
+	const char *const columns[] = { column, NULL };
 	return each_row(&f, name, text, "interval_start_utc", columns, day_ahead_row);
+}
+
+int replay_add_day_ahead(struct replay *r, const char *name, struct str text, const char *location, struct err *err)
+{
+	return replay_add_day_ahead_column(r, name, text, location, location, err);
 }
 
 static int btc_row(struct reader *f)

@@ -70,6 +70,9 @@ int replay_add_real_time(struct replay *r, const char *name, struct str text, co
 	MUST_CHECK;
 int replay_add_day_ahead(struct replay *r, const char *name, struct str text, const char *location, struct err *err)
 	MUST_CHECK;
+/* The same from a column of another name. */
+int replay_add_day_ahead_column(struct replay *r, const char *name, struct str text, const char *column,
+	const char *location, struct err *err) MUST_CHECK;
 int replay_add_btc(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 int replay_add_network(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;
 int replay_add_gpu(struct replay *r, const char *name, struct str text, struct err *err) MUST_CHECK;

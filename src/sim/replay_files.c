@@ -29,7 +29,19 @@ static int split_locations(struct locations *l, const char *text, struct err *er
 	return l->n ? 0 : err_set(err, HCP_EINVAL, "location", "no settlement point is named");
 }
 
-enum kind { REAL_TIME, DAY_AHEAD, BTC, NETWORK, GPU, ANCILLARY, LOAD_FORECAST, FUEL_MIX, GENERATION, REQUESTS };
+enum kind {
+	REAL_TIME,
+	DAY_AHEAD,
+	DAY_AHEAD_HUB,
+	BTC,
+	NETWORK,
+	GPU,
+	ANCILLARY,
+	LOAD_FORECAST,
+	FUEL_MIX,
+	GENERATION,
+	REQUESTS
+};
 
 static const struct source {
 	enum kind kind;
@@ -48,6 +60,7 @@ static const struct source {
 	{ REQUESTS, true, false, "genai_requests_alibaba_2024.csv" },
 };
 static const char generation_prefix[] = "ercot_generation_hourly_"; /* the years that follow vary */
+static const char hub_prefix[] = "ercot_dam_";
 
 struct loading {
 	struct replay *r;
@@ -56,6 +69,39 @@ struct loading {
 	struct replay_files *files; /* NULL: nobody asks */
 	struct err *err;
 };
+
+/* The hub of "ercot_dam_houston_2021_02.csv" in upper case; false: another file. */
+static bool hub_of(const char *name, char *ret, size_t cap)
+{
+	struct str rest = str_of(name);
+	if (!str_starts(rest, str_of(hub_prefix)))
+		return false;
+	rest = (struct str){ rest.p + sizeof(hub_prefix) - 1, rest.n - (sizeof(hub_prefix) - 1) };
+	struct str hub = str_split(&rest, '_');
+	if (str_copy(ret, cap, hub) < 0 || !rest.p || rest.n != strlen("2021_02.csv") || rest.p[4] != '_')
+		return false;
+	for (char *c = ret; *c; c++)
+		*c = (char)(*c >= 'a' && *c <= 'z' ? *c - 'a' + 'A' : *c);
+	return true;
+}
+
+static bool asks_for_hub(const struct loading *in, const char *hub)
+{
+	for (size_t i = 0; i < in->l.n; i++)
+		if (!strncmp(in->l.name[i], "HB_", 3) && !strcmp(in->l.name[i] + 3, hub))
+			return true;
+	return false;
+}
+
+static int add_hub(struct loading *in, const char *name, struct str text)
+{
+	char hub[REPLAY_LOCATION_MAX - 4], column[REPLAY_LOCATION_MAX], location[REPLAY_LOCATION_MAX];
+	if (!hub_of(name, hub, sizeof(hub)))
+		return 0;
+	snprintf(column, sizeof(column), "%s_DAM", hub);
+	snprintf(location, sizeof(location), "HB_%s", hub);
+	return replay_add_day_ahead_column(in->r, name, text, column, location, in->err);
+}
 
 static int add_text(struct loading *in, enum kind kind, const char *name, struct str text)
 {
@@ -74,6 +120,8 @@ static int add_text(struct loading *in, enum kind kind, const char *name, struct
 				rc = 0;
 		}
 		return rc;
+	case DAY_AHEAD_HUB:
+		return add_hub(in, name, text);
 	case BTC:
 		return replay_add_btc(r, name, text, err);
 	case NETWORK:
@@ -146,11 +194,15 @@ static int add_years(struct loading *in, const struct source *s)
 	return found;
 }
 
-static int add_generation(void *arg, const char *name)
+/* Files whose names vary. */
+static int add_others(void *arg, const char *name)
 {
-	if (!str_starts(str_of(name), str_of(generation_prefix)))
-		return 0;
-	int rc = add_file(arg, name, GENERATION);
+	char hub[REPLAY_LOCATION_MAX - 4];
+	int rc = 0;
+	if (str_starts(str_of(name), str_of(generation_prefix)))
+		rc = add_file(arg, name, GENERATION);
+	else if (hub_of(name, hub, sizeof(hub)) && asks_for_hub(arg, hub))
+		rc = add_file(arg, name, DAY_AHEAD_HUB);
 	return rc < 0 ? rc : 0;
 }
 
@@ -170,7 +222,7 @@ static int load(struct loading *in, bool more, bool real_time)
 				in->err, HCP_ENOTFOUND, "data", "%.200s has no ercot_rt_spp_15min_YYYY.csv of these years", in->dir);
 	}
 	if (more) {
-		int rc = file_list(in->dir, ".csv", add_generation, in, in->err);
+		int rc = file_list(in->dir, ".csv", add_others, in, in->err);
 		if (rc < 0)
 			return rc;
 	}

@@ -23,6 +23,7 @@ struct replay_files {
  * The same with everything that a backtest may learn from, of all years up to to_ns from r->from_ns on:
  *	ercot_as_mcpc_hourly_YYYY.csv   ercot_da_load_forecast_hourly_YYYY.csv   ercot_fuelmix_hourly_YYYY.csv
  *	ercot_generation_hourly_*.csv   genai_requests_alibaba_2024.csv (demand of files->from_ns..to_ns)
+ *	ercot_dam_HUB_YYYY_MM.csv (one hub's month, column HUB_DAM, of the point HB_HUB if that is asked for)
  * `real_time` says whether real-time prices must be there (a site on a fixed tariff needs none).
  */
 int replay_load_all(struct replay *r, const char *dir, const char *locations, bool real_time,

@@ -210,6 +210,53 @@ def test_sites_are_found_where_they_are_installed(market, tmp_path):
     assert report(site="own", env={"HCP_SITES_DIR": str(folder)}, **days(market))["intervals"] == 96 * DAYS
 
 
+def test_what_stochastic_stands_on_is_told(market, tmp_path):
+    """The model that comes along knows prices up to 2025, so it may be asked in March 2025; without it, the last price."""
+    with_it = report(policy="stochastic", **days(market))["policies"][0]
+    assert f"{96 * DAYS - 96} decisions by a model handed in, trained on HB_WEST" in with_it["model"]
+    without = report(policy="stochastic,last_price", model="none", **days(market))["policies"]
+    assert without[0]["model"] == f"{96 * DAYS - 96} by the last price"
+    assert "model" not in without[1]
+    empty = report(policy="stochastic", env={"HCP_MODELS_DIR": str(tmp_path)}, **days(market))["policies"][0]
+    assert empty == {**with_it, "seconds": empty["seconds"]}  # an empty folder is passed over
+
+
+def test_a_damaged_model_is_refused(market, tmp_path):
+    bad = tmp_path / "model.bin"
+    whole = (ROOT / "spec/models/stochastic-HB_WEST.bin").read_bytes()
+    bad.write_bytes(whole[:5000] + b"?" + whole[5001:])
+    done = run(policy="stochastic", model=bad, **days(market))
+    assert done.returncode == 1 and "damaged" in done.stderr
+    done = run(policy="stochastic", model=tmp_path / "none.bin", **days(market))
+    assert done.returncode == 1 and "none.bin" in done.stderr
+
+
+def test_a_bitcoin_file_that_ends_early_is_named(market):
+    path = market / "btc_usdt_hourly.csv"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join(rows[:2]) + "\n")
+    late = dict(days(market), **{"to": "2025-03-03"})
+    assert run(**late).returncode == 0  # a gap of less than three days is carried over
+    prices = market / "ercot_rt_spp_15min_2025.csv"
+    more = [START + dt.timedelta(minutes=15 * i) for i in range(96 * DAYS, 96 * 20)]
+    prices.write_text(prices.read_text() + "".join(f"{stamp(t)},30,35\n" for t in more))
+    done = run(data=market, **{"from": "2025-03-01", "to": "2025-03-20"})
+    assert done.returncode == 1
+    assert "btc_usdt_hourly.csv: ends at 2025-03-01T01:00:00Z; rows until 2025-03-21T00:00:00Z are needed" in done.stderr
+    path.unlink()
+    done = run(data=market, **{"from": "2025-03-01", "to": "2025-03-20"})
+    assert done.returncode == 1 and "btc_usdt_hourly.csv: has no row before" in done.stderr
+
+
+def test_a_hubs_own_month_of_day_ahead_prices_is_read(market):
+    (market / "ercot_dam_houston_2025_03.csv").write_text(
+        "interval_start_utc,HOUSTON_DAM\n" + "".join(f"2025-03-02T{h:02}:00:00Z,{20 + h}\n" for h in range(24))
+    )
+    files = report(policy="always_mine", points="HB_HOUSTON", **days(market))["files_read"]
+    assert "ercot_dam_houston_2025_03.csv" in files
+    assert "ercot_dam_houston_2025_03.csv" not in report(policy="always_mine", **days(market))["files_read"]
+
+
 recorded = pytest.mark.skipif(not DATA.exists(), reason="the recorded data is not there; set HCP_DATA")
 
 
@@ -233,3 +280,18 @@ def test_judged_years_alone_are_enough(tmp_path):
     alone, among = (report(policy="threshold", data=d, **span)["policies"][0] for d in (tmp_path, DATA))
     assert alone["undecided_intervals"] in range(96, 101)
     assert abs(alone["fraction"] - among["fraction"]) < 0.01
+
+
+@recorded
+def test_stochastic_earns_more_than_the_last_price(tmp_path):
+    """2024 with honest restarts, learned from 2021 to 2023 by this program; a second training gives the same bytes."""
+    span = {"from": "2024-01-01", "to": "2024-12-31"}
+    model = tmp_path / "model.bin"
+    line = [str(HCP), "forecast", "train", "--data", str(DATA), "--to", "2024-01-01", "--out", str(model)]
+    assert subprocess.run(line, capture_output=True, timeout=4 * LIMIT_S).returncode == 0
+    first = model.read_bytes()
+    stochastic, last = report(policy="stochastic,last_price", data=DATA, model=model, **span)["policies"]
+    assert stochastic["fraction"] > 0.875 and last["fraction"] < 0.84
+    assert "0 by the last price" in stochastic["model"]
+    assert subprocess.run(line, capture_output=True, timeout=4 * LIMIT_S).returncode == 0
+    assert model.read_bytes() == first

@@ -53,3 +53,9 @@ def test_absent_failing_and_silent_programs_give_no_number(bench):
     assert bench.measure("PERF-7", b, "build", 3) == "p failed with 3: broken"
     program(bench, 'echo \'{"other":1}\'')
     assert bench.measure("PERF-7", b, "build", 3) == "p did not report per_second"
+
+
+def test_what_the_project_does_not_hold_is_skipped(bench):
+    program(bench, "echo no recorded data >&2; exit 77")
+    with pytest.raises(bench.Skipped, match="no recorded data"):
+        bench.measure("PERF-9", bench.Bench("x", ["fraction"], "p"), "build", 3)

@@ -11,6 +11,7 @@
 #include "base/panic.h"
 #include "base/timefmt.h"
 #include "cmd/cli/cli.h"
+#include "cmd/cli/model_file.h"
 #include "cmd/cli/ops.h"
 #include "cmd/cli/site_file.h"
 #include "os/clock.h"
@@ -65,6 +66,44 @@ static void find_kinds(struct source *s)
 	}
 }
 
+/*
+ * Prices that go on where the Bitcoin files have ended (or a site on a fixed tariff, until --to) would be judged on the
+ * few days that both have. List prices of GPUs hold until the next, so those that end are only told.
+ */
+static int check_ends(const struct backtest_report *r, const struct source *s, struct err *err)
+{
+	static const struct {
+		enum history_kind kind;
+		const char *file;
+		bool needed;
+	} ends[] = { { HISTORY_BTC_USD, "btc_usdt_hourly.csv", true },
+		{ HISTORY_DIFFICULTY, "btc_network_daily.csv", true },
+		{ HISTORY_GPU_RATE, "gpu_list_price_monthly.csv", false } };
+	int64_t end_ns[HISTORY_KIND_END] = { 0 };
+	char last[TIMEFMT_MAX], until[TIMEFMT_MAX];
+	for (size_t i = 0; i < s->replay.n; i++) {
+		const struct replay_entry *e = &s->replay.entries[i];
+		int64_t ns = e->interval_start_ns + e->interval_s * NS_PER_S;
+		if (ns > end_ns[s->kind[e->series]])
+			end_ns[s->kind[e->series]] = ns;
+	}
+	int64_t to_ns = r->site.fixed || end_ns[HISTORY_POWER_RT] > r->to_ns ? r->to_ns : end_ns[HISTORY_POWER_RT];
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]) && to_ns > r->from_ns; i++) {
+		int64_t ns = end_ns[ends[i].kind], carry_ns = ends[i].needed ? BACKTEST_CARRY_NS : 62 * DAY_NS;
+		if (ns + carry_ns >= to_ns || (ns == 0 && !ends[i].needed))
+			continue;
+		timefmt_format(until, to_ns);
+		if (ends[i].needed && ns == 0)
+			return err_set(err, HCP_ENOTFOUND, ends[i].file, "has no row before %s, or is not in the folder", until);
+		if (ends[i].needed)
+			return err_set(err, HCP_ENOTFOUND, ends[i].file, "ends at %s; rows until %s are needed",
+				timefmt_format(last, ns), until);
+		cli_say("hcp: %s ends at %s; its last prices are taken to hold, for 400 days at most", ends[i].file,
+			timefmt_format(last, ns));
+	}
+	return 0;
+}
+
 static int load(struct cli *cli, struct backtest_report *r, struct source *s, struct err *err)
 {
 	const char *more = args_text(&cli->args, "points");
@@ -78,8 +117,10 @@ static int load(struct cli *cli, struct backtest_report *r, struct source *s, st
 	r->files.from_ns = r->from_ns;
 	r->files.to_ns = r->to_ns;
 	int rc = replay_load_all(&s->replay, r->data, points, !r->site.fixed, &r->files, err);
-	if (rc == 0)
+	if (rc == 0) {
 		find_kinds(s);
+		rc = check_ends(r, s, err);
+	}
 	return rc;
 }
 
@@ -169,7 +210,9 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 		r->conf.strike_usd_mwh = strtod(strike, NULL); /* checked by args_parse */
 	if (hysteresis)
 		r->conf.hysteresis = strtod(hysteresis, NULL);
-	return 0;
+	rc = model_file_load(cli, args_text(a, "model"), r->site.point, &r->model, err);
+	r->conf.model = buf_str(&r->model);
+	return rc;
 }
 
 /* ---- runs ---- */
@@ -205,6 +248,7 @@ static void run_row(struct work *w, struct backtest_row *row)
 		row->rc = policy_init(&p, row->vt, &w->r->conf, &row->err);
 		if (row->rc == 0) {
 			row->rc = backtest_run(w->r->b, w->feed, &p, count_steps, &j, &row->books, &row->err);
+			policy_describe(&p, &row->model);
 			policy_release(&p);
 		}
 	}
@@ -331,13 +375,16 @@ int ops_backtest(struct cli *cli, struct err *err)
 		rc = work(cli, r, s, err);
 	if (rc == 0)
 		rc = write_report(cli, r, err);
-	for (size_t i = 0; r && i < r->n; i++)
+	for (size_t i = 0; r && i < r->n; i++) {
 		backtest_books_release(&r->rows[i].books);
+		buf_release(&r->rows[i].model);
+	}
 	if (r) {
 		backtest_free(r->b);
 		buf_release(&r->files.read);
 		buf_release(&r->files.missing);
 		buf_release(&r->replaced);
+		buf_release(&r->model);
 	}
 	if (s)
 		replay_release(&s->replay);

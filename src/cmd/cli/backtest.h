@@ -10,6 +10,7 @@ struct backtest_row {
 	bool asked;                 /* to be reported; always_mine runs in any case */
 	struct backtest_books books;
 	double seconds; /* that it took */
+	struct buf model; /* what its decisions stood on; empty: nothing to tell */
 	int rc;
 	struct err err;
 };
@@ -24,6 +25,7 @@ struct backtest_report {
 	bool restart_costs;
 	int64_t from_ns, to_ns;
 	struct policy_conf conf;
+	struct buf model; /* conf.model */
 	struct replay_files files;
 	struct backtest *b;
 	struct backtest_coverage coverage;

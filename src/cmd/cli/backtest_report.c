@@ -98,6 +98,8 @@ static json_t *row_json(const struct backtest_report *r, const struct backtest_r
 	set(o, "orders_refused", json_integer((json_int_t)b->refused));
 	set(o, "bad_ticks", json_integer((json_int_t)b->bad_ticks));
 	set(o, "seconds", real(row->seconds));
+	if (row->model.n)
+		set(o, "model", json_stringn(row->model.data, row->model.n));
 	set(o, "mining", sum_json(&b->mine));
 	set(o, "ai", sum_json(&b->ai));
 	set(o, "months", months_json(b));
@@ -243,6 +245,10 @@ int backtest_report_table(struct cli *cli, const struct backtest_report *r, stru
 	int rc = grid_render(&g, cli->width, cli->color, out, &dropped);
 	if (rc < 0)
 		return err_set(err, rc, "", "no memory for the table");
+	for (size_t i = 1; i < r->n; i++)
+		if (r->rows[i].asked && r->rows[i].model.n)
+			buf_printf(
+				out, "%s: %.*s\n", backtest_row_name(&r->rows[i]), (int)r->rows[i].model.n, r->rows[i].model.data);
 	if (dropped)
 		buf_printf(out, "(%zu columns do not fit; -o json has everything)\n", dropped);
 	return 0;

@@ -255,6 +255,14 @@ static const struct flag backtest_flags[] = {
 	  .help = "for how long simple policies take prices to hold (default 1h)" },
 	{ .name = "strike", .kind = FLAG_REAL, .min = 0.01, .max = 1e5, .help = "USD/MWh of policy strike (default 60)" },
 	{ .name = "hysteresis", .kind = FLAG_REAL, .min = 0, .max = 10, .help = "of policy threshold (default 0.1)" },
+	{ .name = "model", .help = "trained model of policy stochastic, or none (default: the one that comes along)" },
+	END,
+};
+static const struct flag forecast_train_flags[] = {
+	{ .name = "data", .required = true, .help = "folder of recorded market data" },
+	{ .name = "location", .help = "settlement point (default HB_WEST)" },
+	{ .name = "to", .kind = FLAG_TIME, .required = true, .help = "what becomes known later is not learned from" },
+	{ .name = "out", .required = true, .help = "file for the model, as backtest --model takes it" },
 	END,
 };
 static const struct flag help_flags[] = {
@@ -653,6 +661,12 @@ const struct command commands[] = {
 		.views = { { "scores", "ahead_s model n pinball:real pinball_ratio:real=P/PERSIST mae:real rmae:real "
 				"mean_error:real=BIAS below_05:ratio below_50:ratio below_95:ratio" } },
 		.help = "how good each forecast would have been on recorded data, beside persistence" },
+	{ .path = "forecast train",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = forecast_train_flags,
+		.run = forecast_command_train,
+		.help = "train the model of prices that policy stochastic stands on" },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

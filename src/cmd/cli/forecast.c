@@ -5,7 +5,10 @@
 #include "base/timefmt.h"
 #include "cmd/cli/cli.h"
 #include "cmd/cli/ops.h"
+#include "econ/policy_spike.h"
+#include "os/file.h"
 #include "sim/forecast_report.h"
+#include "sim/history_feed.h"
 #include "sim/replay_files.h"
 
 #define S_NS INT64_C(1000000000)
@@ -111,5 +114,48 @@ int forecast_command_report(struct cli *cli, struct err *err)
 	json_t *reply = reply_of(&r);
 	rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	json_decref(reply);
+	return rc;
+}
+
+static int show_trained(struct cli *cli, const struct spike_model *m, size_t bytes, struct err *err)
+{
+	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
+	json_t *reply = json_pack("{s:s, s:s, s:s, s:I}", "location", m->point, "from", timefmt_format(from, m->from_ns),
+		"to", timefmt_format(to, m->to_ns), "bytes", (json_int_t)bytes);
+	int rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	json_decref(reply);
+	return rc;
+}
+
+int forecast_command_train(struct cli *cli, struct err *err)
+{
+	const char *location = args_text(&cli->args, "location");
+	struct spike_model m = { 0 };
+	struct replay ticks;
+	struct history h;
+	struct buf out;
+	int64_t to_ns = 0;
+	int rc = time_flag(cli, "to", &to_ns, err);
+	if (rc < 0)
+		return rc;
+	location = location ? location : "HB_WEST";
+	replay_init(&ticks, 0, to_ns);
+	history_init(&h);
+	buf_init(&out, SPIKE_BYTES_MAX);
+	rc = replay_load_dir(&ticks, args_text(&cli->args, "data"), location, err);
+	if (rc == 0)
+		rc = history_feed_until(&h, &ticks, to_ns, err);
+	if (rc == 0)
+		rc = spike_train(&m, &h, location, to_ns, err);
+	if (rc == 0)
+		rc = spike_save(&m, &out, err);
+	if (rc == 0)
+		rc = file_write_atomic(args_text(&cli->args, "out"), buf_str(&out), 0644, err);
+	if (rc == 0)
+		rc = show_trained(cli, &m, out.n, err);
+	spike_release(&m);
+	buf_release(&out);
+	history_release(&h);
+	replay_release(&ticks);
 	return rc;
 }

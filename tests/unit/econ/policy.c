@@ -137,8 +137,9 @@ static void bad_input_is_refused(void **state)
 	struct policy p;
 	struct policy_output o = { .n = 77 };
 	struct err err;
-	assert_int_equal(
-		policy_init(&p, policy_find(STR("threshold")), &(struct policy_conf){ 60, NAN }, &err), HCP_ERANGE);
+	assert_int_equal(policy_init(&p, policy_find(STR("threshold")),
+						 &(struct policy_conf){ .strike_usd_mwh = 60, .hysteresis = NAN }, &err),
+		HCP_ERANGE);
 	assert_int_equal(policy_init(&p, policy_find(STR("threshold")), NULL, NULL), 0);
 	struct policy_input in = one_class(1, 0, 0);
 	nets(&in, INFINITY, 0, 0);
@@ -161,7 +162,9 @@ static void state_survives_save_and_nothing_else_does(void **state)
 	struct policy_output o;
 	struct buf b;
 	struct policy_input in = one_class(1, 0, 0);
-	assert_int_equal(policy_init(&p, policy_find(STR("strike")), &(struct policy_conf){ 75, 0.2 }, NULL), 0);
+	assert_int_equal(policy_init(&p, policy_find(STR("strike")),
+						 &(struct policy_conf){ .strike_usd_mwh = 75, .hysteresis = 0.2 }, NULL),
+		0);
 	assert_int_equal(policy_decide(&p, &in, &o, NULL), 0);
 	buf_init(&b, 0);
 	assert_int_equal(policy_save(&p, &b, NULL), 0);
@@ -189,7 +192,8 @@ static void threshold_is_never_beaten_when_switching_is_free(void **state)
 	struct rng rng;
 	rng_init(&rng, 9);
 	struct policy p;
-	assert_int_equal(policy_init(&p, policy_find(STR("threshold")), &(struct policy_conf){ 60, 0 }, NULL), 0);
+	assert_int_equal(
+		policy_init(&p, policy_find(STR("threshold")), &(struct policy_conf){ .strike_usd_mwh = 60 }, NULL), 0);
 	for (int k = 0; k < 5000; k++) {
 		struct policy_input in = one_class((uint32_t)rng_below(&rng, 9), (uint32_t)rng_below(&rng, 9),
 			(uint32_t)rng_below(&rng, 9));
@@ -301,8 +305,9 @@ static void replay(const struct replay_case *rc, const struct day *day, size_t n
 	for (int i = 0; i < 2; i++)
 		f.in.c[i] = (struct policy_class){ .cls = device_class_find(str_of(cls[i])), .count = count[i],
 			.now = { count[i], 0, 0 }, .can = { true, false, true } };
-	assert_int_equal(policy_init(&f.policy, policy_find(STR("threshold")), &(struct policy_conf){ 60, rc->hysteresis },
-		NULL), 0);
+	assert_int_equal(policy_init(&f.policy, policy_find(STR("threshold")),
+						 &(struct policy_conf){ .strike_usd_mwh = 60, .hysteresis = rc->hysteresis }, NULL),
+		0);
 	snprintf(name, sizeof(name), "ercot_rt_spp_15min_%s.csv", rc->year);
 	FILE *in = open_data(name);
 	if (!in)
