@@ -8,7 +8,7 @@
 #include "econ/policy_priv.h"
 
 static const struct policy_vt *const all[] = { &policy_always_mine, &policy_always_serve, &policy_strike,
-	&policy_threshold, &policy_last_price, &policy_stochastic };
+	&policy_threshold, &policy_last_price, &policy_stochastic, &policy_mpc };
 
 static const char *const use_name[POLICY_USE_END] = { "mine", "serve", "idle" };
 
@@ -26,6 +26,7 @@ static const struct {
 	[POLICY_R_FIXED] = { "fixed", "The policy does this whatever the market says." },
 	[POLICY_R_IMPOSSIBLE] = { "impossible", "The class cannot do it." },
 	[POLICY_R_WORSE] = { "worse", "It earns less than the chosen use." },
+	[POLICY_R_PLAN] = { "plan", "The plan of the coming hours earns the most with it." },
 	[POLICY_R_NO_DEMAND] = { "no_demand", "There is nothing more to serve." },
 };
 

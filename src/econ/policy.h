@@ -82,7 +82,8 @@ enum policy_reason {
 	POLICY_R_IMPOSSIBLE = 9,      /* the class cannot do it */
 	POLICY_R_WORSE = 10,          /* earns less than the chosen use */
 	POLICY_R_NO_DEMAND = 11,      /* nothing (more) to serve */
-	POLICY_REASON_END = 12,
+	POLICY_R_PLAN = 12,           /* what a plan of the coming hours asks for, whatever the present hour says */
+	POLICY_REASON_END = 13,
 };
 
 /* One class of a decision. */
@@ -157,8 +158,8 @@ struct policy_vt {
 
 void policy_conf_default(struct policy_conf *c);
 /*
- * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic"; NULL if unknown. A new one is a
- * row of the table in policy.c; the backtest then has it too.
+ * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc"; NULL if unknown. A new one
+ * is a row of the table in policy.c; the backtest then has it too.
  */
 const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */

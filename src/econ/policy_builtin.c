@@ -90,7 +90,8 @@ static void explain(const struct policy_class *c, const struct policy_target *t,
 			o->reason = POLICY_R_IMPOSSIBLE;
 		else if (u == POLICY_SERVE && !demand)
 			o->reason = POLICY_R_NO_DEMAND;
-		else if (t->reason == POLICY_R_FIXED || t->reason == POLICY_R_STRIKE || t->reason == POLICY_R_BELOW_STRIKE)
+		else if (t->reason == POLICY_R_FIXED || t->reason == POLICY_R_STRIKE || t->reason == POLICY_R_BELOW_STRIKE ||
+				 t->reason == POLICY_R_PLAN)
 			o->reason = t->reason;
 		else if (c->net_usd_h[u] <= c->net_usd_h[t->chosen])
 			o->reason = POLICY_R_WORSE;
@@ -244,6 +245,30 @@ void policy_decide_class(
 	}
 	t->reason = threshold_reason(c, t, from, demand, h, hyst);
 	explain(c, t, from, demand, h, hyst, d);
+}
+
+void policy_take_target(const struct policy_class *c, const uint32_t target[POLICY_USE_END], double hours,
+	struct policy_target *t, struct decision_class *d)
+{
+	struct policy_target contract = { 0 };
+	struct rest rest = take_contract(c, &contract);
+	enum policy_use from = present_use(&rest);
+	uint32_t contracted = contract.target[POLICY_SERVE], beyond[POLICY_USE_END];
+	bool demand = rest.serve_left > 0;
+	memcpy(t->target, target, sizeof(t->target));
+	memcpy(beyond, target, sizeof(beyond));
+	beyond[POLICY_SERVE] -= contracted < beyond[POLICY_SERVE] ? contracted : beyond[POLICY_SERVE];
+	t->chosen = from;
+	for (int u = 0; u < POLICY_USE_END; u++) {
+		if (beyond[u] > beyond[t->chosen])
+			t->chosen = (enum policy_use)u;
+	}
+	t->reason = POLICY_R_PLAN;
+	if (rest_count(&rest) == 0) {
+		t->chosen = contracted ? POLICY_SERVE : POLICY_IDLE;
+		t->reason = c->must_serve > contracted ? POLICY_R_SHORT : contracted ? POLICY_R_CONTRACT : POLICY_R_KEEP;
+	}
+	explain(c, t, from, demand, hours, 0, d);
 }
 
 static int threshold_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)

@@ -4,7 +4,7 @@
 #include "econ/policy.h"
 
 extern const struct policy_vt policy_always_mine, policy_always_serve, policy_strike, policy_threshold,
-	policy_last_price, policy_stochastic;
+	policy_last_price, policy_stochastic, policy_mpc;
 
 /*
  * Contract first, then each device to what earns most in `hours` by the class's own numbers, where the gain exceeds
@@ -12,6 +12,10 @@ extern const struct policy_vt policy_always_mine, policy_always_serve, policy_st
  */
 void policy_decide_class(
 	const struct policy_class *c, struct policy_target *t, double hours, double hyst, struct decision_class *d);
+
+/* Takes targets that a plan has found (they sum to count), and explains them by the rows of the present hour. */
+void policy_take_target(const struct policy_class *c, const uint32_t target[POLICY_USE_END], double hours,
+	struct policy_target *t, struct decision_class *d);
 
 /* Settings and count of decisions, of every policy the same. */
 enum { POLICY_BUILTIN_N = 24 };
