@@ -115,7 +115,7 @@ int plan_site_fill(struct plan_site *s, const struct policy_input *in, const dou
 	p->step_s = step_s;
 	p->price_usd_mwh = price_usd_mwh;
 	p->pue = 1;
-	p->site_limit_w = in->site ? in->site->limit_w : INFINITY;
+	p->site_limit_w = in->site && in->site->limit_w > 0 ? in->site->limit_w : INFINITY;
 	p->n_feeders = in->site ? in->site->n_feeders : 0;
 	for (size_t f = 0; f < p->n_feeders; f++)
 		p->feeder_limit_w[f] = in->site->feeder[f].limit_w;

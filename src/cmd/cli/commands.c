@@ -148,6 +148,10 @@ static const struct flag bids_flags[] = {
 	  .help = "for how long, e.g. 15m (default 1h)" },
 	END,
 };
+static const struct flag plan_list_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "of this site only" },
+	END,
+};
 static const struct flag decision_list_flags[] = {
 	{ .name = "changed-only", .kind = FLAG_SWITCH, .field = "changed_only", .help = "leave out decisions to hold" },
 	END,
@@ -289,6 +293,11 @@ static const struct flag help_flags[] = {
 	"device_class=CLASS name=OPTION chosen net_usd_h=NET switching_cost_usd=SWITCHING reason"
 #define BID_COLUMNS \
 	"device_class=CLASS from to devices:n kw=KW total_kw=TOTAL usd_mwh=PRICE response_ms=WITHIN"
+#define PLAN_COLUMNS \
+	"id facility made_at_ns:age=AGE method net_usd:usd=NET$ revenue_usd:usd=REVENUE$ energy_usd:usd=ENERGY$ " \
+	"switching_usd:usd=SWITCHING$ problem"
+#define PLAN_STEP_COLUMNS \
+	"at_ns:time=AT usd_mwh=PRICE price_from=FROM load_kw=LOAD-KW shadow_usd_mwh=SHADOW"
 #define PRICE_COLUMNS \
 	"symbol location value unit source observed_at_ns:age=AGE stale fallback"
 
@@ -524,6 +533,21 @@ const struct command commands[] = {
 		.flags = bids_flags,
 		.views = { { "shed", BID_COLUMNS }, { "add", BID_COLUMNS } },
 		.help = "kW that a site can shed or take on at each price and within each response time" },
+	{ .path = "plans list",
+		.method = GET,
+		.route = "/api/v1/plans",
+		.shape = SHAPE_LIST,
+		.traits = CMD_WATCH | CMD_PAGED,
+		.flags = plan_list_flags,
+		.views = { { "plans", PLAN_COLUMNS } },
+		.help = "plans of the coming day, newest first" },
+	{ .path = "plans get",
+		.operands = "id",
+		.method = GET,
+		.route = "/api/v1/plans/{id}",
+		.shape = SHAPE_OBJECT,
+		.views = { { "steps", PLAN_STEP_COLUMNS }, { "classes", "device_class=CLASS count:n one_more_usd=ONE-MORE-USD" } },
+		.help = "one plan (id or \"latest\"): prices, load and shadow prices of its steps" },
 	{ .path = "policy get",
 		.method = GET,
 		.route = "/api/v1/policy",

@@ -5,7 +5,7 @@
 
 enum { DURATION_DEFAULT_S = 3600 };
 
-static const struct plan_group *group_of(const struct plan *p, const char *facility, struct err *err)
+static const struct draft_group *group_of(const struct draft *p, const char *facility, struct err *err)
 {
 	if (!facility[0] && p->n_groups == 1)
 		return &p->group[0];
@@ -21,7 +21,7 @@ static const struct plan_group *group_of(const struct plan *p, const char *facil
 	return NULL;
 }
 
-static const char *mode_after(const struct plan_group *g, const struct bid_step *s)
+static const char *mode_after(const struct draft_group *g, const struct bid_step *s)
 {
 	const struct site_group *group = site_group_of(g->terms.site, s->cls);
 	if (s->off)
@@ -31,7 +31,7 @@ static const char *mode_after(const struct plan_group *g, const struct bid_step 
 	return device_mode_name(group ? group->idle_mode : DEVICE_IDLE);
 }
 
-static int add_steps(struct arena *a, const struct plan_group *g, const struct bid_step *s, size_t n, size_t *ret_n,
+static int add_steps(struct arena *a, const struct draft_group *g, const struct bid_step *s, size_t n, size_t *ret_n,
 	Hcp__BidStep ***ret)
 {
 	double total_kw = 0;
@@ -84,7 +84,7 @@ static int add_level(struct arena *a, const struct bid_curve *b, int64_t respons
 	return pb_push(a, &reply->n_levels, &reply->levels, level);
 }
 
-static int fill_reply(struct arena *a, const struct plan_group *g, const struct bid_curve *b, Hcp__Bids *reply)
+static int fill_reply(struct arena *a, const struct draft_group *g, const struct bid_curve *b, Hcp__Bids *reply)
 {
 	int64_t level[BID_LEVELS_MAX];
 	size_t n = bid_levels(b, level);
@@ -106,18 +106,18 @@ int optimizer_on_bids(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	struct optimizer *o = state;
 	const Hcp__BidsGet *q = (const Hcp__BidsGet *)m->body;
 	int64_t duration_s = q->duration_s ? q->duration_s : DURATION_DEFAULT_S;
-	struct plan p = { .trigger = "", .market_ns = optimizer_market_now_ns(o, svc_now_ns(ctx)) };
+	struct draft p = { .trigger = "", .market_ns = optimizer_market_now_ns(o, svc_now_ns(ctx)) };
 	struct policy_input *in = arena_alloc(svc_arena(ctx), sizeof(*in));
 	struct bid_curve *b = arena_alloc(svc_arena(ctx), sizeof(*b));
 	if (!in || !b)
 		return HCP_ENOMEM;
-	int rc = optimizer_plan_rows(o, ctx, &p, true, err);
+	int rc = optimizer_draft_rows(o, ctx, &p, true, err);
 	if (rc < 0)
 		return rc;
-	const struct plan_group *g = group_of(&p, q->facility, err);
+	const struct draft_group *g = group_of(&p, q->facility, err);
 	if (!g)
 		return err ? err->code : HCP_ENOTFOUND;
-	optimizer_plan_input(o, &p, g, 0, in);
+	optimizer_draft_input(o, &p, g, 0, in);
 	rc = bid_curve(in, duration_s * NS_PER_S, b, err);
 	if (rc < 0)
 		return rc;

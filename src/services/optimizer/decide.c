@@ -70,7 +70,7 @@ double optimizer_serve_rate_usd_h(const struct optimizer *o, const struct device
  * Demand comes by class, capacity by facility and class: devices that are allocated count where they are, what is
  * left goes where there is room, and what no facility has room for is held against the first.
  */
-static void spread_demand(struct plan *p, const struct demand *d)
+static void spread_demand(struct draft *p, const struct demand *d)
 {
 	uint32_t must_left = d->allocated, want_left = d->waiting;
 	struct policy_class *first = NULL;
@@ -135,7 +135,7 @@ static void free_for_contract(struct policy_class *c)
 	}
 }
 
-int optimizer_plan_rows(struct optimizer *o, struct svc_ctx *ctx, struct plan *p, bool look, struct err *err)
+int optimizer_draft_rows(struct optimizer *o, struct svc_ctx *ctx, struct draft *p, bool look, struct err *err)
 {
 	struct arena *a = svc_arena(ctx);
 	p->row = arena_calloc(a, o->n_cap * sizeof(*p->row));
@@ -145,11 +145,11 @@ int optimizer_plan_rows(struct optimizer *o, struct svc_ctx *ctx, struct plan *p
 	p->n_rows = o->n_cap;
 	for (size_t i = 0; i < o->n_cap; i++) {
 		struct capacity *cap = &o->cap[i];
-		struct plan_row *r = &p->row[i];
-		struct plan_group *g = p->n_groups ? &p->group[p->n_groups - 1] : NULL;
+		struct draft_row *r = &p->row[i];
+		struct draft_group *g = p->n_groups ? &p->group[p->n_groups - 1] : NULL;
 		if (!g || strcmp(g->facility, cap->facility) != 0) {
 			g = &p->group[p->n_groups++];
-			*g = (struct plan_group){
+			*g = (struct draft_group){
 				.facility = cap->facility, .terms = optimizer_terms_of(o, cap->facility), .first = i
 			};
 			g->pm = optimizer_terms_market(o, &g->terms, p->market_ns, &g->power);
@@ -180,14 +180,14 @@ int optimizer_plan_rows(struct optimizer *o, struct svc_ctx *ctx, struct plan *p
 /* ---- policy ---- */
 
 /* The next price that can change anything is that of the next interval. */
-static int64_t step_ns(const struct optimizer *o, const struct plan_group *g)
+static int64_t step_ns(const struct optimizer *o, const struct draft_group *g)
 {
 	const struct series *s = g->terms.loc ? optimizer_series_find(o, SYMBOL_POWER_RT, g->terms.loc->name) : NULL;
 	return (s && s->interval_s ? s->interval_s : 900) * NS_PER_S;
 }
 
-void optimizer_plan_input(
-	const struct optimizer *o, const struct plan *p, const struct plan_group *g, size_t first, struct policy_input *in)
+void optimizer_draft_input(
+	const struct optimizer *o, const struct draft *p, const struct draft_group *g, size_t first, struct policy_input *in)
 {
 	*in = (struct policy_input){ .now_ns = p->market_ns,
 		.horizon_ns = o->conf.horizon_ns,
@@ -204,13 +204,13 @@ void optimizer_plan_input(
 
 /* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts.
  */
-static int decide_group(struct optimizer *o, struct plan *p, const struct plan_group *g, struct err *err)
+static int decide_group(struct optimizer *o, struct draft *p, const struct draft_group *g, struct err *err)
 {
 	for (size_t done = 0; done < g->n;) {
 		struct policy_input in;
 		struct policy_output out = { 0 };
-		struct plan_row *row = &p->row[g->first + done];
-		optimizer_plan_input(o, p, g, done, &in);
+		struct draft_row *row = &p->row[g->first + done];
+		optimizer_draft_input(o, p, g, done, &in);
 		done += in.n;
 		int rc = policy_decide(&o->policy, &in, &out, err);
 		if (rc < 0)
@@ -233,12 +233,12 @@ static int decide_group(struct optimizer *o, struct plan *p, const struct plan_g
  * Changed: the targets are others than those last decided; or the fleet is not where they say and a switch pays that
  * did not when it was last told, or that has not happened in OPTIMIZER_AGAIN_S.
  */
-static void judge(const struct optimizer *o, struct plan *p, int64_t now_ns)
+static void judge(const struct optimizer *o, struct draft *p, int64_t now_ns)
 {
 	double hours = (double)o->conf.horizon_ns / (3600.0 * (double)NS_PER_S);
 	bool differs = p->n_rows != o->last_rows, away = false;
 	for (size_t i = 0; i < p->n_rows; i++) {
-		const struct plan_row *r = &p->row[i];
+		const struct draft_row *r = &p->row[i];
 		if (!r->cap->decided || memcmp(r->cap->target, r->target.target, sizeof(r->cap->target)) != 0)
 			differs = true;
 		if (memcmp(r->in.now, r->target.target, sizeof(r->in.now)) != 0)
@@ -250,8 +250,7 @@ static void judge(const struct optimizer *o, struct plan *p, int64_t now_ns)
 	p->changed = differs || again;
 }
 
-/* Is anything known to decide by? Made-up prices must not move a fleet that has just started. */
-static bool is_ready(const struct optimizer *o)
+bool optimizer_is_ready(const struct optimizer *o)
 {
 	bool power = false;
 	for (size_t i = 0; i < o->n_loc; i++)
@@ -263,7 +262,7 @@ static bool is_ready(const struct optimizer *o)
 	return power && o->n_cap && o->market.v[MARKET_BTC_USD].known;
 }
 
-static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err)
+static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err)
 {
 	for (size_t i = 0; i < p->n_rows; i++) {
 		struct capacity *cap = p->row[i].cap;
@@ -278,7 +277,7 @@ static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct p
 	o->announced_paid = p->pays || forced || first;
 	int64_t two[2] = { o->announced_ns, o->announced_paid };
 	for (size_t i = 0; o->announced_paid && i < p->n_rows; i++) {
-		const struct plan_row *r = &p->row[i];
+		const struct draft_row *r = &p->row[i];
 		int rc = optimizer_present_move(ctx, r->cap, r->in.group, p->market_ns, err);
 		if (rc < 0)
 			return rc;
@@ -296,12 +295,12 @@ int optimizer_decide(
 	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
-	struct plan p = { .trigger = trigger, .market_ns = optimizer_market_now_ns(o, now), .signal_at_ns = signal_at_ns };
+	struct draft p = { .trigger = trigger, .market_ns = optimizer_market_now_ns(o, now), .signal_at_ns = signal_at_ns };
 	struct err why = { 0 };
 	int rc = optimizer_history_advance(o, ctx, p.market_ns, err);
-	if (rc < 0 || !is_ready(o))
+	if (rc < 0 || !optimizer_is_ready(o))
 		return rc;
-	rc = optimizer_plan_rows(o, ctx, &p, false, &why);
+	rc = optimizer_draft_rows(o, ctx, &p, false, &why);
 	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
 		rc = decide_group(o, &p, &p.group[i], &why);
 	if (rc == HCP_ENOMEM || rc == HCP_EIO || rc == HCP_ENOSPC)

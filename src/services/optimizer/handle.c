@@ -22,6 +22,7 @@ static void optimizer_close(void *state)
 	buf_release(&o->last);
 	buf_release(&o->sources);
 	policy_release(&o->policy);
+	optimizer_plans_close(o);
 	mem_free(o);
 }
 
@@ -77,7 +78,8 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 
 static int optimizer_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
-	return optimizer_decide(state, ctx, "timer", 0, err);
+	int rc = optimizer_decide(state, ctx, "timer", 0, err);
+	return rc < 0 ? rc : optimizer_plans_make(state, ctx, err);
 }
 
 static const struct svc_handler handlers[] = {
@@ -89,6 +91,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_DECISIONS_LIST, optimizer_on_decisions, true },
 	{ MSG_DECISION_GET, optimizer_on_decision, true },
 	{ MSG_BIDS_GET, optimizer_on_bids, true },
+	{ MSG_PLAN_GET, optimizer_on_plan, true },
+	{ MSG_PLANS_LIST, optimizer_on_plans, true },
 	{ MSG_POLICY_GET, optimizer_on_policy_get, true },
 	{ MSG_POLICY_SET, optimizer_on_policy_set, false },
 	{ MSG_CAPACITY_CHANGED, optimizer_on_capacity, false },

@@ -7,9 +7,9 @@
 
 enum { LIST_DEFAULT = 50, LIST_MAX = 500 };
 
-/* ---- a plan as a message ---- */
+/* ---- a draft as a message ---- */
 
-static int add_target(struct arena *a, Hcp__Decision *d, const struct plan_row *r)
+static int add_target(struct arena *a, Hcp__Decision *d, const struct draft_row *r)
 {
 	Hcp__ClassTarget *t = arena_alloc(a, sizeof(*t));
 	if (!t)
@@ -31,7 +31,7 @@ static int add_target(struct arena *a, Hcp__Decision *d, const struct plan_row *
 	return pb_push(a, &d->n_targets, &d->targets, t);
 }
 
-static Hcp__DecisionOption *new_option(struct arena *a, const struct plan_row *r, const char *name)
+static Hcp__DecisionOption *new_option(struct arena *a, const struct draft_row *r, const char *name)
 {
 	Hcp__DecisionOption *o = arena_alloc(a, sizeof(*o));
 	if (!o)
@@ -44,7 +44,7 @@ static Hcp__DecisionOption *new_option(struct arena *a, const struct plan_row *r
 }
 
 /* The three uses for the whole class, and holding what is. */
-static int add_options(struct arena *a, Hcp__Decision *d, const struct plan_row *r)
+static int add_options(struct arena *a, Hcp__Decision *d, const struct draft_row *r)
 {
 	static const char *const name[POLICY_USE_END] = { "mine", "serve", "curtail" };
 	double n = r->in.count;
@@ -93,12 +93,12 @@ static int add_credit(const struct optimizer *o, struct arena *a, Hcp__Decision 
 	return pb_push(a, &d->n_inputs, &d->inputs, p);
 }
 
-static int add_inputs(const struct optimizer *o, struct arena *a, Hcp__Decision *d, const struct plan *p)
+static int add_inputs(const struct optimizer *o, struct arena *a, Hcp__Decision *d, const struct draft *p)
 {
 	static const enum symbol global[] = { SYMBOL_BTC_USD, SYMBOL_DIFFICULTY, SYMBOL_FEES, SYMBOL_HEIGHT };
 	int rc = 0;
 	for (size_t i = 0; rc == 0 && i < p->n_groups; i++) {
-		const struct plan_group *g = &p->group[i];
+		const struct draft_group *g = &p->group[i];
 		rc = add_price(o, a, d, SYMBOL_POWER_RT, g->terms.loc ? g->terms.loc->name : "", &g->power);
 	}
 	for (size_t i = 0; rc == 0 && i < sizeof(global) / sizeof(global[0]); i++) {
@@ -119,7 +119,7 @@ static int add_inputs(const struct optimizer *o, struct arena *a, Hcp__Decision 
 	return rc;
 }
 
-static int write_summary(struct arena *a, Hcp__Decision *d, const struct plan *p)
+static int write_summary(struct arena *a, Hcp__Decision *d, const struct draft *p)
 {
 	uint64_t n[POLICY_USE_END] = { 0 }, total = 0;
 	for (size_t i = 0; i < p->n_rows; i++) {
@@ -127,7 +127,7 @@ static int write_summary(struct arena *a, Hcp__Decision *d, const struct plan *p
 			n[u] += p->row[i].target.target[u];
 		total += p->row[i].in.count;
 	}
-	const struct plan_group *g = &p->group[0];
+	const struct draft_group *g = &p->group[0];
 	d->summary = arena_printf(a,
 		"%s: serve %" PRIu64 ", mine %" PRIu64 ", curtail %" PRIu64 " of %" PRIu64 " devices at "
 		"%.2f USD/MWh%s%s%s and %.0f USD/BTC: %.2f USD/h expected, %.2f USD/h more than holding.",
@@ -137,10 +137,10 @@ static int write_summary(struct arena *a, Hcp__Decision *d, const struct plan *p
 	return d->summary ? 0 : HCP_ENOMEM;
 }
 
-static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, Hcp__Decision *d)
+static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, Hcp__Decision *d)
 {
 	struct arena *a = svc_arena(ctx);
-	const struct plan_group *g = &p->group[0];
+	const struct draft_group *g = &p->group[0];
 	d->decided_at_ns = svc_now_ns(ctx);
 	d->market_time_ns = p->market_ns;
 	d->policy = o->policy.vt->name;
@@ -156,6 +156,9 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 	d->signal_at_ns = p->signal_at_ns;
 	d->predicted_switching_ms = optimizer_outcome_expected_ms(o, p);
 	int rc = add_inputs(o, a, d, p);
+	for (size_t i = 0; rc == 0 && i < p->n_groups; i++)
+		if (p->row[p->group[i].first].cap->plan_id[0])
+			rc = pb_push(a, &d->n_plan_ids, &d->plan_ids, p->row[p->group[i].first].cap->plan_id);
 	for (size_t i = 0; rc == 0 && i < p->n_rows; i++) {
 		rc = add_target(a, d, &p->row[i]);
 		if (rc == 0)
@@ -165,7 +168,7 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 }
 
 /* Sets of catalogue classes that move into each use: whose switching times this decision's switches will teach. */
-static void moved_sets(const struct plan *p, int64_t ret[POLICY_USE_END])
+static void moved_sets(const struct draft *p, int64_t ret[POLICY_USE_END])
 {
 	uint64_t set[POLICY_USE_END] = { 0 };
 	for (size_t i = 0; i < p->n_rows; i++)
@@ -175,7 +178,7 @@ static void moved_sets(const struct plan *p, int64_t ret[POLICY_USE_END])
 	memcpy(ret, set, sizeof(set));
 }
 
-int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err)
+int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err)
 {
 	char id[ID_TEXT_MAX];
 	int64_t moved[POLICY_USE_END] = { 0 };

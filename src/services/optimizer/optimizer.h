@@ -45,6 +45,8 @@ enum {
 	OPTIMIZER_LOCATIONS_MAX = 64,   /* settlement points */
 	OPTIMIZER_ROWS_MAX = 512,       /* (facility, class) pairs */
 	OPTIMIZER_DECISIONS_MAX = 100000,
+	OPTIMIZER_PLANS_MAX = 2000,
+	OPTIMIZER_PLAN_STEPS = 96, /* of a plan, quarter-hours */
 	OPTIMIZER_CHUNK_SLOTS = 96,     /* of history in one row */
 	OPTIMIZER_CHUNKS_MAX = 1461,    /* of a series: four years of quarter-hours */
 	OPTIMIZER_NAME_MAX = 64,

@@ -4,6 +4,7 @@
 #include "econ/cohorts.h"
 #include "econ/history.h"
 #include "econ/market.h"
+#include "econ/plan_site.h"
 #include "econ/policy.h"
 #include "services/optimizer/optimizer.h"
 
@@ -63,6 +64,7 @@ struct capacity {
 	uint32_t decided_count;
 	bool decided;
 	struct cohorts since; /* since when devices are in their uses, in market time */
+	char plan_id[ID_TEXT_MAX]; /* newest plan of the facility, in its first row; "": none */
 };
 
 struct demand {
@@ -101,6 +103,9 @@ struct optimizer {
 	int64_t last_n;                  /* its number */
 	size_t last_rows;                /* its targets */
 	int64_t stored_wall_ns, stored_market_ns; /* when that was */
+	struct plan_solver *planner;     /* owned; NULL before the first plan; holds nothing from one plan to the next */
+	struct plan_site plan_site;      /* scratch of it */
+	int64_t plan_n;                  /* number of the newest plan */
 	int64_t announced_ns;            /* wall clock of the last changed decision */
 	bool announced_paid;             /* that one was worth its switches, so it was carried out */
 };
@@ -166,7 +171,7 @@ void optimizer_fleet_put_demand(struct optimizer *o, const Hcp__Demand *d);
 void optimizer_fleet_targets_from(struct optimizer *o, const Hcp__Decision *d);
 
 /* decide.c */
-struct plan_row {
+struct draft_row {
 	struct capacity *cap; /* borrowed */
 	struct policy_class in;
 	struct policy_target target;
@@ -174,7 +179,7 @@ struct plan_row {
 	double revenue_rate_usd_h; /* what a served hour is sold for */
 };
 
-struct plan_group {
+struct draft_group {
 	const char *facility; /* borrowed */
 	struct facility_terms terms;
 	struct profit_market pm;
@@ -182,21 +187,21 @@ struct plan_group {
 	size_t first, n; /* rows */
 };
 
-struct plan {
+struct draft {
 	const char *trigger;
 	int64_t market_ns, signal_at_ns;
-	struct plan_row *row; /* in the batch's arena */
-	struct plan_group *group;
+	struct draft_row *row; /* in the batch's arena */
+	struct draft_group *group;
 	size_t n_rows, n_groups;
 	double net_usd_h, before_usd_h, switch_usd;
 	bool changed, pays;
 };
 
 /* Rows and groups of p, whose times are set, in the batch's arena; look: for a question, nothing is kept. */
-int optimizer_plan_rows(
-	struct optimizer *o, struct svc_ctx *ctx, struct plan *p, bool look, struct err *err) MUST_CHECK;
+int optimizer_draft_rows(
+	struct optimizer *o, struct svc_ctx *ctx, struct draft *p, bool look, struct err *err) MUST_CHECK;
 /* The rows of a group from the first-th on, as many as a policy takes. */
-void optimizer_plan_input(const struct optimizer *o, const struct plan *p, const struct plan_group *g, size_t first,
+void optimizer_draft_input(const struct optimizer *o, const struct draft *p, const struct draft_group *g, size_t first,
 	struct policy_input *in);
 /* Nets and switching costs of a class, whose cls and group are set; switch_ms: learned, 0: not. */
 void optimizer_fill_nets(const struct optimizer *o, const struct profit_market *pm, double serve_usd_h,
@@ -209,12 +214,14 @@ double optimizer_serve_rate_usd_h(const struct optimizer *o, const struct device
 			int64_t market_ns);
 double optimizer_fill_credit_usd_h(const struct optimizer *o, const struct device_class *cls);
 bool optimizer_class_serves(const struct device_class *cls);
+/* Is anything known to decide by? Made-up prices must not move a fleet that has just started. */
+bool optimizer_is_ready(const struct optimizer *o);
 /* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
 int optimizer_decide(
 	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
 
 /* ledger.c */
-int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;
+int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err) MUST_CHECK;
 int optimizer_on_switch_done(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_recommendation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_decisions(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
@@ -231,11 +238,19 @@ Hcp__Price *optimizer_price_of(const struct optimizer *o, struct arena *a, enum 
 /* bids.c */
 int optimizer_on_bids(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
+/* plans.c */
+/* A plan for each facility, stored; nothing before prices and fleet are known. */
+int optimizer_plans_make(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int optimizer_plans_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
+void optimizer_plans_close(struct optimizer *o);
+int optimizer_on_plan(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_plans(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
 /* outcome.c */
 /* What came of the decision stored last, now that the next one is: put into its row. */
-int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err) MUST_CHECK;
+int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err) MUST_CHECK;
 /* The longest time that a moved device is expected to take. */
-double optimizer_outcome_expected_ms(const struct optimizer *o, const struct plan *p);
+double optimizer_outcome_expected_ms(const struct optimizer *o, const struct draft *p);
 /* What the switches of a decision cost if each took ms. */
 double optimizer_outcome_switch_usd(const struct optimizer *o, const Hcp__Decision *d, double ms, int64_t market_ns);
 

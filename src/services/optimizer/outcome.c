@@ -7,7 +7,7 @@
 #define HOUR_NS (3600.0 * (double)NS_PER_S)
 #define FORCE_MAX_NS (INT64_C(86400) * NS_PER_S) /* after a longer silence nobody knows what was in between */
 
-static const struct plan_row *row_of(const struct plan *p, const char *facility, const char *device_class)
+static const struct draft_row *row_of(const struct draft *p, const char *facility, const char *device_class)
 {
 	for (size_t i = 0; i < p->n_rows; i++)
 		if (strcmp(p->row[i].cap->facility, facility) == 0 && strcmp(p->row[i].in.cls->name, device_class) == 0)
@@ -33,26 +33,26 @@ static double option_usd_h(const Hcp__DecisionOption *o, const Hcp__ClassTarget 
 	return t->total * net[use];
 }
 
-static void fill_outcome(Hcp__Decision *d, const struct plan *p, int64_t in_force_ns)
+static void fill_outcome(Hcp__Decision *d, const struct draft *p, int64_t in_force_ns)
 {
 	double hours = (double)in_force_ns / HOUR_NS;
 	d->in_force_s = (double)in_force_ns / (double)NS_PER_S;
 	d->expected_net_usd = d->net_usd_h * hours;
 	d->realised_net_usd = 0;
 	for (size_t i = 0; i < d->n_targets; i++) {
-		const struct plan_row *r = row_of(p, d->targets[i]->facility, d->targets[i]->device_class);
+		const struct draft_row *r = row_of(p, d->targets[i]->facility, d->targets[i]->device_class);
 		for (int u = 0; r && u < POLICY_USE_END; u++)
 			d->realised_net_usd += r->in.now[u] * r->in.net_usd_h[u] * hours;
 	}
 	for (size_t i = 0; i < d->n_options; i++) {
 		Hcp__DecisionOption *o = d->options[i];
-		const struct plan_row *r = row_of(p, o->facility, o->device_class);
+		const struct draft_row *r = row_of(p, o->facility, o->device_class);
 		const Hcp__ClassTarget *t = target_of(d, o);
 		o->realised_usd = r && t ? option_usd_h(o, t, r->in.net_usd_h) * hours : 0;
 	}
 }
 
-int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const struct plan *p, struct err *err)
+int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err)
 {
 	int64_t in_force_ns = p->market_ns - o->stored_market_ns;
 	if (!o->last.n || in_force_ns <= 0 || in_force_ns > FORCE_MAX_NS)
@@ -74,12 +74,12 @@ int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const stru
 
 /* ---- switches ---- */
 
-double optimizer_outcome_expected_ms(const struct optimizer *o, const struct plan *p)
+double optimizer_outcome_expected_ms(const struct optimizer *o, const struct draft *p)
 {
 	static const enum device_mode mode[POLICY_USE_END] = { DEVICE_FILL, DEVICE_SERVE, DEVICE_IDLE };
 	double most = 0;
 	for (size_t i = 0; p->changed && i < p->n_rows; i++) {
-		const struct plan_row *r = &p->row[i];
+		const struct draft_row *r = &p->row[i];
 		for (int u = 0; u < POLICY_USE_END; u++) {
 			double ms = o->switch_ms[device_class_index(r->in.cls)][u];
 			if (r->target.target[u] <= r->in.now[u])

@@ -10,6 +10,7 @@
  * history_*   OPTIMIZER_CHUNK_SLOTS intervals a row, NAN where nothing is known; slot i of chunk c begins at
  *             (c * OPTIMIZER_CHUNK_SLOTS + i) * step + phase
  * cohorts     since when devices are in their uses (struct cohort)
+ * plan        the newest OPTIMIZER_PLANS_MAX plans
  * learned     switching time by class and use
  * decision    the ledger; moved_* are bit sets of catalogue classes of which devices moved into that use
  * state       policy, clock, announcement
@@ -43,6 +44,9 @@ const char *const optimizer_schema[] = {
 	"  PRIMARY KEY(series, chunk)) WITHOUT ROWID;"
 	"CREATE TABLE cohorts(facility TEXT NOT NULL, class TEXT NOT NULL, body BLOB NOT NULL,"
 	"  PRIMARY KEY(facility, class)) WITHOUT ROWID;",
+	"CREATE TABLE plan(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, facility TEXT NOT NULL, head BLOB NOT NULL,"
+	"  body BLOB NOT NULL);"
+	"CREATE INDEX plan_facility ON plan(facility, n);",
 	NULL,
 };
 
@@ -223,6 +227,8 @@ int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 		rc = load_fleet(o, db, err);
 	if (rc == 0)
 		rc = optimizer_present_load(o, db, err);
+	if (rc == 0)
+		rc = optimizer_plans_load(o, db, err);
 	if (rc == 0)
 		rc = load_last(o, db, err);
 	if (rc < 0)

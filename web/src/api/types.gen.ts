@@ -210,6 +210,7 @@ export interface Decision {
   in_force_s: number;
   expected_net_usd: number;
   realised_net_usd: number;
+  plan_ids: string[];
 }
 
 export interface DecisionMade {
@@ -270,6 +271,54 @@ export interface Bids {
   shed: BidStep[];
   add: BidStep[];
   levels: BidLevel[];
+}
+
+export interface PlanGet {
+  id: string;
+}
+
+export interface PlansList {
+  facility: string;
+  limit: number;
+  cursor: string;
+}
+
+export interface PlanStep {
+  at_ns: number;
+  usd_mwh: number;
+  price_from: string;
+  load_kw: number;
+  shadow_usd_mwh: number;
+}
+
+export interface PlanClass {
+  device_class: string;
+  count: number;
+  serve: number[];
+  mine: number[];
+  one_more_usd: number;
+  promise_usd_h: number[];
+}
+
+export interface Plan {
+  id: string;
+  facility: string;
+  made_at_ns: number;
+  market_time_ns: number;
+  step_seconds: number;
+  method: string;
+  steps: PlanStep[];
+  classes: PlanClass[];
+  revenue_usd: number;
+  energy_usd: number;
+  switching_usd: number;
+  net_usd: number;
+  problem: string;
+}
+
+export interface Plans {
+  plans: Plan[];
+  next_cursor: string;
 }
 
 export interface PolicySet {
@@ -1119,7 +1168,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
   ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0' },
   DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's', realised_usd: '0' },
-  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0' },
+  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0', plan_ids: '[s' },
   DecisionMade: { decision: '?Decision' },
   RecommendationGet: {},
   DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
@@ -1130,6 +1179,12 @@ export const SHAPES: Record<string, Record<string, string>> = {
   BidPoint: { usd_mwh: '0', kw: '0' },
   BidLevel: { response_ms: '0', points: '[BidPoint' },
   Bids: { facility: 's', duration_s: '0', market_time_ns: '0', electricity_usd_mwh: '0', drawn_kw: '0', limit_kw: '0', held_kw: '0', shed: '[BidStep', add: '[BidStep', levels: '[BidLevel' },
+  PlanGet: { id: 's' },
+  PlansList: { facility: 's', limit: '0', cursor: 's' },
+  PlanStep: { at_ns: '0', usd_mwh: '0', price_from: 's', load_kw: '0', shadow_usd_mwh: '0' },
+  PlanClass: { device_class: 's', count: '0', serve: '[0', mine: '[0', one_more_usd: '0', promise_usd_h: '[0' },
+  Plan: { id: 's', facility: 's', made_at_ns: '0', market_time_ns: '0', step_seconds: '0', method: 's', steps: '[PlanStep', classes: '[PlanClass', revenue_usd: '0', energy_usd: '0', switching_usd: '0', net_usd: '0', problem: 's' },
+  Plans: { plans: '[Plan', next_cursor: 's' },
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
   Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0' },
