@@ -147,6 +147,7 @@ struct policy {
 struct policy_vt {
 	const char *name;
 	const char *about;
+	const char *not_live; /* why it runs in backtests alone; NULL: it may run live too */
 	int (*init)(struct policy *p, const struct policy_conf *conf, struct err *err);
 	void (*release)(struct policy *p);
 	int (*decide)(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err);

@@ -136,6 +136,8 @@ static void mpc_describe(const struct policy *p, struct buf *out)
 const struct policy_vt policy_mpc = {
 	.name = "mpc",
 	.about = "Plans the next six hours by forecast prices, does the first step, and plans again.",
+	/* A replay begins anywhere, and must then decide as the first run did. */
+	.not_live = "its trained forecaster is not part of its saved state",
 	.init = mpc_init,
 	.release = mpc_release,
 	.decide = mpc_decide,

@@ -469,8 +469,8 @@ const struct command commands[] = {
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_WATCH,
 		.views = { { "prices", PRICE_COLUMNS },
-			   { "sources", "name=SOURCE symbol location priority state speaking value observed_at_ns:age=AGE "
-					"failures problem" } },
+			{ "sources", "name=SOURCE symbol location priority state speaking value observed_at_ns:age=AGE "
+						 "failures problem" } },
 		.help = "live market values with source and age, and how their sources do" },
 	{ .path = "prices history",
 		.operands = "symbol",
@@ -546,7 +546,8 @@ const struct command commands[] = {
 		.method = GET,
 		.route = "/api/v1/plans/{id}",
 		.shape = SHAPE_OBJECT,
-		.views = { { "steps", PLAN_STEP_COLUMNS }, { "classes", "device_class=CLASS count:n one_more_usd=ONE-MORE-USD" } },
+		.views = { { "steps", PLAN_STEP_COLUMNS },
+			{ "classes", "device_class=CLASS count:n one_more_usd=ONE-MORE-USD" } },
 		.help = "one plan (id or \"latest\"): prices, load and shadow prices of its steps" },
 	{ .path = "policy get",
 		.method = GET,
@@ -559,7 +560,7 @@ const struct command commands[] = {
 		.route = "/api/v1/policy",
 		.shape = SHAPE_OBJECT,
 		.flags = policy_set_flags,
-		.help = "choose the policy: threshold, strike, always_mine, always_serve" },
+		.help = "choose the policy (`policy get` lists the choices)" },
 	{ .path = "queue",
 		.method = GET,
 		.route = "/api/v1/queue",
@@ -660,7 +661,7 @@ const struct command commands[] = {
 		.run = ops_replay,
 		.help = "feed what services recorded to their handlers again and compare",
 		.more = "Starts from the newest base copy before --from. Exit status 0: the same bit for bit; 1: something\n"
-			"differs (service, batch and message are named); 2: it cannot be run again, and why." },
+				"differs (service, batch and message are named); 2: it cannot be run again, and why." },
 	{ .path = "data import",
 		.operands = "file...",
 		.traits = CMD_LOCAL,
@@ -670,7 +671,7 @@ const struct command commands[] = {
 		.views = { { "files", "file rows first last missing empty_fields" } },
 		.help = "turn files as ERCOT and exchanges publish them into tables",
 		.more = "FILE is CSV, or a zip of CSV files. Times become UTC interval starts; tables of the same\n"
-			"name are replaced. What is absent stays absent; gaps and repeated values are told." },
+				"name are replaced. What is absent stays absent; gaps and repeated values are told." },
 	{ .path = "backtest",
 		.traits = CMD_LOCAL,
 		.flags = backtest_flags,
@@ -683,7 +684,7 @@ const struct command commands[] = {
 		.flags = forecast_report_flags,
 		.run = forecast_command_report,
 		.views = { { "scores", "ahead_s model n pinball:real pinball_ratio:real=P/PERSIST mae:real rmae:real "
-				"mean_error:real=BIAS below_05:ratio below_50:ratio below_95:ratio" } },
+							   "mean_error:real=BIAS below_05:ratio below_50:ratio below_95:ratio" } },
 		.help = "how good each forecast would have been on recorded data, beside persistence" },
 	{ .path = "forecast train",
 		.shape = SHAPE_OBJECT,

@@ -186,8 +186,8 @@ static int64_t step_ns(const struct optimizer *o, const struct draft_group *g)
 	return (s && s->interval_s ? s->interval_s : 900) * NS_PER_S;
 }
 
-void optimizer_draft_input(
-	const struct optimizer *o, const struct draft *p, const struct draft_group *g, size_t first, struct policy_input *in)
+void optimizer_draft_input(const struct optimizer *o, const struct draft *p, const struct draft_group *g, size_t first,
+	struct policy_input *in)
 {
 	*in = (struct policy_input){ .now_ns = p->market_ns,
 		.horizon_ns = o->conf.horizon_ns,

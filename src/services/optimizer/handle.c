@@ -52,6 +52,8 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 	const struct policy_vt *vt = policy_find(str_of(o->conf.policy ? o->conf.policy : "threshold"));
 	if (!vt)
 		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.40s", o->conf.policy);
+	if (vt->not_live)
+		return err_set(err, HCP_EINVAL, "policy", "%s runs in backtests only: %s", vt->name, vt->not_live);
 	return policy_init(&o->policy, vt, NULL, err);
 }
 

@@ -248,7 +248,8 @@ int optimizer_on_plans(void *state, struct svc_ctx *ctx, const struct msg *m, st
 
 /* outcome.c */
 /* What came of the decision stored last, now that the next one is: put into its row. */
-int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err) MUST_CHECK;
+int optimizer_outcome_close(
+	struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err) MUST_CHECK;
 /* The longest time that a moved device is expected to take. */
 double optimizer_outcome_expected_ms(const struct optimizer *o, const struct draft *p);
 /* What the switches of a decision cost if each took ms. */

@@ -244,7 +244,8 @@ int optimizer_on_plan(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (rc < 0)
 		return rc;
 	Hcp__Plan *reply = svc_reply(ctx, MSG_PLAN);
-	Hcp__Plan *p = reply ? (void *)pb_unpack_arena(&hcp__plan__descriptor, db_blob(row, 0), svc_reply_arena(ctx)) : NULL;
+	Hcp__Plan *p =
+		reply ? (void *)pb_unpack_arena(&hcp__plan__descriptor, db_blob(row, 0), svc_reply_arena(ctx)) : NULL;
 	db_done(row);
 	if (!p)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");

@@ -20,6 +20,10 @@ static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
 	p->strike_usd_mwh = o->policy.conf.strike_usd_mwh;
 	p->hysteresis = o->policy.conf.hysteresis;
 	p->version = policy_version(&o->policy);
+	struct arena *a = svc_reply_arena(ctx);
+	for (size_t i = 0; policy_at(i); i++)
+		if (!policy_at(i)->not_live && pb_push(a, &p->n_choices, &p->choices, arena_strdup(a, policy_at(i)->name)) < 0)
+			return HCP_ENOMEM;
 	return 0;
 }
 
@@ -55,8 +59,9 @@ int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *
 		return rc;
 	const struct policy_vt *vt = s->policy[0] ? policy_find(str_of(s->policy)) : o->policy.vt;
 	if (!vt)
-		return err_set(err, HCP_EINVAL, "policy", "%.32s is no policy: always_mine, always_serve, strike, threshold",
-			       s->policy);
+		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.32s; GET /policy names them", s->policy);
+	if (vt->not_live)
+		return err_set(err, HCP_EINVAL, "policy", "%s runs in backtests only: %s", vt->name, vt->not_live);
 	struct policy_conf conf = o->policy.conf;
 	if (s->has_strike_usd_mwh_case == HCP__POLICY_SET__HAS_STRIKE_USD_MWH_STRIKE_USD_MWH)
 		conf.strike_usd_mwh = s->strike_usd_mwh;

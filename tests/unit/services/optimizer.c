@@ -451,6 +451,8 @@ static void policy_is_set_kept_and_decides_at_once(void **state)
 	assert_int_equal(target(dec, "hou-1", "S21")->idle, 100);
 	s.policy = "gut_feeling";
 	drive_refused(&d, &s.base, "invalid", "policy");
+	s.policy = "mpc"; /* in backtests only */
+	drive_refused(&d, &s.base, "invalid", "policy");
 	s.policy = "strike";
 	s.strike_usd_mwh = -1;
 	drive_refused(&d, &s.base, "out_of_range", "strike_usd_mwh");
@@ -607,6 +609,101 @@ static void bids_follow_the_fleet(void **state)
 	q.duration_s = 900;
 	q.facility = "nowhere";
 	drive_refused(&d, &q.base, "not_found", "facility");
+	drive_release(&d);
+}
+
+/* Whatever the policy, a plan of the day is made with every timer, and later decisions name it. */
+static void plans_tell_the_coming_day(void **state)
+{
+	struct drive d;
+	Hcp__PlanGet q = HCP__PLAN_GET__INIT;
+	drive_init(&d, &optimizer_def, NULL);
+	q.id = "latest";
+	drive_refused(&d, &q.base, "not_found", "");
+	send_market(&d, 25, MARKET_NS);
+	send_fleet(&d, 8, 100);
+	drive_pass(&d, 11 * NS_PER_S);
+	Hcp__Plan *p = drive_call(&d, &q.base);
+	assert_string_equal(p->facility, "hou-1");
+	assert_string_equal(p->method, "by_class");
+	assert_string_equal(p->problem, "");
+	assert_int_equal(p->n_steps, OPTIMIZER_PLAN_STEPS);
+	assert_int_equal(p->n_classes, 2);
+	assert_true(p->steps[0]->at_ns <= p->market_time_ns && p->steps[1]->at_ns > p->market_time_ns);
+	assert_string_equal(p->steps[95]->price_from, "last");
+	/* At 25 USD/MWh everything runs, all day; a device more would earn, a MWh more not: there is no limit. */
+	for (size_t t = 0; t < p->n_steps; t++) {
+		assert_float_equal(p->steps[t]->usd_mwh, 25, 1e-9);
+		assert_float_equal(p->steps[t]->shadow_usd_mwh, 0, 1e-9);
+		assert_float_equal(p->steps[t]->load_kw, p->steps[0]->load_kw, 1e-6);
+		assert_int_equal(p->classes[1]->mine[t], 100);
+		assert_int_equal(p->classes[0]->serve[t], 8);
+	}
+	assert_true(p->classes[1]->one_more_usd > 0 && p->net_usd > 0);
+	assert_float_equal(p->net_usd, p->revenue_usd - p->energy_usd - p->switching_usd, 1e-6);
+	drive_release(&d);
+}
+
+/* Day-ahead prices are believed beyond the next hour: a dear evening is curtailed, with its start to come. */
+static void plans_are_kept_and_listed(void **state)
+{
+	struct drive d;
+	Hcp__PlanGet q = HCP__PLAN_GET__INIT;
+	Hcp__PlansList l = HCP__PLANS_LIST__INIT;
+	char id[ID_TEXT_MAX];
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	send_fleet(&d, 8, 100);
+	drive_pass(&d, 11 * NS_PER_S);
+	q.id = "latest";
+	Hcp__Plan *p = drive_call(&d, &q.base);
+	assert_int_equal(str_copy(id, sizeof(id), str_of(p->id)), 0);
+	Hcp__Tick da[24];
+	int64_t hour_ns = 3600 * NS_PER_S;
+	for (int i = 0; i < 24; i++) {
+		da[i] = tick("electricity_da", "HB_HOUSTON", i >= 10 && i < 14 ? 900 : 30, MARKET_NS);
+		da[i].interval_start_ns = MARKET_NS - MARKET_NS % hour_ns + i * hour_ns;
+		da[i].interval_s = 3600;
+	}
+	send_ticks(&d, da, 24);
+	drive_pass(&d, 10 * NS_PER_S);
+	p = drive_call(&d, &q.base);
+	assert_string_not_equal(p->id, id);
+	int mining = 0, idle = 0;
+	for (size_t t = 0; t < p->n_steps; t++) {
+		mining += p->classes[1]->mine[t] == 100;
+		idle += p->classes[1]->mine[t] == 0 && p->steps[t]->usd_mwh == 900;
+	}
+	assert_string_equal(p->steps[50]->price_from, "day_ahead");
+	assert_int_equal(idle, 16);
+	assert_int_equal(mining, 80);
+	char newest[ID_TEXT_MAX];
+	assert_int_equal(str_copy(newest, sizeof(newest), str_of(p->id)), 0);
+	/* The list has heads, newest first; the older one can still be had. */
+	l.facility = "hou-1";
+	l.limit = 1;
+	Hcp__Plans *all = drive_call(&d, &l.base);
+	assert_int_equal(all->n_plans, 1);
+	assert_string_equal(all->plans[0]->id, newest);
+	assert_int_equal(all->plans[0]->n_steps, 0);
+	char cursor[32];
+	assert_int_equal(str_copy(cursor, sizeof(cursor), str_of(all->next_cursor)), 0);
+	l.cursor = cursor;
+	all = drive_call(&d, &l.base);
+	assert_string_equal(all->plans[0]->id, id);
+	q.id = id;
+	p = drive_call(&d, &q.base);
+	assert_int_equal(p->n_steps, OPTIMIZER_PLAN_STEPS);
+	q.id = "pl-nothing";
+	drive_refused(&d, &q.base, "not_found", "id");
+	l.limit = -1;
+	drive_refused(&d, &l.base, "out_of_range", "limit");
+	/* A decision names the plan in hand, also after a restart. */
+	drive_restart(&d);
+	d.now_ns += 61 * NS_PER_S;
+	send_power(&d, 26, MARKET_NS + 82 * NS_PER_S);
+	Hcp__Decision *dec = latest(&d);
+	assert_int_equal(dec->n_plan_ids, 1);
 	drive_release(&d);
 }
 
@@ -815,6 +912,8 @@ int main(void)
 		cmocka_unit_test(facilities_decide_by_their_own_prices),
 		cmocka_unit_test(a_decision_is_told_what_it_came_to),
 		cmocka_unit_test(bids_follow_the_fleet),
+		cmocka_unit_test(plans_tell_the_coming_day),
+		cmocka_unit_test(plans_are_kept_and_listed),
 		cmocka_unit_test(switches_are_learned_from),
 		cmocka_unit_test(the_ledger_is_listed_in_pages),
 		cmocka_unit_test(what_did_not_pay_is_told_again_when_it_does),

@@ -335,6 +335,7 @@ export interface Policy {
   strike_usd_mwh: number;
   hysteresis: number;
   version: number;
+  choices: string[];
 }
 
 export interface WorkloadSubmit {
@@ -1187,7 +1188,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Plans: { plans: '[Plan', next_cursor: 's' },
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
-  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0' },
+  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0', choices: '[s' },
   WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
   Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0' },

@@ -189,8 +189,6 @@ function Explanation({ id, onClose }: { id: string; onClose: () => void }) {
   );
 }
 
-const POLICIES = ['threshold', 'strike', 'always_mine', 'always_serve'];
-
 function PolicyDialog({ policy, onClose }: { policy: T.Policy; onClose: () => void }) {
   const [save, state] = api.useSetPolicyMutation();
   const [name, setName] = useState(policy.policy);
@@ -206,7 +204,7 @@ function PolicyDialog({ policy, onClose }: { policy: T.Policy; onClose: () => vo
       <DialogContent>
         <Stack sx={{ gap: 2, pt: 1 }}>
           <TextField select label="Policy" value={name} onChange={(e) => setName(e.target.value)} error={!!errors.field.policy} helperText={errors.field.policy ?? 'Decides what each class of devices does'}>
-            {[...new Set([...POLICIES, policy.policy])].filter(Boolean).map((p) => (
+            {[...new Set([...policy.choices, policy.policy])].filter(Boolean).map((p) => (
               <MenuItem key={p} value={p}>
                 {words(p)}
               </MenuItem>
