@@ -221,6 +221,9 @@ def test_admin_sees_live_numbers_and_why(browser, base):
         assert name in services
 
     go(browser, "Prices & decisions")
+    plan = "[aria-label^='Plan of texas-north: ']"
+    until(browser, "the plan of the coming day", lambda b: b.find_elements(By.CSS_SELECTOR, f"{plan} svg path.recharts-area-area"))
+    assert "kW in 96 steps" in browser.find_element(By.CSS_SELECTOR, plan).get_attribute("aria-label")
     chart = "[aria-label^='Bid curve of texas-north: ']"
     until(browser, "the bid curve, a line a response time", lambda b: len(b.find_elements(
         By.CSS_SELECTOR, f"{chart} path.recharts-line-curve")) >= 2)

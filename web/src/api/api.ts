@@ -65,6 +65,17 @@ export const api = createApi({
     bids: b.query<T.Bids, { facility: string; duration_s: number }>({
       query: (query) => ({ path: '/bids', query, reply: 'Bids' }),
     }),
+    /** The newest plan of a facility; null before the first. */
+    plan: b.query<T.Plan | null, string>({
+      async queryFn(facility, _api, _extra, ask) {
+        const list = await ask({ path: '/plans', query: { facility, limit: 1 }, reply: 'Plans' });
+        if (list.error) return { error: list.error };
+        const head = (list.data as T.Plans).plans[0];
+        if (!head) return { data: null };
+        const plan = await ask({ path: `/plans/${encodeURIComponent(head.id)}`, reply: 'Plan' });
+        return plan.error ? { error: plan.error } : { data: plan.data as T.Plan };
+      },
+    }),
     policy: b.query<T.Policy, void>({ query: () => ({ path: '/policy', reply: 'Policy' }), providesTags: ['Policy'] }),
     setPolicy: b.mutation<T.Policy, Omit<T.PolicySet, 'if_version'>>({
       query: (body) => ({ path: '/policy', method: 'PUT', body, reply: 'Policy' }),

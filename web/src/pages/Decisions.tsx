@@ -25,6 +25,7 @@ import { asProblem, formErrors } from '../api/problem';
 import type * as T from '../api/types.gen';
 import { useAppSelector } from '../state/store';
 import { BidPanel } from './Bids';
+import { PlanPanel } from './Plan';
 import { decisionMarks, decisionTone } from './decisionMarks';
 import { electricityOf, TARGET_LEGEND, Targets, useLiveHistory } from './Overview';
 import { PriceChart } from '../ui/charts';
@@ -362,6 +363,9 @@ export function Decisions() {
           <Loaded query={prices}>{(p) => <MarketTable prices={p} />}</Loaded>
         </Panel>
       </Grid>
+      {(facilities.length ? facilities : ['']).map((f) => (
+        <PlanPanel key={f} facility={f} />
+      ))}
       <BidPanel facilities={facilities} />
       <Panel
         title="Decision ledger"

@@ -13,7 +13,7 @@ import {
   XAxis,
   YAxis,
 } from 'recharts';
-import type { Bids, PricePoint } from '../api/types.gen';
+import type { Bids, Plan, PricePoint } from '../api/types.gen';
 import { clock, num, spanMs, usd, utc, when } from './format';
 import type { Tones } from './theme';
 
@@ -394,6 +394,64 @@ export function BidChart({ bids, height = 300 }: { bids: Bids; height?: number }
               isAnimationActive={false}
             />
           ))}
+        </ComposedChart>
+      </ResponsiveContainer>
+    </Box>
+  );
+}
+
+/** What a site plans to draw in the next day, and the price that it expects. */
+export function PlanChart({ plan, height = 260 }: { plan: Plan; height?: number }) {
+  const { tones } = useTheme();
+  const data = useMemo(() => {
+    const steps = plan.steps.map((s) => ({ ...s, t: s.at_ns / 1e6 }));
+    const last = steps[steps.length - 1];
+    return last ? [...steps, { ...last, t: last.t + plan.step_seconds * 1e3 }] : steps;
+  }, [plan]);
+  const loads = valueTicks(0, Math.max(1e-3, ...data.map((d) => d.load_kw)));
+  const prices = valueTicks(Math.min(0, ...data.map((d) => d.usd_mwh)), Math.max(1, ...data.map((d) => d.usd_mwh)));
+  const from = data[0]?.t ?? 0;
+  const to = data[data.length - 1]?.t ?? 1;
+  const least = data.reduce((a, d) => Math.min(a, d.load_kw), Infinity);
+  const most = data.reduce((a, d) => Math.max(a, d.load_kw), 0);
+  const said = `Plan of ${plan.facility}: ${num(least, 0)} to ${num(most, 0)} kW in ${plan.steps.length} steps.`;
+  const axis = { tick: { fill: tones.faint, fontSize: 11 }, axisLine: false, tickLine: false } as const;
+  return (
+    <Box role="img" aria-label={said}>
+      <Box sx={{ display: 'flex', gap: 2, fontSize: '0.75rem', mb: 0.5 }}>
+        <Box component="span" sx={{ color: tones.mine }}>
+          load, kW
+        </Box>
+        <Box component="span" sx={{ color: tones.accent }}>
+          expected price, USD/MWh
+        </Box>
+      </Box>
+      <ResponsiveContainer width="100%" height={height}>
+        <ComposedChart data={data} margin={{ top: 10, right: 0, bottom: 0, left: 0 }}>
+          <CartesianGrid stroke={tones.line} vertical={false} />
+          <XAxis dataKey="t" type="number" domain={[from, to]} ticks={clockTicks(from, to)} tickFormatter={clock} tick={{ fill: tones.faint, fontSize: 11 }} stroke={tones.line} tickLine={false} />
+          <YAxis yAxisId="kw" {...axis} width={56} ticks={loads} domain={[0, loads[loads.length - 1]]} tickFormatter={(v: number) => num(v)} />
+          <YAxis yAxisId="usd" orientation="right" {...axis} width={48} ticks={prices} domain={[prices[0], prices[prices.length - 1]]} tickFormatter={(v: number) => num(v)} />
+          <Tooltip
+            cursor={{ stroke: tones.idle }}
+            isAnimationActive={false}
+            content={({ active, payload }) => {
+              const d = payload?.[0]?.payload as (typeof data)[0] | undefined;
+              if (!active || !d) return null;
+              return (
+                <Tip>
+                  <b>{when(d.at_ns)}</b>
+                  <Box sx={{ color: tones.mine }}>{num(d.load_kw, 0)} kW</Box>
+                  <Box sx={{ color: tones.accent }}>
+                    {num(d.usd_mwh, 2)} USD/MWh ({d.price_from.replace('_', ' ')})
+                  </Box>
+                  {d.shadow_usd_mwh > 0 && <div>one more MWh: {num(d.shadow_usd_mwh, 2)} USD</div>}
+                </Tip>
+              );
+            }}
+          />
+          <Area yAxisId="kw" type="stepAfter" dataKey="load_kw" stroke={tones.mine} strokeWidth={1.6} fill={tones.mine} fillOpacity={0.18} isAnimationActive={false} />
+          <Line yAxisId="usd" type="stepAfter" dataKey="usd_mwh" stroke={tones.accent} strokeWidth={1.6} dot={false} isAnimationActive={false} />
         </ComposedChart>
       </ResponsiveContainer>
     </Box>
