@@ -41,6 +41,7 @@ export function BidPanel({ facilities }: { facilities: string[] }) {
   return (
     <Panel
       title="What the site can shed"
+      sx={{ mb: 2 }}
       aside={
         <Stack direction="row" useFlexGap sx={{ gap: 1, flexWrap: 'wrap' }}>
           {facilities.length > 1 && (

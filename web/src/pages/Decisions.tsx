@@ -293,7 +293,7 @@ function MarketTable({ prices }: { prices: T.Prices }) {
           cell: (p) => (
             <>
               {symbolName(p.symbol)}
-              <Box sx={{ fontSize: '0.75rem', color: tones.quiet }}>{[p.location, p.source, p.fallback].filter(Boolean).join(' · ')}</Box>
+              <Box sx={{ fontSize: '0.75rem', color: tones.quiet, whiteSpace: 'normal' }}>{[p.location, p.source, p.fallback].filter(Boolean).join(' · ')}</Box>
             </>
           ),
         },

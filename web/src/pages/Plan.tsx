@@ -34,7 +34,7 @@ function Classes({ plan }: { plan: T.Plan }) {
 export function PlanPanel({ facility }: { facility: string }) {
   const query = api.usePlanQuery(facility, { skip: !facility, pollingInterval: 10000 });
   return (
-    <Panel title={`The coming day${facility ? ` of ${facility}` : ''}`}>
+    <Panel title={`The coming day${facility ? ` of ${facility}` : ''}`} sx={{ mb: 2 }}>
       {!facility ? (
         <Empty title="No fleet to plan for yet">The plan appears with the first decision.</Empty>
       ) : (

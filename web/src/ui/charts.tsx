@@ -299,6 +299,9 @@ export function RevenueChart({ bars, height = 300 }: { bars: RevenueBar[]; heigh
   );
 }
 
+/** Decimals that tell marks of an axis up to `most` apart. */
+const digitsOf = (most: number): number => (most < 0.1 ? 3 : most < 1 ? 2 : most < 10 ? 1 : 0);
+
 const BID_TONES: (keyof Tones)[] = ['serve', 'mine', 'accent', 'warn', 'good', 'bad'];
 const BID_PRICES = [-100, -10, 0, 10, 30, 100, 300, 1000, 3000, 10000];
 
@@ -352,7 +355,7 @@ export function BidChart({ bids, height = 300 }: { bids: Bids; height?: number }
           />
           <YAxis
             tick={{ fill: tones.faint, fontSize: 11 }}
-            tickFormatter={(v: number) => num(v, most < 10 ? 1 : 0)}
+            tickFormatter={(v: number) => num(v, digitsOf(most))}
             axisLine={false}
             tickLine={false}
             width={56}
@@ -414,7 +417,7 @@ export function PlanChart({ plan, height = 260 }: { plan: Plan; height?: number 
   const to = data[data.length - 1]?.t ?? 1;
   const least = data.reduce((a, d) => Math.min(a, d.load_kw), Infinity);
   const most = data.reduce((a, d) => Math.max(a, d.load_kw), 0);
-  const said = `Plan of ${plan.facility}: ${num(least, 0)} to ${num(most, 0)} kW in ${plan.steps.length} steps.`;
+  const said = `Plan of ${plan.facility}: ${num(least, digitsOf(most))} to ${num(most, digitsOf(most))} kW in ${plan.steps.length} steps.`;
   const axis = { tick: { fill: tones.faint, fontSize: 11 }, axisLine: false, tickLine: false } as const;
   return (
     <Box role="img" aria-label={said}>
@@ -429,8 +432,8 @@ export function PlanChart({ plan, height = 260 }: { plan: Plan; height?: number 
       <ResponsiveContainer width="100%" height={height}>
         <ComposedChart data={data} margin={{ top: 10, right: 0, bottom: 0, left: 0 }}>
           <CartesianGrid stroke={tones.line} vertical={false} />
-          <XAxis dataKey="t" type="number" domain={[from, to]} ticks={clockTicks(from, to)} tickFormatter={clock} tick={{ fill: tones.faint, fontSize: 11 }} stroke={tones.line} tickLine={false} />
-          <YAxis yAxisId="kw" {...axis} width={56} ticks={loads} domain={[0, loads[loads.length - 1]]} tickFormatter={(v: number) => num(v)} />
+          <XAxis dataKey="t" type="number" domain={[from, to]} ticks={clockTicks(from, to)} tickFormatter={(t: number) => clock(t * 1e6)} tick={{ fill: tones.faint, fontSize: 11 }} stroke={tones.line} tickLine={false} />
+          <YAxis yAxisId="kw" {...axis} width={56} ticks={loads} domain={[0, loads[loads.length - 1]]} tickFormatter={(v: number) => num(v, digitsOf(most))} />
           <YAxis yAxisId="usd" orientation="right" {...axis} width={48} ticks={prices} domain={[prices[0], prices[prices.length - 1]]} tickFormatter={(v: number) => num(v)} />
           <Tooltip
             cursor={{ stroke: tones.idle }}
@@ -441,7 +444,7 @@ export function PlanChart({ plan, height = 260 }: { plan: Plan; height?: number 
               return (
                 <Tip>
                   <b>{when(d.at_ns)}</b>
-                  <Box sx={{ color: tones.mine }}>{num(d.load_kw, 0)} kW</Box>
+                  <Box sx={{ color: tones.mine }}>{num(d.load_kw, digitsOf(most))} kW</Box>
                   <Box sx={{ color: tones.accent }}>
                     {num(d.usd_mwh, 2)} USD/MWh ({d.price_from.replace('_', ' ')})
                   </Box>
