@@ -3,6 +3,11 @@
  *for it (plan.h), do the plan's first step; the rest is planned anew the next time.
  *
  *	history -> forecaster -> mean price of MPC_STEPS quarter-hours -> plan -> targets of the first
+ *	        -> price model of "stochastic" -> the first of them
+ *
+ * The price model knows the coming quarter-hour better than the forecaster, since it weighs errors by what they cost.
+ * What it sees coming and the forecaster does not is taken to fade: MPC_FADE of it is left a step later (chosen on
+ *2023).
  *
  * The forecaster is trained when MPC_RETRAIN has passed since the last time. Where it has nothing to go by (a fixed
  * tariff, no history yet) the present price stands for all steps.
@@ -22,11 +27,13 @@ enum { MPC_STEPS = 24 }; /* six hours: starts cost minutes, so what comes later 
 #define MPC_STEP_NS (900 * NS_PER_S)
 #define MPC_RETRAIN_NS (91 * DAY_NS)
 #define MPC_MODEL "trees"
+#define MPC_FADE 0.8
 
 struct mpc {
 	struct forecaster fc;
 	bool made;        /* fc is of `point` */
 	char point[HISTORY_LOCATION_MAX];
+	struct spike spike;
 	struct plan_solver *solver;
 	struct plan_site site;
 	double price[MPC_STEPS];
@@ -35,15 +42,17 @@ struct mpc {
 
 static int mpc_init(struct policy *p, const struct policy_conf *conf, struct err *err)
 {
-	(void)conf;
 	struct mpc *m = mem_calloc(1, sizeof(*m));
 	if (!m)
 		return err_set(err, HCP_ENOMEM, "", "no memory for a policy");
-	int rc = plan_solver_new(NULL, &m->solver, err);
+	int rc = conf->model.n ? spike_load(&m->spike.given, conf->model, err) : 0;
+	rc = rc ? rc : plan_solver_new(NULL, &m->solver, err);
 	if (rc < 0) {
+		policy_spike_release(&m->spike);
 		mem_free(m);
 		return rc;
 	}
+	p->conf.model = (struct str){ 0 }; /* was borrowed */
 	p->priv = m;
 	return 0;
 }
@@ -55,6 +64,7 @@ static void mpc_release(struct policy *p)
 		return;
 	if (m->made)
 		forecaster_release(&m->fc);
+	policy_spike_release(&m->spike);
 	plan_site_release(&m->site);
 	plan_solver_free(m->solver);
 	mem_free(m);
@@ -97,6 +107,11 @@ static int forecast(struct mpc *m, const struct policy_input *in, struct err *er
 	rc = rc ? rc : forecaster_predict_at(&m->fc, in->history, in->now_ns, step, MPC_STEPS, at, err);
 	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++)
 		m->price[t] = at[t].mean;
+	double first, more;
+	rc = rc ? rc : policy_spike_expect(&m->spike, in, &first, err);
+	more = rc ? 0 : first - m->price[0];
+	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++, more *= MPC_FADE)
+		m->price[t] += more;
 	return rc == HCP_ESTATE ? HCP_EAGAIN : rc;
 }
 
@@ -131,6 +146,8 @@ static void mpc_describe(const struct policy *p, struct buf *out)
 	const struct mpc *m = p->priv;
 	buf_printf(out, "%llu plans by forecasts of %s, %llu by the present price", (unsigned long long)m->forecast,
 		m->made ? m->point : "nothing", (unsigned long long)m->last);
+	buf_addz(out, "; the first step: ");
+	policy_spike_describe(&m->spike, out);
 }
 
 const struct policy_vt policy_mpc = {

@@ -2,6 +2,7 @@
 #define HCP_ECON_POLICY_PRIV_H
 
 #include "econ/policy.h"
+#include "econ/policy_spike.h"
 
 extern const struct policy_vt policy_always_mine, policy_always_serve, policy_strike, policy_threshold,
 	policy_last_price, policy_stochastic, policy_mpc;
@@ -16,6 +17,17 @@ void policy_decide_class(
 /* Takes targets that a plan has found (they sum to count), and explains them by the rows of the present hour. */
 void policy_take_target(const struct policy_class *c, const uint32_t target[POLICY_USE_END], double hours,
 	struct policy_target *t, struct decision_class *d);
+
+/* The expected price of the coming quarter-hour as a policy uses it, with models of which the fitting one is asked. */
+struct spike {
+	struct spike_model own, given;      /* trained here; handed in */
+	int64_t tried_ns;                   /* of the last training that found too little */
+	uint64_t by_own, by_given, by_last; /* decisions */
+};
+/* Trains when there is enough to learn from; the last price where no model can say. */
+int policy_spike_expect(struct spike *s, const struct policy_input *in, double *ret, struct err *err) MUST_CHECK;
+void policy_spike_describe(const struct spike *s, struct buf *out);
+void policy_spike_release(struct spike *s);
 
 /* Settings and count of decisions, of every policy the same. */
 enum { POLICY_BUILTIN_N = 24 };

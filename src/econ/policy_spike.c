@@ -26,12 +26,6 @@
 #define START_SHARE 0.1 /* of K that is not yet in V */
 #define RETRY_NS (INT64_C(86400) * NS_PER_S)
 
-struct spike {
-	struct spike_model own, given;      /* trained here; handed in */
-	int64_t tried_ns;                   /* of the last training that found too little */
-	uint64_t by_own, by_given, by_last; /* decisions */
-};
-
 static int spike_init(struct policy *p, const struct policy_conf *conf, struct err *err)
 {
 	struct spike *s = mem_calloc(1, sizeof(*s));
@@ -47,13 +41,18 @@ static int spike_init(struct policy *p, const struct policy_conf *conf, struct e
 	return 0;
 }
 
+void policy_spike_release(struct spike *s)
+{
+	spike_release(&s->own);
+	spike_release(&s->given);
+}
+
 static void spike_release_all(struct policy *p)
 {
 	struct spike *s = p->priv;
 	if (!s)
 		return;
-	spike_release(&s->own);
-	spike_release(&s->given);
+	policy_spike_release(s);
 	mem_free(s);
 	p->priv = NULL;
 }
@@ -96,7 +95,7 @@ static double least_usd_mwh(const struct policy_input *in)
 	return least;
 }
 
-static int expected(struct spike *s, const struct policy_input *in, double *ret, struct err *err)
+int policy_spike_expect(struct spike *s, const struct policy_input *in, double *ret, struct err *err)
 {
 	*ret = in->electricity_usd_mwh;
 	if (!in->history || !in->site || in->site->fixed || in->now_ns % (SPIKE_STEP_S * NS_PER_S) != 0) {
@@ -122,7 +121,7 @@ static int expected(struct spike *s, const struct policy_input *in, double *ret,
 static int spike_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
 {
 	double price, hours = (double)(in->step_ns > 0 ? in->step_ns : in->horizon_ns) / (3600.0 * (double)NS_PER_S);
-	int rc = expected(p->priv, in, &price, err);
+	int rc = policy_spike_expect(p->priv, in, &price, err);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < in->n; i++) {
@@ -147,12 +146,16 @@ static void tell(struct buf *out, const char *what, const struct spike_model *m,
 			timefmt_format(from, m->from_ns), timefmt_format(to, m->to_ns));
 }
 
-static void spike_describe(const struct policy *p, struct buf *out)
+void policy_spike_describe(const struct spike *s, struct buf *out)
 {
-	const struct spike *s = p->priv;
 	tell(out, "trained here", &s->own, s->by_own);
 	tell(out, "handed in, trained", &s->given, s->by_given);
 	buf_printf(out, "%llu by the last price", (unsigned long long)s->by_last);
+}
+
+static void spike_describe(const struct policy *p, struct buf *out)
+{
+	policy_spike_describe(p->priv, out);
 }
 
 /* ---- bytes: the built-in state, then the own model, if there is one. A given one is handed in again. ---- */
