@@ -1,16 +1,16 @@
 /*
  * "mpc": model predictive control. Each step: forecast the price of the next hours, solve the plan of the whole site
- *for it (plan.h), do the plan's first step; the rest is planned anew the next time.
+ * for it (plan.h), do the plan's first step; the rest is planned anew the next time.
  *
  *	history -> forecaster -> mean price of MPC_STEPS quarter-hours -> plan -> targets of the first
  *	        -> price model of "stochastic" -> the first of them
  *
  * The price model knows the coming quarter-hour better than the forecaster, since it weighs errors by what they cost.
  * What it sees coming and the forecaster does not is taken to fade: MPC_FADE of it is left a step later (chosen on
- *2023).
+ * 2023).
  *
- * The forecaster is trained when MPC_RETRAIN has passed since the last time. Where it has nothing to go by (a fixed
- * tariff, no history yet) the present price stands for all steps.
+ * The forecaster is trained when MPC_RETRAIN has passed since the last time. Where it has nothing to go by yet, the day
+ * before stands for the day; with a fixed tariff, or nothing known at all, the present price.
  */
 #include <math.h>
 #include <string.h>
@@ -37,7 +37,7 @@ struct mpc {
 	struct plan_solver *solver;
 	struct plan_site site;
 	double price[MPC_STEPS];
-	uint64_t forecast, last; /* decisions by a forecast; by the present price */
+	uint64_t forecast, last; /* decisions by a forecast; without one */
 };
 
 static int mpc_init(struct policy *p, const struct policy_conf *conf, struct err *err)
@@ -107,12 +107,34 @@ static int forecast(struct mpc *m, const struct policy_input *in, struct err *er
 	rc = rc ? rc : forecaster_predict_at(&m->fc, in->history, in->now_ns, step, MPC_STEPS, at, err);
 	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++)
 		m->price[t] = at[t].mean;
+	return rc == HCP_ESTATE ? HCP_EAGAIN : rc;
+}
+
+/* Nothing to train on yet: the price of the same time a day before, where it is known, else the present one. */
+static void day_before(struct mpc *m, const struct policy_input *in)
+{
+	bool known = in->history && in->site && !in->site->fixed;
+	const struct history_series *h = known ? history_find(in->history, HISTORY_POWER_RT, in->site->point) : NULL;
+	for (size_t t = 0; t < MPC_STEPS; t++) {
+		double before = history_at(h, in->now_ns + (int64_t)t * MPC_STEP_NS - DAY_NS);
+		m->price[t] = isnan(before) ? in->electricity_usd_mwh : before;
+	}
+}
+
+static int expect(struct mpc *m, const struct policy_input *in, struct err *err)
+{
 	double first, more;
-	rc = rc ? rc : policy_spike_expect(&m->spike, in, &first, err);
+	int rc = forecast(m, in, err);
+	if (rc != 0 && rc != HCP_EAGAIN)
+		return rc;
+	*(rc ? &m->last : &m->forecast) += 1;
+	if (rc)
+		day_before(m, in);
+	rc = policy_spike_expect(&m->spike, in, &first, err);
 	more = rc ? 0 : first - m->price[0];
 	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++, more *= MPC_FADE)
 		m->price[t] += more;
-	return rc == HCP_ESTATE ? HCP_EAGAIN : rc;
+	return rc;
 }
 
 static int mpc_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
@@ -120,15 +142,7 @@ static int mpc_decide(struct policy *p, const struct policy_input *in, struct po
 	struct mpc *m = p->priv;
 	struct plan plan;
 	uint32_t target[POLICY_CLASSES_MAX][POLICY_USE_END];
-	int rc = forecast(m, in, err);
-	if (rc == HCP_EAGAIN) {
-		for (size_t t = 0; t < MPC_STEPS; t++)
-			m->price[t] = in->electricity_usd_mwh;
-		m->last++;
-		rc = 0;
-	} else if (rc == 0) {
-		m->forecast++;
-	}
+	int rc = expect(m, in, err);
 	rc = rc ? rc : plan_site_fill(&m->site, in, m->price, MPC_STEPS, (double)MPC_STEP_NS / (double)NS_PER_S, err);
 	rc = rc ? rc : plan_solve(m->solver, &m->site.problem, &plan, err);
 	if (rc)
@@ -144,7 +158,7 @@ static int mpc_decide(struct policy *p, const struct policy_input *in, struct po
 static void mpc_describe(const struct policy *p, struct buf *out)
 {
 	const struct mpc *m = p->priv;
-	buf_printf(out, "%llu plans by forecasts of %s, %llu by the present price", (unsigned long long)m->forecast,
+	buf_printf(out, "%llu plans by forecasts of %s, %llu by the day before", (unsigned long long)m->forecast,
 		m->made ? m->point : "nothing", (unsigned long long)m->last);
 	buf_addz(out, "; the first step: ");
 	policy_spike_describe(&m->spike, out);
