@@ -80,6 +80,8 @@ def path_of(hcpd, path):
         made = hcpd.call("POST", "/api/v1/workloads", json=JOB).json()["id"]
     elif "decisions" in path:
         made = hcpd.call("GET", "/api/v1/decisions?limit=1").json()["decisions"][0]["id"]
+    elif "plans" in path:
+        made = wait_for("a plan", lambda: hcpd.call("GET", "/api/v1/plans?limit=1").json()["plans"], 30)[0]["id"]
     elif "resources" in path:
         made = hcpd.call("GET", "/api/v1/resources?limit=1").json()["devices"][0]["id"].replace("/", "%2F")
     else:
