@@ -65,6 +65,7 @@ struct capacity {
 	bool decided;
 	struct cohorts since; /* since when devices are in their uses, in market time */
 	char plan_id[ID_TEXT_MAX]; /* newest plan of the facility, in its first row; "": none */
+	int64_t plan_basis;        /* what it was made of */
 };
 
 struct demand {

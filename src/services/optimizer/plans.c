@@ -5,11 +5,13 @@
  *
  *	history -> outlook: the last price for an hour, then day-ahead, then the day before -> plan (econ) -> table plan
  *
- * Every plan is solved from nothing, so that a replay, which begins somewhere, makes the same.
+ * A plan whose prices, devices and earnings are what they were stays in hand. Every plan is solved from nothing, so
+ * that a replay, which begins somewhere, makes the same.
  */
 #include <inttypes.h>
 #include <math.h>
 
+#include "base/map.h"
 #include "base/money.h"
 #include "base/num.h"
 #include "services/optimizer/optimizer_priv.h"
@@ -129,7 +131,7 @@ static int tell(struct arena *a, const struct optimizer *o, const struct policy_
 	return rc;
 }
 
-static int store(struct optimizer *o, struct svc_ctx *ctx, Hcp__Plan *m, struct err *err)
+static int store(struct optimizer *o, struct svc_ctx *ctx, Hcp__Plan *m, int64_t basis, struct err *err)
 {
 	Hcp__Plan head = *m;
 	struct buf whole, brief;
@@ -141,14 +143,31 @@ static int store(struct optimizer *o, struct svc_ctx *ctx, Hcp__Plan *m, struct 
 	if (rc < 0)
 		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
 	else
-		rc = db_run(svc_db(ctx), err, "INSERT INTO plan(n,id,facility,head,body) VALUES($1,$2,$3,$4,$5)", "izzbb",
-			++o->plan_n, m->id, m->facility, buf_str(&brief), buf_str(&whole));
+		rc = db_run(svc_db(ctx), err, "INSERT INTO plan(n,id,facility,basis,head,body) VALUES($1,$2,$3,$4,$5,$6)",
+			"izzibb", ++o->plan_n, m->id, m->facility, basis, buf_str(&brief), buf_str(&whole));
 	buf_release(&whole);
 	buf_release(&brief);
 	return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM plan WHERE n<=$1", "i", o->plan_n - OPTIMIZER_PLANS_MAX);
 }
 
 /* ---- making one ---- */
+
+/* Everything that a plan is made of, as one number. How long a device has been held matters only while one is. */
+static int64_t basis_of(const struct policy_input *in, const struct outlook *out)
+{
+	uint64_t h = hash_bytes(out->price, sizeof(out->price), (uint64_t)out->from_ns);
+	for (size_t k = 0; k < in->n; k++) {
+		const struct policy_class *c = &in->c[k];
+		const uint32_t n[] = { c->count, c->must_serve, c->want_serve };
+		h = hash_bytes(n, sizeof(n), hash_bytes(c->cls->name, strlen(c->cls->name), h));
+		h = hash_bytes(c->now, sizeof(c->now), h);
+		h = hash_bytes(c->gross_usd_h, sizeof(c->gross_usd_h), h);
+		h = hash_bytes(c->mwh_h, sizeof(c->mwh_h), h);
+		h = hash_bytes(c->switch_cost_usd, sizeof(c->switch_cost_usd), h);
+		h = hash_bytes(c->held, sizeof(c->held), h);
+	}
+	return (int64_t)(h >> 1);
+}
 
 static int make(struct optimizer *o, struct svc_ctx *ctx, const struct draft *d, const struct draft_group *g,
 	struct err *err)
@@ -158,16 +177,21 @@ static int make(struct optimizer *o, struct svc_ctx *ctx, const struct draft *d,
 	struct outlook *out = arena_alloc(a, sizeof(*out));
 	Hcp__Plan m = HCP__PLAN__INIT;
 	struct plan plan = { 0 };
+	struct capacity *cap = d->row[g->first].cap;
 	struct err why = { 0 };
 	if (!in || !out)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	m.id = svc_new_id(ctx, d->row[g->first].cap->plan_id, ID_PLAN);
+	look_ahead(o, g, d->market_ns, out);
+	optimizer_draft_input(o, d, g, 0, in);
+	int64_t basis = basis_of(in, out);
+	if (cap->plan_id[0] && basis == cap->plan_basis)
+		return 0;
+	m.id = svc_new_id(ctx, cap->plan_id, ID_PLAN);
+	cap->plan_basis = basis;
 	m.facility = g->facility;
 	m.made_at_ns = svc_now_ns(ctx);
 	m.market_time_ns = d->market_ns;
 	m.step_seconds = STEP_S;
-	look_ahead(o, g, d->market_ns, out);
-	optimizer_draft_input(o, d, g, 0, in);
 	plan_solver_clear(o->planner);
 	int rc = plan_site_fill(&o->plan_site, in, out->price, OPTIMIZER_PLAN_STEPS, STEP_S, &why);
 	rc = rc ? rc : plan_solve(o->planner, &o->plan_site.problem, &plan, &why);
@@ -178,7 +202,7 @@ static int make(struct optimizer *o, struct svc_ctx *ctx, const struct draft *d,
 	else
 		rc = tell(a, o, in, out, &plan, &m);
 	if (rc != HCP_ENOMEM && m.problem)
-		rc = store(o, ctx, &m, err);
+		rc = store(o, ctx, &m, basis, err);
 	plan_release(&plan);
 	return rc;
 }
@@ -209,7 +233,7 @@ int optimizer_plans_load(struct optimizer *o, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(db, &row, err, "SELECT max(n),facility,id FROM plan GROUP BY facility", ""); rc == 1;
+	for (rc = db_query(db, &row, err, "SELECT max(n),facility,id,basis FROM plan GROUP BY facility", ""); rc == 1;
 		 rc = db_next(row, err)) {
 		o->plan_n = db_i64(row, 0) > o->plan_n ? db_i64(row, 0) : o->plan_n;
 		for (size_t i = 0; i < o->n_cap; i++) {
@@ -219,6 +243,7 @@ int optimizer_plans_load(struct optimizer *o, struct db *db, struct err *err)
 				db_done(row);
 				return err_set(err, HCP_ECORRUPT, "plan", "a stored row cannot be read");
 			}
+			o->cap[i].plan_basis = db_i64(row, 3);
 			break;
 		}
 	}

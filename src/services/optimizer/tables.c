@@ -44,7 +44,8 @@ const char *const optimizer_schema[] = {
 	"  PRIMARY KEY(series, chunk)) WITHOUT ROWID;"
 	"CREATE TABLE cohorts(facility TEXT NOT NULL, class TEXT NOT NULL, body BLOB NOT NULL,"
 	"  PRIMARY KEY(facility, class)) WITHOUT ROWID;",
-	"CREATE TABLE plan(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, facility TEXT NOT NULL, head BLOB NOT NULL,"
+	"CREATE TABLE plan(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, facility TEXT NOT NULL,"
+	"  basis INTEGER NOT NULL, head BLOB NOT NULL,"
 	"  body BLOB NOT NULL);"
 	"CREATE INDEX plan_facility ON plan(facility, n);",
 	NULL,

@@ -631,6 +631,12 @@ static void plans_tell_the_coming_day(void **state)
 	assert_int_equal(p->n_classes, 2);
 	assert_true(p->steps[0]->at_ns <= p->market_time_ns && p->steps[1]->at_ns > p->market_time_ns);
 	assert_string_equal(p->steps[95]->price_from, "last");
+	/* Nothing has changed: it stays in hand, also after a restart. */
+	drive_pass(&d, 30 * NS_PER_S);
+	drive_restart(&d);
+	drive_pass(&d, 30 * NS_PER_S);
+	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM plan"), 1);
+	p = drive_call(&d, &q.base);
 	/* At 25 USD/MWh everything runs, all day; a device more would earn, a MWh more not: there is no limit. */
 	for (size_t t = 0; t < p->n_steps; t++) {
 		assert_float_equal(p->steps[t]->usd_mwh, 25, 1e-9);
