@@ -24,13 +24,19 @@ static int bad_line(struct err *err, size_t line, const char *what)
 	return err_set(err, HCP_EPARSE, "", "line %zu: %s", line, what);
 }
 
-/* A stamp in ms or us: of the years 2001 to 2286 the former have 12 to 13 digits, the latter 15 to 16. */
+/* A stamp of the years 1973 to 2255, in ms (12 to 13 digits) or in us (15 to 16). */
 static int kline_time(struct str s, int64_t *ret_ns)
 {
+	const int64_t least_ms = INT64_C(100000000000), most_ms = INT64_C(9000000000000);
 	int64_t v;
-	if (num_parse_i64(str_trim(s), &v) < 0 || v < INT64_C(100000000000) || v > INT64_C(9000000000000000))
+	if (num_parse_i64(str_trim(s), &v) < 0)
 		return HCP_EPARSE;
-	*ret_ns = v >= INT64_C(100000000000000) ? v * 1000 : v * NS_PER_MS;
+	if (v >= least_ms && v <= most_ms)
+		*ret_ns = v * NS_PER_MS;
+	else if (v >= least_ms * 1000 && v <= most_ms * 1000)
+		*ret_ns = v * 1000;
+	else
+		return HCP_EPARSE;
 	return 0;
 }
 
