@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from hcp_platform import Platform, free_port, quantile  # noqa: E402
 
 SECONDS, CONNECTIONS, JOBS = 8, 64, 200
-POST_SECONDS = 5  # a customer may have 100,000 unfinished workloads, so longer would measure refusals
+POST_SECONDS = 3  # a customer may have 100,000 unfinished workloads, so longer would measure refusals
 PEER_SECONDS, PG_CLIENTS = 4, 16
 SERVER_CPU, LOAD_CPU = "0", "1"
 BODY = '{"type":"ai_inference_batch","model":"llama-3-70b","device_class":"H100","device_count":1}'
