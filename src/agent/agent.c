@@ -6,10 +6,10 @@
 
 #include "agent/agent_priv.h"
 #include "agent/endpoint.h"
-#include "agent/keeper.h"
 #include "agent/link.h"
 #include "agent/miner.h"
 #include "agent/priority.h"
+#include "agent/slot.h"
 #include "agent/wake.h"
 #include "base/hex.h"
 #include "base/log.h"
@@ -55,12 +55,20 @@ static void on_runtime(void *arg, enum keeper_state s)
 {
 	log_info("runtime", "is %s", keeper_state_name(s));
 	poke(arg);
+	report_model(arg);
+}
+
+static void on_version(void *arg, uint64_t order, const char *version, const char *error)
+{
+	struct agent *a = arg;
+	snprintf(a->model_error, sizeof(a->model_error), "%s", error);
+	report_model(a);
 }
 
 static double runtime_cpu_s(void *arg)
 {
 	struct agent *a = arg;
-	return a->keeper ? keeper_cpu_s(a->keeper) : 0;
+	return a->slot ? keeper_cpu_s(slot_keeper(a->slot)) : 0;
 }
 
 static void on_shares(void *arg, int64_t accepted, int64_t rejected)
@@ -102,7 +110,7 @@ static void on_up(void *arg)
 {
 	struct agent *a = arg;
 	lease_new_peer(&a->control.lease);
-	a->order = 0;
+	a->order = a->model_order = 0;
 	say_hello(a);
 	log_info("link", "connected to the control plane as %s", a->node_id);
 }
@@ -141,6 +149,13 @@ static void new_boot(struct agent *a)
 	say_hello(a);
 }
 
+static void on_model_report(struct loop *loop, void *arg)
+{
+	struct agent *a = arg;
+	report_model(a);
+	loop_timer_start(&a->model_report, AGENT_MODEL_MS);
+}
+
 static void on_welcome(struct agent *a, const Hcp__Welcome *w)
 {
 	if (w->over_boot_id[0]) {
@@ -156,6 +171,7 @@ static void on_welcome(struct agent *a, const Hcp__Welcome *w)
 		a->report_ms = (uint32_t)w->report_ms;
 	report_node(a);
 	loop_timer_start(&a->report, a->report_ms);
+	on_model_report(a->loop, a);
 }
 
 static void on_lease(struct agent *a, const Hcp__Lease *l)
@@ -214,6 +230,25 @@ static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
 	switcher_order(a->switcher, &o);
 }
 
+/* Repeated until a report names its order; what a newer one has overtaken is passed over. */
+static void on_model(struct agent *a, const Hcp__ModelCommand *m)
+{
+	int64_t left_ms = AGENT_CHANGE_MS;
+	if (!a->slot || strcmp(m->model, a->model) != 0 || m->order < a->model_order) {
+		log_warn("runtime", "an order for version %.64s of %.64s is not for this node now", m->version, m->model);
+		return;
+	}
+	if (m->order > a->model_order) {
+		if (m->deadline_ns > 0)
+			left_ms = (m->deadline_ns - clock_wall_ns() - a->clock_offset_ns) / 1000000;
+		left_ms = left_ms < 1 ? 1 : left_ms > AGENT_CHANGE_MS ? AGENT_CHANGE_MS : left_ms;
+		a->model_order = m->order;
+		a->model_error[0] = '\0';
+		slot_change(a->slot, m->order, m->version, m->digest, (uint32_t)left_ms);
+	}
+	report_model(a);
+}
+
 static void on_message(void *arg, const Hcp__AgentDown *m)
 {
 	struct agent *a = arg;
@@ -221,6 +256,7 @@ static void on_message(void *arg, const Hcp__AgentDown *m)
 	case HCP__AGENT_DOWN__KIND_WELCOME: on_welcome(a, m->welcome); break;
 	case HCP__AGENT_DOWN__KIND_LEASE: on_lease(a, m->lease); break;
 	case HCP__AGENT_DOWN__KIND_SWITCH_COMMAND: on_command(a, m->switch_command); break;
+	case HCP__AGENT_DOWN__KIND_MODEL_COMMAND: on_model(a, m->model_command); break;
 	default: log_warn("link", "a message of unknown kind"); break;
 	}
 }
@@ -285,8 +321,6 @@ static int make_names(struct agent *a, struct err *err)
 	int rc = file_mkdirs(a->conf.state_dir, err);
 	if (rc == 0)
 		rc = load_node_id(a, err);
-	if (rc == 0 && file_join(a->socket, sizeof(a->socket), a->conf.state_dir, "runtime.sock") < 0)
-		rc = err_set(err, HCP_ERANGE, "state", "the path is too long");
 	if (rc < 0 || !a->conf.model_dir)
 		return rc;
 	/* As the encoder names it: the last part of the folder's path. */
@@ -333,12 +367,13 @@ static int make_service(struct agent *a, struct err *err)
 		log_warn("runtime", "no model: %s does not exist", a->conf.model_dir);
 		a->model[0] = '\0';
 	} else if (a->conf.model_dir) {
-		struct keeper_conf kc = { .loop = a->loop, .program = a->conf.program, .model_dir = a->conf.model_dir,
-			.socket = a->socket, .on_state = on_runtime, .arg = a };
-		rc = keeper_new(&kc, &a->keeper, err);
+		struct slot_conf sc = { .loop = a->loop, .program = a->conf.program, .model = a->model,
+			.model_dir = a->conf.model_dir, .state_dir = a->conf.state_dir, .on_state = on_runtime, .on_change = on_version,
+			.arg = a };
+		rc = slot_new(&sc, &a->slot, err);
 	}
 	struct endpoint_conf ec = { .loop = a->loop, .host = a->conf.listen_host, .port = a->conf.listen_port,
-		.control = &a->control, .keeper = a->keeper, .model = a->model, .proof = a->proof, .health = write_health,
+		.control = &a->control, .slot = a->slot, .model = a->model, .proof = a->proof, .health = write_health,
 		.arg = a };
 	if (rc == 0)
 		rc = endpoint_new(&ec, &a->endpoint, err);
@@ -350,7 +385,7 @@ static int make_service(struct agent *a, struct err *err)
 		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "%s", a->conf.advertise);
 	else
 		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "http://%s:%u", host, endpoint_port(a->endpoint));
-	struct switcher_conf sc = { .loop = a->loop, .control = &a->control, .device = a->device, .keeper = a->keeper,
+	struct switcher_conf sc = { .loop = a->loop, .control = &a->control, .device = a->device, .slot = a->slot,
 		.model = a->model, .can_fill = a->conf.n_pools > 0, .url = a->url, .proof = a->proof, .on_result = on_result,
 		.arg = a };
 	return switcher_new(&sc, &a->switcher, err);
@@ -369,7 +404,7 @@ static int make_connections(struct agent *a, struct err *err)
 		return rc;
 	if (!a->conf.mesh_host) {
 		control_lease_forever(&a->control);
-		control_command(&a->control, a->conf.n_pools ? GATE_FILL : a->keeper ? GATE_SERVE : GATE_OFF, "", "", 0);
+		control_command(&a->control, a->conf.n_pools ? GATE_FILL : a->slot ? GATE_SERVE : GATE_OFF, "", "", 0);
 		return 0;
 	}
 	struct link_conf lc = { .loop = a->loop, .host = a->conf.mesh_host, .port = a->conf.mesh_port,
@@ -389,6 +424,7 @@ int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **r
 	loop_timer_init(&a->report, loop, on_report, a);
 	loop_timer_init(&a->samples, loop, on_samples, a);
 	loop_timer_init(&a->hello, loop, on_hello_due, a);
+	loop_timer_init(&a->model_report, loop, on_model_report, a);
 	int rc = make_names(a, err);
 	if (rc == 0)
 		rc = wake_new(loop, on_wake, a, &a->wake, err);
@@ -430,6 +466,7 @@ void agent_free(struct agent *a)
 	loop_timer_stop(&a->report);
 	loop_timer_stop(&a->samples);
 	loop_timer_stop(&a->hello);
+	loop_timer_stop(&a->model_report);
 	link_free(a->link);
 	miner_free(a->miner);
 	switcher_free(a->switcher);
@@ -437,7 +474,7 @@ void agent_free(struct agent *a)
 	endpoint_free(a->endpoint);
 	if (a->has_control)
 		control_release(&a->control);
-	keeper_free(a->keeper);
+	slot_free(a->slot);
 	cpu_device_free(a->device);
 	wake_free(a->wake);
 	mem_free(a);

@@ -12,6 +12,8 @@ enum {
 	AGENT_REPORT_MIN_MS = 100,
 	AGENT_REPORT_MAX_MS = 60000,
 	AGENT_SAMPLES_MS = 5000,
+	AGENT_MODEL_MS = 30000,
+	AGENT_CHANGE_MS = 120000, /* for a change of version that came without a deadline, and the longest */
 	AGENT_HELLO_MS = 1000, /* until the hello is repeated when no welcome came; doubling up to … */
 	AGENT_HELLO_MAX_MS = 30000,
 	AGENT_STOP_MS = 200,
@@ -27,20 +29,22 @@ struct agent {
 	struct cpu_device *device;
 	struct control control;
 	bool has_control;
-	struct keeper *keeper;     /* NULL: no model */
+	struct slot *slot;         /* NULL: no model */
 	struct endpoint *endpoint;
 	struct switcher *switcher;
 	struct miner *miner;       /* NULL: no pool */
 	struct link *link;         /* NULL: stand-alone */
 	struct rng rng;
-	struct loop_timer report, samples, hello;
+	struct loop_timer report, samples, hello, model_report;
 	uint32_t report_ms, hello_ms; /* hello_ms: wait before the next */
 	bool welcomed;                /* in this boot; without it nothing is reported */
 	uint64_t seq;
+	uint64_t model_order;      /* the newest change of version that was asked for */
+	char model_error[280];     /* why it failed; "": it did not */
 	uint64_t order;            /* number of the newest command on this stream */
 	int64_t clock_offset_ns;   /* the platform's wall clock less ours */
 	char node_id[METER_ALLOCATION_MAX], boot_id[40], name[72], device_name[96];
-	char model[128], socket[128], url[128], endpoint_url[160], proof[40];
+	char model[128], url[128], endpoint_url[160], proof[40];
 	const char *class_name;    /* of the catalogue */
 };
 
@@ -49,6 +53,8 @@ void report_hello(struct agent *a);
 void report_node(struct agent *a);
 void report_samples(struct agent *a);
 void report_switch(struct agent *a, const struct switcher_result *r);
+/* What the runtime serves and holds; nothing without a model. */
+void report_model(struct agent *a);
 void report_local(struct agent *a, enum gate_state to, int64_t duration_ns, const char *cause);
 
 /* health.c */

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "agent/control.h"
-#include "agent/keeper.h"
 #include "agent/runtime_main.h"
+#include "agent/slot.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -96,9 +96,10 @@ static void embed(struct endpoint *e, struct http_req *req)
 {
 	struct err err = { 0 };
 	int64_t begun_ns = loop_now_ns(e->conf.loop);
-	if (!e->conf.keeper || keeper_state(e->conf.keeper) != KEEPER_READY) {
+	struct keeper *keeper = e->conf.slot ? slot_keeper(e->conf.slot) : NULL;
+	if (!keeper || keeper_state(keeper) != KEEPER_READY) {
 		refuse(req, 503, "unavailable",
-			e->conf.keeper ? "the inference runtime is not ready" : "this node has no model");
+			keeper ? "the inference runtime is not ready" : "this node has no model");
 		return;
 	}
 	struct flight *f = arena_calloc(req->arena, sizeof(*f));
@@ -112,7 +113,7 @@ static void embed(struct endpoint *e, struct http_req *req)
 	}
 	*f = (struct flight){ .endpoint = e, .req = req, .begun_ns = begun_ns,
 		.metered = !str_eqz(http_req_header(req, ENDPOINT_PROOF_HEADER), e->conf.proof) };
-	if (keeper_embed(e->conf.keeper, req->body, on_answer, f, &f->call, &err) < 0) {
+	if (keeper_embed(keeper, req->body, on_answer, f, &f->call, &err) < 0) {
 		control_request_end(e->conf.control, false, 0, false);
 		refuse(req, 503, err_name(err.code), err.text);
 		return;
@@ -126,7 +127,7 @@ static void models(struct endpoint *e, struct http_req *req)
 {
 	struct buf b;
 	buf_init(&b, 0);
-	if (e->conf.keeper)
+	if (e->conf.slot)
 		openai_write_models(&b, str_of(e->conf.model), e->created_s);
 	else
 		buf_addz(&b, "{\"object\":\"list\",\"data\":[]}");

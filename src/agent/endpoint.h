@@ -8,7 +8,7 @@
 #include "base/str.h"
 
 struct control;
-struct keeper;
+struct slot;
 struct loop;
 struct endpoint;
 
@@ -28,8 +28,8 @@ struct endpoint_conf {
 	const char *host;       /* address; borrowed until return */
 	uint16_t port;          /* 0: any free one */
 	struct control *control;/* borrowed */
-	struct keeper *keeper;  /* borrowed; NULL: no model, every request is refused */
-	const char *model;      /* borrowed; "" without a keeper */
+	struct slot *slot;      /* borrowed; NULL: no model, every request is refused */
+	const char *model;      /* borrowed; "" without a slot */
 	const char *proof;      /* borrowed; a request with this ENDPOINT_PROOF_HEADER is the node's own and not metered */
 	/* Appends the answer of GET /health. */
 	void (*health)(void *arg, struct buf *b);

@@ -2,9 +2,9 @@
 
 #include "agent/agent_priv.h"
 #include "agent/endpoint.h"
-#include "agent/keeper.h"
 #include "agent/link.h"
 #include "agent/miner.h"
+#include "agent/slot.h"
 #include "device/cpu_device.h"
 
 const char *agent_trouble(const struct agent *a)
@@ -12,7 +12,7 @@ const char *agent_trouble(const struct agent *a)
 	enum gate_state gate = gate_get(a->control.gate);
 	if (gate == GATE_FILL && !cpu_device_has_job(a->device))
 		return "pool down";
-	if (gate == GATE_SERVE && (!a->keeper || keeper_state(a->keeper) != KEEPER_READY))
+	if (gate == GATE_SERVE && (!a->slot || keeper_state(slot_keeper(a->slot)) != KEEPER_READY))
 		return "runtime down";
 	return "";
 }
@@ -77,12 +77,14 @@ static void put_rest(struct agent *a, struct buf *b)
 		buf_printf(b, "%" PRId64, left_ms);
 	buf_printf(b, ",\"number\":%" PRIu64 ",\"may_serve\":%s,\"may_fill\":%s}", c->lease.number,
 		c->lease.may_serve ? "true" : "false", c->lease.may_fill ? "true" : "false");
-	if (a->keeper) {
+	if (a->slot) {
 		struct keeper_stats k;
-		keeper_stats(a->keeper, &k);
+		keeper_stats(slot_keeper(a->slot), &k);
 		buf_printf(b, ",\"runtime\":{\"state\":\"%s\",\"pid\":%d,\"starts\":%" PRIu64 ",\"exits\":%" PRIu64,
 			keeper_state_name(k.state), k.pid, k.starts, k.exits);
 		put_text(b, "model", a->model);
+		put_text(b, "version", slot_version(a->slot));
+		put_text(b, "digest", k.digest);
 		put_text(b, "last_exit", k.last_exit);
 		buf_addc(b, '}');
 	} else {

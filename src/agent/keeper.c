@@ -4,12 +4,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/runtime_main.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/http_client.h"
 #include "loop/child.h"
 #include "loop/loop.h"
 #include "os/clock.h"
+#include "os/file.h"
 
 struct keeper {
 	struct keeper_conf conf;
@@ -52,6 +54,20 @@ static void respawn_later(struct keeper *k)
 	k->backoff_ms = k->backoff_ms * 2 > KEEPER_BACKOFF_MAX_MS ? KEEPER_BACKOFF_MAX_MS : k->backoff_ms * 2;
 }
 
+/* What the process left beside its socket when it could not go on. */
+static void add_last_words(struct keeper *k)
+{
+	char path[160];
+	struct buf b;
+	snprintf(path, sizeof(path), "%s.why", k->conf.socket);
+	if (file_read(path, 400, &b, NULL) < 0)
+		return;
+	size_t n = strlen(k->stats.last_exit);
+	snprintf(k->stats.last_exit + n, sizeof(k->stats.last_exit) - n, ": %.*s", (int)b.n, b.data);
+	buf_release(&b);
+	(void)file_remove(path, NULL);
+}
+
 static void on_exit(void *arg, int64_t code, int sig)
 {
 	struct keeper *k = arg;
@@ -62,6 +78,7 @@ static void on_exit(void *arg, int64_t code, int sig)
 		snprintf(k->stats.last_exit, sizeof(k->stats.last_exit), "signal %d", sig);
 	else
 		snprintf(k->stats.last_exit, sizeof(k->stats.last_exit), "exit %lld", (long long)code);
+	add_last_words(k);
 	log_warn("runtime", "the inference runtime ended: %s", k->stats.last_exit);
 	if (k->probe) {
 		http_call_cancel(k->probe);
@@ -79,7 +96,7 @@ static void spawn(struct keeper *k)
 	snprintf(listen, sizeof(listen), "unix:%s", k->conf.socket);
 	snprintf(parent, sizeof(parent), "%d", (int)getpid());
 	const char *argv[] = { k->conf.program, "runtime", "--model", k->conf.model_dir, "--listen", listen, "--parent",
-		parent, NULL };
+		parent, k->conf.name ? "--name" : NULL, k->conf.name, NULL };
 	struct child_conf cc = { .argv = argv, .log_fd = STDERR_FILENO, .stdin_fd = -1, .on_exit = on_exit, .arg = k };
 	struct err err;
 	k->spawned_ms = loop_turn_ms(k->conf.loop);
@@ -102,6 +119,9 @@ static void on_probe(void *arg, int code, const struct http_response *r, const s
 	struct keeper *k = arg;
 	k->probe = NULL;
 	if (code == 0 && r->status == 200) {
+		struct str digest = http_response_header(r, RUNTIME_DIGEST_HEADER);
+		if (!digest.p || str_copy(k->stats.digest, sizeof(k->stats.digest), digest) < 0)
+			k->stats.digest[0] = '\0';
 		set_state(k, KEEPER_READY);
 		if (k->want_sleep)
 			keeper_sleep(k);
@@ -203,12 +223,14 @@ void keeper_stats(const struct keeper *k, struct keeper_stats *ret)
 {
 	*ret = k->stats;
 	ret->state = k->state;
+	ret->want_sleep = k->want_sleep;
 }
 
 static void on_embed(void *arg, int code, const struct http_response *r, const struct err *err)
 {
 	struct keeper_call *c = arg;
 	struct keeper *k = c->keeper;
+	k->stats.calls--;
 	if (code == HCP_ETIMEOUT && k->child)
 		child_stop(k->child, KEEPER_GRACE_MS);
 	c->done(c->arg, code, r, err);
@@ -235,12 +257,14 @@ int keeper_embed(struct keeper *k, struct str body, keeper_done_fn *done, void *
 		mem_free(c);
 		return rc;
 	}
+	k->stats.calls++;
 	*ret = c;
 	return 0;
 }
 
 void keeper_cancel(struct keeper_call *call)
 {
+	call->keeper->stats.calls--;
 	http_call_cancel(call->http);
 	mem_free(call);
 }

@@ -38,8 +38,9 @@ enum {
 
 struct keeper_conf {
 	struct loop *loop;
-	const char *program;   /* of the agent: run with "runtime"; borrowed, as the next two */
+	const char *program;   /* of the agent: run with "runtime"; borrowed, as the next three */
 	const char *model_dir;
+	const char *name;      /* of the model, as requests give it; NULL: the folder's */
 	const char *socket;    /* path, at most 100 bytes; made by the runtime, removed here */
 	uint32_t call_ms;      /* deadline of a forwarded request; 0: KEEPER_CALL_MS */
 	/* READY, DOWN, ASLEEP was reached. May be NULL. */
@@ -51,7 +52,10 @@ struct keeper_stats {
 	enum keeper_state state;
 	int pid;               /* 0: none */
 	uint64_t starts, exits;
-	char last_exit[96];    /* "" if it never ended */
+	size_t calls;          /* under way */
+	bool want_sleep;
+	char last_exit[160];   /* "" if it never ended; with what it said at its end, if it did */
+	char digest[80];       /* of its model's files (infer/digest.h), once it was READY */
 };
 
 /* code 0: r is the runtime's answer of any status, else r is NULL and err tells. Borrowed until return. */

@@ -10,14 +10,14 @@
 const char options_version[] = HCP_VERSION;
 const char options_usage[] =
 	"usage: hcp-agent (--mesh HOST:PORT | --no-mesh) --state DIR [options]\n"
-	"       hcp-agent runtime --model DIR --listen unix:PATH|HOST:PORT [--parent PID]\n"
+	"       hcp-agent runtime --model DIR --listen unix:PATH|HOST:PORT [--name NAME] [--parent PID]\n"
 	"\n"
 	"  --mesh HOST:PORT      control plane to obey\n"
 	"  --no-mesh             stand-alone: mines, and serves whoever asks\n"
 	"  --token-file FILE     what the agent shows the control plane\n"
 	"  --pool HOST:PORT[,…]  Stratum pools in order of preference; none: the node cannot mine\n"
 	"  --worker NAME         at the pool (default: hcp)\n"
-	"  --model DIR           model folder; none: the node cannot serve\n"
+	"  --model DIR           model folder, further versions in DIR/versions; none: the node cannot serve\n"
 	"  --state DIR           where the node keeps its id and sockets\n"
 	"  --listen HOST:PORT    inference endpoint (default: 127.0.0.1:0, any free port)\n"
 	"  --advertise URL       the endpoint as others reach it (default: from --listen)\n"

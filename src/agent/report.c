@@ -3,8 +3,8 @@
 
 #include "agent/agent_priv.h"
 #include "agent/endpoint.h"
-#include "agent/keeper.h"
 #include "agent/link.h"
+#include "agent/slot.h"
 #include "base/arena.h"
 #include "base/log.h"
 #include "device/cpu_device.h"
@@ -59,9 +59,9 @@ void report_hello(struct agent *a)
 	h.name = a->name;
 	h.facility = a->conf.facility;
 	h.region = a->conf.region;
-	h.endpoint = a->keeper ? a->endpoint_url : "";
+	h.endpoint = a->slot ? a->endpoint_url : "";
 	h.models = models;
-	h.n_models = a->keeper ? 1 : 0;
+	h.n_models = a->slot ? 1 : 0;
 	h.devices = devices;
 	h.n_devices = 1;
 	h.agent_version = a->conf.version;
@@ -177,6 +177,33 @@ void report_switch(struct agent *a, const struct switcher_result *s)
 	send_up(a, &up);
 	/* The proof follows at once: the control plane believes readings, not this report. */
 	report_node(a);
+}
+
+void report_model(struct agent *a)
+{
+	char names[SLOT_HELD_MAX][SLOT_VERSION_MAX];
+	const char *held[SLOT_HELD_MAX];
+	struct keeper_stats k;
+	if (!a->slot || !link_is_up(a->link) || !a->welcomed)
+		return;
+	Hcp__ModelReport m = HCP__MODEL_REPORT__INIT;
+	keeper_stats(slot_keeper(a->slot), &k);
+	m.n_held = slot_held(a->slot, names);
+	for (size_t i = 0; i < m.n_held; i++)
+		held[i] = names[i];
+	m.held = held;
+	m.node_id = a->node_id;
+	m.model = a->model;
+	m.version = slot_version(a->slot);
+	m.digest = k.digest;
+	m.order = a->model_order;
+	m.state = slot_changing(a->slot) ? "changing" : a->model_error[0] ? "failed" : "serving";
+	m.error = a->model_error;
+	m.at_ns = wall(a);
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	up.kind_case = HCP__AGENT_UP__KIND_MODEL_REPORT;
+	up.model_report = &m;
+	send_up(a, &up);
 }
 
 void report_local(struct agent *a, enum gate_state to, int64_t duration_ns, const char *cause)

@@ -14,8 +14,10 @@
 #include "base/num.h"
 #include "http/http_server.h"
 #include "infer/builtin.h"
+#include "infer/digest.h"
 #include "loop/loop.h"
 #include "os/clock.h"
+#include "os/file.h"
 
 enum { NOBODY = 65534 };
 
@@ -24,10 +26,11 @@ struct service {
 	struct loop *loop;
 	struct http_server *http;
 	int64_t created_s;
+	char digest[MODEL_DIGEST_MAX];
 };
 
 struct options {
-	const char *model, *listen;
+	const char *model, *listen, *name;
 	int64_t parent;
 };
 
@@ -52,10 +55,13 @@ static void reply_state(struct http_req *req, const struct service *s)
 		(unsigned long long)h.failures, (unsigned long long)h.resident_bytes);
 	buf_addz(&b, ",\"model\":");
 	buf_add_json(&b, str_of(info ? info->name : ""));
+	buf_addz(&b, ",\"digest\":");
+	buf_add_json(&b, str_of(s->digest));
 	buf_addz(&b, ",\"kernel\":");
 	buf_add_json(&b, str_of(info ? info->kernel : ""));
 	buf_addc(&b, '}');
-	http_reply(req, h.serving ? 200 : 503, NULL, 0, buf_str(&b));
+	struct http_header digest = { STR(RUNTIME_DIGEST_HEADER), str_of(s->digest) };
+	http_reply(req, h.serving ? 200 : 503, &digest, 1, buf_str(&b));
 	buf_release(&b);
 }
 
@@ -132,7 +138,7 @@ static void on_request(struct http_req *req, void *arg)
 static int parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = { { "model", 1, NULL, 'm' }, { "listen", 1, NULL, 'l' },
-		{ "parent", 1, NULL, 'p' }, { 0 } };
+		{ "name", 1, NULL, 'n' }, { "parent", 1, NULL, 'p' }, { 0 } };
 	int c;
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -140,6 +146,8 @@ static int parse(int argc, char **argv, struct options *o)
 			o->model = optarg;
 		else if (c == 'l')
 			o->listen = optarg;
+		else if (c == 'n')
+			o->name = optarg;
 		else if (c != 'p' || num_parse_i64(str_of(optarg), &o->parent) < 0)
 			return -1;
 	}
@@ -180,20 +188,58 @@ static int confine(int64_t parent, struct err *err)
 	return 0;
 }
 
+struct ended {
+	int rc;
+	struct err err;
+};
+
+/* The built-in runtime's verbs have ended when they return. */
+static void on_verb(void *arg, int rc, const struct err *err)
+{
+	struct ended *e = arg;
+	e->rc = rc;
+	e->err = *err;
+}
+
+static int run_verb(struct runtime *r, int (*verb)(struct runtime *, runtime_done_fn *, void *, struct err *), struct err *err)
+{
+	struct ended e = { 0 };
+	int rc = verb(r, on_verb, &e, err);
+	if (rc == 0 && e.rc < 0) {
+		*err = e.err;
+		rc = e.rc;
+	}
+	return rc;
+}
+
+/* For the parent, who sees an exit status only: beside the socket, taken away by the keeper. */
+static void last_words(const char *listen, const struct err *err)
+{
+	char path[160], text[400];
+	fprintf(stderr, "hcp-agent runtime: %s%s%s\n", err->field, err->field[0] ? ": " : "", err->text);
+	if (strncmp(listen, "unix:", 5) != 0 || snprintf(path, sizeof(path), "%s.why", listen + 5) >= (int)sizeof(path))
+		return;
+	snprintf(text, sizeof(text), "%s%s%s", err->field, err->field[0] ? ": " : "", err->text);
+	(void)!file_write_atomic(path, str_of(text), 0600, NULL);
+}
+
 int runtime_main(int argc, char **argv)
 {
 	struct options o = { 0 };
 	struct service s = { .created_s = clock_wall_ns() / 1000000000 };
 	struct err err = { 0 };
 	if (parse(argc, argv, &o) < 0) {
-		fprintf(stderr, "usage: hcp-agent runtime --model DIR --listen unix:PATH|HOST:PORT [--parent PID]\n");
+		fprintf(stderr, "usage: hcp-agent runtime --model DIR --listen unix:PATH|HOST:PORT [--name NAME] "
+			"[--parent PID]\n");
 		return 2;
 	}
 	(void)prctl(PR_SET_NAME, "hcp-runtime");
-	struct builtin_opts opts = { .dir = o.model };
-	int rc = builtin_new(&opts, &s.runtime, &err);
+	struct builtin_opts opts = { .dir = o.model, .model = o.name };
+	int rc = model_digest(o.model, s.digest, &err);
 	if (rc == 0)
-		rc = runtime_start(s.runtime, NULL, NULL, &err);
+		rc = builtin_new(&opts, &s.runtime, &err);
+	if (rc == 0)
+		rc = run_verb(s.runtime, runtime_start, &err);
 	if (rc == 0)
 		rc = loop_new(NULL, &s.loop, &err);
 	if (rc == 0)
@@ -202,11 +248,11 @@ int runtime_main(int argc, char **argv)
 	if (rc == 0)
 		rc = confine(o.parent, &err);
 	if (rc == 0)
-		rc = runtime_warm(s.runtime, NULL, NULL, &err);
+		rc = run_verb(s.runtime, runtime_warm, &err);
 	if (rc == 0)
 		loop_run(s.loop); /* until a signal ends the process */
 	else
-		fprintf(stderr, "hcp-agent runtime: %s%s%s\n", err.field, err.field[0] ? ": " : "", err.text);
+		last_words(o.listen, &err);
 	http_server_free(s.http);
 	loop_free(s.loop);
 	runtime_free(s.runtime);

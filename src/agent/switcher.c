@@ -5,7 +5,7 @@
 
 #include "agent/control.h"
 #include "agent/endpoint.h"
-#include "agent/keeper.h"
+#include "agent/slot.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "device/cpu_device.h"
@@ -85,12 +85,12 @@ static void finish(struct switcher *s)
 
 static void settle_runtime(struct switcher *s, enum gate_state mode)
 {
-	if (!s->conf.keeper)
+	if (!s->conf.slot)
 		return;
 	if (mode == GATE_OFF)
-		keeper_sleep(s->conf.keeper);
+		keeper_sleep(slot_keeper(s->conf.slot));
 	else
-		keeper_wake(s->conf.keeper);
+		keeper_wake(slot_keeper(s->conf.slot));
 }
 
 static void fail(struct switcher *s, const char *why)
@@ -118,7 +118,7 @@ static const char *refusal(const struct switcher *s, const struct switcher_order
 		return "the mode must be serve, fill or off";
 	if (!control_has_lease(s->conf.control))
 		return "the node holds no lease";
-	if (o->to == GATE_SERVE && !s->conf.keeper)
+	if (o->to == GATE_SERVE && !s->conf.slot)
 		return "this node has no model";
 	if (o->to == GATE_SERVE && o->model[0] && strcmp(o->model, s->conf.model) != 0)
 		return "this node has another model";
@@ -191,7 +191,7 @@ static void activate(struct switcher *s)
 static bool is_active(struct switcher *s)
 {
 	if (s->queue[0].to == GATE_SERVE)
-		return keeper_state(s->conf.keeper) == KEEPER_READY;
+		return keeper_state(slot_keeper(s->conf.slot)) == KEEPER_READY;
 	return true;
 }
 

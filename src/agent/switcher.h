@@ -10,7 +10,7 @@
 
 struct control;
 struct cpu_device;
-struct keeper;
+struct slot;
 struct loop;
 struct switcher;
 
@@ -65,7 +65,7 @@ struct switcher_conf {
 	struct loop *loop;
 	struct control *control;   /* borrowed, as all here */
 	struct cpu_device *device;
-	struct keeper *keeper;     /* NULL: cannot serve */
+	struct slot *slot;         /* NULL: cannot serve */
 	const char *model;
 	bool can_fill;             /* a pool is configured */
 	const char *url;           /* of the node's own POST /v1/embeddings */

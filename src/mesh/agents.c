@@ -159,6 +159,11 @@ static struct msg *unwrap(struct str bytes, const char ***ret_node)
 		q->body = &up->samples->base;
 		*ret_node = (const char **)&up->samples->node_id;
 		return q;
+	case HCP__AGENT_UP__KIND_MODEL_REPORT:
+		q->type = MSG_MODEL_REPORT;
+		q->body = &up->model_report->base;
+		*ret_node = (const char **)&up->model_report->node_id;
+		return q;
 	default:
 		msg_free(q);
 		return NULL;

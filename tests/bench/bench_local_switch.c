@@ -203,7 +203,7 @@ static int run(struct bench *b, const char *model, char *dir, struct err *err)
 	}
 	if (rc == 0) {
 		b->port = agent_port(b->agent);
-		snprintf(b->socket, sizeof(b->socket), "%s/runtime.sock", dir);
+		snprintf(b->socket, sizeof(b->socket), "%s/runtime-0.sock", dir);
 		b->model_name = strrchr(model, '/') ? strrchr(model, '/') + 1 : model;
 		snprintf(b->body, sizeof(b->body),
 			"{\"model\":\"%s\",\"input\":\"a sentence of some ten words, as customers send them\"}", b->model_name);

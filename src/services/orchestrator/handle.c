@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/money.h"
 #include "services/orchestrator/callback.h"
+#include "services/orchestrator/models.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 static const char *const schema[] = {
@@ -29,6 +30,19 @@ static const char *const schema[] = {
 	"CREATE INDEX callback_sending ON callback(customer_id, due_ns) WHERE state = 1;"
 	"CREATE TABLE callback_secret(customer_id TEXT PRIMARY KEY, generation INTEGER NOT NULL, rotated_ns INTEGER NOT"
 	"  NULL) WITHOUT ROWID;",
+	/* held: ",base,v2,"; ord: order of its last report; told: of the last command */
+	"CREATE TABLE model(name TEXT PRIMARY KEY, version TEXT NOT NULL, stable TEXT NOT NULL, previous TEXT NOT NULL,"
+	"  error TEXT NOT NULL, by TEXT NOT NULL, state INTEGER NOT NULL, changed_ns INTEGER NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE model_version(model TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL, origin TEXT NOT NULL,"
+	"  created_ns INTEGER NOT NULL, created_by TEXT NOT NULL, PRIMARY KEY(model, version)) WITHOUT ROWID;"
+	"CREATE TABLE model_node(model TEXT NOT NULL, node_id TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL,"
+	"  state TEXT NOT NULL, error TEXT NOT NULL, held TEXT NOT NULL, seen_ns INTEGER NOT NULL, ord INTEGER NOT NULL,"
+	"  sent_ns INTEGER NOT NULL, deadline_ns INTEGER NOT NULL, retry_ns INTEGER NOT NULL, told INTEGER NOT NULL,"
+	"  told_version TEXT NOT NULL, PRIMARY KEY(model, node_id))"
+	"  WITHOUT ROWID;"
+	"CREATE TABLE model_change(model TEXT NOT NULL, n INTEGER NOT NULL, at_ns INTEGER NOT NULL, from_version TEXT NOT NULL,"
+	"  to_version TEXT NOT NULL, what TEXT NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(model, n))"
+	"  WITHOUT ROWID;",
 	NULL,
 };
 
@@ -73,6 +87,8 @@ static int orchestrator_open(struct svc *svc, struct db *db, const void *conf, v
 	int rc = o->held ? orch_economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
 		rc = load_next_end(o, db, err);
+	if (rc == 0)
+		rc = models_open(o, db, err);
 	if (rc < 0) {
 		orchestrator_close(o);
 		return rc;
@@ -89,6 +105,8 @@ static int orchestrator_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	int rc = orch_held_expire(o, ctx, err);
 	if (rc == 0)
 		rc = orch_lifecycle_timer(o, ctx, err);
+	if (rc == 0)
+		rc = models_timer(o, ctx, err);
 	return rc < 0 ? rc : orch_callback_timer(o, ctx, err);
 }
 
@@ -99,6 +117,7 @@ static int64_t orchestrator_due(const void *state, int64_t now_ns)
 		return now_ns;
 	int64_t held_ns = orch_held_until(o), callback_ns = orch_callback_due(o);
 	int64_t at_ns = held_ns < o->next_end_ns ? held_ns : o->next_end_ns;
+	at_ns = o->models_next_ns < at_ns ? o->models_next_ns : at_ns;
 	return callback_ns < at_ns ? callback_ns : at_ns;
 }
 
@@ -116,6 +135,12 @@ static const struct svc_handler handlers[] = {
 	{ MSG_CALLBACKS_GET, orch_on_callbacks_get, true },
 	{ MSG_CALLBACK_SECRET_GET, orch_on_callback_secret, true },
 	{ MSG_CALLBACK_SECRET_ROTATE, orch_on_callback_rotate, false },
+	{ MSG_MODEL_REPORT, orch_on_model_report, false },
+	{ MSG_MODELS_LIST, orch_on_models_list, true },
+	{ MSG_MODEL_GET, orch_on_model_get, true },
+	{ MSG_MODEL_VERSION_REGISTER, orch_on_model_register, false },
+	{ MSG_MODEL_ACTIVATE, orch_on_model_activate, false },
+	{ MSG_MODEL_ROLLBACK, orch_on_model_rollback, false },
 	{ MSG_STATUS_GET, orch_on_status, true },
 	{ MSG_EMERGENCY_STOP, orch_on_emergency_stop, false },
 	{ MSG_EMERGENCY_CLEAR, orch_on_emergency_clear, false },

@@ -25,6 +25,8 @@ struct orchestrator {
 	struct msg *taker; /* the sender of callbacks, waiting for work; owned */
 	int64_t taker_until_ns;
 	int64_t callback_next_ns; /* when to look for due ones while a sender waits; INT64_MAX: none */
+	uint64_t model_order;     /* the newest given to a model */
+	int64_t models_next_ns;   /* when rollouts have something to do; INT64_MAX: nothing */
 	bool callback_private;    /* the sender connects to any address */
 };
 

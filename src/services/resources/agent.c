@@ -748,3 +748,13 @@ int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	}
 	return inventory_flush(r, ctx, "local switch", err);
 }
+
+/* Nodes' streams end here; what is lost the orchestrator says again until the node answers. */
+int on_model_command(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	Hcp__ModelCommand *c = (Hcp__ModelCommand *)m->body;
+	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
+	down.kind_case = HCP__AGENT_DOWN__KIND_MODEL_COMMAND;
+	down.model_command = c;
+	return svc_send_agent(ctx, c->node_id, &down);
+}

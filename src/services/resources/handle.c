@@ -149,6 +149,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_LOCAL_SWITCH, on_local_switch, false },
 	{ MSG_NODE_GONE, on_gone, false },
 	{ MSG_DIRECTIVE, on_directive, false },
+	{ MSG_MODEL_COMMAND, on_model_command, false },
 	{ MSG_PLACE, on_place, false },
 	{ MSG_RELEASE, on_release, false },
 	{ MSG_RESOURCES_LIST, on_resources_list, true },

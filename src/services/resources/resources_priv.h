@@ -228,6 +228,7 @@ int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_model_command(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* When it next has something to do: a node falls silent, or a lost one's devices have fallen to SAFE. */

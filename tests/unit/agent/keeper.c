@@ -116,7 +116,7 @@ static void a_model_that_is_not_there(void **state)
 		.on_state = on_state, .arg = &w };
 	assert_int_equal(keeper_new(&c, &k, NULL), 0);
 	turn_until(loop, (keeper_stats(k, &s), s.exits >= 2)); /* tried again, and again */
-	assert_string_equal(s.last_exit, "exit 1");
+	assert_string_equal(s.last_exit, "exit 1: config.json: /nonexistent/config.json: No such file or directory");
 	assert_int_equal(w.ready, 0);
 	keeper_free(k);
 	loop_free(loop);

@@ -10,7 +10,7 @@
 
 #include "agent/agent_priv.h"
 #include "agent/endpoint.h"
-#include "agent/keeper.h"
+#include "agent/slot.h"
 #include "agent/link.h"
 #include "agent/miner.h"
 #include "agent/runtime_main.h"
@@ -48,6 +48,9 @@ struct world {
 	uint64_t lease_number;
 	/* heard */
 	int hellos, reports, samples;
+	int models;
+	uint64_t model_order;
+	char model_state[200], digest[80];
 	bool silent; /* hellos are not welcomed */
 	char node_id[64], boot_id[64], endpoint[128], model[64], device[32], class_name[16], bearer[64];
 	uint64_t last_seq;
@@ -126,6 +129,16 @@ static void hear_hello(struct world *w, const Hcp__NodeHello *h)
 	assert_true(h->devices[0]->memory_gib > 0);
 }
 
+static void hear_model(struct world *w, const Hcp__ModelReport *r)
+{
+	w->models++;
+	w->model_order = r->order;
+	assert_string_equal(r->node_id, w->node_id);
+	assert_int_equal(r->n_held, 1);
+	snprintf(w->model_state, sizeof(w->model_state), "%s %s %s %.40s", r->model, r->version, r->state, r->error);
+	snprintf(w->digest, sizeof(w->digest), "%s", r->digest);
+}
+
 static void send_down(struct world *w, const Hcp__AgentDown *m)
 {
 	struct buf b;
@@ -177,6 +190,7 @@ static void on_message(struct grpc_call *call, void *arg, struct str msg)
 			m->local_switch->cause);
 		break;
 	case HCP__AGENT_UP__KIND_SAMPLES: w->samples++; break;
+	case HCP__AGENT_UP__KIND_MODEL_REPORT: hear_model(w, m->model_report); break;
 	default: fail_msg("a message of unknown kind");
 	}
 	arena_release(&a);
@@ -221,7 +235,7 @@ static void world_init(struct world *w, bool with_mesh, bool with_pool)
 	struct err err = { 0 };
 	if (agent_new(w->loop, &c, &w->agent, &err) < 0)
 		fail_msg("agent: %s %s", err.field, err.text);
-	turn_until(w->loop, keeper_state(w->agent->keeper) == KEEPER_READY);
+	turn_until(w->loop, keeper_state(slot_keeper(w->agent->slot)) == KEEPER_READY);
 	if (with_mesh)
 		turn_until(w->loop, w->hellos == 1 && w->stream);
 	if (with_pool)
@@ -241,7 +255,7 @@ static void world_release(struct world *w)
 	char path[128];
 	snprintf(path, sizeof(path), "%s/node-id", w->dir);
 	unlink(path);
-	snprintf(path, sizeof(path), "%s/runtime.sock", w->dir);
+	snprintf(path, sizeof(path), "%s/runtime-0.sock", w->dir);
 	unlink(path);
 	assert_int_equal(rmdir(w->dir), 0);
 }
@@ -423,7 +437,7 @@ static void switches_are_proved(void **state)
 	assert_string_equal(h->evidence, "watts");
 	turn_until(w.loop, w.answers == 4);
 	assert_int_equal(w.status, 200);
-	turn_until(w.loop, keeper_state(w.agent->keeper) == KEEPER_ASLEEP);
+	turn_until(w.loop, keeper_state(slot_keeper(w.agent->slot)) == KEEPER_ASLEEP);
 	assert_int_equal(embed(&w), 503);
 	/* The proof is not billed, the customer's four requests are. */
 	turn_until(w.loop, w.requests == 4 && w.alloc_requests == 4);
@@ -506,7 +520,7 @@ static void failed_switches_roll_back(void **state)
 	/* A runtime that is away: back to off. */
 	assert_true(COMMAND(&w, .id = "d", .to = HCP__MODE__OFF)->ok);
 	struct keeper_stats k;
-	keeper_stats(w.agent->keeper, &k);
+	keeper_stats(slot_keeper(w.agent->slot), &k);
 	assert_int_equal(kill(k.pid, SIGSTOP), 0);
 	h = COMMAND(&w, .id = "e", .to = HCP__MODE__SERVE, .deadline_ms = 300);
 	assert_true(!h->ok && h->rolled_back);
@@ -568,16 +582,16 @@ static void the_runtime_is_restarted(void **state)
 	world_init(&w, false, true);
 	assert_int_equal(embed(&w), 200);
 	struct keeper_stats k;
-	keeper_stats(w.agent->keeper, &k);
+	keeper_stats(slot_keeper(w.agent->slot), &k);
 	int pid = k.pid;
 	assert_int_equal(kill(pid, SIGKILL), 0);
-	turn_until(w.loop, (keeper_stats(w.agent->keeper, &k), k.exits == 1));
+	turn_until(w.loop, (keeper_stats(slot_keeper(w.agent->slot), &k), k.exits == 1));
 	assert_string_equal(k.last_exit, "signal 9");
 	assert_int_equal(embed(&w), 503);
 	turn_until(w.loop, gate(&w) == GATE_FILL); /* mining goes on */
-	turn_until(w.loop, keeper_state(w.agent->keeper) == KEEPER_READY);
+	turn_until(w.loop, keeper_state(slot_keeper(w.agent->slot)) == KEEPER_READY);
 	assert_int_equal(embed(&w), 200);
-	keeper_stats(w.agent->keeper, &k);
+	keeper_stats(slot_keeper(w.agent->slot), &k);
 	assert_int_not_equal(k.pid, pid);
 	/* Killed while it answers: the client hears of it. */
 	assert_int_equal(kill(k.pid, SIGSTOP), 0);
@@ -671,6 +685,40 @@ static void says_hello_until_it_is_welcomed(void **state)
 	world_release(&w);
 }
 
+static void model_command(struct world *w, uint64_t order, const char *version, const char *digest)
+{
+	Hcp__ModelCommand m = HCP__MODEL_COMMAND__INIT;
+	m.node_id = w->node_id;
+	m.model = w->model;
+	m.version = version;
+	m.digest = digest;
+	m.order = order;
+	Hcp__AgentDown d = HCP__AGENT_DOWN__INIT;
+	d.kind_case = HCP__AGENT_DOWN__KIND_MODEL_COMMAND;
+	d.model_command = &m;
+	send_down(w, &d);
+}
+
+/* What slot.c does is shown in its own test; here that orders reach it and their ends come back. */
+static void orders_about_its_model_are_answered(void **state)
+{
+	struct world w;
+	world_init(&w, true, false);
+	turn_until(w.loop, w.digest[0]);
+	assert_string_equal(w.model_state, "hcp-generated-tiny base serving ");
+	model_command(&w, 4, "v2", "");
+	turn_until(w.loop, w.model_order == 4);
+	assert_string_equal(w.model_state, "hcp-generated-tiny base failed this node does not hold version v2");
+	int before = w.models;
+	model_command(&w, 4, "v2", "");
+	turn_until(w.loop, w.models > before);
+	model_command(&w, 3, "base", ""); /* overtaken */
+	model_command(&w, 5, "base", w.digest);
+	turn_until(w.loop, w.model_order == 5);
+	assert_string_equal(w.model_state, "hcp-generated-tiny base serving ");
+	world_release(&w);
+}
+
 static void keeps_its_id(void **state)
 {
 	struct loop *loop;
@@ -712,7 +760,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_runtime_is_restarted),
 		cmocka_unit_test(speaks_openai),
 		cmocka_unit_test(survives_a_lost_stream),
-		cmocka_unit_test(keeps_its_id),
+		cmocka_unit_test(orders_about_its_model_are_answered), cmocka_unit_test(keeps_its_id),
 		cmocka_unit_test(an_overtaken_command_is_passed_over),
 		cmocka_unit_test(says_hello_until_it_is_welcomed),
 	};
