@@ -367,8 +367,13 @@ static int make_service(struct agent *a, struct err *err)
 		log_warn("runtime", "no model: %s does not exist", a->conf.model_dir);
 		a->model[0] = '\0';
 	} else if (a->conf.model_dir) {
-		struct slot_conf sc = { .loop = a->loop, .program = a->conf.program, .model = a->model,
-			.model_dir = a->conf.model_dir, .state_dir = a->conf.state_dir, .on_state = on_runtime, .on_change = on_version,
+		struct slot_conf sc = { .loop = a->loop,
+			.program = a->conf.program,
+			.model = a->model,
+			.model_dir = a->conf.model_dir,
+			.state_dir = a->conf.state_dir,
+			.on_state = on_runtime,
+			.on_change = on_version,
 			.arg = a };
 		rc = slot_new(&sc, &a->slot, err);
 	}

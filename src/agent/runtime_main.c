@@ -201,7 +201,8 @@ static void on_verb(void *arg, int rc, const struct err *err)
 	e->err = *err;
 }
 
-static int run_verb(struct runtime *r, int (*verb)(struct runtime *, runtime_done_fn *, void *, struct err *), struct err *err)
+static int run_verb(
+	struct runtime *r, int (*verb)(struct runtime *, runtime_done_fn *, void *, struct err *), struct err *err)
 {
 	struct ended e = { 0 };
 	int rc = verb(r, on_verb, &e, err);

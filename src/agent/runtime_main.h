@@ -2,8 +2,8 @@
 #define HCP_AGENT_RUNTIME_MAIN_H
 
 /*
- * `hcp-agent runtime --model DIR --listen unix:PATH|HOST:PORT [--name NAME] [--parent PID]`: the inference runtime as a process of its
- * own, so that its death costs a restart and not the node.
+ * `hcp-agent runtime --model DIR --listen unix:PATH|HOST:PORT [--name NAME] [--parent PID]`: the inference runtime as a
+ * process of its own, so that its death costs a restart and not the node.
  *
  *   POST /v1/embeddings   answers with x-hcp-compute-ns and x-hcp-tokens besides the body
  *   GET  /v1/models       GET /health (503 until it serves; x-hcp-model-digest: see infer/digest.h)

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/id.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "http/http_client.h"
@@ -25,17 +26,10 @@ struct slot {
 	unsigned made;                 /* sides so far: no two sockets have one name */
 	uint64_t order;                /* of next */
 	char digest[MODEL_DIGEST_MAX]; /* that next must have; "": any */
-	char error[ERROR_MAX];         /* why next failed; told by the timer, since keepers must not end in their own callback */
+	char error[ERROR_MAX]; /* why next failed; told by the timer, since keepers must not end in their own callback */
 	struct keeper_call *proof;     /* of next, under way */
 	struct loop_timer deadline, drain, failed;
 };
-
-bool slot_is_version(const char *name)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-	size_t n = strlen(name);
-	return n > 0 && n < SLOT_VERSION_MAX && name[0] != '.' && strspn(name, allowed) == n;
-}
 
 static int version_dir(const char *model_dir, const char *version, char ret[DIR_MAX])
 {
@@ -73,7 +67,7 @@ static void recall(const struct slot *s, char ret[SLOT_VERSION_MAX])
 	memcpy(ret, SLOT_BASE, sizeof(SLOT_BASE));
 	if (memory_path(s, path) < 0 || file_read(path, SLOT_VERSION_MAX, &b, NULL) < 0)
 		return;
-	if (str_copy(ret, SLOT_VERSION_MAX, str_trim(buf_str(&b))) < 0 || !slot_is_version(ret) ||
+	if (str_copy(ret, SLOT_VERSION_MAX, str_trim(buf_str(&b))) < 0 || !id_is_name(ret) ||
 	    version_dir(s->conf.model_dir, ret, dir) < 0 || !is_model(dir)) {
 		log_warn("runtime", "the model's version that was served is not in %s any more", s->conf.model_dir);
 		memcpy(ret, SLOT_BASE, sizeof(SLOT_BASE));
@@ -267,7 +261,7 @@ void slot_change(struct slot *s, uint64_t order, const char *version, const char
 	if (strcmp(version, s->now->version) == 0) {
 		if (digest[0] && st.digest[0] && strcmp(digest, st.digest) != 0)
 			snprintf(why, sizeof(why), "digest: the files that serve are %.79s, not %.79s", st.digest, digest);
-	} else if (!slot_is_version(version) || version_dir(s->conf.model_dir, version, dir) < 0 || !is_model(dir)) {
+	} else if (!id_is_name(version) || version_dir(s->conf.model_dir, version, dir) < 0 || !is_model(dir)) {
 		snprintf(why, sizeof(why), "this node does not hold version %.64s", version);
 	} else if (str_copy(s->digest, sizeof(s->digest), str_of(digest)) < 0) {
 		snprintf(why, sizeof(why), "digest: is longer than a digest");
@@ -357,7 +351,7 @@ static int add_held(void *arg, const char *name)
 	char dir[DIR_MAX];
 	if (h->n == SLOT_HELD_MAX)
 		return 1;
-	if (slot_is_version(name) && version_dir(h->model_dir, name, dir) == 0 && is_model(dir))
+	if (id_is_name(name) && version_dir(h->model_dir, name, dir) == 0 && is_model(dir))
 		snprintf(h->names[h->n++], SLOT_VERSION_MAX, "%s", name);
 	return 0;
 }

@@ -17,8 +17,8 @@
  * asked for and answer a request; then new requests go to it, while the former ends those it has and is let go. If it
  * does not get there, the former serves on and never knew.
  *
- *   slot_change ─▶ another keeper starts ─▶ READY ─▶ digest ─▶ answers ─▶ remembered on disk ─▶ serves ─▶ former drained
- *                      └─ ended, deadline, another digest, no answer: let go, result says why
+ *   slot_change ─▶ another keeper starts ─▶ READY ─▶ digest ─▶ answers ─▶ remembered on disk ─▶ serves ─▶ former
+ *drained └─ ended, deadline, another digest, no answer: let go, result says why
  *
  * The version is remembered in the state folder ("model-version"), so a restart serves what was served. One thread.
  */
@@ -49,8 +49,6 @@ const char *slot_version(const struct slot *s);
 bool slot_changing(const struct slot *s);
 /* Names of the versions in DIR, at most SLOT_HELD_MAX, base first. */
 size_t slot_held(const struct slot *s, char (*ret)[SLOT_VERSION_MAX]);
-/* A name that may be a folder's: 1 to 64 letters, digits, '.', '-', '_', not beginning with '.'. */
-bool slot_is_version(const char *name);
 /*
  * Ends in on_change, possibly from inside. digest "": any. A later order takes the place of one under way, of which
  * nothing is heard any more.

@@ -62,3 +62,10 @@ int id_parse(struct str s, const char *type, struct id *ret)
 	}
 	return 0;
 }
+
+bool id_is_name(const char *text)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+	size_t n = strlen(text);
+	return n > 0 && n <= 64 && text[0] != '.' && strspn(text, allowed) == n;
+}

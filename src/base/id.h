@@ -40,4 +40,7 @@ char *id_format(char dst[ID_TEXT_MAX], const char *type, const struct id *id);
 /* HCP_EPARSE unless s is "<type>-" and 26 valid digits. type NULL takes any. */
 int id_parse(struct str s, const char *type, struct id *ret) MUST_CHECK;
 
+/* A name that is safe as a folder's, too: 1 to 64 letters, digits, '.', '-', '_', not beginning with '.'. */
+bool id_is_name(const char *text);
+
 #endif

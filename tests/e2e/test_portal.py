@@ -261,7 +261,7 @@ def test_admin_sees_live_numbers_and_why(browser, base):
 
 def test_operator_pages_open(browser, base):
     sign_in(browser, base, ADMIN)
-    for name in ("Fleet", "Switches", "Workloads", "Revenue", "API keys", "Overview"):
+    for name in ("Fleet", "Switches", "Models", "Workloads", "Revenue", "API keys", "Overview"):
         go(browser, name)
         until(browser, f"{name} has loaded", lambda b: not b.find_elements(By.CSS_SELECTOR, "[aria-label=Loading]"))
         assert not [e.text for e in browser.find_elements(By.CSS_SELECTOR, "main [role=alert]")]
@@ -334,7 +334,7 @@ def test_phone_width_has_no_sideways_scroll(browser, base):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     )
-    for path in ("/overview", "/decisions", "/fleet", "/switches", "/workloads", "/revenue", "/keys"):
+    for path in ("/overview", "/decisions", "/fleet", "/switches", "/models", "/workloads", "/revenue", "/keys"):
         browser.get(base + path)
         find(browser, "h1")
         time.sleep(0.5)

@@ -12,6 +12,7 @@ import { Fleet } from './pages/Fleet';
 import { Keys } from './pages/Keys';
 import { Landing } from './pages/Landing';
 import { LoginPage } from './pages/Login';
+import { Models } from './pages/Models';
 import { Overview } from './pages/Overview';
 import { Revenue } from './pages/Revenue';
 import { Switches } from './pages/Switches';
@@ -51,6 +52,7 @@ const router = createBrowserRouter(
         { path: '/decisions/:id', element: <Staff><Decisions /></Staff> },
         { path: '/fleet', element: <Staff><Fleet /></Staff> },
         { path: '/switches', element: <Staff><Switches /></Staff> },
+        { path: '/models', element: <Staff><Models /></Staff> },
         { path: '/revenue', element: <Staff><Revenue /></Staff> },
         { path: '/workloads', element: <WorkloadsPage /> },
         { path: '/workloads/:id', element: <WorkloadsPage /> },

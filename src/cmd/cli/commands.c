@@ -163,6 +163,14 @@ static const struct flag policy_set_flags[] = {
 	  .help = "how much better a change must be" },
 	END,
 };
+static const struct flag model_register_flags[] = {
+	{ .name = "digest", .field = "digest", .required = true, .help = "of its files, as `models digest DIR` prints it" },
+	END,
+};
+static const struct flag model_rollback_flags[] = {
+	{ .name = "reason", .field = "reason", .help = "kept with the change" },
+	END,
+};
 static const struct flag switches_flags[] = {
 	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "the latest so many" },
 	END,
@@ -303,6 +311,11 @@ static const struct flag help_flags[] = {
 
 #define GET "GET"
 #define POST "POST"
+#define MODEL_COLUMNS "name version state nodes_done=DONE nodes:n=NODES previous changed_at_ns:age=CHANGED error"
+#define MODEL_VIEWS \
+	{ "versions", "version nodes origin created_at_ns:time=CREATED created_by=BY digest" }, \
+	{ "node_states", "node_id=NODE version state seen_at_ns:age=SEEN error" }, \
+	{ "changes", "at_ns:time=TIME what from to by reason" }
 #define PUT "PUT"
 #define DELETE "DELETE"
 
@@ -463,6 +476,51 @@ const struct command commands[] = {
 			"id name facility region connected devices:n seen_at_ns:age=SEEN lease_until_ns:time=LEASE "
 			"energy_j=ENERGY endpoint models agent_version=VERSION" } },
 		.help = "nodes, their leases and endpoints" },
+	{ .path = "models list",
+		.method = GET,
+		.route = "/api/v1/models",
+		.shape = SHAPE_LIST,
+		.traits = CMD_WATCH,
+		.views = { { "models", MODEL_COLUMNS } },
+		.help = "models that nodes serve, in which version" },
+	{ .path = "models get",
+		.operands = "name",
+		.method = GET,
+		.route = "/api/v1/models/{name}",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_WATCH,
+		.views = { MODEL_VIEWS },
+		.help = "a model: versions, nodes, changes" },
+	{ .path = "models digest",
+		.operands = "dir",
+		.traits = CMD_LOCAL,
+		.run = ops_model_digest,
+		.help = "what a model folder is, by its files" },
+	{ .path = "models register",
+		.operands = "name version",
+		.method = POST,
+		.route = "/api/v1/models/{name}/versions",
+		.shape = SHAPE_OBJECT,
+		.flags = model_register_flags,
+		.views = { MODEL_VIEWS },
+		.help = "make a version known by the digest of its files",
+		.more = "Nodes look for VERSION in the folder versions/VERSION of the model's own." },
+	{ .path = "models activate",
+		.operands = "name version",
+		.method = POST,
+		.route = "/api/v1/models/{name}/activate",
+		.shape = SHAPE_OBJECT,
+		.views = { MODEL_VIEWS },
+		.help = "make the nodes serve a version, without losing a request",
+		.more = "One node goes first; the first that fails turns all back. `models get NAME --watch` shows it." },
+	{ .path = "models rollback",
+		.operands = "name",
+		.method = POST,
+		.route = "/api/v1/models/{name}/rollback",
+		.shape = SHAPE_OBJECT,
+		.flags = model_rollback_flags,
+		.views = { MODEL_VIEWS },
+		.help = "go back to the version that was served before" },
 	{ .path = "prices",
 		.method = GET,
 		.route = "/api/v1/prices",

@@ -13,6 +13,7 @@
 #include "cmd/cli/human.h"
 #include "cmd/cli/render.h"
 #include "cmd/cli/request.h"
+#include "infer/digest.h"
 
 enum { LINE_MAX_BYTES = 1024, EMBED_TEXTS_MAX = 2048, LOGOUT_MS = 3000 };
 
@@ -292,6 +293,20 @@ int ops_embed(struct cli *cli, struct err *err)
 	json_decref(texts);
 	json_decref(req);
 	json_decref(reply);
+	return rc;
+}
+
+int ops_model_digest(struct cli *cli, struct err *err)
+{
+	char digest[MODEL_DIGEST_MAX];
+	struct buf out;
+	int rc = model_digest(cli->args.operands[0], digest, err);
+	if (rc < 0)
+		return rc;
+	buf_init(&out, 0);
+	buf_printf(&out, "%s\n", digest);
+	rc = cli_print(&out, err);
+	buf_release(&out);
 	return rc;
 }
 

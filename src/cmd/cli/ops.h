@@ -22,6 +22,7 @@ int ops_explain(struct cli *cli, struct err *err);
 int ops_key_create(struct cli *cli, struct err *err);
 int ops_emergency_stop(struct cli *cli, struct err *err);
 int ops_embed(struct cli *cli, struct err *err);
+int ops_model_digest(struct cli *cli, struct err *err);
 int ops_replay(struct cli *cli, struct err *err);
 
 /* watch.c */

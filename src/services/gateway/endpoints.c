@@ -91,6 +91,9 @@ static void set_device(struct endpoint *n, const char *id, bool up, bool serving
 			return;
 		n->n_devices++;
 	}
+	/* Proved to serve: what it refused while it did not is no reason to wait any longer. */
+	if (serving && !n->devices[i].serving)
+		breaker_init(&n->breaker, BREAKER_DEFAULT);
 	n->devices[i].serving = serving;
 }
 

@@ -40,7 +40,8 @@ static const char *const schema[] = {
 	"  sent_ns INTEGER NOT NULL, deadline_ns INTEGER NOT NULL, retry_ns INTEGER NOT NULL, told INTEGER NOT NULL,"
 	"  told_version TEXT NOT NULL, PRIMARY KEY(model, node_id))"
 	"  WITHOUT ROWID;"
-	"CREATE TABLE model_change(model TEXT NOT NULL, n INTEGER NOT NULL, at_ns INTEGER NOT NULL, from_version TEXT NOT NULL,"
+	"CREATE TABLE model_change(model TEXT NOT NULL, n INTEGER NOT NULL, at_ns INTEGER NOT NULL, from_version TEXT NOT "
+	"NULL,"
 	"  to_version TEXT NOT NULL, what TEXT NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(model, n))"
 	"  WITHOUT ROWID;",
 	NULL,

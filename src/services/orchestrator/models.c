@@ -8,13 +8,6 @@
 
 /* ---- rows ---- */
 
-bool models_is_name(const char *text)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-	size_t n = strlen(text);
-	return n > 0 && n <= 64 && text[0] != '.' && strspn(text, allowed) == n;
-}
-
 static const char *text_of(struct arena *a, const struct db_row *row, int col)
 {
 	struct str s = db_text(row, col);
@@ -70,8 +63,11 @@ int models_nodes(struct svc_ctx *ctx, const char *name, struct model_node **ret,
 	if (!*ret)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	for (rc = db_query(svc_db(ctx), &row, err,
-			 "SELECT node_id,version,digest,state,error,held,seen_ns,ord,sent_ns,deadline_ns,retry_ns,told,told_version FROM model_node"
-			 " WHERE model=$1 ORDER BY node_id", "z", name);
+			 "SELECT "
+			 "node_id,version,digest,state,error,held,seen_ns,ord,sent_ns,deadline_ns,retry_ns,told,told_version FROM "
+			 "model_node"
+			 " WHERE model=$1 ORDER BY node_id",
+			 "z", name);
 		 rc == 1 && (int64_t)*ret_n < count; rc = db_next(row, err)) {
 		if (take_node(a, row, &(*ret)[*ret_n]) < 0) {
 			db_done(row);
@@ -85,14 +81,15 @@ int models_nodes(struct svc_ctx *ctx, const char *name, struct model_node **ret,
 static int store_node(struct svc_ctx *ctx, const char *model, const struct model_node *n, struct err *err)
 {
 	return db_run(svc_db(ctx), err,
-		"INSERT INTO model_node(model,node_id,version,digest,state,error,held,seen_ns,ord,sent_ns,deadline_ns,retry_ns,told,"
+		"INSERT INTO "
+		"model_node(model,node_id,version,digest,state,error,held,seen_ns,ord,sent_ns,deadline_ns,retry_ns,told,"
 		"told_version) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14) ON CONFLICT(model,node_id) DO UPDATE SET"
 		" version=excluded.version, digest=excluded.digest, state=excluded.state, error=excluded.error,"
 		" held=excluded.held, seen_ns=excluded.seen_ns, ord=excluded.ord, sent_ns=excluded.sent_ns,"
 		" deadline_ns=excluded.deadline_ns, retry_ns=excluded.retry_ns, told=excluded.told,"
 		" told_version=excluded.told_version",
-		"zzzzzzziiiiiiz", model, n->id, n->version, n->digest, n->state, n->error, n->held, n->seen_ns, (int64_t)n->order,
-		n->sent_ns, n->deadline_ns, n->retry_ns, (int64_t)n->told, n->told_version);
+		"zzzzzzziiiiiiz", model, n->id, n->version, n->digest, n->state, n->error, n->held, n->seen_ns,
+		(int64_t)n->order, n->sent_ns, n->deadline_ns, n->retry_ns, (int64_t)n->told, n->told_version);
 }
 
 bool models_is_away(const struct model_node *n, int64_t now_ns)
@@ -120,8 +117,8 @@ int models_digest(struct svc_ctx *ctx, const char *name, const char *version, co
 	return *ret ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
 }
 
-int models_add_version(struct svc_ctx *ctx, const char *name, const char *version, const char *digest, const char *origin,
-	const char *by, struct err *err)
+int models_add_version(struct svc_ctx *ctx, const char *name, const char *version, const char *digest,
+	const char *origin, const char *by, struct err *err)
 {
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO model_version(model,version,digest,origin,created_ns,created_by) VALUES($1,$2,$3,$4,$5,$6)"
@@ -142,7 +139,8 @@ static int announce(struct svc_ctx *ctx, const struct model *m, struct err *err)
 static int record(struct svc_ctx *ctx, const struct model *m, const char *from, const char *what, const char *by,
 	const char *reason, struct err *err)
 {
-	log_info("orchestrator", "model %s: %s, %s to %s%s%s", m->name, what, from, m->version, reason[0] ? ": " : "", reason);
+	log_info(
+		"orchestrator", "model %s: %s, %s to %s%s%s", m->name, what, from, m->version, reason[0] ? ": " : "", reason);
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO model_change(model,n,at_ns,from_version,to_version,what,by,reason) VALUES($1,"
 		"(SELECT coalesce(max(n),0)+1 FROM model_change WHERE model=$1),$2,$3,$4,$5,$6,$7)",
@@ -266,8 +264,8 @@ static void count(const struct model *m, struct model_node *n, int64_t now_ns, s
 	due(t, n->seen_ns + MODELS_AWAY_S * NS_PER_S + 1);
 }
 
-static int tell_nodes(struct orchestrator *o, struct svc_ctx *ctx, const struct model *m, struct model_node *nodes, size_t n, struct tally *t,
-	struct err *err)
+static int tell_nodes(struct orchestrator *o, struct svc_ctx *ctx, const struct model *m, struct model_node *nodes,
+	size_t n, struct tally *t, struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
 	size_t most = m->state == MODEL_ROLLING_OUT && t->done == 0 ? 1 : MODELS_PARALLEL;
@@ -344,7 +342,8 @@ int models_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 	if (svc_now_ns(ctx) < o->models_next_ns)
 		return 0;
 	o->models_next_ns = INT64_MAX;
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT name FROM model ORDER BY name", ""); rc == 1; rc = db_next(row, err)) {
+	for (rc = db_query(svc_db(ctx), &row, err, "SELECT name FROM model ORDER BY name", ""); rc == 1;
+		 rc = db_next(row, err)) {
 		const char *name = n < MODELS_MAX ? text_of(svc_arena(ctx), row, 0) : NULL;
 		if (name)
 			names[n++] = name;
@@ -362,14 +361,14 @@ int models_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 
 static int check_report(const Hcp__ModelReport *r, struct err *err)
 {
-	if (!models_is_name(r->model))
+	if (!id_is_name(r->model))
 		return err_set(err, HCP_EINVAL, "model", "must be 1 to 64 letters, digits, '.', '-', '_'");
-	if (!models_is_name(r->version))
+	if (!id_is_name(r->version))
 		return err_set(err, HCP_EINVAL, "version", "must be 1 to 64 letters, digits, '.', '-', '_'");
 	if (r->n_held > MODELS_HELD_MAX)
 		return err_set(err, HCP_ELIMIT, "held", "a node tells at most %d versions", MODELS_HELD_MAX);
 	for (size_t i = 0; i < r->n_held; i++)
-		if (!models_is_name(r->held[i]))
+		if (!id_is_name(r->held[i]))
 			return err_set(err, HCP_EINVAL, "held", "version %zu has no usable name", i);
 	if (strcmp(r->state, "serving") != 0 && strcmp(r->state, "changing") != 0 && strcmp(r->state, "failed") != 0)
 		return err_set(err, HCP_EINVAL, "state", "must be serving, changing or failed");
@@ -418,12 +417,15 @@ static int model_of(struct svc_ctx *ctx, const Hcp__ModelReport *r, struct model
 	return rc < 0 ? rc : models_add_version(ctx, r->model, r->version, r->digest, "announced", r->node_id, err);
 }
 
-static int load_node(struct svc_ctx *ctx, const char *model, const char *node_id, struct model_node *ret, struct err *err)
+static int load_node(
+	struct svc_ctx *ctx, const char *model, const char *node_id, struct model_node *ret, struct err *err)
 {
 	struct db_row *row;
 	int rc = db_query(svc_db(ctx), &row, err,
-		"SELECT node_id,version,digest,state,error,held,seen_ns,ord,sent_ns,deadline_ns,retry_ns,told,told_version FROM model_node"
-		" WHERE model=$1 AND node_id=$2", "zz", model, node_id);
+		"SELECT node_id,version,digest,state,error,held,seen_ns,ord,sent_ns,deadline_ns,retry_ns,told,told_version "
+		"FROM model_node"
+		" WHERE model=$1 AND node_id=$2",
+		"zz", model, node_id);
 	if (rc <= 0)
 		return rc;
 	rc = take_node(svc_arena(ctx), row, ret);

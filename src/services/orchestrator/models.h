@@ -52,13 +52,15 @@ struct model_node {
 
 /* HCP_ENOTFOUND with field "name". */
 int models_load(struct svc_ctx *ctx, const char *name, struct model *ret, struct err *err) MUST_CHECK;
-int models_nodes(struct svc_ctx *ctx, const char *name, struct model_node **ret, size_t *ret_n, struct err *err) MUST_CHECK;
+int models_nodes(
+	struct svc_ctx *ctx, const char *name, struct model_node **ret, size_t *ret_n, struct err *err) MUST_CHECK;
 bool models_is_away(const struct model_node *n, int64_t now_ns);
 bool models_holds(const struct model_node *n, const char *version);
 /* HCP_ENOTFOUND with field "version". */
-int models_digest(struct svc_ctx *ctx, const char *name, const char *version, const char **ret, struct err *err) MUST_CHECK;
-int models_add_version(struct svc_ctx *ctx, const char *name, const char *version, const char *digest, const char *origin,
-	const char *by, struct err *err) MUST_CHECK;
+int models_digest(
+	struct svc_ctx *ctx, const char *name, const char *version, const char **ret, struct err *err) MUST_CHECK;
+int models_add_version(struct svc_ctx *ctx, const char *name, const char *version, const char *digest,
+	const char *origin, const char *by, struct err *err) MUST_CHECK;
 /* Another version is wanted; commands under way are void. Keeps the change for the record. The caller steps. */
 int models_turn(struct svc_ctx *ctx, struct model *m, enum model_state to, const char *version,
 	const char *what, const char *by, const char *reason, struct err *err) MUST_CHECK;
@@ -66,7 +68,6 @@ int models_turn(struct svc_ctx *ctx, struct model *m, enum model_state to, const
 int models_step(struct orchestrator *o, struct svc_ctx *ctx, struct model *m, struct err *err) MUST_CHECK;
 int models_fill(struct svc_ctx *ctx, struct arena *a, const struct model *m, bool all, Hcp__Model *out, struct err *err)
 	MUST_CHECK;
-bool models_is_name(const char *text);
 
 int models_open(struct orchestrator *o, struct db *db, struct err *err) MUST_CHECK;
 int models_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

@@ -135,7 +135,6 @@ static int answer(struct svc_ctx *ctx, const struct model *m, struct err *err)
 
 int orch_on_models_list(void *state, struct svc_ctx *ctx, const struct msg *q, struct err *err)
 {
-	struct arena *a = svc_reply_arena(ctx);
 	const char *names[MODELS_MAX];
 	struct db_row *row;
 	size_t n = 0;
@@ -143,8 +142,9 @@ int orch_on_models_list(void *state, struct svc_ctx *ctx, const struct msg *q, s
 	Hcp__Models *out = svc_reply(ctx, MSG_MODELS);
 	if (!out)
 		return HCP_ENOMEM;
-	a = svc_reply_arena(ctx);
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT name FROM model ORDER BY name", ""); rc == 1; rc = db_next(row, err))
+	struct arena *a = svc_reply_arena(ctx);
+	for (rc = db_query(svc_db(ctx), &row, err, "SELECT name FROM model ORDER BY name", ""); rc == 1;
+		 rc = db_next(row, err))
 		if (n < MODELS_MAX)
 			names[n++] = arena_strndup(a, db_text(row, 0).p, db_text(row, 0).n);
 	for (size_t i = 0; i < n && rc == 0; i++) {
@@ -183,10 +183,11 @@ int orch_on_model_register(void *state, struct svc_ctx *ctx, const struct msg *q
 	int rc = models_load(ctx, v->name, &m, err);
 	if (rc < 0)
 		return rc;
-	if (!models_is_name(v->version))
+	if (!id_is_name(v->version))
 		return err_set(err, HCP_EINVAL, "version", "must be 1 to 64 letters, digits, '.', '-', '_'");
 	if (!is_digest(v->digest))
-		return err_set(err, HCP_EINVAL, "digest", "must be sha256: and 64 hex digits; `hcp models digest DIR` prints it");
+		return err_set(
+			err, HCP_EINVAL, "digest", "must be sha256: and 64 hex digits; `hcp models digest DIR` prints it");
 	rc = db_query(svc_db(ctx), &row, err, "SELECT count(*) FROM model_version WHERE model=$1", "z", v->name);
 	if (rc < 0)
 		return rc;
@@ -199,8 +200,8 @@ int orch_on_model_register(void *state, struct svc_ctx *ctx, const struct msg *q
 		rc = models_digest(ctx, v->name, v->version, &known, err);
 	/* Registered again it is the same, or it is another thing and needs another name. */
 	if (rc == 0 && strcmp(known, v->digest) != 0)
-		rc = err_set(err, HCP_EEXIST, "version", "%.64s is known with the digest %.80s; give it another name", v->version,
-			known[0] ? known : "(not yet told by its node)");
+		rc = err_set(err, HCP_EEXIST, "version", "%.64s is known with the digest %.80s; give it another name",
+			v->version, known[0] ? known : "(not yet told by its node)");
 	return rc < 0 ? rc : answer(ctx, &m, err);
 }
 
@@ -212,8 +213,10 @@ static int check_held(struct svc_ctx *ctx, const struct model *m, const char *ve
 	int rc = models_nodes(ctx, m->name, &nodes, &n, err);
 	for (size_t i = 0; i < n && rc == 0; i++)
 		if (!models_is_away(&nodes[i], svc_now_ns(ctx)) && !models_holds(&nodes[i], version))
-			rc = err_set(err, HCP_ESTATE, "version", "node %.64s does not hold it; put its files into versions/%.64s of its "
-				"model folder, it tells within half a minute", nodes[i].id, version);
+			rc = err_set(err, HCP_ESTATE, "version",
+				"node %.64s does not hold it; put its files into versions/%.64s of its "
+				"model folder, it tells within half a minute",
+				nodes[i].id, version);
 	return rc;
 }
 
@@ -250,7 +253,8 @@ int orch_on_model_rollback(void *state, struct svc_ctx *ctx, const struct msg *q
 		return answer(ctx, &m, err);
 	const char *to = m.state == MODEL_ROLLING_OUT ? m.stable : m.previous;
 	if (!to[0])
-		return err_set(err, HCP_ESTATE, "name", "%.64s has served one version only; there is none to go back to", x->name);
+		return err_set(
+			err, HCP_ESTATE, "name", "%.64s has served one version only; there is none to go back to", x->name);
 	if (strlen(x->reason) > 200)
 		return err_set(err, HCP_ELIMIT, "reason", "must be at most 200 bytes");
 	rc = models_turn(ctx, &m, MODEL_ROLLING_BACK, to, "rolled_back", who(q), x->reason, err);

@@ -238,6 +238,12 @@ static void the_best_node_is_picked(void **state)
 	assert_string_equal(pick(&e, "m", NULL, 31 * NS_PER_S), "busy");
 	breaker_success(&n1->breaker);
 	assert_string_equal(pick(&e, "m", NULL, 31 * NS_PER_S), "n1");
+	for (int i = 0; i < 5; i++)
+		breaker_failure(&n1->breaker, 32 * NS_PER_S);
+	up(&e, "n1", "d1", "m", HCP__MODE__FILL);
+	assert_string_equal(pick(&e, "m", NULL, 33 * NS_PER_S), "busy");
+	up(&e, "n1", "d1", "m", HCP__MODE__SERVE); /* it is proved to serve now: tried at once */
+	assert_string_equal(pick(&e, "m", NULL, 33 * NS_PER_S), "n1");
 	down(&e, "n1", "d2");
 	assert_non_null(map_get(&e.by_node, STR("n1"))); /* d1 is still there */
 	endpoint_ref(n1);

@@ -5,8 +5,8 @@
 #include "services/orchestrator/orchestrator.h"
 
 #define NODES 6
-#define DIGEST(c) "sha256:" c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c c \
-	c c c c c c c c c c c c
+#define EIGHT(c) c c c c c c c c
+#define DIGEST(c) "sha256:" EIGHT(EIGHT(c))
 
 static const Hcp__Principal admin = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-3", "",
 	"admin@mara.com", HCP__ROLE__ADMIN, 0 };
@@ -235,7 +235,10 @@ static void what_cannot_be_is_refused(void **state)
 	rig_expect_problem(&w.r, "wrong_state", "version");
 	assert_int_equal(deliver(&w), 0);
 	expect(&w, "active", "base", 2);
-	struct msg *m = msg_new(MSG_MODEL_GET);
+	struct msg *m = msg_new(MSG_MODELS_LIST);
+	rig_post(&w.r, m);
+	assert_int_equal(((Hcp__Models *)w.r.reply->body)->n_models, 1);
+	m = msg_new(MSG_MODEL_GET);
 	((Hcp__ModelGet *)m->body)->name = "maxi";
 	rig_post(&w.r, m);
 	rig_expect_problem(&w.r, "not_found", "name");

@@ -30,7 +30,7 @@ export type WorkloadDraft = Partial<T.WorkloadSubmit>;
 export const api = createApi({
   reducerPath: 'api',
   baseQuery,
-  tagTypes: ['Workloads', 'Keys', 'Status', 'Policy'],
+  tagTypes: ['Workloads', 'Keys', 'Status', 'Policy', 'Models'],
   keepUnusedDataFor: 30,
   endpoints: (b) => ({
     login: b.mutation<T.Session, Pick<T.Login, 'email' | 'password'>>({
@@ -92,6 +92,19 @@ export const api = createApi({
     availability: b.query<T.Availability, void>({ query: () => ({ path: '/availability', reply: 'Availability' }) }),
     switches: b.query<T.Switches, { limit?: number }>({
       query: (query) => ({ path: '/switches', query, reply: 'Switches' }),
+    }),
+    models: b.query<T.Models, void>({ query: () => ({ path: '/models', reply: 'Models' }), providesTags: ['Models'] }),
+    model: b.query<T.Model, string>({
+      query: (name) => ({ path: `/models/${encodeURIComponent(name)}`, reply: 'Model' }),
+      providesTags: ['Models'],
+    }),
+    activateModel: b.mutation<T.Model, T.ModelActivate>({
+      query: ({ name, version }) => ({ path: `/models/${encodeURIComponent(name)}/activate`, method: 'POST', body: { version }, reply: 'Model' }),
+      invalidatesTags: ['Models'],
+    }),
+    rollbackModel: b.mutation<T.Model, T.ModelRollback>({
+      query: ({ name, reason }) => ({ path: `/models/${encodeURIComponent(name)}/rollback`, method: 'POST', body: { reason }, reply: 'Model' }),
+      invalidatesTags: ['Models'],
     }),
     series: b.query<T.Series, { metric: string; scope?: string; key?: string; minutes?: number }>({
       query: (query) => ({ path: '/telemetry/series', query, reply: 'Series' }),

@@ -562,6 +562,87 @@ export interface Directive {
   signal_at_ns: number;
 }
 
+export interface ModelVersion {
+  version: string;
+  digest: string;
+  origin: string;
+  created_at_ns: number;
+  created_by: string;
+  nodes: number;
+}
+
+export interface ModelNode {
+  node_id: string;
+  version: string;
+  digest: string;
+  state: string;
+  error: string;
+  seen_at_ns: number;
+  held: string[];
+}
+
+export interface ModelChange {
+  at_ns: number;
+  from: string;
+  to: string;
+  what: string;
+  by: string;
+  reason: string;
+}
+
+export interface Model {
+  name: string;
+  version: string;
+  previous: string;
+  state: string;
+  error: string;
+  changed_at_ns: number;
+  nodes: number;
+  nodes_done: number;
+  versions: ModelVersion[];
+  node_states: ModelNode[];
+  changes: ModelChange[];
+}
+
+export type ModelsList = Record<string, never>;
+
+export interface Models {
+  models: Model[];
+}
+
+export interface ModelGet {
+  name: string;
+}
+
+export interface ModelVersionRegister {
+  name: string;
+  version: string;
+  digest: string;
+}
+
+export interface ModelActivate {
+  name: string;
+  version: string;
+}
+
+export interface ModelRollback {
+  name: string;
+  reason: string;
+}
+
+export interface ModelCommand {
+  node_id: string;
+  model: string;
+  version: string;
+  digest: string;
+  order: number;
+  deadline_ns: number;
+}
+
+export interface ModelChanged {
+  model?: Model;
+}
+
 export interface Place {
   allocation_id: string;
   workload?: Workload;
@@ -950,18 +1031,32 @@ export interface Samples {
   readings: DeviceReading[];
 }
 
+export interface ModelReport {
+  node_id: string;
+  model: string;
+  version: string;
+  digest: string;
+  held: string[];
+  order: number;
+  state: string;
+  error: string;
+  at_ns: number;
+}
+
 export interface AgentUp {
   hello?: NodeHello;
   report?: NodeReport;
   switch_report?: SwitchReport;
   local_switch?: LocalSwitch;
   samples?: Samples;
+  model_report?: ModelReport;
 }
 
 export interface AgentDown {
   welcome?: Welcome;
   lease?: Lease;
   switch_command?: SwitchCommand;
+  model_command?: ModelCommand;
 }
 
 export interface NodeGone {
@@ -1221,6 +1316,18 @@ export const SHAPES: Record<string, Record<string, string>> = {
   JobEnqueue: { workload: '?Workload' },
   JobCancel: { workload_id: 's', reason: 's' },
   Directive: { id: 's', decision_id: 's', targets: '[ClassTarget', emergency_stop: 'b', decided_at_ns: '0', signal_at_ns: '0' },
+  ModelVersion: { version: 's', digest: 's', origin: 's', created_at_ns: '0', created_by: 's', nodes: '0' },
+  ModelNode: { node_id: 's', version: 's', digest: 's', state: 's', error: 's', seen_at_ns: '0', held: '[s' },
+  ModelChange: { at_ns: '0', from: 's', to: 's', what: 's', by: 's', reason: 's' },
+  Model: { name: 's', version: 's', previous: 's', state: 's', error: 's', changed_at_ns: '0', nodes: '0', nodes_done: '0', versions: '[ModelVersion', node_states: '[ModelNode', changes: '[ModelChange' },
+  ModelsList: {},
+  Models: { models: '[Model' },
+  ModelGet: { name: 's' },
+  ModelVersionRegister: { name: 's', version: 's', digest: 's' },
+  ModelActivate: { name: 's', version: 's' },
+  ModelRollback: { name: 's', reason: 's' },
+  ModelCommand: { node_id: 's', model: 's', version: 's', digest: 's', order: '0', deadline_ns: '0' },
+  ModelChanged: { model: '?Model' },
   Place: { allocation_id: 's', workload: '?Workload', device_ids: '[s', score: '0', explain: 's' },
   Release: { allocation_id: 's', workload_id: 's', reason: 's' },
   JobState: { workload_id: 's', state: 's', reason: 's', allocation_id: 's', device_ids: '[s' },
@@ -1266,8 +1373,9 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Lease: { node_id: 's', until_ns: '0', ttl_ms: '0', may_serve: 'b', may_fill: 'b', power_budget_w: '0', number: '0' },
   Welcome: { node_id: 's', now_ns: '0', report_ms: '0', over_boot_id: 's' },
   Samples: { node_id: 's', at_ns: '0', readings: '[DeviceReading' },
-  AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples' },
-  AgentDown: { welcome: '?Welcome', lease: '?Lease', switch_command: '?SwitchCommand' },
+  ModelReport: { node_id: 's', model: 's', version: 's', digest: 's', held: '[s', order: '0', state: 's', error: 's', at_ns: '0' },
+  AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples', model_report: '?ModelReport' },
+  AgentDown: { welcome: '?Welcome', lease: '?Lease', switch_command: '?SwitchCommand', model_command: '?ModelCommand' },
   NodeGone: { node_id: 's', reason: 's', stream: '0' },
   MeshSubscribe: { from_offset: '0', topic_mask: '0' },
   SeriesGet: { metric: 's', scope: 's', key: 's', minutes: '0' },

@@ -226,7 +226,8 @@ const STATE_TONES: Record<string, keyof Tones> = {
   serve: 'serve', serving: 'serve', fill: 'mine', mine: 'mine', mining: 'mine', off: 'idle', idle: 'idle', safe: 'warn',
   queued: 'accent', scheduled: 'accent', allocating: 'accent', draining: 'warn', paused: 'warn', degraded: 'warn',
   maintenance: 'warn', failed: 'bad', device_failed: 'bad', down: 'bad', emergency_stop: 'bad', cancelled: 'idle',
-  revoked: 'idle', lost: 'bad', rolled_back: 'warn', drifted: 'warn', stale: 'warn', best: 'good', profitable: 'quiet', loss: 'bad',
+  revoked: 'idle', lost: 'bad', rolled_back: 'warn', drifted: 'warn', stale: 'warn', best: 'good',
+  rolling_out: 'accent', rolling_back: 'warn', changing: 'accent', away: 'bad', profitable: 'quiet', loss: 'bad',
 };
 
 /** A state as a mark and a word: never by colour alone. */
