@@ -17,7 +17,7 @@ struct fleet_run;
  */
 enum {
 	FLEET_RUN_STREAMS = 64,      /* nodes of one connection */
-	FLEET_RUN_NODES_MAX = 8192,
+	FLEET_RUN_NODES_MAX = 16384,
 	FLEET_RUN_CLASSES_MAX = 16,
 	FLEET_RUN_GPUS = 8,          /* devices of a node */
 	FLEET_RUN_ASICS = 250,

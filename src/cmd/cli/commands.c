@@ -163,6 +163,20 @@ static const struct flag policy_set_flags[] = {
 	  .help = "how much better a change must be" },
 	END,
 };
+static const struct flag curtail_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "which one (default: the only one)" },
+	{ .name = "kw", .kind = FLAG_REAL, .field = "kw", .min = 0.001, .max = 1e7, .required = true, .help = "so much less" },
+	{ .name = "within-ms", .kind = FLAG_INT, .field = "within_ms", .min = 0, .max = 600000,
+	  .help = "how soon; later is told as late (default 1000)" },
+	{ .name = "for", .kind = FLAG_DURATION, .field = "duration_s", .min = 1, .max = 604800,
+	  .help = "then power comes back step by step (default 15m)" },
+	{ .name = "reason", .field = "reason", .help = "kept with the order" },
+	END,
+};
+static const struct flag curtail_list_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "of this one only" },
+	END,
+};
 static const struct flag model_register_flags[] = {
 	{ .name = "digest", .field = "digest", .required = true, .help = "of its files, as `models digest DIR` prints it" },
 	END,
@@ -476,6 +490,28 @@ const struct command commands[] = {
 			"id name facility region connected devices:n seen_at_ns:age=SEEN lease_until_ns:time=LEASE "
 			"energy_j=ENERGY endpoint models agent_version=VERSION" } },
 		.help = "nodes, their leases and endpoints" },
+	{ .path = "curtail start",
+		.method = POST,
+		.route = "/api/v1/curtailments",
+		.shape = SHAPE_OBJECT,
+		.flags = curtail_flags,
+		.help = "draw less power for a while, the least efficient devices first",
+		.more = "Customers' work stays. \"held\" is proved by readings: no device may draw more than is left."  },
+	{ .path = "curtail list",
+		.method = GET,
+		.route = "/api/v1/curtailments",
+		.shape = SHAPE_LIST,
+		.traits = CMD_WATCH,
+		.flags = curtail_list_flags,
+		.views = { { "curtailments", "id facility state asked_kw:real=KW devices:n measured_before_w=BEFORE measured_w=NOW "
+									 "limit_w=LIMIT ordered_at_ns:time=ORDERED confirmed_at_ns:time=HELD until_ns:time=UNTIL by reason" } },
+		.help = "orders to draw less, and what became of them" },
+	{ .path = "curtail restore",
+		.operands = "id",
+		.method = POST,
+		.route = "/api/v1/curtailments/{id}/restore",
+		.shape = SHAPE_OBJECT,
+		.help = "end an order to draw less now" },
 	{ .path = "models list",
 		.method = GET,
 		.route = "/api/v1/models",

@@ -203,7 +203,7 @@ static bool has_power(const struct alloc *a)
 		struct facility *f = d->group->facility;
 		int32_t more_w = device_mode_w(d, alloc_mode(a)) - d->reserve_w;
 		f->promised_w += more_w > 0 ? more_w : 0;
-		enough &= !f->budget_w || !f->promised_w || f->reserved_w + f->promised_w <= f->budget_w;
+		enough &= !facility_cap_w(f) || !f->promised_w || f->reserved_w + f->promised_w <= facility_cap_w(f);
 	}
 	return enough;
 }

@@ -18,6 +18,12 @@ static const char *const schema[] = {
 	"CREATE INDEX allocation_live ON allocation(ended_ns);"
 	"CREATE TABLE switch(no INTEGER PRIMARY KEY, body BLOB NOT NULL);"
 	"CREATE TABLE state(k TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	/* state: 0 in force, 1 being restored, 2 over */
+	"CREATE TABLE curtailment(id TEXT PRIMARY KEY, facility TEXT NOT NULL, state INTEGER NOT NULL, by TEXT NOT NULL,"
+	"  reason TEXT NOT NULL, asked_w INTEGER NOT NULL, limit_w INTEGER NOT NULL, measured_w INTEGER NOT NULL,"
+	"  ordered_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL, confirmed_ns INTEGER NOT NULL, within_ms INTEGER NOT NULL,"
+	"  step_ns INTEGER NOT NULL, devices INTEGER NOT NULL, commands INTEGER NOT NULL, is_short INTEGER NOT NULL,"
+	"  shed_w INTEGER NOT NULL, over_ns INTEGER NOT NULL, raised_w INTEGER NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -45,8 +51,10 @@ static void resources_close(void *state)
 		mem_free(r->group[i]->devices);
 		mem_free(r->group[i]);
 	}
-	for (size_t i = 0; i < r->n_facilities; i++)
+	for (size_t i = 0; i < r->n_facilities; i++) {
+		mem_free(r->facility[i]->curtailment);
 		mem_free(r->facility[i]);
+	}
 	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->alloc_by_id, &r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_release(maps[i]);
@@ -77,6 +85,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	buf_init(&r->directive, 1 << 20);
 	device_tolerance_default(&r->tolerance);
 	int rc = load_all(r, db, err);
+	if (rc == 0)
+		rc = curtail_load(r, db, err);
 	if (rc < 0) {
 		resources_close(r);
 		return rc;
@@ -99,6 +109,8 @@ static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	struct resources *r = state;
 	int rc = agents_timer(r, ctx, err);
+	if (rc == 0)
+		rc = curtail_timer(r, ctx, err);
 	if (rc == 0)
 		rc = commands_timer(r, ctx, err);
 	if (rc == 0)
@@ -131,7 +143,7 @@ static int64_t resources_due(const void *state, int64_t now_ns)
 		busy |= r->facility[i]->dirty;
 	if (busy || allocs_waiting(r))
 		return now_ns;
-	int64_t at_ns = earlier(r->pruned_at_ns + PRUNE_EVERY_NS, agents_due(r));
+	int64_t at_ns = earlier(earlier(r->pruned_at_ns + PRUNE_EVERY_NS, agents_due(r)), curtail_due(r));
 	return r->capacity_dirty ? earlier(at_ns, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS) : at_ns;
 }
 
@@ -152,6 +164,9 @@ static const struct svc_handler handlers[] = {
 	{ MSG_MODEL_COMMAND, on_model_command, false },
 	{ MSG_PLACE, on_place, false },
 	{ MSG_RELEASE, on_release, false },
+	{ MSG_CURTAIL, on_curtail, false },
+	{ MSG_CURTAIL_RESTORE, on_curtail_restore, false },
+	{ MSG_CURTAILMENTS_LIST, on_curtailments, true },
 	{ MSG_RESOURCES_LIST, on_resources_list, true },
 	{ MSG_RESOURCE_GET, on_resource_get, true },
 	{ MSG_AVAILABILITY_GET, on_availability, true },

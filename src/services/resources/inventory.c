@@ -248,7 +248,7 @@ void device_settled(struct resources *r, struct device *d)
 {
 	int32_t w = device_mode_w(d, d->ctl.commanded), gate_w = device_mode_w(d, d->gate);
 	w = w > gate_w ? w : gate_w;
-	if (w < d->transit_w && d->group->facility->budget_w)
+	if (w < d->transit_w && facility_cap_w(d->group->facility))
 		r->poke = true; /* watts came free for those that wait */
 	d->transit_w = w;
 	device_reserve(d);

@@ -190,7 +190,8 @@ static bool sheds_before(const struct group *a, const struct group *b)
 	return device_class_j_per_th(a->cls) > device_class_j_per_th(b->cls);
 }
 
-static void cut_to_budget(struct resources *r, struct svc_ctx *ctx, struct facility *f, int64_t over_w)
+/* Returns the watts by which it stays above: customers' work, and what does not obey, is not cut. */
+static int64_t cut_to_budget(struct resources *r, struct facility *f, int64_t over_w)
 {
 	struct group *order[DEVICE_CLASS_MAX];
 	size_t n = 0;
@@ -206,6 +207,7 @@ static void cut_to_budget(struct resources *r, struct svc_ctx *ctx, struct facil
 		cut(order[i], &order[i]->plan_mine, DEVICE_FILL, &over_w);
 	for (size_t i = 0; i < n; i++)
 		cut(order[i], &order[i]->plan_serve, DEVICE_SERVE, &over_w);
+	return over_w;
 }
 
 /* Before any directive speaks of it a free device stays as it is; in SAFE, or after a customer, it goes idle. */
@@ -215,21 +217,23 @@ static void leave(struct resources *r, struct group *g)
 		struct device *d = g->devices[i];
 		if (!plannable(d))
 			continue;
-		if (r->emergency || d->state == DEVICE_ST_DRAINING || d->ctl.desired == DEVICE_SAFE)
+		if (r->emergency || g->facility->curtailment || d->state == DEVICE_ST_DRAINING ||
+		    d->ctl.desired == DEVICE_SAFE)
 			device_set_desired(r, d, DEVICE_IDLE);
 	}
 }
 
 static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err)
 {
-	int64_t watts = 0;
+	int64_t watts = 0, cap_w = facility_cap_w(f);
 	int rc = 0;
 	f->dirty = false;
 	for (size_t i = 0; i < r->n_groups; i++)
 		if (r->group[i]->facility == f)
 			count_group(r, r->group[i], &watts);
-	if (f->budget_w && watts > f->budget_w)
-		cut_to_budget(r, ctx, f, watts - f->budget_w);
+	f->planned_w = watts;
+	if (cap_w && watts > cap_w)
+		f->planned_w = cap_w + cut_to_budget(r, f, watts - cap_w);
 	for (size_t i = 0; i < r->n_groups && rc == 0; i++) {
 		struct group *g = r->group[i];
 		if (g->facility != f)
@@ -266,9 +270,10 @@ static bool needs_command(const struct device *d, int64_t now_ns)
 static bool has_power(const struct device *d, enum device_mode to)
 {
 	const struct facility *f = d->group->facility;
+	int64_t cap_w = facility_cap_w(f);
 	int32_t w = device_mode_w(d, to);
 	/* Going down, or staying, is always allowed: it takes nothing. */
-	return !f->budget_w || w <= d->reserve_w || f->reserved_w - d->reserve_w + w <= f->budget_w;
+	return !cap_w || w <= d->reserve_w || f->reserved_w - d->reserve_w + w <= cap_w;
 }
 
 /* Commands of one node; *later: something remains to be done at another time. */
@@ -291,9 +296,10 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 		if (!needs_command(d, now))
 			continue;
 		struct facility *f = d->group->facility;
+		int64_t cap_w = facility_cap_w(f);
 		int32_t more_w = device_mode_w(d, d->ctl.desired) - d->reserve_w;
 		bool power = has_power(d, d->ctl.desired) &&
-			     (more_w <= 0 || !f->budget_w || f->reserved_w + promised_w + more_w <= f->budget_w);
+			     (more_w <= 0 || !cap_w || f->reserved_w + promised_w + more_w <= cap_w);
 		if (d->retry_at_ns > now || !power) {
 			*later = true;
 			continue;
@@ -303,8 +309,8 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 	}
 	if (!count)
 		return 0;
-	/* An emergency stop does not wait for a circuit to close. */
-	if (!breaker_allow(&n->breaker, now) && !r->emergency) {
+	/* An emergency stop and an order to curtail do not wait for a circuit to close. */
+	if (!breaker_allow(&n->breaker, now) && !r->emergency && !items[0].device->group->facility->curtailment) {
 		*later = true;
 		return 0;
 	}

@@ -117,9 +117,24 @@ struct group {
 struct facility {
 	char name[NAME_MAX_LEN], region[NAME_MAX_LEN];
 	int64_t budget_w; /* 0: none */
+	struct curtailment *curtailment; /* owned; in force, or restored step by step; NULL: none */
+	int64_t planned_w; /* what the last plan lets it draw at most */
 	int64_t reserved_w;
 	int64_t promised_w; /* scratch of one decision */
 	bool dirty; /* plan again */
+};
+
+/* An order to draw less for a while (curtail.c). */
+struct curtailment {
+	char id[ID_TEXT_MAX], by[NAME_MAX_LEN], reason[REASON_MAX];
+	int64_t asked_w, limit_w;    /* limit_w: the facility's reserved watts at the order, less asked_w */
+	int64_t measured_w;          /* drawn when it was ordered */
+	int64_t ordered_ns, until_ns, confirmed_ns; /* confirmed_ns 0: not yet */
+	int64_t within_ms;
+	int64_t raised_w;            /* given back so far */
+	int64_t step_ns;             /* when the limit rises next; 0: it is in force */
+	int32_t devices, commands;
+	bool is_short;               /* customers' work and what may not be cut hold more than is left */
 };
 
 struct item {
@@ -253,6 +268,16 @@ void plan_want(struct resources *r, struct facility *f);
 int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Commands for every node that may need some, as far as breakers and budgets allow. */
 int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+
+/* ---- curtail.c ---- */
+/* Watts that the facility may draw now: the less of its budget and an order to curtail; 0: no limit. */
+int64_t facility_cap_w(const struct facility *f);
+int curtail_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
+int curtail_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int64_t curtail_due(const struct resources *r);
+int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_curtail_restore(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* ---- command.c ---- */
 /* items are copied. from is filled in. */

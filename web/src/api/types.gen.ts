@@ -912,6 +912,46 @@ export interface Switches {
   switches: SwitchDone[];
 }
 
+export interface Curtail {
+  facility: string;
+  kw: number;
+  within_ms: number;
+  duration_s: number;
+  reason: string;
+}
+
+export interface CurtailRestore {
+  id: string;
+}
+
+export interface CurtailmentsList {
+  facility: string;
+}
+
+export interface Curtailment {
+  id: string;
+  facility: string;
+  state: string;
+  asked_kw: number;
+  limit_w: number;
+  measured_before_w: number;
+  measured_w: number;
+  reserved_w: number;
+  devices: number;
+  commands: number;
+  within_ms: number;
+  ordered_at_ns: number;
+  confirmed_at_ns: number;
+  until_ns: number;
+  over_at_ns: number;
+  reason: string;
+  by: string;
+}
+
+export interface Curtailments {
+  curtailments: Curtailment[];
+}
+
 export interface AgentDevice {
   id: string;
   kind: DeviceKind;
@@ -1361,6 +1401,11 @@ export const SHAPES: Record<string, Record<string, string>> = {
   SwitchDone: { switch_id: 's', decision_id: 's', node_id: 's', devices: '0', to: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', total_ns: '0', signal_at_ns: '0', done_at_ns: '0', evidence: 's', allocation_id: 's', served_at_ns: '0' },
   SwitchesList: { limit: '0' },
   Switches: { switches: '[SwitchDone' },
+  Curtail: { facility: 's', kw: '0', within_ms: '0', duration_s: '0', reason: 's' },
+  CurtailRestore: { id: 's' },
+  CurtailmentsList: { facility: 's' },
+  Curtailment: { id: 's', facility: 's', state: 's', asked_kw: '0', limit_w: '0', measured_before_w: '0', measured_w: '0', reserved_w: '0', devices: '0', commands: '0', within_ms: '0', ordered_at_ns: '0', confirmed_at_ns: '0', until_ns: '0', over_at_ns: '0', reason: 's', by: 's' },
+  Curtailments: { curtailments: '[Curtailment' },
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
   NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', stream: '0' },
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },

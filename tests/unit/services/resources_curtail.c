@@ -1,0 +1,234 @@
+/* Orders to draw less: who goes first, what is proved, what stays, and how power comes back. */
+
+#include "resources_rig.h"
+
+static Hcp__Curtailment shown; /* the last answer; texts borrowed from `answer` */
+static struct msg *answer;
+
+static bool ask_curtail(struct rig *g, double kw, int within_ms, int duration_s)
+{
+	Hcp__Curtail q = HCP__CURTAIL__INIT;
+	q.facility = "west";
+	q.kw = kw;
+	q.within_ms = within_ms;
+	q.duration_s = duration_s;
+	q.reason = "test";
+	msg_free(answer);
+	answer = ask_as(g, MSG_CURTAIL, &q.base, NULL);
+	if (!answer || answer->type != MSG_CURTAILMENT)
+		return false;
+	shown = *(const Hcp__Curtailment *)answer->body;
+	return true;
+}
+
+static const Hcp__Curtailment *look(struct rig *g)
+{
+	Hcp__CurtailmentsList q = HCP__CURTAILMENTS_LIST__INIT;
+	msg_free(answer);
+	answer = ask_as(g, MSG_CURTAILMENTS_LIST, &q.base, NULL);
+	const Hcp__Curtailments *all = (const Hcp__Curtailments *)answer->body;
+	assert_true(all->n_curtailments > 0);
+	return all->curtailments[0];
+}
+
+static void direct_both(struct rig *g, int s21, int s19)
+{
+	Hcp__Directive d = HCP__DIRECTIVE__INIT;
+	Hcp__ClassTarget a = HCP__CLASS_TARGET__INIT, b = a, *ts[] = { &a, &b };
+	d.id = "pl-1";
+	d.decision_id = "dec-1";
+	a.facility = b.facility = "west";
+	a.device_class = "S21";
+	a.mine = s21;
+	b.device_class = "S19XP";
+	b.mine = s19;
+	d.targets = ts;
+	d.n_targets = 2;
+	publish(g, SVC_ORCHESTRATOR, MSG_DIRECTIVE, &d.base, 1);
+}
+
+static int mines(const struct rig *g, const char *cls)
+{
+	int n = 0;
+	for (int i = 0; i < g->n_agents; i++)
+		for (int k = 0; k < g->agent[i].n && strcmp(g->agent[i].cls, cls) == 0; k++)
+			n += g->agent[i].shown[k] == HCP__MODE__FILL;
+	return n;
+}
+
+/* 16 S21 of 3,500 W and 16 S19 XP of 3,010 W (80 W when idle), all at work: 104,160 W. */
+static struct rig *mining(const char *path)
+{
+	struct rig *g = rig_new(path, NULL);
+	hello(g, agent_add(g, "n1", "S21", 16, "west"));
+	hello(g, agent_add(g, "n2", "S19XP", 8, "west"));
+	hello(g, agent_add(g, "n3", "S19XP", 8, "west"));
+	direct_both(g, 16, 16);
+	deliver(g);
+	run_s(g, 6);
+	assert_int_equal(mines(g, "S21") + mines(g, "S19XP"), 32);
+	assert_int_equal(resources_reserved_w(svc_state(g->svc), "west"), 104160);
+	return g;
+}
+
+static void the_least_efficient_go_first_and_come_back_step_by_step(void **state)
+{
+	struct rig *g = mining(NULL);
+	int sent = g->sent;
+	assert_true(ask_curtail(g, 20, 500, 60));
+	assert_string_equal(shown.state, "shedding");
+	assert_int_equal(shown.limit_w, 84160);
+	assert_int_equal(shown.devices, 7); /* of 2,930 W each */
+	assert_int_equal(shown.commands, g->sent - sent); /* all of them with the answer */
+	assert_in_range(shown.commands, 1, 2);
+	deliver(g);
+	run_s(g, 4);
+	assert_int_equal(mines(g, "S21"), 16);
+	assert_int_equal(mines(g, "S19XP"), 9);
+	const Hcp__Curtailment *c = look(g);
+	assert_true(c->confirmed_at_ns > c->ordered_at_ns);
+	assert_string_equal(c->state, "held");
+	assert_true(c->reserved_w <= c->limit_w && c->measured_w <= c->limit_w);
+	assert_int_equal(c->measured_before_w, 104160);
+	/* Whatever is decided meanwhile, it holds. */
+	direct_both(g, 0, 0);
+	direct_both(g, 16, 16);
+	deliver(g);
+	run_s(g, 20);
+	assert_true(physical_w(g) <= 84160);
+	/* When its time is over it is given back in ten steps of five seconds. */
+	run_s(g, 36);
+	assert_string_equal(look(g)->state, "restoring");
+	int64_t before_w = physical_w(g);
+	run_s(g, 6);
+	assert_true(physical_w(g) - before_w <= 2 * 2000 + 3500);
+	run_s(g, 70);
+	assert_string_equal(look(g)->state, "over");
+	assert_int_equal(mines(g, "S21") + mines(g, "S19XP"), 32);
+	rig_free(g);
+}
+
+static void what_customers_use_stays(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	const char *dev[] = { "n1/d0", "n1/d1", "n1/d2", "n1/d3" };
+	hello(g, agent_add(g, "n1", "H100", 4, "west"));
+	hello(g, agent_add(g, "n2", "S21", 2, "west"));
+	direct(g, "west", "S21", 0, 2, 0);
+	place(g, "al-1", 4, dev, 1);
+	deliver(g);
+	run_s(g, 6);
+	alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+	assert_true(ask_curtail(g, 8, 0, 0));
+	assert_string_equal(shown.state, "short");
+	deliver(g);
+	run_s(g, 6);
+	assert_int_equal(mines(g, "S21"), 0);
+	alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+	assert_string_equal(look(g)->state, "short");
+	/* It ends, and the watts that were owed are there: no longer short. */
+	release(g, "al-1");
+	deliver(g);
+	run_s(g, 6);
+	assert_true(look(g)->confirmed_at_ns > 0);
+	rig_free(g);
+}
+
+static void bad_orders_change_nothing(void **state)
+{
+	static const struct { const char *facility; double kw; int within, duration; const char *code, *field; } bad[] = {
+		{ "south", 1, 0, 0, "not_found", "facility" }, { "west", 0, 0, 0, "out_of_range", "kw" },
+		{ "west", -5, 0, 0, "out_of_range", "kw" }, { "west", 1e9, 0, 0, "out_of_range", "kw" },
+		{ "west", 105, 0, 0, "out_of_range", "kw" }, { "west", 1, -1, 0, "out_of_range", "within_ms" },
+		{ "west", 1, 0, 1 << 30, "out_of_range", "duration_s" },
+	};
+	struct rig *g = mining(NULL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		Hcp__Curtail q = HCP__CURTAIL__INIT;
+		q.facility = bad[i].facility;
+		q.kw = bad[i].kw;
+		q.within_ms = bad[i].within;
+		q.duration_s = bad[i].duration;
+		say(g, MSG_CURTAIL, &q.base);
+		refused(g, bad[i].code, bad[i].field);
+	}
+	deliver(g);
+	assert_int_equal(mines(g, "S19XP"), 16);
+	assert_true(ask_curtail(g, 10, 0, 600));
+	Hcp__Curtail again = HCP__CURTAIL__INIT;
+	again.facility = "west";
+	again.kw = 10;
+	say(g, MSG_CURTAIL, &again.base);
+	refused(g, "already_exists", "facility");
+	Hcp__CurtailRestore none = HCP__CURTAIL_RESTORE__INIT;
+	none.id = "ev-none";
+	say(g, MSG_CURTAIL_RESTORE, &none.base);
+	refused(g, "not_found", "id");
+	rig_free(g);
+}
+
+static void a_restart_keeps_the_limit(void **state)
+{
+	char path[] = "/tmp/hcp-resources-XXXXXX", file[40];
+	close(mkstemp(path));
+	struct rig *g = mining(path);
+	assert_true(ask_curtail(g, 20, 0, 600));
+	char id[ID_TEXT_MAX];
+	snprintf(id, sizeof(id), "%s", shown.id);
+	lose_commands(g);
+	svc_close(g->svc);
+	open_svc(g);
+	run_s(g, 30);
+	assert_true(physical_w(g) <= 84160);
+	assert_string_equal(look(g)->id, id);
+	assert_true(look(g)->confirmed_at_ns > 0);
+	Hcp__CurtailRestore q = HCP__CURTAIL_RESTORE__INIT;
+	q.id = id;
+	say(g, MSG_CURTAIL_RESTORE, &q.base);
+	assert_string_equal(g->code, "");
+	run_s(g, 6);
+	svc_close(g->svc);
+	open_svc(g);
+	assert_string_equal(look(g)->state, "restoring");
+	run_s(g, 90);
+	assert_string_equal(look(g)->state, "over");
+	assert_int_equal(mines(g, "S21") + mines(g, "S19XP"), 32);
+	rig_free(g);
+	static const char *const parts[] = { "", "-wal", "-shm" };
+	for (int i = 0; i < 3; i++) {
+		snprintf(file, sizeof(file), "%s%s", path, parts[i]);
+		unlink(file);
+	}
+}
+
+static void a_node_whose_circuit_is_open_is_told_too(void **state)
+{
+	struct rig *g = mining(NULL);
+	struct agent *a = agent_of(g, "n2"), *b = agent_of(g, "n3");
+	a->refuses = b->refuses = true;
+	for (int i = 0; i < 6; i++) {
+		direct_both(g, 16, i % 2 ? 16 : 0);
+		deliver(g);
+		run_s(g, 2);
+	}
+	a->refuses = b->refuses = false;
+	int had = a->commands + b->commands;
+	assert_true(ask_curtail(g, 20, 0, 600));
+	deliver(g);
+	assert_true(a->commands + b->commands > had);
+	rig_free(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_least_efficient_go_first_and_come_back_step_by_step),
+		cmocka_unit_test(what_customers_use_stays),
+		cmocka_unit_test(bad_orders_change_nothing),
+		cmocka_unit_test(a_restart_keeps_the_limit),
+		cmocka_unit_test(a_node_whose_circuit_is_open_is_told_too),
+	};
+	int rc = cmocka_run_group_tests(tests, NULL, NULL);
+	msg_free(answer);
+	return rc;
+}
