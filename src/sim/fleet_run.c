@@ -81,6 +81,8 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 	struct fleet_run *r = x->run;
 	if (!x->rpc)
 		return;
+	if (r->conf.on_order && up->kind_case == HCP__AGENT_UP__KIND_SWITCH_REPORT)
+		r->conf.on_order(r->conf.arg, x->node.id, NULL, up->switch_report, r->conf.clock(r->conf.arg));
 	buf_clear(&r->out);
 	int rc = pb_pack(&up->base, &r->out);
 	if (rc == 0)
@@ -108,8 +110,11 @@ static void on_message(struct grpc_rpc *rpc, void *arg, struct str msg)
 	arena_clear(&r->in);
 	r->down++;
 	int rc = pb_unpack(&hcp__agent_down__descriptor, msg, &r->in, &m, &err);
+	const Hcp__AgentDown *down = (const Hcp__AgentDown *)m;
+	if (rc == 0 && r->conf.on_order && down->kind_case == HCP__AGENT_DOWN__KIND_SWITCH_COMMAND)
+		r->conf.on_order(r->conf.arg, x->node.id, down->switch_command, NULL, now_ns);
 	if (rc == 0)
-		rc = node_down(&x->node, (const Hcp__AgentDown *)m, now_ns, &err);
+		rc = node_down(&x->node, down, now_ns, &err);
 	if (rc < 0 && r->bad++ % 1000 == 0)
 		log_warn(component, "%s: a message was not taken: %s", x->node.id, err.text);
 	node_step(&x->node, now_ns, emit, x);

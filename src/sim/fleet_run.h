@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "hcp.pb-c.h"
 #include "sim/fleet.h"
 
 struct loop;
@@ -39,6 +40,9 @@ struct fleet_run_conf {
 	uint64_t seed;
 	struct fleet_rules rules;
 	int64_t (*clock)(void *arg); /* UTC that is never set back */
+	/* A node got a SwitchCommand, before it acts on it (r NULL), or reports its end (c NULL). May be NULL. */
+	void (*on_order)(
+		void *arg, const char *node_id, const Hcp__SwitchCommand *c, const Hcp__SwitchReport *r, int64_t now_ns);
 	void *arg;
 };
 

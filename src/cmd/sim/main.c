@@ -212,6 +212,7 @@ struct fleet_program {
 	struct program_clock clock;
 	struct fleet_run *run;
 	struct loop_timer say;
+	FILE *orders; /* owned; NULL: not wanted */
 };
 
 static int64_t fleet_clock(void *arg)
@@ -228,6 +229,20 @@ static void fleet_say(struct fleet_program *f)
 		" dropped",
 		t.devices, t.connected, t.nodes, t.leased, (double)t.power_w / 1e6, t.hash_ths / 1e3, t.switches_ok,
 		t.switches_failed, t.lapses, t.messages_up, t.messages_down, t.dropped);
+}
+
+/* One line a command as it arrives, one as it is carried out: what benches of commands measure by. */
+static void on_fleet_order(void *arg, const char *node_id, const Hcp__SwitchCommand *c, const Hcp__SwitchReport *r,
+	int64_t now_ns)
+{
+	struct fleet_program *f = arg;
+	fprintf(f->orders, "{\"at_ns\":%" PRId64 ",\"node_id\":\"%s\",\"switch_id\":\"%s\"", now_ns, node_id,
+		c ? c->switch_id : r->switch_id);
+	if (c)
+		fprintf(f->orders, ",\"to\":%d,\"devices\":%zu}\n", c->n_items ? (int)c->items[0]->to : 0, c->n_items);
+	else
+		fprintf(f->orders, ",\"ok\":%s}\n", r->ok ? "true" : "false");
+	fflush(f->orders);
 }
 
 static void on_fleet_say(struct loop *loop, void *arg)
@@ -254,7 +269,7 @@ static int run_fleet_program(struct fleet_program *f, const struct fleet_run_con
 
 static int run_fleet(int argc, char **argv)
 {
-	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *spec = NULL, *level = "info";
+	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *spec = NULL, *orders = NULL, *level = "info";
 	char host[HOST_MAX], token[MESH_LINK_TOKEN_MAX];
 	bool small = false;
 	struct fleet_run_conf conf = { .host = host, .token = token, .facility = "texas-north", .region = "us-tx",
@@ -269,6 +284,7 @@ static int run_fleet(int argc, char **argv)
 		{ "seed", OPT_U64, &conf.seed, 0, 0, "N", "of noise and faults (1)" },
 		{ "fail-rate", OPT_DOUBLE, &conf.rules.fail_rate_h, 0, 1000, "X", "faults per device-hour (0)" },
 		{ "lie-rate", OPT_DOUBLE, &conf.rules.lie_rate, 0, 1, "X", "share of orders acknowledged, not followed (0)" },
+		{ "orders", OPT_TEXT, &orders, 0, 0, "FILE", "a line there for each switch command and its end" },
 		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
 		{ NULL },
 	};
@@ -281,7 +297,13 @@ static int run_fleet(int argc, char **argv)
 	program_clock_init(&f.clock);
 	if (program_init(&f.program, level, &err) < 0)
 		return fail("fleet", &err);
-	rc = fleet_run_spec(spec ? spec : small ? fleet_small : fleet_default, &conf, &err);
+	if (orders) {
+		f.orders = fopen(orders, "w");
+		conf.on_order = on_fleet_order;
+	}
+	rc = orders && !f.orders ? err_set(&err, HCP_EIO, "orders", "%.200s cannot be written", orders) : 0;
+	if (rc == 0)
+		rc = fleet_run_spec(spec ? spec : small ? fleet_small : fleet_default, &conf, &err);
 	if (rc == 0)
 		rc = opts_host_port(mesh, host, sizeof(host), &conf.port, &err);
 	if (rc == 0)
@@ -290,6 +312,8 @@ static int run_fleet(int argc, char **argv)
 		rc = run_fleet_program(&f, &conf, &err);
 	if (rc < 0)
 		fail("fleet", &err);
+	if (f.orders)
+		fclose(f.orders);
 	program_release(&f.program);
 	return rc < 0;
 }

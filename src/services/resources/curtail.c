@@ -46,14 +46,17 @@ static int store(struct svc_ctx *ctx, const struct facility *f, int state, int64
 {
 	const struct curtailment *c = f->curtailment;
 	return db_run(svc_db(ctx), err,
-		"INSERT INTO curtailment(id,facility,state,by,reason,asked_w,limit_w,measured_w,ordered_ns,until_ns,confirmed_ns,"
-		"within_ms,step_ns,devices,commands,is_short,shed_w,over_ns,raised_w) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,"
+		"INSERT INTO "
+		"curtailment(id,facility,state,by,reason,asked_w,limit_w,measured_w,ordered_ns,until_ns,confirmed_ns,"
+		"within_ms,step_ns,devices,commands,is_short,shed_w,over_ns,raised_w) "
+		"VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,"
 		"$14,$15,$16,$17,$18,$19) ON CONFLICT(id) DO UPDATE SET state=excluded.state, limit_w=excluded.limit_w,"
 		" until_ns=excluded.until_ns, confirmed_ns=excluded.confirmed_ns, step_ns=excluded.step_ns,"
 		" is_short=excluded.is_short, shed_w=excluded.shed_w, over_ns=excluded.over_ns, raised_w=excluded.raised_w",
 		"zzizziiiiiiiiiiiiii", c->id, f->name, (int64_t)state, c->by, c->reason, c->asked_w, c->limit_w, c->measured_w,
 		c->ordered_ns, c->until_ns, c->confirmed_ns, c->within_ms, c->step_ns, (int64_t)c->devices,
-		(int64_t)c->commands, (int64_t)c->is_short, shed_w, state == STATE_OVER ? svc_now_ns(ctx) : INT64_C(0), c->raised_w);
+		(int64_t)c->commands, (int64_t)c->is_short, shed_w, state == STATE_OVER ? svc_now_ns(ctx) : INT64_C(0),
+		c->raised_w);
 }
 
 #define COLUMNS \

@@ -21,7 +21,8 @@ static const char *const schema[] = {
 	/* state: 0 in force, 1 being restored, 2 over */
 	"CREATE TABLE curtailment(id TEXT PRIMARY KEY, facility TEXT NOT NULL, state INTEGER NOT NULL, by TEXT NOT NULL,"
 	"  reason TEXT NOT NULL, asked_w INTEGER NOT NULL, limit_w INTEGER NOT NULL, measured_w INTEGER NOT NULL,"
-	"  ordered_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL, confirmed_ns INTEGER NOT NULL, within_ms INTEGER NOT NULL,"
+	"  ordered_ns INTEGER NOT NULL, until_ns INTEGER NOT NULL, confirmed_ns INTEGER NOT NULL, within_ms INTEGER NOT "
+	"NULL,"
 	"  step_ns INTEGER NOT NULL, devices INTEGER NOT NULL, commands INTEGER NOT NULL, is_short INTEGER NOT NULL,"
 	"  shed_w INTEGER NOT NULL, over_ns INTEGER NOT NULL, raised_w INTEGER NOT NULL) WITHOUT ROWID;",
 	NULL,
