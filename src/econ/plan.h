@@ -43,6 +43,9 @@ enum {
 	PLAN_DEVICES_MAX = 10000000,
 };
 
+/* Most of any watts, dollars, hours or kW in a problem: beyond it no site is. Limits of power may be infinite. */
+#define PLAN_VALUE_MAX 1e9
+
 /* A way of running; the first is the one that devices start in. */
 struct plan_mode {
 	const char *name;              /* for people; NULL: its number */

@@ -16,29 +16,35 @@ static int bad(struct err *err, int rc, const char *text, const char *path, ...)
 	return err_set(err, rc, field, "%s", text);
 }
 
-#define FINITE "must be finite"
-#define NOT_NEGATIVE "must be finite and not negative"
+#define FINITE "must be -1e9 to 1e9"
+#define NOT_NEGATIVE "must be 0 to 1e9"
 #define HELD "must never rise, and not be more than the devices there are"
+
+/* Beyond it no site is, and the simplex loses the devices' digits beside it. Not a number is not within either. */
+static bool within(double v)
+{
+	return v >= -PLAN_VALUE_MAX && v <= PLAN_VALUE_MAX;
+}
 
 static bool not_negative(double v)
 {
-	return isfinite(v) && v >= 0;
+	return v >= 0 && v <= PLAN_VALUE_MAX;
 }
 
 static int check_mode(const struct plan_problem *p, size_t k, size_t m, struct err *err)
 {
 	const struct plan_class *c = &p->cls[k];
 	const struct plan_mode *mode = &c->mode[m];
-	if (!(isfinite(mode->watts) && mode->watts >= c->off_w && mode->watts >= 0))
-		return bad(err, HCP_ERANGE, "must be finite, and at least off_w", "cls[%zu].mode[%zu].watts", k, m);
-	if (!isfinite(mode->revenue_usd_h))
+	if (!(within(mode->watts) && mode->watts >= c->off_w && mode->watts >= 0))
+		return bad(err, HCP_ERANGE, "must be at least off_w, and at most 1e9", "cls[%zu].mode[%zu].watts", k, m);
+	if (!within(mode->revenue_usd_h))
 		return bad(err, HCP_ERANGE, FINITE, "cls[%zu].mode[%zu].revenue_usd_h", k, m);
 	if (!not_negative(mode->wear_usd_h))
 		return bad(err, HCP_ERANGE, NOT_NEGATIVE, "cls[%zu].mode[%zu].wear_usd_h", k, m);
 	if (!not_negative(mode->enter_usd))
 		return bad(err, HCP_ERANGE, NOT_NEGATIVE, "cls[%zu].mode[%zu].enter_usd", k, m);
 	for (size_t t = 0; t < p->steps; t++) {
-		if (mode->revenue_by_step && !isfinite(mode->revenue_by_step[t]))
+		if (mode->revenue_by_step && !within(mode->revenue_by_step[t]))
 			return bad(err, HCP_ERANGE, FINITE, "cls[%zu].mode[%zu].revenue_by_step[%zu]", k, m, t);
 		if (mode->most && !not_negative(mode->most[t]))
 			return bad(err, HCP_ERANGE, NOT_NEGATIVE, "cls[%zu].mode[%zu].most[%zu]", k, m, t);
@@ -100,7 +106,7 @@ static int check_contract(const struct plan_problem *p, size_t j, struct err *er
 	const struct plan_contract *w = &p->contract[j];
 	if (!names_mode(p, w->cls, w->mode))
 		return bad(err, HCP_EINVAL, "names no class and mode", "contract[%zu].cls", j);
-	if (!isfinite(w->pay_usd_h))
+	if (!within(w->pay_usd_h))
 		return bad(err, HCP_ERANGE, FINITE, "contract[%zu].pay_usd_h", j);
 	if (!not_negative(w->miss_usd_h))
 		return bad(err, HCP_ERANGE, NOT_NEGATIVE, "contract[%zu].miss_usd_h", j);
@@ -115,11 +121,11 @@ static int check_batch(const struct plan_problem *p, size_t j, struct err *err)
 	const struct plan_batch *w = &p->batch[j];
 	if (!names_mode(p, w->cls, w->mode))
 		return bad(err, HCP_EINVAL, "names no class and mode", "batch[%zu].cls", j);
-	if (!(isfinite(w->device_hours) && w->device_hours > 0))
-		return bad(err, HCP_ERANGE, "must be finite and above 0", "batch[%zu].device_hours", j);
+	if (!(within(w->device_hours) && w->device_hours > 0))
+		return bad(err, HCP_ERANGE, "must be above 0, and at most 1e9", "batch[%zu].device_hours", j);
 	if (w->from >= w->until || w->until > p->steps)
 		return bad(err, HCP_ERANGE, "must be before until, and until within the steps", "batch[%zu].from", j);
-	if (!isfinite(w->pay_usd_h))
+	if (!within(w->pay_usd_h))
 		return bad(err, HCP_ERANGE, FINITE, "batch[%zu].pay_usd_h", j);
 	if (!not_negative(w->miss_usd_h))
 		return bad(err, HCP_ERANGE, NOT_NEGATIVE, "batch[%zu].miss_usd_h", j);
@@ -156,8 +162,8 @@ static int check_site(const struct plan_problem *p, struct err *err)
 {
 	if (p->steps < 1 || p->steps > PLAN_STEPS_MAX)
 		return err_set(err, HCP_EINVAL, "steps", "must be 1 to %d, is %zu", PLAN_STEPS_MAX, p->steps);
-	if (!(isfinite(p->step_s) && p->step_s > 0))
-		return err_set(err, HCP_ERANGE, "step_s", "must be finite and above 0");
+	if (!(within(p->step_s) && p->step_s > 0))
+		return err_set(err, HCP_ERANGE, "step_s", "must be above 0, and at most 1e9");
 	if (!(p->pue >= 1 && p->pue <= 3))
 		return err_set(err, HCP_ERANGE, "pue", "must be 1 to 3, is %g", p->pue);
 	if (!(p->site_limit_w >= 0))
@@ -174,7 +180,7 @@ static int check_site(const struct plan_problem *p, struct err *err)
 	if (p->n_classes == 0)
 		return err_set(err, HCP_EINVAL, "n_classes", "nothing to plan");
 	for (size_t t = 0; t < p->steps; t++)
-		if (!isfinite(p->price_usd_mwh[t]))
+		if (!within(p->price_usd_mwh[t]))
 			return bad(err, HCP_ERANGE, FINITE, "price_usd_mwh[%zu]", t);
 	for (size_t f = 0; f < p->n_feeders; f++)
 		if (!(p->feeder_limit_w[f] >= 0))
