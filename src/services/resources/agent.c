@@ -21,9 +21,14 @@ static void lease_rights(const struct resources *r, const struct node *n, Hcp__L
 	}
 }
 
+/* The more nodes, the more rarely each: all together stay at so many reports a second. */
 static int32_t report_ms(const struct resources *r)
 {
-	return r->conf.report_ms > 0 ? r->conf.report_ms : RESOURCES_REPORT_MS;
+	int32_t least = r->conf.report_ms > 0 ? r->conf.report_ms : RESOURCES_REPORT_MS;
+	size_t per_s = r->conf.reports_per_s > 0 ? (size_t)r->conf.reports_per_s : RESOURCES_REPORTS_PER_S;
+	size_t needed = r->nodes_connected * 1000 / per_s;
+	needed = needed < RESOURCES_REPORT_MAX_MS ? needed : RESOURCES_REPORT_MAX_MS;
+	return (int32_t)needed > least ? (int32_t)needed : least;
 }
 
 /* Life of a lease; also the silence after which a node is lost. */
@@ -48,13 +53,16 @@ static int send_lease(struct resources *r, struct svc_ctx *ctx, struct node *n)
 }
 
 /* over: the boot that is not taken any more; "" if its NodeHello was taken. */
-static int send_welcome(const struct resources *r, struct svc_ctx *ctx, const char *node_id, const char *over)
+static int send_welcome(const struct resources *r, struct svc_ctx *ctx, struct node *n, const char *node_id,
+			const char *over)
 {
 	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
 	Hcp__Welcome w = HCP__WELCOME__INIT;
 	w.node_id = node_id;
 	w.now_ns = svc_now_ns(ctx);
 	w.report_ms = report_ms(r);
+	if (n)
+		n->told_report_ms = w.report_ms;
 	w.over_boot_id = over;
 	down.kind_case = HCP__AGENT_DOWN__KIND_WELCOME;
 	down.welcome = &w;
@@ -210,7 +218,7 @@ static int close_boot(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 {
 	log_warn("resources", "node %s: %s; boot %s is over", n->id, why, n->boot_id);
 	n->seq = SEQ_CLOSED;
-	int rc = send_welcome(r, ctx, n->id, n->boot_id);
+	int rc = send_welcome(r, ctx, NULL, n->id, n->boot_id);
 	return rc < 0 ? rc : report_save(r, ctx, n, err);
 }
 
@@ -227,7 +235,7 @@ static bool is_over(const struct node *n, const Hcp__NodeHello *h)
 static int refuse_boot(const struct resources *r, struct svc_ctx *ctx, const Hcp__NodeHello *h)
 {
 	log_warn("resources", "node %s: boot %s is over; it must begin a new one", h->node_id, h->boot_id);
-	return send_welcome(r, ctx, h->node_id, h->boot_id);
+	return send_welcome(r, ctx, NULL, h->node_id, h->boot_id);
 }
 
 /*
@@ -460,7 +468,7 @@ int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	}
 	rc = hello_take(r, ctx, n, h, err);
 	if (rc == 0)
-		rc = send_welcome(r, ctx, n->id, "");
+		rc = send_welcome(r, ctx, n, n->id, "");
 	if (rc == 0)
 		rc = send_lease(r, ctx, n);
 	if (rc == 0)
@@ -664,7 +672,7 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 	if (strcmp(rep->boot_id, n->boot_id))
 		return err_set(err, HCP_ESTATE, "boot_id", "%.40s is not the boot that said hello", rep->boot_id);
 	if (is_closed(n))
-		return send_welcome(r, ctx, n->id, n->boot_id);
+		return send_welcome(r, ctx, NULL, n->id, n->boot_id);
 	if (rep->seq <= n->seq && counts_anew(r, n, measured_at))
 		return close_boot(r, ctx, n, "its reports are numbered anew", err);
 	if (rep->seq <= n->seq)
@@ -689,6 +697,10 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		rc = take_readings(r, ctx, n, rep->n_readings, rep->readings, measured_at, err);
 	if (rc == 0 && rep->n_readings < n->n_devices)
 		check_stale(r, n, now);
+	/* The fleet has grown, or shrunk, since it was told how often to report. */
+	int32_t told = n->told_report_ms, now_ms = report_ms(r);
+	if (rc == 0 && told && (told > now_ms + now_ms / 2 || now_ms > told + told / 2))
+		rc = send_welcome(r, ctx, n, n->id, "");
 	if (rc == 0)
 		rc = send_lease(r, ctx, n);
 	if (rc == 0)

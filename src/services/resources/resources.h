@@ -15,9 +15,13 @@ struct resources_conf {
 	size_t n_budgets;
 	/* How often agents report, 0: RESOURCES_REPORT_MS. A lease lives as many reports as by default. */
 	int32_t report_ms;
+	/* Most reports a second of all nodes together, 0: RESOURCES_REPORTS_PER_S; beyond, each reports more rarely. */
+	int32_t reports_per_s;
 };
 
 enum {
+	RESOURCES_REPORTS_PER_S = 2000,
+	RESOURCES_REPORT_MAX_MS = 10000, /* however many nodes there are */
 	RESOURCES_REPORT_MS = 2000,      /* how often an agent reports */
 	RESOURCES_LEASE_MS = 15000,      /* life of a lease; also the silence after which a node is lost */
 	RESOURCES_RESEND_MS = 2000,      /* an unanswered command goes out again, the next time after twice as long, … */

@@ -91,6 +91,7 @@ struct node {
 	uint32_t number;
 	bool connected;
 	uint64_t seq, lease_number;
+	int32_t told_report_ms; /* 0: not told since we started */
 	uint64_t stream; /* of its last NodeHello; 0: unknown */
 	int64_t seen_at_ns, lease_until_ns, metered_at_ns, energy_j;
 	struct meter *meters; /* owned, n_meters of them */

@@ -660,9 +660,45 @@ static void queries_filter_page_and_refuse(void **state)
 	rig_free(g);
 }
 
+/* More nodes than may report every two seconds: each reports more rarely, those from before are told, and leases last.
+ */
+static void many_nodes_report_more_rarely(void **state)
+{
+	const struct resources_conf conf = { .reports_per_s = 4 };
+	struct rig *g = rig_new(NULL, &conf);
+	char id[8];
+	for (int i = 0; i < 16; i++) {
+		snprintf(id, sizeof(id), "n%d", i);
+		hello(g, agent_add(g, id, "H100", 1, "east"));
+	}
+	struct agent *first = agent_of(g, "n0"), *newest = agent_of(g, "n15");
+	assert_int_equal(first->report_ms, 2000);
+	assert_int_equal(newest->report_ms, 4000);
+	report(g, first);
+	assert_int_equal(first->report_ms, 4000);
+	assert_int_equal(first->welcomes, 2);
+	assert_in_range(first->lease_until_ns - g->now, 29 * S, 30 * S);
+	run_s(g, 4);
+	assert_int_equal(first->welcomes, 2); /* told once */
+	/* Four of five fall silent: those that are left report as often as before. */
+	for (int i = 4; i < 16; i++) {
+		snprintf(id, sizeof(id), "n%d", i);
+		agent_of(g, id)->quiet = true;
+	}
+	for (int t = 0; t < 50; t += 2) {
+		g->now += 2 * S;
+		settle(g);
+		for (int i = 0; i < 4; i++)
+			report(g, &g->agent[i]);
+	}
+	assert_int_equal(first->report_ms, 2000);
+	rig_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_nodes_report_more_rarely),
 		cmocka_unit_test(hello_makes_an_inventory),
 		cmocka_unit_test(hello_refusals_name_their_field),
 		cmocka_unit_test(directive_is_commanded_and_proved),

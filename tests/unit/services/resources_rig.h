@@ -48,6 +48,7 @@ struct agent {
 	char last_switch[ID_TEXT_MAX];
 	uint64_t stream, order; /* order: number of its last command */
 	char over[32];          /* boot that it was told is over */
+	int report_ms, welcomes;
 };
 
 struct rig {
@@ -62,6 +63,7 @@ struct rig {
 	int n_agents;
 	struct buf inbox[4096]; /* packed SwitchCommands: node id, NUL, bytes */
 	int n_inbox, sent;
+	int64_t conf_ttl_ms; /* a lease that is longer than this may be other than 15 s */
 	int64_t budget_w; /* of all agents together; 0: not watched */
 	int starve; /* allocation that fails in the next step, counted from 1; 0: none */
 	bool struck;
@@ -91,10 +93,13 @@ static inline void on_down(void *arg, const char *node, struct str bytes)
 		a->lease_until_ns = d->lease->until_ns;
 		a->may_serve = d->lease->may_serve;
 		a->may_fill = d->lease->may_fill;
-		assert_int_equal(d->lease->ttl_ms, 15000);
+		assert_true(d->lease->ttl_ms == 15000 || d->lease->ttl_ms > g->conf_ttl_ms);
 	}
-	if (d->kind_case == HCP__AGENT_DOWN__KIND_WELCOME && a && !a->quiet)
+	if (d->kind_case == HCP__AGENT_DOWN__KIND_WELCOME && a && !a->quiet) {
+		a->report_ms = d->welcome->report_ms;
+		a->welcomes++;
 		snprintf(a->over, sizeof(a->over), "%s", d->welcome->over_boot_id);
+	}
 	if (d->kind_case == HCP__AGENT_DOWN__KIND_SWITCH_COMMAND && a && !a->deaf && !a->quiet) {
 		assert_true(g->n_inbox < 4096);
 		assert_true(d->switch_command->number > a->order);
@@ -163,6 +168,7 @@ static inline void open_svc(struct rig *g)
 static inline struct rig *rig_new(const char *path, const struct resources_conf *conf)
 {
 	struct rig *g = mem_calloc(1, sizeof(*g));
+	g->conf_ttl_ms = conf && conf->reports_per_s ? 15000 : INT64_MAX;
 	struct err err = { 0 };
 	assert_non_null(g);
 	assert_int_equal(bus_open(&(struct bus_conf){ 0 }, &g->bus, &err), 0);
