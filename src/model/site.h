@@ -83,6 +83,14 @@ const struct site *site_of_facility(const struct site *s, size_t n, const char *
 /* Its first group of that class; NULL: none, or s is NULL. */
 const struct site_group *site_group_of(const struct site *s, const struct device_class *cls);
 
+/*
+ * What if: more devices ("64xH100"; a class that was not there is run as the first group of its kind), fewer, or a feeder
+ * without power. HCP_EINVAL, HCP_ENOTFOUND, HCP_ERANGE, HCP_ELIMIT with field "devices" or "feeder"; s unchanged then.
+ */
+int site_add(struct site *s, struct str devices, struct err *err) MUST_CHECK;
+int site_remove(struct site *s, struct str devices, struct err *err) MUST_CHECK;
+int site_fail(struct site *s, struct str feeder, struct err *err) MUST_CHECK;
+
 /* What starting costs taken away: no boot, ramp, wear of starts or minimum times. */
 void site_free_restarts(struct site *s);
 /*

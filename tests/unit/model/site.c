@@ -257,9 +257,42 @@ static void period_hardware_is_what_was_sold(void **state)
 	}
 }
 
+static void what_if_changes_a_copy_or_nothing(void **state)
+{
+	static const struct { const char *text; int code; } bad[] = { { "", HCP_EINVAL }, { "H100", HCP_EINVAL },
+		{ "0xH100", HCP_EINVAL }, { "-1xH100", HCP_EINVAL }, { "5xABACUS", HCP_ENOTFOUND }, { "5x", HCP_ENOTFOUND },
+		{ "1000000xH100", HCP_ELIMIT }, { "2000000xS21", HCP_EINVAL }, { "4xCPU2", HCP_ENOTFOUND } };
+	struct site s, was;
+	struct err err = { 0 };
+	(void)state;
+	assert_int_equal(site_parse(&s, "here.yaml", str_of(good), &err), 0);
+	was = s;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		assert_int_equal(site_add(&s, str_of(bad[i].text), &err), bad[i].code);
+		assert_string_equal(err.field, "devices");
+	}
+	assert_int_equal(site_remove(&s, STR("9xH100"), &err), HCP_ERANGE);
+	assert_int_equal(site_remove(&s, STR("1xA100"), &err), HCP_ERANGE);
+	assert_int_equal(site_fail(&s, STR("b"), &err), HCP_ENOTFOUND);
+	assert_non_null(strstr(err.text, "it has: a"));
+	assert_memory_equal(&s, &was, sizeof(s));
+	assert_int_equal(site_add(&s, STR("64xH100"), &err), 0);
+	assert_int_equal(s.group[0].count, 72);
+	assert_int_equal(site_add(&s, STR("10xS19XP"), &err), 0);
+	assert_int_equal(s.n_groups, 3);
+	assert_true(s.group[2].count == 10 && s.group[2].boot_ns == s.group[1].boot_ns && s.group[2].feeder == 0);
+	assert_int_equal(site_validate(&s, &err), 0);
+	assert_int_equal(site_remove(&s, STR("10xS19XP"), &err), 0);
+	assert_int_equal(s.n_groups, 2);
+	assert_int_equal(site_fail(&s, STR("a"), &err), 0);
+	assert_int_equal(s.n_groups, 1);
+	assert_int_equal(site_validate(&s, &err), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_if_changes_a_copy_or_nothing),
 		cmocka_unit_test(every_field_arrives),
 		cmocka_unit_test(errors_name_file_line_and_field),
 		cmocka_unit_test(what_is_not_yaml_is_refused),
