@@ -13,6 +13,8 @@
 #define WEIGHT_P3_USD 1.0
 #define P4_DEVICE_USD 1e-6 /* nothing is lost, but fewer devices are better than more */
 
+enum { GROW_PER_ADD = 4, GROW_PER_CHOICE = 2048 };
+
 struct lane;
 
 struct job {
@@ -174,6 +176,21 @@ static void appraise(struct job *n)
 		n->until_ns += (min_run_s * NS_PER_S) << j->preemptions;
 }
 
+/* Those whose protection has run out come into their lanes, so many at a time that nobody waits for it. */
+static int grow_up(struct preempt *p, int64_t now_ns, int max)
+{
+	for (; max > 0; max--) {
+		struct job *n = heap_top(&p->young);
+		if (!n || n->until_ns > now_ns)
+			break;
+		if (heap_push(heap_of(n), n) < 0)
+			return HCP_ENOMEM;
+		heap_remove(&p->young, 0);
+		n->lane->devices += n->j.count;
+	}
+	return 0;
+}
+
 int preempt_add(struct preempt *p, const struct preempt_job *job, struct err *err)
 {
 	int rc = check(job, err);
@@ -203,6 +220,7 @@ int preempt_add(struct preempt *p, const struct preempt_job *job, struct err *er
 		return err_set(err, rc, "", rc == HCP_ELIMIT ? "too many kinds of devices" : "no memory");
 	}
 	p->seq++;
+	(void)!grow_up(p, job->started_ns, GROW_PER_ADD); /* without memory they come later */
 	return 0;
 }
 
@@ -257,19 +275,6 @@ int64_t preempt_next(const struct preempt *p)
 	return n ? n->until_ns : INT64_MAX;
 }
 
-/* Those whose protection has run out come into their lanes. */
-static int grow_up(struct preempt *p, int64_t now_ns)
-{
-	for (;;) {
-		struct job *n = heap_top(&p->young);
-		if (!n || n->until_ns > now_ns)
-			return 0;
-		if (heap_push(heap_of(n), n) < 0)
-			return HCP_ENOMEM;
-		heap_remove(&p->young, 0);
-		n->lane->devices += n->j.count;
-	}
-}
 
 /* ---- candidates of one room, cheapest per device first, without changing the heaps ---- */
 
@@ -467,7 +472,7 @@ int preempt_choose(struct preempt *p, const struct preempt_request *r, int64_t n
 	for (size_t i = 0; i < r->n_room; i++)
 		if (r->room[i].free >= r->count)
 			return HCP_ESTATE;
-	int rc = grow_up(p, now_ns);
+	int rc = grow_up(p, now_ns, GROW_PER_CHOICE);
 	for (size_t i = 0; i < r->n_room && rc == 0; i++) {
 		struct set s;
 		bool take[PREEMPT_VICTIMS_MAX] = { false };
