@@ -347,7 +347,7 @@ static bool reclaimable(const struct preempt_request *r, const struct set *s, co
 	return r->over(r->arg, n->j.customer, n->j.device_class, less);
 }
 
-static void collect(const struct preempt *p, const struct preempt_request *r, const struct preempt_room *room,
+static void collect(const struct preempt *p, const struct preempt_request *r, const struct placement_room *room,
 	int64_t now_ns, struct set *ret)
 {
 	struct walk w = { .now_ns = now_ns };

@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "model/device_class.h"
 #include "model/workload.h"
+#include "sched/placement.h"
 
 /*
  * Who yields to a job that does not fit (SCHED-5). Knows every running job that may be made to stop:
@@ -70,12 +71,6 @@ struct preempt_job {
 	uint64_t tag;            /* the caller's own */
 };
 
-/* Where the request may run, and how many devices are free there for it. */
-struct preempt_room {
-	uint16_t device_class, facility;
-	uint32_t free;
-};
-
 /* Is the customer beyond its fair share, even after it gave back `less` devices of this class? */
 typedef bool preempt_over_fn(void *arg, uint64_t customer, uint16_t device_class, uint32_t less);
 
@@ -84,7 +79,7 @@ struct preempt_request {
 	uint64_t customer;
 	enum workload_class cls;
 	uint32_t count;
-	const struct preempt_room *room; /* borrowed */
+	const struct placement_room *room; /* borrowed */
 	size_t n_room;
 	preempt_over_fn *over; /* NULL: no reclaim, worse classes only */
 	void *arg;

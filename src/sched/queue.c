@@ -749,11 +749,8 @@ static void charge(struct queue *q, struct customer *cu, struct project *pr, con
 	activity(q, cu, was);
 }
 
-int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret)
+static void take(struct queue *q, struct job *n, int64_t now_ns, struct queue_job *ret)
 {
-	struct job *n = find_next(q, now_ns, fits, arg);
-	if (!n)
-		return HCP_EAGAIN;
 	*ret = n->j;
 	q->turns++;
 	if (q->turns > 1 && now_ns >= q->last_pop_ns) {
@@ -766,6 +763,23 @@ int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, s
 	cu->a.served = pr->a.served = q->turns;
 	charge(q, cu, pr, ret); /* first: who both waits and runs never is idle in between */
 	job_forget(q, n);
+}
+
+int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret)
+{
+	struct job *n = find_next(q, now_ns, fits, arg);
+	if (!n)
+		return HCP_EAGAIN;
+	take(q, n, now_ns, ret);
+	return 0;
+}
+
+int queue_take(struct queue *q, const struct id *id, int64_t now_ns, struct queue_job *ret)
+{
+	struct job *n = map_get(&q->jobs, id_key(id));
+	if (!n || is_limited(n))
+		return n ? HCP_ELIMIT : HCP_ENOTFOUND;
+	take(q, n, now_ns, ret);
 	return 0;
 }
 

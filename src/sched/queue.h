@@ -111,6 +111,8 @@ typedef bool queue_fits_fn(void *arg, const struct queue_job *job, const struct 
  * (that fits) within the scan limit; nothing left the queue.
  */
 int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret) MUST_CHECK;
+/* Takes this very job, out of its turn, as queue_pop does. HCP_ENOTFOUND; HCP_ELIMIT: its customer is at its limit. */
+int queue_take(struct queue *q, const struct id *id, int64_t now_ns, struct queue_job *ret) MUST_CHECK;
 /*
  * After a queue_pop that found nothing: until when, without any change of the queue and of what fits, another would
  * offer the same jobs. INT64_MAX: for ever; earlier, when a job becomes overdue that an ageing turn then offers.

@@ -148,12 +148,12 @@ static int bench_preempt(uint32_t count, double *ret_mean_ns, double *ret_p99_ns
 	struct rng rng;
 	rng_init(&rng, 3);
 	struct preempt *p = preempt_new(NULL);
-	struct preempt_room room[FACILITIES];
+	struct placement_room room[FACILITIES];
 	int rc = p ? 0 : HCP_ENOMEM;
 	uint64_t n = 0;
 	int64_t sum = 0, at_ns = 0;
 	for (uint16_t f = 0; f < FACILITIES; f++)
-		room[f] = (struct preempt_room){ .facility = f };
+		room[f] = (struct placement_room){ .facility = f };
 	for (uint64_t i = 0; rc == 0 && i < RUNNING + CHOICES; i++) {
 		struct preempt_request r = { .id = { { 9 } }, .cls = WORKLOAD_P1, .count = count, .room = room, .n_room = FACILITIES };
 		if (i >= RUNNING) {

@@ -15,7 +15,8 @@ static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, 
 		.name = str_of(s->name), .model_id = str_of(s->model), .gpu_type = str_of(s->device_class),
 		.region = str_of(s->region), .callback_url = str_of(s->callback_url), .type = (enum workload_type)s->type,
 		.priority = s->priority, .max_latency_ms = s->max_latency_ms, .duration_s = s->duration_s,
-		.deadline_ns = s->deadline_ns, .memory_gib = s->memory_gib,
+		.deadline_ns = s->deadline_ns, .memory_gib = s->memory_gib, .checkpointable = s->checkpointable,
+		.project = str_of(s->project),
 	};
 	if (s->type == HCP__WORKLOAD_TYPE__WORKLOAD_TYPE_UNSPECIFIED)
 		return err_set(err, HCP_EINVAL, "type", "missing: one of ai_inference_realtime, ai_inference_batch, "
@@ -141,7 +142,9 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->deadline_ns = s->deadline_ns;
 	w->region = s->region;
 	w->callback_url = s->callback_url;
-	w->created_at_ns = svc_now_ns(ctx);
+	w->created_at_ns = w->queued_at_ns = svc_now_ns(ctx);
+	w->checkpointable = s->checkpointable;
+	w->project = s->project;
 	w->version = 1;
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
 	w->estimated_cost_micros = estimate_micros(s, w->device_count);

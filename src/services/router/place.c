@@ -11,9 +11,11 @@ struct attempt {
 	struct router *r;
 	struct svc_ctx *ctx;
 	struct placement_result got;
-	struct placement_refusal why;
 	bool reserved;
 	int rc;
+	struct job *ask[ROUTER_ASK_MAX]; /* did not fit: others may have to yield to them */
+	size_t n_ask;
+	int64_t again_ns; /* when another look may help one of those that did not fit */
 };
 
 struct placement_request router_request_of(const struct router *r, const struct job *j)
@@ -33,6 +35,21 @@ struct placement_request router_request_of(const struct router *r, const struct 
 	return req;
 }
 
+/* A job is offered twice when its ageing turn comes. */
+static void add_asking(struct attempt *t, struct job *j)
+{
+	int64_t at_ns = router_yield_asks_at(j), now_ns = svc_now_ns(t->ctx);
+	if (t->n_ask == ROUTER_ASK_MAX || !router_yield_may_ask(t->r, j, now_ns))
+		return;
+	for (size_t i = 0; i < t->n_ask; i++)
+		if (t->ask[i] == j)
+			return;
+	if (at_ns <= now_ns)
+		t->ask[t->n_ask++] = j;
+	else if (at_ns < t->again_ns)
+		t->again_ns = at_ns;
+}
+
 /* Does it fit now? If so its devices are reserved already when the queue hands it out. */
 static bool fits(void *arg, const struct queue_job *job, const struct queue_job *hold)
 {
@@ -50,10 +67,18 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 	struct err err = { 0 };
 	bool ask = !j->told_ns; /* the words are told once: most looks are in vain, and words cost more than looking */
 	int rc = placement_reserve(t->r->place, &req, until, &t->got, ask ? &why : NULL, ask ? &err : NULL);
+	const struct job *keeper = rc == 0 ? router_yield_keeper(t->r, j, &t->got) : NULL;
+	if (keeper) {
+		must(placement_release(t->r->place, t->got.handle, NULL) == 0);
+		snprintf(j->wait_reason, sizeof(j->wait_reason), "Devices are kept for %s, to which others yield.", keeper->id);
+		return false;
+	}
 	if (rc == 0) {
 		t->reserved = true;
 		return true;
 	}
+	if (rc == HCP_EAGAIN)
+		add_asking(t, j);
 	if (rc == HCP_ENOMEM)
 		t->rc = rc;
 	if (ask)
@@ -102,8 +127,10 @@ static int tell(struct svc_ctx *ctx, const struct job *j, const char *state, con
 static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, struct err *err)
 {
 	Hcp__Place p = HCP__PLACE__INIT;
+	router_yield_unkeep(r, j);
 	j->state = JOB_PLACED;
 	j->committed = false;
+	j->since_ns = 0;
 	j->hold = t->got.handle;
 	svc_new_id(ctx, j->allocation_id, ID_ALLOCATION);
 	int rc = map_put(&r->by_allocation, str_of(j->allocation_id), j, NULL);
@@ -137,11 +164,54 @@ static int tell_waiting(struct router *r, struct svc_ctx *ctx)
 	return 0;
 }
 
+/* Before all others: those that devices are kept for. */
+static int place_keepers(struct router *r, struct svc_ctx *ctx, struct attempt *t, struct err *err)
+{
+	struct queue_job q;
+	int rc = 0;
+	list_each_safe(it, tmp, &r->keepers) {
+		struct job *j = list_entry(it, struct job, kept);
+		t->reserved = false;
+		if (rc < 0 || !fits(t, &j->q, NULL))
+			continue;
+		if (queue_take(r->queue, &j->uuid, svc_now_ns(ctx), &q) == 0) {
+			rc = placed(r, ctx, j, t, err);
+			continue;
+		}
+		must(placement_release(r->place, t->got.handle, NULL) == 0); /* its customer has come to a limit */
+		router_yield_unkeep(r, j);
+	}
+	return rc;
+}
+
+/* Nothing more fits: some may make others yield. */
+static int ask_to_yield(struct attempt *t, struct err *err)
+{
+	int rc = 0;
+	for (size_t i = 0; i < t->n_ask && rc == 0; i++) {
+		struct job *j = t->ask[i];
+		int64_t again_ns;
+		if (j->state != JOB_WAITING || !router_yield_may_ask(t->r, j, svc_now_ns(t->ctx)))
+			continue;
+		rc = router_yield_ask(t->r, t->ctx, j, &again_ns, err);
+		t->again_ns = again_ns < t->again_ns ? again_ns : t->again_ns;
+		if (rc < 0 || list_empty(&j->kept))
+			continue;
+		j->told_ns = svc_now_ns(t->ctx);
+		rc = tell(t->ctx, j, "waiting", j->wait_reason, NULL);
+	}
+	return rc;
+}
+
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct attempt t = { .r = r, .ctx = ctx };
 	struct queue_job q;
-	int rc = 0, n = 0;
+	int rc = place_keepers(r, ctx, &t, err), n = 0;
+	if (rc < 0)
+		return rc;
+	t.n_ask = 0;
+	t.again_ns = INT64_MAX;
 	for (; n < ROUTER_PLACE_BATCH && rc == 0; n++) {
 		t.reserved = false;
 		rc = queue_pop(r->queue, svc_now_ns(ctx), fits, &t, &q);
@@ -152,6 +222,11 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 	r->stuck = rc == HCP_EAGAIN;
 	r->settled = r->stuck;
 	r->settled_until_ns = queue_same_until(r->queue);
+	if (rc == HCP_EAGAIN) {
+		int asked = ask_to_yield(&t, err);
+		rc = asked < 0 ? asked : rc;
+		r->settled_until_ns = t.again_ns < r->settled_until_ns ? t.again_ns : r->settled_until_ns;
+	}
 	if (n == ROUTER_PLACE_BATCH)
 		svc_wake_at(ctx, svc_now_ns(ctx));
 	if (t.rc < 0)
@@ -180,7 +255,8 @@ int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struc
 	struct placement_request req = router_request_of(r, j);
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
 	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
-	if (!r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
+	bool asks = j->q.cls == WORKLOAD_P1 && router_yield_may_ask(r, j, svc_now_ns(ctx));
+	if (asks || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
 		return router_place_waiting(r, ctx, err);
 	snprintf(j->wait_reason, sizeof(j->wait_reason), "%u of %u devices are free; %zu jobs wait", free, req.count,
 		queue_len(r->queue));
@@ -251,7 +327,7 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 	list_each(it, &r->order) {
 		const struct job *j = list_entry(it, struct job, node);
 		Hcp__Demand *d = &by_class[class_of(r, j)];
-		int32_t n = (int32_t)j->q.need[QUEUE_GPU];
+		int32_t n = j->w->device_count > 0 ? j->w->device_count : 1;
 		if (j->state == JOB_WAITING)
 			d->waiting += n;
 		else if (j->q.cls == WORKLOAD_P1)

@@ -45,7 +45,7 @@ static struct preempt *with(const struct preempt_job *jobs, size_t n)
 static int choose(struct preempt *p, enum workload_class cls, uint32_t count, uint32_t free, int64_t now_ns,
 	struct preempt_choice *c)
 {
-	struct preempt_room room = { .device_class = h100(), .free = free };
+	struct placement_room room = { .device_class = h100(), .free = free };
 	struct preempt_request r = { .id = id_of(999), .customer = 999, .cls = cls, .count = count, .room = &room, .n_room = 1 };
 	return preempt_choose(p, &r, now_ns, c);
 }
@@ -119,7 +119,7 @@ static void who_preempted_it_is_spared(void **state)
 {
 	struct preempt_job j = job(1, WORKLOAD_P3, 1, T0);
 	struct preempt *p = with(&j, 1);
-	struct preempt_room room = { .device_class = h100() };
+	struct placement_room room = { .device_class = h100() };
 	struct preempt_request r = { .id = id_of(9), .spared = id_of(1), .cls = WORKLOAD_P2, .count = 1, .room = &room,
 		.n_room = 1 };
 	struct preempt_choice c;
@@ -143,7 +143,7 @@ static void gangs_yield_whole_and_in_one_place(void **state)
 	assert_int_equal(c.n, 2);
 	assert_int_equal(c.freed, 6);
 	/* The other facility is cheaper: one gang of four for two devices beats three in the first. */
-	struct preempt_room room[2] = { { h100(), 0, 2 }, { h100(), 1, 4 } };
+	struct placement_room room[2] = { { h100(), 0, 2 }, { h100(), 1, 4 } };
 	struct preempt_request r = { .id = id_of(9), .cls = WORKLOAD_P1, .count = 8, .room = room, .n_room = 2 };
 	assert_int_equal(preempt_choose(p, &r, T0 + HOUR, &c), 0);
 	assert_int_equal(c.room, 1);
@@ -165,7 +165,7 @@ static void borrowed_capacity_is_reclaimed(void **state)
 	j[0].customer = j[1].customer = j[2].customer = 1;
 	j[3].customer = 2;
 	struct preempt *p = with(j, 4);
-	struct preempt_room room = { .device_class = h100() };
+	struct placement_room room = { .device_class = h100() };
 	struct preempt_request r = { .id = id_of(9), .customer = 3, .cls = WORKLOAD_P3, .count = 4, .room = &room, .n_room = 1,
 		.over = over };
 	assert_int_equal(preempt_choose(p, &r, T0 + 3 * HOUR, &c), 0);
@@ -336,7 +336,7 @@ static bool look(struct cell *c)
 		for (int i = 0; i < JOBS; i++) {
 			struct mine *m = &c->job[i];
 			struct preempt_choice ch;
-			struct preempt_room room = { .device_class = h100(), .free = DEVICES - c->used };
+			struct placement_room room = { .device_class = h100(), .free = DEVICES - c->used };
 			struct preempt_request r = { .id = m->j.id, .spared = id_of(m->by), .customer = m->j.customer,
 				.cls = m->j.cls, .count = m->j.count, .room = &room, .n_room = 1, .arg = c };
 			if (!m->here || m->runs || (int)m->j.cls != cls)
