@@ -108,6 +108,8 @@ static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 	w->device_count = 1 + (int32_t)rng_below(&r, 3);
 	w->memory_gib = (int32_t)rng_below(&r, 2) * 16;
 	w->duration_s = rng_below(&r, 12) ? 30 + (int64_t)(1200 * rng_exp(&r)) : 0;
+	w->checkpointable = rng_below(&r, 2);
+	w->project = rng_below(&r, 2) ? "" : "night";
 	w->callback_url = rng_below(&r, 2) ? "https://hooks.example/told" : "";
 }
 
