@@ -845,6 +845,15 @@ size_t queue_len_class(const struct queue *q, enum workload_class c)
 	return workload_class_name(c) ? q->cls[c].n : 0;
 }
 
+int queue_oldest(const struct queue *q, enum workload_class c, int64_t *ret_ns)
+{
+	const struct lane *lane = workload_class_name(c) ? heap_top(&q->cls[c].old) : NULL;
+	if (!lane)
+		return HCP_ENOTFOUND;
+	*ret_ns = ((const struct job *)heap_top(&lane->ages))->j.enqueued_ns;
+	return 0;
+}
+
 const struct queue_job *queue_find(const struct queue *q, const struct id *id)
 {
 	const struct job *n = map_get(&q->jobs, id_key(id));
@@ -883,6 +892,22 @@ static size_t served_before(size_t ahead, const struct account *own, const struc
 	return turns < (double)n ? (size_t)turns : n;
 }
 
+/* Those due before n, found from the top: what comes after n has nobody before n below it. At most QUEUE_EXPLAIN_MAX. */
+static size_t count_before(const struct heap *h, const struct job *n)
+{
+	size_t stack[64], depth = 0, count = 0;
+	stack[depth++] = 0;
+	while (depth > 0 && count < QUEUE_EXPLAIN_MAX) {
+		size_t at = stack[--depth];
+		if (at >= h->n || h->v[at] == n || !job_less(h->v[at], n))
+			continue;
+		count++;
+		stack[depth++] = 2 * at + 1;
+		stack[depth++] = 2 * at + 2;
+	}
+	return count;
+}
+
 int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, struct queue_explain *ret)
 {
 	const struct job *n = map_get(&q->jobs, id_key(id));
@@ -893,8 +918,7 @@ int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, st
 		.target_ns = workload_wait_target_ns(n->j.cls), .limited = cu->capped || is_limited(n) };
 	e.dominant_share = dominant(q, cu->a.usage, &e.dominant) / cu->a.weight;
 	e.overdue = e.target_ns > 0 && e.waited_ns > e.target_ns;
-	for (size_t i = 0; i < n->branch->jobs.n; i++)
-		e.ahead_own += n->branch->jobs.v[i] != n && job_less(n->branch->jobs.v[i], n);
+	e.ahead_own = count_before(&n->branch->jobs, n);
 	for (int c = WORKLOAD_P1; c < (int)n->j.cls; c++)
 		e.ahead_classes += q->cls[c].n;
 	size_t ahead = e.ahead_own;
@@ -904,12 +928,15 @@ int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, st
 			ahead += served_before(e.ahead_own, n->branch->project, o->project, branch_less(o, n->branch), o->jobs.n);
 	}
 	const struct heap *lanes = &q->cls[n->j.cls].lanes;
-	e.position = ahead + e.ahead_classes;
-	for (size_t i = 0; i < lanes->n; i++) {
+	size_t others = 0, looked = lanes->n < QUEUE_EXPLAIN_MAX ? lanes->n : QUEUE_EXPLAIN_MAX;
+	for (size_t i = 0; i < looked; i++) {
 		const struct lane *o = lanes->v[i];
 		if (o != n->lane)
-			e.position += served_before(ahead, &cu->a, &o->customer->a, lane_less(o, n->lane), o->ages.n);
+			others += served_before(ahead, &cu->a, &o->customer->a, lane_less(o, n->lane), o->ages.n);
 	}
+	if (looked < lanes->n)
+		others = (size_t)((double)others * (double)lanes->n / (double)looked);
+	e.position = ahead + e.ahead_classes + others;
 	double eta_ns = q->pace_ns * (double)(e.position + 1);
 	if (q->pace_ns > 0 && eta_ns < 9e18 && !e.limited)
 		e.eta_ns = (int64_t)eta_ns;

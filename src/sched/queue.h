@@ -47,6 +47,7 @@ enum {
 	QUEUE_SCAN_MAX = 64,  /* candidates of one class that one queue_pop offers */
 	QUEUE_DEPTH_MAX = 8,  /* of which from one customer and class */
 	QUEUE_AGE_TURN = 4,
+	QUEUE_EXPLAIN_MAX = 4096,   /* jobs, and customers, that queue_explain looks at */
 };
 
 struct queue_job {
@@ -71,7 +72,7 @@ struct queue_conf {
 
 struct queue_explain {
 	size_t position;        /* estimated jobs served before it, 0: next */
-	size_t ahead_own;       /* of the same project and class, exact */
+	size_t ahead_own;       /* of the same project and class; exact up to QUEUE_EXPLAIN_MAX, there "at least" */
 	size_t ahead_classes;   /* in better classes, exact */
 	int64_t waited_ns, target_ns, due_ns;
 	int64_t eta_ns;         /* from now; -1 unknown (nothing was served yet) */
@@ -125,6 +126,8 @@ void queue_uncharge(struct queue *q, const struct queue_job *job);
 
 size_t queue_len(const struct queue *q);
 size_t queue_len_class(const struct queue *q, enum workload_class c);
+/* When the oldest of the class was queued, but for those of customers at a limit. HCP_ENOTFOUND: none waits. */
+int queue_oldest(const struct queue *q, enum workload_class c, int64_t *ret_ns) MUST_CHECK;
 const struct queue_job *queue_find(const struct queue *q, const struct id *id); /* NULL; valid until the next change */
 /* max over resources of usage/capacity, by weight; 0 for an unknown customer. */
 double queue_share(const struct queue *q, uint64_t customer, enum queue_resource *ret_dominant);
@@ -135,7 +138,7 @@ double queue_share(const struct queue *q, uint64_t customer, enum queue_resource
 double queue_fair_share(const struct queue *q);
 /* queue_share if the customer had `more` (which may be negative) as well. */
 double queue_share_with(const struct queue *q, uint64_t customer, const double more[QUEUE_RESOURCE_END]);
-/* O(customers + own jobs): for people, not for the loop. HCP_ENOTFOUND. */
+/* Looks at QUEUE_EXPLAIN_MAX jobs and as many customers at most; beyond them others are taken to be alike. HCP_ENOTFOUND. */
 int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, struct queue_explain *ret) MUST_CHECK;
 
 #endif

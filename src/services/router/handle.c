@@ -66,6 +66,18 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	return 0;
 }
 
+/* It never was in a table: the orchestrator hears that it failed, and why. */
+static int refuse_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
+{
+	Hcp__JobState ev = HCP__JOB_STATE__INIT;
+	ev.workload_id = j->id;
+	ev.state = "gone";
+	ev.reason = j->wait_reason;
+	int rc = svc_publish(ctx, j->id, &ev.base);
+	router_job_free(r, j);
+	return rc;
+}
+
 int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
@@ -84,6 +96,8 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		return 0; /* waits already */
 	router_look_again(r);
 	int rc = router_job_new(r, w, svc_now_ns(ctx), &j, err);
+	if (rc == 0 && router_place_hopeless(r, ctx, j))
+		return refuse_hopeless(r, ctx, j);
 	if (rc == 0)
 		rc = queue_enqueue(r->queue, &j->q, err);
 	if (rc == 0)
@@ -148,6 +162,8 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 {
 	bool again = j->again;
 	router_yield_forget(r, j);
+	r->n_yielding -= j->yields;
+	j->yields = false;
 	free_devices(r, j);
 	r->victims_changed++;
 	j->since_ns = 0;

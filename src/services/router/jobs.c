@@ -99,6 +99,7 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 void router_job_free(struct router *r, struct job *j)
 {
 	router_yield_forget(r, j);
+	r->n_yielding -= j->yields;
 	map_del(&r->jobs, str_of(j->id));
 	if (j->allocation_id[0])
 		map_del(&r->by_allocation, str_of(j->allocation_id));

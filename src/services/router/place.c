@@ -264,6 +264,41 @@ int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struc
 	return 0;
 }
 
+/* The least time to start on any class that it may have. */
+static int64_t start_ns(const struct placement_request *req)
+{
+	int64_t least_ms = INT64_MAX;
+	for (size_t i = 0; i < device_class_count(); i++) {
+		const struct device_class *c = device_class_at(i);
+		bool may = req->device_class >= 0 ? (size_t)req->device_class == i : c->kind == req->kind;
+		if (may && c->switch_ms[DEVICE_SERVE] < least_ms)
+			least_ms = c->switch_ms[DEVICE_SERVE];
+	}
+	return least_ms == INT64_MAX ? 0 : least_ms * NS_PER_MS;
+}
+
+bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
+{
+	struct placement_request req = router_request_of(r, j);
+	struct placement_refusal why;
+	int64_t left_ns = j->q.deadline_ns - svc_now_ns(ctx), need_ns = start_ns(&req) + j->q.duration_ns;
+	if (!j->q.deadline_ns)
+		return false;
+	if (left_ns < need_ns) {
+		snprintf(j->wait_reason, sizeof(j->wait_reason),
+			"its deadline cannot be met: it needs %.1f s, start included, and %.1f s are left", (double)need_ns / 1e9,
+			(double)(left_ns > 0 ? left_ns : 0) / 1e9);
+		return true;
+	}
+	/* A cell that knows no device yet may know some in a moment; one that has some says what it can never do. */
+	placement_explain(r->place, &req, &why);
+	if (placement_count(r->place) == 0 || why.code == PLACEMENT_R_NONE || why.code == PLACEMENT_R_OUT ||
+		(why.total >= req.count && (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED)))
+		return false;
+	snprintf(j->wait_reason, sizeof(j->wait_reason), "its deadline cannot be met even on an empty cell: %.150s", why.text);
+	return true;
+}
+
 /* Resources never said a word: give the devices back and try again. */
 int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 {

@@ -19,6 +19,7 @@ struct job {
 	enum job_state state;
 	bool again;                /* enqueued anew while its old devices are being released */
 	bool committed;
+	bool yields;               /* its devices are being released for another */
 	struct queue_job q;
 	placement_handle hold;     /* while placed or releasing; 0 if it never got devices */
 	Hcp__Workload *w;          /* owned, unpacked with the default allocator */
@@ -68,7 +69,8 @@ struct router {
 	size_t n_kept;
 	uint64_t victims_changed;  /* grows whenever a job that found no victims may find some */
 	struct in_vain in_vain;
-	int64_t preemptions;
+	int64_t preemptions;       /* since the start */
+	size_t n_yielding;         /* jobs that give their devices up for another */
 	size_t kinds[DEVICE_KIND_END];
 	double cell[QUEUE_RESOURCE_END]; /* what all devices are together, the queue's capacity */
 	size_t n_capacity;         /* devices that the queue knows of */
@@ -112,6 +114,8 @@ struct placement_request router_request_of(const struct router *r, const struct 
 void router_look_again(struct router *r);
 /* A job has just been queued: cheap while the queue is stuck and its kind of device is taken. */
 int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
+/* Its deadline cannot be met even if nothing else ran; why stands in wait_reason. */
+bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j);
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

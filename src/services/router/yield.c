@@ -109,6 +109,8 @@ static int send_yield(struct router *r, struct svc_ctx *ctx, struct job *v, cons
 	Hcp__Release ev = HCP__RELEASE__INIT;
 	must(v->state == JOB_PLACED);
 	v->state = JOB_RELEASING;
+	v->yields = true;
+	r->n_yielding++;
 	v->again = false; /* the orchestrator asks for it anew, with what is left of its work */
 	router_yield_forget(r, v);
 	ev.allocation_id = v->allocation_id;
