@@ -38,16 +38,16 @@ struct placement_request router_request_of(const struct router *r, const struct 
 /* A job is offered twice when its ageing turn comes. */
 static void add_asking(struct attempt *t, struct job *j)
 {
-	int64_t at_ns = router_yield_asks_at(j), now_ns = svc_now_ns(t->ctx);
-	if (t->n_ask == ROUTER_ASK_MAX || !router_yield_may_ask(t->r, j, now_ns))
+	int64_t at_ns = router_yield_asks_at(t->r, j);
+	if (at_ns > svc_now_ns(t->ctx)) {
+		t->again_ns = at_ns < t->again_ns ? at_ns : t->again_ns;
 		return;
+	}
 	for (size_t i = 0; i < t->n_ask; i++)
 		if (t->ask[i] == j)
 			return;
-	if (at_ns <= now_ns)
+	if (t->n_ask < ROUTER_ASK_MAX)
 		t->ask[t->n_ask++] = j;
-	else if (at_ns < t->again_ns)
-		t->again_ns = at_ns;
 }
 
 /* Does it fit now? If so its devices are reserved already when the queue hands it out. */
@@ -191,8 +191,13 @@ static int ask_to_yield(struct attempt *t, struct err *err)
 	for (size_t i = 0; i < t->n_ask && rc == 0; i++) {
 		struct job *j = t->ask[i];
 		int64_t again_ns;
-		if (j->state != JOB_WAITING || !router_yield_may_ask(t->r, j, svc_now_ns(t->ctx)))
+		int64_t at_ns = router_yield_asks_at(t->r, j);
+		if (j->state != JOB_WAITING || t->r->n_kept >= ROUTER_KEPT_MAX)
 			continue;
+		if (at_ns > svc_now_ns(t->ctx)) { /* one like it has just found nobody */
+			t->again_ns = at_ns < t->again_ns ? at_ns : t->again_ns;
+			continue;
+		}
 		rc = router_yield_ask(t->r, t->ctx, j, &again_ns, err);
 		t->again_ns = again_ns < t->again_ns ? again_ns : t->again_ns;
 		if (rc < 0 || list_empty(&j->kept))
@@ -255,7 +260,7 @@ int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struc
 	struct placement_request req = router_request_of(r, j);
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
 	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
-	bool asks = j->q.cls == WORKLOAD_P1 && router_yield_may_ask(r, j, svc_now_ns(ctx));
+	bool asks = j->q.cls == WORKLOAD_P1 && router_yield_asks_at(r, j) <= svc_now_ns(ctx);
 	if (asks || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
 		return router_place_waiting(r, ctx, err);
 	snprintf(j->wait_reason, sizeof(j->wait_reason), "%u of %u devices are free; %zu jobs wait", free, req.count,
@@ -286,7 +291,7 @@ bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
 		return false;
 	if (left_ns < need_ns) {
 		snprintf(j->wait_reason, sizeof(j->wait_reason),
-			"its deadline cannot be met: it needs %.1f s, start included, and %.1f s are left", (double)need_ns / 1e9,
+			"its deadline cannot be met: it needs %.2f s, start included, and %.2f s are left", (double)need_ns / 1e9,
 			(double)(left_ns > 0 ? left_ns : 0) / 1e9);
 		return true;
 	}

@@ -18,9 +18,11 @@ static const char *reason_of(struct router *r, struct svc_ctx *ctx, struct arena
 	if (why.code == PLACEMENT_R_NONE)
 		return j->wait_reason[0] ? arena_strdup(a, j->wait_reason) :
 								   arena_printf(a, "Fits, but %zu are before it.", x->position);
-	int64_t in_ns = router_yield_asks_at(j) - svc_now_ns(ctx);
+	int64_t at_ns = router_yield_asks_at(r, j), in_ns = at_ns - svc_now_ns(ctx);
 	bool may = (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED) && j->q.cls != WORKLOAD_P4;
 	if (!may || why.total < req.count)
+		return arena_strdup(a, why.text);
+	if (at_ns == INT64_MAX)
 		return arena_strdup(a, why.text);
 	if (in_ns > 0)
 		return arena_printf(a, "%s Others may have to yield to it in %lld s.", why.text, (long long)(in_ns / NS_PER_S + 1));

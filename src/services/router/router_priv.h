@@ -132,9 +132,8 @@ void router_yield_forget(struct router *r, struct job *j);
 void router_yield_unkeep(struct router *r, struct job *j);
 /* The job for which these devices are kept, so that j may not have them; NULL: it may. */
 const struct job *router_yield_keeper(const struct router *r, const struct job *j, const struct placement_result *got);
-/* From when on it may ask. */
-int64_t router_yield_asks_at(const struct job *j);
-bool router_yield_may_ask(const struct router *r, const struct job *j, int64_t now_ns);
+/* From when on it may ask others to yield, as things are; INT64_MAX: it may not. */
+int64_t router_yield_asks_at(const struct router *r, const struct job *j);
 /* It does not fit: makes others yield, if that helps; then it is kept for. *ret_again_ns: when to ask again. */
 int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64_t *ret_again_ns, struct err *err)
 	MUST_CHECK;

@@ -73,25 +73,25 @@ const struct job *router_yield_keeper(const struct router *r, const struct job *
 	return NULL;
 }
 
-/* Real-time work asks at once; others when half of their patience is gone, since what stops may have run for nothing. */
-int64_t router_yield_asks_at(const struct job *j)
-{
-	int64_t at_ns = j->q.cls == WORKLOAD_P1 ? j->q.enqueued_ns : j->q.enqueued_ns + workload_wait_target_ns(j->q.cls) / 2;
-	return j->yield_rest_ns > at_ns ? j->yield_rest_ns : at_ns;
-}
-
 /* Nothing has changed since a job like this one found no victims. Real-time jobs may come by the thousand. */
-static bool in_vain(const struct router *r, const struct job *j, int64_t now_ns)
+static bool in_vain(const struct router *r, const struct job *j)
 {
 	const struct in_vain *v = &r->in_vain;
-	return j->q.cls == WORKLOAD_P1 && v->version == r->victims_changed && now_ns < v->until_ns &&
-		   j->w->device_count >= v->count && !strcmp(v->device_class, j->w->device_class);
+	return j->q.cls == WORKLOAD_P1 && v->version == r->victims_changed && j->w->device_count >= v->count &&
+		   !strcmp(v->device_class, j->w->device_class);
 }
 
-bool router_yield_may_ask(const struct router *r, const struct job *j, int64_t now_ns)
+/* Real-time work asks at once; others when half of their patience is gone, since what stops may have run for nothing. */
+int64_t router_yield_asks_at(const struct router *r, const struct job *j)
 {
-	return list_empty(&j->kept) && r->n_kept < ROUTER_KEPT_MAX && j->q.cls != WORKLOAD_P4 && !in_vain(r, j, now_ns) &&
-		   preempt_len(r->preempt) > 0;
+	int64_t at_ns = j->q.enqueued_ns;
+	if (!list_empty(&j->kept) || j->q.cls == WORKLOAD_P4 || preempt_len(r->preempt) == 0)
+		return INT64_MAX;
+	if (j->q.cls != WORKLOAD_P1)
+		at_ns += workload_wait_target_ns(j->q.cls) / 2;
+	if (in_vain(r, j) && r->in_vain.until_ns > at_ns)
+		at_ns = r->in_vain.until_ns;
+	return j->yield_rest_ns > at_ns ? j->yield_rest_ns : at_ns;
 }
 
 static bool over(void *arg, uint64_t customer, uint16_t device_class, uint32_t less)
