@@ -86,7 +86,7 @@ struct workload_spec {
 	int64_t duration_s;       /* expected */
 	int64_t deadline_ns;      /* UTC; 0: none */
 	int64_t max_price_micros_h; /* the customer's limit per hour for the whole gang; 0: none */
-	bool checkpointable;      /* stopping it loses nothing: it saves itself and goes on from there */
+	bool checkpointable;        /* stopping it loses nothing: it saves itself and goes on from there */
 	bool spot;                /* cheap, may be preempted at any time */
 };
 

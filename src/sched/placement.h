@@ -190,8 +190,8 @@ enum placement_dev_state placement_state(const struct placement *p, placement_de
 /* Owner of a reserved or busy device; nil otherwise. */
 struct id placement_owner(const struct placement *p, placement_dev d);
 /* Where the request could be if enough were free: its class, memory, region and latency are met. Returns how many. */
-size_t placement_rooms(const struct placement *p, const struct placement_request *r, struct placement_room *ret,
-	size_t max);
+size_t placement_rooms(
+	const struct placement *p, const struct placement_request *r, struct placement_room *ret, size_t max);
 /* The score that a request would give this device now. */
 struct placement_score placement_score_of(const struct placement *p, const struct placement_request *r,
 	placement_dev d);

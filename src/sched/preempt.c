@@ -19,12 +19,12 @@ struct lane;
 
 struct job {
 	struct preempt_job j;
-	struct lane *lane;   /* NULL: never a victim */
-	int64_t until_ns;    /* protected until then */
-	double key;          /* cost per device at time 0 */
-	double rate;         /* and how it rises, USD a second */
+	struct lane *lane; /* NULL: never a victim */
+	int64_t until_ns;  /* protected until then */
+	double key;        /* cost per device at time 0 */
+	double rate;       /* and how it rises, USD a second */
 	uint64_t seq;
-	size_t at;           /* in its lane's heap, HEAP_OUT while young */
+	size_t at; /* in its lane's heap, HEAP_OUT while young */
 	size_t young_at;
 };
 
@@ -275,7 +275,6 @@ int64_t preempt_next(const struct preempt *p)
 	return n ? n->until_ns : INT64_MAX;
 }
 
-
 /* ---- candidates of one room, cheapest per device first, without changing the heaps ---- */
 
 struct edge {
@@ -405,7 +404,8 @@ static double exact(const struct set *s, uint32_t missing, bool take[PREEMPT_VIC
 	return least[missing];
 }
 
-/* The small ones in order, and each that would complete them as the last: the best of these is at most twice the least. */
+/* The small ones in order, and each that would complete them as the last: the best of these is at most twice the least.
+ */
 static double greedy(const struct set *s, uint32_t missing, bool take[PREEMPT_VICTIMS_MAX])
 {
 	uint32_t small = 0;
@@ -446,8 +446,8 @@ static void prune(const struct set *s, uint32_t missing, bool take[PREEMPT_VICTI
 	}
 }
 
-static void fill(const struct set *s, const bool take[PREEMPT_VICTIMS_MAX], size_t room, bool is_exact,
-	struct preempt_choice *ret)
+static void fill(
+	const struct set *s, const bool take[PREEMPT_VICTIMS_MAX], size_t room, bool is_exact, struct preempt_choice *ret)
 {
 	ret->room = room;
 	ret->n = 0;

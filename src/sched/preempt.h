@@ -26,7 +26,8 @@
  *     restart  seconds until it is again where it was
  *     weight   by class and priority, so that a worse class yields although a better one has lost less
  *
- * All of a lane's growing jobs rise at the same rate, so their order never changes and a heap by the cost at time 0 does.
+ * All of a lane's growing jobs rise at the same rate, so their order never changes and a heap by the cost at time 0
+ * does.
  *
  * Rules, each checked by tests/unit/sched/preempt.c over random loads:
  *   - a victim is of a worse class than the request; or of the same class, of another customer that is over its fair
@@ -35,13 +36,13 @@
  *   - a minimum run time protects, doubled with every preemption; after PREEMPT_BUDGET of them a job is left alone
  *     (P4 always yields: it is filler and can preempt nobody)
  *   - never the job that preempted the one that asks
- * No loops: classes are ordered; a reclaim makes nobody exceed its share, so the sum of what customers have beyond theirs
- * falls with each; and the budget bounds whatever else happens.
+ * No loops: classes are ordered; a reclaim makes nobody exceed its share, so the sum of what customers have beyond
+ * theirs falls with each; and the budget bounds whatever else happens.
  *
- * Least cost: of the PREEMPT_EXACT cheapest candidates by cost per device exactly (dynamic programme over devices) while
- * no more than PREEMPT_EXACT devices are missing; beyond that within twice the least (greedy for the minimum knapsack:
- * Csirik, Frenk, Labbe, Zhang, Acta Cybernetica 10, 1991). The fleet is never scanned: a choice looks at PREEMPT_VISITS jobs
- * of a facility at most, add and remove are O(log n). Pure, deterministic, one thread.
+ * Least cost: of the PREEMPT_EXACT cheapest candidates by cost per device exactly (dynamic programme over devices)
+ * while no more than PREEMPT_EXACT devices are missing; beyond that within twice the least (greedy for the minimum
+ * knapsack: Csirik, Frenk, Labbe, Zhang, Acta Cybernetica 10, 1991). The fleet is never scanned: a choice looks at
+ * PREEMPT_VISITS jobs of a facility at most, add and remove are O(log n). Pure, deterministic, one thread.
  */
 enum {
 	PREEMPT_JOBS_MAX = 1 << 20,
@@ -59,16 +60,16 @@ struct preempt_job {
 	struct id id;
 	uint64_t customer;
 	enum workload_class cls;
-	int priority;            /* 1 (first) .. 10 */
-	uint16_t device_class;   /* index of the catalogue */
-	uint16_t facility;       /* < PLACEMENT_FACILITIES_MAX */
-	uint32_t count;          /* devices, > 0 */
-	int64_t started_ns;      /* this run */
-	int64_t since_ns;        /* its work is safe up to here */
-	bool checkpointable;     /* stopping it loses nothing */
-	double restart_s;        /* >= 0 */
-	uint32_t preemptions;    /* so far */
-	uint64_t tag;            /* the caller's own */
+	int priority;          /* 1 (first) .. 10 */
+	uint16_t device_class; /* index of the catalogue */
+	uint16_t facility;     /* < PLACEMENT_FACILITIES_MAX */
+	uint32_t count;        /* devices, > 0 */
+	int64_t started_ns;    /* this run */
+	int64_t since_ns;      /* its work is safe up to here */
+	bool checkpointable;   /* stopping it loses nothing */
+	double restart_s;      /* >= 0 */
+	uint32_t preemptions;  /* so far */
+	uint64_t tag;          /* the caller's own */
 };
 
 /* Is the customer beyond its fair share, even after it gave back `less` devices of this class? */
@@ -93,11 +94,11 @@ struct preempt_victim {
 };
 
 struct preempt_choice {
-	size_t room;    /* index into the request's */
+	size_t room; /* index into the request's */
 	size_t n;
 	uint32_t freed; /* devices, at least those that are missing */
 	double cost_usd;
-	bool exact;     /* the least of all candidates that were looked at */
+	bool exact;                                        /* the least of all candidates that were looked at */
 	struct preempt_victim victim[PREEMPT_VICTIMS_MAX]; /* cheapest per device first */
 };
 
@@ -118,8 +119,8 @@ int preempt_protected(const struct preempt *p, const struct id *id, int64_t *ret
  * Chooses the victims; changes nothing but that protection which has run out is noted. HCP_EAGAIN: no set of victims
  * makes room. HCP_ESTATE: it fits somewhere without any. HCP_EINVAL: the request.
  */
-int preempt_choose(struct preempt *p, const struct preempt_request *r, int64_t now_ns, struct preempt_choice *ret)
-	MUST_CHECK;
+int preempt_choose(
+	struct preempt *p, const struct preempt_request *r, int64_t now_ns, struct preempt_choice *ret) MUST_CHECK;
 /* When the next protected job may become a victim; INT64_MAX: none will by itself. */
 int64_t preempt_next(const struct preempt *p);
 

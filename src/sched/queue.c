@@ -19,11 +19,11 @@ struct account {
 	uint64_t id;
 	double weight;
 	double usage[QUEUE_RESOURCE_END];
-	double share;   /* dominant share / weight */
+	double share;    /* dominant share / weight */
 	uint64_t served; /* turn of the latest pick */
-	size_t charged; /* popped and not yet uncharged */
+	size_t charged;  /* popped and not yet uncharged */
 	size_t waiting;
-	bool pinned;    /* weight or limit was set; kept when idle */
+	bool pinned; /* weight or limit was set; kept when idle */
 };
 
 /* A project's jobs of one class. */
@@ -892,7 +892,8 @@ static size_t served_before(size_t ahead, const struct account *own, const struc
 	return turns < (double)n ? (size_t)turns : n;
 }
 
-/* Those due before n, found from the top: what comes after n has nobody before n below it. At most QUEUE_EXPLAIN_MAX. */
+/* Those due before n, found from the top: what comes after n has nobody before n below it. At most QUEUE_EXPLAIN_MAX.
+ */
 static size_t count_before(const struct heap *h, const struct job *n)
 {
 	size_t stack[64], depth = 0, count = 0;
@@ -914,8 +915,11 @@ int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, st
 	if (!n)
 		return HCP_ENOTFOUND;
 	const struct customer *cu = n->lane->customer;
-	struct queue_explain e = { .waited_ns = now_ns - n->j.enqueued_ns, .due_ns = n->due_ns, .eta_ns = -1,
-		.target_ns = workload_wait_target_ns(n->j.cls), .limited = cu->capped || is_limited(n) };
+	struct queue_explain e = { .waited_ns = now_ns - n->j.enqueued_ns,
+		.due_ns = n->due_ns,
+		.eta_ns = -1,
+		.target_ns = workload_wait_target_ns(n->j.cls),
+		.limited = cu->capped || is_limited(n) };
 	e.dominant_share = dominant(q, cu->a.usage, &e.dominant) / cu->a.weight;
 	e.overdue = e.target_ns > 0 && e.waited_ns > e.target_ns;
 	e.ahead_own = count_before(&n->branch->jobs, n);

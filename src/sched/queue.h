@@ -22,8 +22,8 @@
  * so that waiting is ageing and nothing needs re-sorting.
  *
  * Shares bind nobody while there is room: what others leave may be borrowed. What is borrowed is what a customer has
- * beyond its fair share (queue_fair_share); others may reclaim it (sched/preempt). Limits bind always: a customer at one
- * is out of the order until it has given something back, and hides nobody behind it.
+ * beyond its fair share (queue_fair_share); others may reclaim it (sched/preempt). Limits bind always: a customer at
+ * one is out of the order until it has given something back, and hides nobody behind it.
  *
  * No starvation: every QUEUE_AGE_TURN-th pick goes to the oldest overdue job of P1, P2 and P3 in turn (P4 has no
  * target). If it does not fit it becomes the `hold`: later candidates are offered together with it and the
@@ -33,7 +33,7 @@
  * All operations are O(log n) beside the bounded scan of queue_pop. Deterministic. One thread.
  */
 enum queue_resource {
-	QUEUE_GPU = 0,    /* devices; each kind its own part of the cell where the caller counts them apart */
+	QUEUE_GPU = 0, /* devices; each kind its own part of the cell where the caller counts them apart */
 	QUEUE_CPU = 1,
 	QUEUE_MEMORY = 2, /* GiB */
 	QUEUE_POWER = 3,  /* W */
@@ -43,17 +43,17 @@ enum queue_resource {
 enum {
 	QUEUE_JOBS_MAX = 4 * 1024 * 1024,
 	QUEUE_CUSTOMERS_MAX = 1024 * 1024,
-	QUEUE_PROJECTS_MAX = 1024,  /* of a customer, beside the one without a name */
-	QUEUE_SCAN_MAX = 64,  /* candidates of one class that one queue_pop offers */
-	QUEUE_DEPTH_MAX = 8,  /* of which from one customer and class */
+	QUEUE_PROJECTS_MAX = 1024, /* of a customer, beside the one without a name */
+	QUEUE_SCAN_MAX = 64,       /* candidates of one class that one queue_pop offers */
+	QUEUE_DEPTH_MAX = 8,       /* of which from one customer and class */
 	QUEUE_AGE_TURN = 4,
-	QUEUE_EXPLAIN_MAX = 4096,   /* jobs, and customers, that queue_explain looks at */
+	QUEUE_EXPLAIN_MAX = 4096, /* jobs, and customers, that queue_explain looks at */
 };
 
 struct queue_job {
 	struct id id;
 	uint64_t customer;
-	uint64_t project;                    /* of the customer's; 0: none named */
+	uint64_t project; /* of the customer's; 0: none named */
 	enum workload_class cls;
 	int priority;                        /* 1..10 */
 	int64_t enqueued_ns;
@@ -79,7 +79,7 @@ struct queue_explain {
 	double dominant_share;  /* of the customer, by weight */
 	enum queue_resource dominant;
 	bool overdue;
-	bool limited;           /* its customer's limit keeps it back */
+	bool limited; /* its customer's limit keeps it back */
 };
 
 /* Frees nothing of the caller's. NULL on HCP_ENOMEM or HCP_EINVAL (capacity). */
@@ -89,11 +89,11 @@ void queue_free(struct queue *q);
 /* weight 0.000001 to 1000000, default 1 for who was never named. Takes effect at once. */
 int queue_set_weight(struct queue *q, uint64_t customer, double weight, struct err *err) MUST_CHECK;
 /* Between projects of one customer. HCP_ELIMIT: too many. */
-int queue_set_project_weight(struct queue *q, uint64_t customer, uint64_t project, double weight, struct err *err)
-	MUST_CHECK;
+int queue_set_project_weight(
+	struct queue *q, uint64_t customer, uint64_t project, double weight, struct err *err) MUST_CHECK;
 /* What the customer's jobs may hold together; INFINITY: no limit. Jobs that run already run on. */
-int queue_set_limit(struct queue *q, uint64_t customer, const double limit[QUEUE_RESOURCE_END], struct err *err)
-	MUST_CHECK;
+int queue_set_limit(
+	struct queue *q, uint64_t customer, const double limit[QUEUE_RESOURCE_END], struct err *err) MUST_CHECK;
 int queue_set_capacity(struct queue *q, const double capacity[QUEUE_RESOURCE_END], struct err *err) MUST_CHECK;
 
 /* Copies the job. HCP_EEXIST: the id waits already. HCP_ELIMIT: full. HCP_EINVAL/HCP_ERANGE: a field. */
@@ -132,13 +132,14 @@ const struct queue_job *queue_find(const struct queue *q, const struct id *id); 
 /* max over resources of usage/capacity, by weight; 0 for an unknown customer. */
 double queue_share(const struct queue *q, uint64_t customer, enum queue_resource *ret_dominant);
 /*
- * The share that each unit of weight may have when everyone who waits or runs gets what is his: 1 / sum of their weights.
- * A customer whose queue_share is above it has borrowed.
+ * The share that each unit of weight may have when everyone who waits or runs gets what is his: 1 / sum of their
+ * weights. A customer whose queue_share is above it has borrowed.
  */
 double queue_fair_share(const struct queue *q);
 /* queue_share if the customer had `more` (which may be negative) as well. */
 double queue_share_with(const struct queue *q, uint64_t customer, const double more[QUEUE_RESOURCE_END]);
-/* Looks at QUEUE_EXPLAIN_MAX jobs and as many customers at most; beyond them others are taken to be alike. HCP_ENOTFOUND. */
+/* Looks at QUEUE_EXPLAIN_MAX jobs and as many customers at most; beyond them others are taken to be alike.
+ * HCP_ENOTFOUND. */
 int queue_explain(const struct queue *q, const struct id *id, int64_t now_ns, struct queue_explain *ret) MUST_CHECK;
 
 #endif

@@ -16,8 +16,17 @@
 #include "sched/preempt.h"
 #include "sched/queue.h"
 
-enum { GPUS = 100000, ASICS = 250000, FACILITIES = 4, LIVE = 20000, SAMPLES_MAX = 4000000, JOBS = 200000,
-	RUNNING = 300000, CHOICES = 20000, MILLION = 1000000 };
+enum {
+	GPUS = 100000,
+	ASICS = 250000,
+	FACILITIES = 4,
+	LIVE = 20000,
+	SAMPLES_MAX = 4000000,
+	JOBS = 200000,
+	RUNNING = 300000,
+	CHOICES = 20000,
+	MILLION = 1000000
+};
 
 static int64_t now_ns(void)
 {
@@ -155,7 +164,9 @@ static int bench_preempt(uint32_t count, double *ret_mean_ns, double *ret_p99_ns
 	for (uint16_t f = 0; f < FACILITIES; f++)
 		room[f] = (struct placement_room){ .facility = f };
 	for (uint64_t i = 0; rc == 0 && i < RUNNING + CHOICES; i++) {
-		struct preempt_request r = { .id = { { 9 } }, .cls = WORKLOAD_P1, .count = count, .room = room, .n_room = FACILITIES };
+		struct preempt_request r = {
+			.id = { { 9 } }, .cls = WORKLOAD_P1, .count = count, .room = room, .n_room = FACILITIES
+		};
 		if (i >= RUNNING) {
 			int64_t t0 = now_ns();
 			rc = preempt_choose(p, &r, at_ns, &c);
@@ -165,10 +176,16 @@ static int bench_preempt(uint32_t count, double *ret_mean_ns, double *ret_p99_ns
 				rc = preempt_remove(p, &c.victim[k].id);
 		}
 		for (size_t k = 0; rc == 0 && k < (i < RUNNING ? 1 : c.n); k++, at_ns += hour_ns / 1000) {
-			struct preempt_job j = { .id = owner(++n), .customer = rng_below(&rng, 1000), .priority = 5,
-				.cls = (enum workload_class)(WORKLOAD_P2 + rng_below(&rng, 2)), .count = 1 + (uint32_t)rng_below(&rng, 2) * 7,
-				.facility = (uint16_t)rng_below(&rng, FACILITIES), .started_ns = at_ns, .since_ns = at_ns,
-				.restart_s = 30, .checkpointable = rng_below(&rng, 2) };
+			struct preempt_job j = { .id = owner(++n),
+				.customer = rng_below(&rng, 1000),
+				.priority = 5,
+				.cls = (enum workload_class)(WORKLOAD_P2 + rng_below(&rng, 2)),
+				.count = 1 + (uint32_t)rng_below(&rng, 2) * 7,
+				.facility = (uint16_t)rng_below(&rng, FACILITIES),
+				.started_ns = at_ns,
+				.since_ns = at_ns,
+				.restart_s = 30,
+				.checkpointable = rng_below(&rng, 2) };
 			rc = preempt_add(p, &j, NULL);
 		}
 	}
@@ -185,8 +202,8 @@ static bool only_p1(void *arg, const struct queue_job *job, const struct queue_j
 }
 
 /*
- * A P1 job comes and is taken while MILLION jobs of P3 and P4 wait that do not fit, the P3 of them overdue; the clock is
- * read around both.
+ * A P1 job comes and is taken while MILLION jobs of P3 and P4 wait that do not fit, the P3 of them overdue; the clock
+ * is read around both.
  */
 static int bench_p1(double *ret_mean_ns, double *ret_p99_ns)
 {
@@ -199,8 +216,12 @@ static int bench_p1(double *ret_mean_ns, double *ret_p99_ns)
 	int rc = q ? 0 : HCP_ENOMEM;
 	rng_init(&rng, 4);
 	for (uint64_t i = 0; rc == 0 && i < MILLION + CHOICES; i++) {
-		struct queue_job j = { .id = owner(i + 1), .customer = rng_below(&rng, 1000), .priority = 5,
-			.cls = i % 2 ? WORKLOAD_P3 : WORKLOAD_P4, .enqueued_ns = (int64_t)i, .need = { 1, 8, 80, 700 } };
+		struct queue_job j = { .id = owner(i + 1),
+			.customer = rng_below(&rng, 1000),
+			.priority = 5,
+			.cls = i % 2 ? WORKLOAD_P3 : WORKLOAD_P4,
+			.enqueued_ns = (int64_t)i,
+			.need = { 1, 8, 80, 700 } };
 		if (i < MILLION) {
 			rc = queue_enqueue(q, &j, NULL);
 			continue;
@@ -237,9 +258,10 @@ int main(int argc, char **argv)
 		bench_preempt(64, &many_mean, &many_p99) < 0 || bench_p1(&p1_mean, &p1_p99) < 0)
 		return 1;
 	printf("{\"id\":\"PERF-4\",\"devices\":%d,\"placements\":%llu,\"mean_ns\":%.0f,\"p99_ns\":%.0f,\"per_second\":%.0f,"
-		"\"gang8_mean_ns\":%.0f,\"gang8_p99_ns\":%.0f,\"queue_jobs_per_second\":%.0f,\"preempt_mean_ns\":%.0f,\"preempt_p99_ns\":%.0f,"
-		"\"preempt64_mean_ns\":%.0f,\"preempt64_p99_ns\":%.0f,\"p1_of_a_million_mean_ns\":%.0f,"
-		"\"p1_of_a_million_p99_ns\":%.0f}\n",
+		   "\"gang8_mean_ns\":%.0f,\"gang8_p99_ns\":%.0f,\"queue_jobs_per_second\":%.0f,\"preempt_mean_ns\":%.0f,"
+		   "\"preempt_p99_ns\":%.0f,"
+		   "\"preempt64_mean_ns\":%.0f,\"preempt64_p99_ns\":%.0f,\"p1_of_a_million_mean_ns\":%.0f,"
+		   "\"p1_of_a_million_p99_ns\":%.0f}\n",
 		GPUS + ASICS, (unsigned long long)n, mean, p99, 1e9 / mean, gang_mean, gang_p99, per_s, one_mean, one_p99,
 		many_mean, many_p99, p1_mean, p1_p99);
 	return 0;

@@ -98,15 +98,16 @@ static bool may_move(int from, int to)
 	}
 }
 
-/* Real-time work never yields, others to a better class or within their own, no more often than the budget, never back. */
+/* Real-time work never yields, others to a better class or within their own, no more often than the budget, never back.
+ */
 static void preempted(struct watch *w, struct seen_workload *seen, const Hcp__Workload *wl)
 {
 	const struct seen_workload *by = map_get(&w->workloads, str_of(wl->preempted_by));
 	if (wl->preemptions == seen->preemptions)
 		return;
 	if (wl->preemptions != seen->preemptions + 1 || wl->state != HCP__WORKLOAD_STATE__QUEUED)
-		sim_fail(w->sim, "workload %s: %d preemptions after %d, in state %d", wl->id, wl->preemptions, seen->preemptions,
-			(int)wl->state);
+		sim_fail(w->sim, "workload %s: %d preemptions after %d, in state %d", wl->id, wl->preemptions,
+			seen->preemptions, (int)wl->state);
 	if (!by)
 		sim_fail(w->sim, "workload %s yielded to %s, which nobody knows", wl->id, wl->preempted_by);
 	if (wl->type == HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME || by->type > seen->type)

@@ -13,7 +13,7 @@ struct seen_workload {
 	int32_t count;
 	char device_class[32];
 	int64_t version;
-	int type;                 /* Hcp__WorkloadType: its class, too */
+	int type; /* Hcp__WorkloadType: its class, too */
 	int preemptions;
 	char preempted_by[ID_TEXT_MAX];
 };

@@ -150,11 +150,11 @@ static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, s
 }
 
 /*
- * It gave its devices up to another: no try is counted, its place in the queue stays, and what a checkpoint saved is not
- * done again.
+ * It gave its devices up to another: no try is counted, its place in the queue stays, and what a checkpoint saved is
+ * not done again.
  */
-static int preempted(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const Hcp__AllocationChanged *a,
-	struct err *err)
+static int preempted(
+	struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const Hcp__AllocationChanged *a, struct err *err)
 {
 	char reason[ORCHESTRATOR_REASON_MAX];
 	if (r->w->state == HCP__WORKLOAD_STATE__QUEUED)

@@ -64,7 +64,8 @@ int64_t orch_held_until(const struct orchestrator *o);
 int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* quota.c */
-/* HCP_ELIMIT: `more` active workloads, or device-hours beyond those of the month, are more than the customer may have. */
+/* HCP_ELIMIT: `more` active workloads, or device-hours beyond those of the month, are more than the customer may have.
+ */
 int orch_quota_check(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t more,
 	double device_hours, struct err *err) MUST_CHECK;
 /* It has just stopped running: counts its run, which its last transition to running began. */

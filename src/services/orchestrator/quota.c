@@ -26,8 +26,8 @@ static int load(struct svc_ctx *ctx, const char *customer, struct allowance *ret
 {
 	struct db_row *row;
 	*ret = (struct allowance){ .month = month_of(svc_now_ns(ctx)) };
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT body,month,used_ns FROM allowance WHERE customer_id=$1", "z",
-		customer);
+	int rc = db_query(
+		svc_db(ctx), &row, err, "SELECT body,month,used_ns FROM allowance WHERE customer_id=$1", "z", customer);
 	if (rc <= 0)
 		return rc;
 	if (db_blob(row, 0).n)
@@ -60,8 +60,8 @@ int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err
 		used_ns = INT64_MAX;
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,x'',$2,$3)"
-		" ON CONFLICT(customer_id) DO UPDATE SET month=excluded.month, used_ns=excluded.used_ns", "zii",
-		w->customer_id, a.month, used_ns);
+		" ON CONFLICT(customer_id) DO UPDATE SET month=excluded.month, used_ns=excluded.used_ns",
+		"zii", w->customer_id, a.month, used_ns);
 }
 
 static int active_of(struct svc_ctx *ctx, const char *customer, int64_t *ret, struct err *err)
@@ -87,8 +87,8 @@ int orch_quota_check(struct orchestrator *o, struct svc_ctx *ctx, const char *cu
 	if (a.set && a.set->max_active > 0 && a.set->max_active < limit)
 		limit = a.set->max_active;
 	if (active + more > limit)
-		return err_set(err, HCP_ELIMIT, "customer_id", "%lld workloads are active, the limit is %lld", (long long)active,
-			(long long)limit);
+		return err_set(err, HCP_ELIMIT, "customer_id", "%lld workloads are active, the limit is %lld",
+			(long long)active, (long long)limit);
 	double used = (double)a.used_ns / (double)HOUR_NS;
 	if (a.set && a.set->max_device_hours > 0 && used + device_hours > a.set->max_device_hours)
 		return err_set(err, HCP_ELIMIT, "duration_s",
@@ -185,8 +185,8 @@ int orch_on_quota_set(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	hcp__customer_quota_set__pack(q, body);
 	rc = db_run(svc_db(ctx), err,
 		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,$2,0,0)"
-		" ON CONFLICT(customer_id) DO UPDATE SET body=excluded.body", "zb", q->customer_id,
-		(struct str){ (char *)body, n });
+		" ON CONFLICT(customer_id) DO UPDATE SET body=excluded.body",
+		"zb", q->customer_id, (struct str){ (char *)body, n });
 	ev.quota = (Hcp__CustomerQuotaSet *)q;
 	if (rc == 0)
 		rc = svc_publish(ctx, q->customer_id, &ev.base);

@@ -12,10 +12,18 @@ enum { IDEMPOTENCY_KEY_MAX = 255 };
 static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
 	struct workload_spec spec = {
-		.name = str_of(s->name), .model_id = str_of(s->model), .gpu_type = str_of(s->device_class),
-		.region = str_of(s->region), .callback_url = str_of(s->callback_url), .type = (enum workload_type)s->type,
-		.priority = s->priority, .max_latency_ms = s->max_latency_ms, .duration_s = s->duration_s,
-		.deadline_ns = s->deadline_ns, .memory_gib = s->memory_gib, .checkpointable = s->checkpointable,
+		.name = str_of(s->name),
+		.model_id = str_of(s->model),
+		.gpu_type = str_of(s->device_class),
+		.region = str_of(s->region),
+		.callback_url = str_of(s->callback_url),
+		.type = (enum workload_type)s->type,
+		.priority = s->priority,
+		.max_latency_ms = s->max_latency_ms,
+		.duration_s = s->duration_s,
+		.deadline_ns = s->deadline_ns,
+		.memory_gib = s->memory_gib,
+		.checkpointable = s->checkpointable,
 		.project = str_of(s->project),
 	};
 	if (s->type == HCP__WORKLOAD_TYPE__WORKLOAD_TYPE_UNSPECIFIED)

@@ -186,7 +186,8 @@ int router_jobs_load(struct router *r, struct db *db, struct err *err)
 	struct arena a;
 	int rc;
 	arena_init(&a, 4096, 0);
-	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed,since_ns FROM job ORDER BY n", "");
+	for (rc = db_query(
+			 db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed,since_ns FROM job ORDER BY n", "");
 		 rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		int bad = load_row(r, row, &a, err);

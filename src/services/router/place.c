@@ -169,7 +169,8 @@ static int place_keepers(struct router *r, struct svc_ctx *ctx, struct attempt *
 {
 	struct queue_job q;
 	int rc = 0;
-	list_each_safe(it, tmp, &r->keepers) {
+	list_each_safe(it, tmp, &r->keepers)
+	{
 		struct job *j = list_entry(it, struct job, kept);
 		t->reserved = false;
 		if (rc < 0 || !fits(t, &j->q, NULL))
@@ -300,7 +301,8 @@ bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
 	if (placement_count(r->place) == 0 || why.code == PLACEMENT_R_NONE || why.code == PLACEMENT_R_OUT ||
 		(why.total >= req.count && (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED)))
 		return false;
-	snprintf(j->wait_reason, sizeof(j->wait_reason), "its deadline cannot be met even on an empty cell: %.150s", why.text);
+	snprintf(
+		j->wait_reason, sizeof(j->wait_reason), "its deadline cannot be met even on an empty cell: %.150s", why.text);
 	return true;
 }
 

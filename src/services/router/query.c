@@ -5,8 +5,8 @@
 enum { QUEUE_PAGE = 50, QUEUE_WALK_MAX = 20000 };
 
 /* Why it waits, and what would make it fit. */
-static const char *reason_of(struct router *r, struct svc_ctx *ctx, struct arena *a, const struct job *j,
-	const struct queue_explain *x)
+static const char *reason_of(
+	struct router *r, struct svc_ctx *ctx, struct arena *a, const struct job *j, const struct queue_explain *x)
 {
 	struct placement_request req = router_request_of(r, j);
 	struct placement_refusal why;
@@ -16,8 +16,8 @@ static const char *reason_of(struct router *r, struct svc_ctx *ctx, struct arena
 		return "Its customer holds as many devices as its quota allows; fits when one of its own ends.";
 	placement_explain(r->place, &req, &why);
 	if (why.code == PLACEMENT_R_NONE)
-		return j->wait_reason[0] ? arena_strdup(a, j->wait_reason) :
-								   arena_printf(a, "Fits, but %zu are before it.", x->position);
+		return j->wait_reason[0] ? arena_strdup(a, j->wait_reason)
+								 : arena_printf(a, "Fits, but %zu are before it.", x->position);
 	int64_t at_ns = router_yield_asks_at(r, j), in_ns = at_ns - svc_now_ns(ctx);
 	bool may = (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED) && j->q.cls != WORKLOAD_P4;
 	if (!may || why.total < req.count)
@@ -25,9 +25,12 @@ static const char *reason_of(struct router *r, struct svc_ctx *ctx, struct arena
 	if (at_ns == INT64_MAX)
 		return arena_strdup(a, why.text);
 	if (in_ns > 0)
-		return arena_printf(a, "%s Others may have to yield to it in %lld s.", why.text, (long long)(in_ns / NS_PER_S + 1));
-	return arena_printf(a, "%s Nobody has to yield to it now: all are of its class or a better one, have just begun, or have "
-						   "yielded often enough.", why.text);
+		return arena_printf(
+			a, "%s Others may have to yield to it in %lld s.", why.text, (long long)(in_ns / NS_PER_S + 1));
+	return arena_printf(a,
+		"%s Nobody has to yield to it now: all are of its class or a better one, have just begun, or have "
+		"yielded often enough.",
+		why.text);
 }
 
 static int add_entry(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp__Queue *reply, const struct job *j)
@@ -115,7 +118,8 @@ static const struct list *page_start(const struct router *r, const char *cursor)
 	return it;
 }
 
-static int fill_page(struct router *r, struct svc_ctx *ctx, const struct wanted *w, const char *cursor, Hcp__Queue *reply)
+static int fill_page(
+	struct router *r, struct svc_ctx *ctx, const struct wanted *w, const char *cursor, Hcp__Queue *reply)
 {
 	struct arena *a = svc_reply_arena(ctx);
 	const struct list *it = page_start(r, cursor);

@@ -19,7 +19,7 @@ struct job {
 	enum job_state state;
 	bool again;                /* enqueued anew while its old devices are being released */
 	bool committed;
-	bool yields;               /* its devices are being released for another */
+	bool yields; /* its devices are being released for another */
 	struct queue_job q;
 	placement_handle hold;     /* while placed or releasing; 0 if it never got devices */
 	Hcp__Workload *w;          /* owned, unpacked with the default allocator */
@@ -29,7 +29,7 @@ struct job {
 	struct list kept;          /* router.keepers: others yield to it, devices in `room` are kept for it until … */
 	struct placement_room room;
 	int64_t kept_until_ns;
-	int64_t yield_rest_ns;     /* asks nobody to yield before then */
+	int64_t yield_rest_ns; /* asks nobody to yield before then */
 };
 
 /* A real-time job that wanted `count` devices of a class found no victims; so it is until one of these changes. */
@@ -67,13 +67,13 @@ struct router {
 	struct preempt *preempt;   /* owned: jobs that run */
 	struct list keepers;       /* jobs that others yield to, in the order in which they asked */
 	size_t n_kept;
-	uint64_t victims_changed;  /* grows whenever a job that found no victims may find some */
+	uint64_t victims_changed; /* grows whenever a job that found no victims may find some */
 	struct in_vain in_vain;
-	int64_t preemptions;       /* since the start */
-	size_t n_yielding;         /* jobs that give their devices up for another */
+	int64_t preemptions; /* since the start */
+	size_t n_yielding;   /* jobs that give their devices up for another */
 	size_t kinds[DEVICE_KIND_END];
 	double cell[QUEUE_RESOURCE_END]; /* what all devices are together, the queue's capacity */
-	size_t n_capacity;         /* devices that the queue knows of */
+	size_t n_capacity;               /* devices that the queue knows of */
 	bool stuck;               /* at the last look nothing in the queue fitted */
 	bool settled;             /* and neither devices nor queue changed since … */
 	int64_t settled_until_ns; /* … so that another look is of use from then on */
@@ -135,8 +135,8 @@ const struct job *router_yield_keeper(const struct router *r, const struct job *
 /* From when on it may ask others to yield, as things are; INT64_MAX: it may not. */
 int64_t router_yield_asks_at(const struct router *r, const struct job *j);
 /* It does not fit: makes others yield, if that helps; then it is kept for. *ret_again_ns: when to ask again. */
-int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64_t *ret_again_ns, struct err *err)
-	MUST_CHECK;
+int router_yield_ask(
+	struct router *r, struct svc_ctx *ctx, struct job *j, int64_t *ret_again_ns, struct err *err) MUST_CHECK;
 void router_yield_expire(struct router *r, int64_t now_ns);
 /* When that next has something to do; INT64_MAX: nothing is kept. */
 int64_t router_yield_due(const struct router *r);

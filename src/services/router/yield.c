@@ -1,4 +1,5 @@
-/* Who must give devices up to whom: the running jobs as sched/preempt knows them, and the jobs that space is kept for. */
+/* Who must give devices up to whom: the running jobs as sched/preempt knows them, and the jobs that space is kept for.
+ */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -25,11 +26,19 @@ int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct 
 		return 0;
 	const struct device_class *c = device_class_at(rd->cls);
 	const struct preempt_job p = {
-		.id = j->uuid, .customer = j->q.customer, .cls = j->q.cls, .priority = j->q.priority, .device_class = rd->cls,
-		.facility = rd->facility, .count = placement_devices(r->place, j->hold, NULL, 0), .started_ns = since_ns,
-		.since_ns = since_ns, .checkpointable = j->w->checkpointable,
+		.id = j->uuid,
+		.customer = j->q.customer,
+		.cls = j->q.cls,
+		.priority = j->q.priority,
+		.device_class = rd->cls,
+		.facility = rd->facility,
+		.count = placement_devices(r->place, j->hold, NULL, 0),
+		.started_ns = since_ns,
+		.since_ns = since_ns,
+		.checkpointable = j->w->checkpointable,
 		.restart_s = (double)(c->switch_ms[DEVICE_OFF] + c->switch_ms[DEVICE_SERVE]) / 1000,
-		.preemptions = j->w->preemptions > 0 ? (uint32_t)j->w->preemptions : 0, .tag = (uint64_t)(uintptr_t)j,
+		.preemptions = j->w->preemptions > 0 ? (uint32_t)j->w->preemptions : 0,
+		.tag = (uint64_t)(uintptr_t)j,
 	};
 	j->since_ns = since_ns;
 	r->victims_changed++;
@@ -53,14 +62,15 @@ void router_yield_forget(struct router *r, struct job *j)
 }
 
 /*
- * Devices that victims give up are kept for whom they gave them up: nobody of its class or a worse one may take them, nor
- * what was free there before, until it is placed or has waited long enough.
+ * Devices that victims give up are kept for whom they gave them up: nobody of its class or a worse one may take them,
+ * nor what was free there before, until it is placed or has waited long enough.
  */
 const struct job *router_yield_keeper(const struct router *r, const struct job *j, const struct placement_result *got)
 {
 	const struct rdev *rd = r->by_dev[got->first];
 	uint32_t kept = 0;
-	list_each(it, &r->keepers) {
+	list_each(it, &r->keepers)
+	{
 		const struct job *k = list_entry(it, struct job, kept);
 		if (k == j)
 			break; /* those that came later wait for this one */
@@ -81,7 +91,8 @@ static bool in_vain(const struct router *r, const struct job *j)
 		   !strcmp(v->device_class, j->w->device_class);
 }
 
-/* Real-time work asks at once; others when half of their patience is gone, since what stops may have run for nothing. */
+/* Real-time work asks at once; others when half of their patience is gone, since what stops may have run for nothing.
+ */
 int64_t router_yield_asks_at(const struct router *r, const struct job *j)
 {
 	int64_t at_ns = j->q.enqueued_ns;
@@ -103,8 +114,8 @@ static bool over(void *arg, uint64_t customer, uint16_t device_class, uint32_t l
 	return queue_share_with(r->queue, customer, more) > queue_fair_share(r->queue) * (1 + 1e-9);
 }
 
-static int send_yield(struct router *r, struct svc_ctx *ctx, struct job *v, const struct job *j, double cost_usd,
-	struct err *err)
+static int send_yield(
+	struct router *r, struct svc_ctx *ctx, struct job *v, const struct job *j, double cost_usd, struct err *err)
 {
 	Hcp__Release ev = HCP__RELEASE__INIT;
 	must(v->state == JOB_PLACED);
@@ -116,8 +127,8 @@ static int send_yield(struct router *r, struct svc_ctx *ctx, struct job *v, cons
 	ev.allocation_id = v->allocation_id;
 	ev.workload_id = v->id;
 	ev.preempted_by = j->id;
-	ev.reason = arena_printf(svc_arena(ctx), "preempted by %s (%s, priority %d): stopping it costs least, %.2f USD", j->id,
-		workload_class_name(j->q.cls), j->q.priority, cost_usd);
+	ev.reason = arena_printf(svc_arena(ctx), "preempted by %s (%s, priority %d): stopping it costs least, %.2f USD",
+		j->id, workload_class_name(j->q.cls), j->q.priority, cost_usd);
 	if (!ev.reason)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->preemptions++;
@@ -125,15 +136,15 @@ static int send_yield(struct router *r, struct svc_ctx *ctx, struct job *v, cons
 	return rc < 0 ? rc : router_job_save(ctx, v, NULL, err);
 }
 
-static void keep_for(struct router *r, struct job *j, const struct preempt_choice *c, const struct placement_room *room,
-	int64_t now_ns)
+static void keep_for(
+	struct router *r, struct job *j, const struct preempt_choice *c, const struct placement_room *room, int64_t now_ns)
 {
 	j->room = *room;
 	j->kept_until_ns = now_ns + ROUTER_YIELD_S * NS_PER_S;
 	list_add_tail(&r->keepers, &j->kept);
 	r->n_kept++;
-	snprintf(j->wait_reason, sizeof(j->wait_reason), "%zu job%s yield%s %u devices to it, for %.2f USD of lost work", c->n,
-		c->n == 1 ? "" : "s", c->n == 1 ? "s" : "", c->freed, c->cost_usd);
+	snprintf(j->wait_reason, sizeof(j->wait_reason), "%zu job%s yield%s %u devices to it, for %.2f USD of lost work",
+		c->n, c->n == 1 ? "" : "s", c->n == 1 ? "s" : "", c->freed, c->cost_usd);
 }
 
 static void remember_in_vain(struct router *r, const struct placement_request *req, const struct job *j)
@@ -141,8 +152,9 @@ static void remember_in_vain(struct router *r, const struct placement_request *r
 	/* With other wishes another job may fare otherwise. */
 	if (j->q.cls != WORKLOAD_P1 || req->region[0] || req->latency_max_ms > 0 || req->memory_gib > 0)
 		return;
-	r->in_vain = (struct in_vain){ .version = r->victims_changed, .until_ns = preempt_next(r->preempt),
-		.count = j->w->device_count };
+	r->in_vain = (struct in_vain){
+		.version = r->victims_changed, .until_ns = preempt_next(r->preempt), .count = j->w->device_count
+	};
 	snprintf(r->in_vain.device_class, sizeof(r->in_vain.device_class), "%.31s", j->w->device_class);
 }
 
@@ -152,8 +164,13 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 	struct preempt_choice c;
 	struct placement_request req = router_request_of(r, j);
 	int64_t now_ns = svc_now_ns(ctx);
-	struct preempt_request q = { .id = j->uuid, .customer = j->q.customer, .cls = j->q.cls, .count = req.count,
-		.room = room, .n_room = placement_rooms(r->place, &req, room, ROUTER_ROOMS_MAX), .arg = r };
+	struct preempt_request q = { .id = j->uuid,
+		.customer = j->q.customer,
+		.cls = j->q.cls,
+		.count = req.count,
+		.room = room,
+		.n_room = placement_rooms(r->place, &req, room, ROUTER_ROOMS_MAX),
+		.arg = r };
 	if (j->w->preempted_by[0] && id_parse(str_of(j->w->preempted_by), ID_WORKLOAD, &q.spared) < 0)
 		q.spared = (struct id){ 0 };
 	if (queue_share_with(r->queue, j->q.customer, j->q.need) <= queue_fair_share(r->queue))
@@ -174,7 +191,8 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 /* What was promised did not come in time (devices failed, or others of a better class took them). */
 void router_yield_expire(struct router *r, int64_t now_ns)
 {
-	list_each_safe(it, tmp, &r->keepers) {
+	list_each_safe(it, tmp, &r->keepers)
+	{
 		struct job *j = list_entry(it, struct job, kept);
 		bool set_back = j->kept_until_ns - now_ns > ROUTER_YIELD_S * NS_PER_S;
 		if (now_ns < j->kept_until_ns && !set_back)
@@ -187,7 +205,8 @@ void router_yield_expire(struct router *r, int64_t now_ns)
 int64_t router_yield_due(const struct router *r)
 {
 	int64_t at_ns = INT64_MAX;
-	list_each(it, &r->keepers) {
+	list_each(it, &r->keepers)
+	{
 		const struct job *j = list_entry(it, struct job, kept);
 		at_ns = j->kept_until_ns < at_ns ? j->kept_until_ns : at_ns;
 	}

@@ -29,8 +29,16 @@ static uint16_t h100(void)
 
 static struct preempt_job job(uint64_t n, enum workload_class cls, uint32_t count, int64_t started_ns)
 {
-	return (struct preempt_job){ .id = id_of(n), .customer = n, .cls = cls, .priority = 5, .device_class = h100(),
-		.count = count, .started_ns = started_ns, .since_ns = started_ns, .restart_s = 30, .tag = n };
+	return (struct preempt_job){ .id = id_of(n),
+		.customer = n,
+		.cls = cls,
+		.priority = 5,
+		.device_class = h100(),
+		.count = count,
+		.started_ns = started_ns,
+		.since_ns = started_ns,
+		.restart_s = 30,
+		.tag = n };
 }
 
 static struct preempt *with(const struct preempt_job *jobs, size_t n)
@@ -42,18 +50,20 @@ static struct preempt *with(const struct preempt_job *jobs, size_t n)
 	return p;
 }
 
-static int choose(struct preempt *p, enum workload_class cls, uint32_t count, uint32_t free, int64_t now_ns,
-	struct preempt_choice *c)
+static int choose(
+	struct preempt *p, enum workload_class cls, uint32_t count, uint32_t free, int64_t now_ns, struct preempt_choice *c)
 {
 	struct placement_room room = { .device_class = h100(), .free = free };
-	struct preempt_request r = { .id = id_of(999), .customer = 999, .cls = cls, .count = count, .room = &room, .n_room = 1 };
+	struct preempt_request r = {
+		.id = id_of(999), .customer = 999, .cls = cls, .count = count, .room = &room, .n_room = 1
+	};
 	return preempt_choose(p, &r, now_ns, c);
 }
 
 static void the_cheapest_yields(void **state)
 {
-	struct preempt_job j[5] = { job(1, WORKLOAD_P2, 1, T0), job(2, WORKLOAD_P3, 1, T0), job(3, WORKLOAD_P3, 1, T0 + HOUR),
-		job(4, WORKLOAD_P3, 1, T0), job(5, WORKLOAD_P4, 1, T0) };
+	struct preempt_job j[5] = { job(1, WORKLOAD_P2, 1, T0), job(2, WORKLOAD_P3, 1, T0),
+		job(3, WORKLOAD_P3, 1, T0 + HOUR), job(4, WORKLOAD_P3, 1, T0), job(5, WORKLOAD_P4, 1, T0) };
 	struct preempt_choice c;
 	j[3].checkpointable = true;
 	struct preempt *p = with(j, 5);
@@ -120,8 +130,9 @@ static void who_preempted_it_is_spared(void **state)
 	struct preempt_job j = job(1, WORKLOAD_P3, 1, T0);
 	struct preempt *p = with(&j, 1);
 	struct placement_room room = { .device_class = h100() };
-	struct preempt_request r = { .id = id_of(9), .spared = id_of(1), .cls = WORKLOAD_P2, .count = 1, .room = &room,
-		.n_room = 1 };
+	struct preempt_request r = {
+		.id = id_of(9), .spared = id_of(1), .cls = WORKLOAD_P2, .count = 1, .room = &room, .n_room = 1
+	};
 	struct preempt_choice c;
 	assert_int_equal(preempt_choose(p, &r, T0 + HOUR, &c), HCP_EAGAIN);
 	r.spared = id_of(2);
@@ -166,8 +177,9 @@ static void borrowed_capacity_is_reclaimed(void **state)
 	j[3].customer = 2;
 	struct preempt *p = with(j, 4);
 	struct placement_room room = { .device_class = h100() };
-	struct preempt_request r = { .id = id_of(9), .customer = 3, .cls = WORKLOAD_P3, .count = 4, .room = &room, .n_room = 1,
-		.over = over };
+	struct preempt_request r = {
+		.id = id_of(9), .customer = 3, .cls = WORKLOAD_P3, .count = 4, .room = &room, .n_room = 1, .over = over
+	};
 	assert_int_equal(preempt_choose(p, &r, T0 + 3 * HOUR, &c), 0);
 	assert_int_equal(c.n, 2);
 	assert_true(c.victim[0].tag != 4 && c.victim[1].tag != 4);
@@ -184,12 +196,12 @@ static void bad_jobs_name_the_field(void **state)
 	struct preempt *p = preempt_new(NULL);
 	struct preempt_job j;
 	struct err err;
-#define BREAK(change, name) \
-	do { \
-		j = job(1, WORKLOAD_P3, 1, T0); \
-		change; \
-		assert_true(preempt_add(p, &j, &err) < 0); \
-		assert_string_equal(err.field, name); \
+#define BREAK(change, name)                                                                                            \
+	do {                                                                                                               \
+		j = job(1, WORKLOAD_P3, 1, T0);                                                                                \
+		change;                                                                                                        \
+		assert_true(preempt_add(p, &j, &err) < 0);                                                                     \
+		assert_string_equal(err.field, name);                                                                          \
 	} while (0)
 	BREAK(j.id = id_of(0), "id");
 	BREAK(j.cls = WORKLOAD_CLASS_END, "class");
@@ -337,8 +349,14 @@ static bool look(struct cell *c)
 			struct mine *m = &c->job[i];
 			struct preempt_choice ch;
 			struct placement_room room = { .device_class = h100(), .free = DEVICES - c->used };
-			struct preempt_request r = { .id = m->j.id, .spared = id_of(m->by), .customer = m->j.customer,
-				.cls = m->j.cls, .count = m->j.count, .room = &room, .n_room = 1, .arg = c };
+			struct preempt_request r = { .id = m->j.id,
+				.spared = id_of(m->by),
+				.customer = m->j.customer,
+				.cls = m->j.cls,
+				.count = m->j.count,
+				.room = &room,
+				.n_room = 1,
+				.arg = c };
 			if (!m->here || m->runs || (int)m->j.cls != cls)
 				continue;
 			if (c->of[m->j.customer] + m->j.count <= DEVICES / CUSTOMERS)
@@ -393,8 +411,8 @@ static void random_loads_come_to_rest(void **state)
 			(void)look(&c);
 		}
 		/*
-		 * Nothing comes and nothing ends any more, and hours pass at each look: it comes to rest after no more looks than
-		 * the budget of all jobs allows, and a P4 is only ever stopped by one of them.
+		 * Nothing comes and nothing ends any more, and hours pass at each look: it comes to rest after no more looks
+		 * than the budget of all jobs allows, and a P4 is only ever stopped by one of them.
 		 */
 		int looks = 0;
 		uint64_t before = c.preemptions;

@@ -236,7 +236,8 @@ static void projects_share_what_their_customer_gets(void **state)
 	struct queue_explain e;
 	j = job(598, 1, WORKLOAD_P2, T0);
 	assert_int_equal(queue_explain(q, &j.id, T0, &e), 0);
-	assert_in_range(e.position, 230, 245); /* 89 of its own, a third as many of the other project, as many of the other customer */
+	assert_in_range(
+		e.position, 230, 245); /* 89 of its own, a third as many of the other project, as many of the other customer */
 	queue_free(q);
 }
 
@@ -278,12 +279,14 @@ static void limits_bind_and_hide_nobody(void **state)
 	queue_free(q);
 }
 
-/* Two of weights 1 and 3 on 100 devices: beyond 25 and 75 they borrow. Who neither waits nor runs counts for nothing. */
+/* Two of weights 1 and 3 on 100 devices: beyond 25 and 75 they borrow. Who neither waits nor runs counts for nothing.
+ */
 static void fair_shares_are_those_of_the_active(void **state)
 {
 	struct queue *q = make();
 	struct queue_job a[30], j;
-	const double give[QUEUE_RESOURCE_END] = { -5, -40, -50, -3500 }, none[QUEUE_RESOURCE_END] = { 0 }, more[QUEUE_RESOURCE_END] = { 75 };
+	const double give[QUEUE_RESOURCE_END] = { -5, -40, -50, -3500 }, none[QUEUE_RESOURCE_END] = { 0 },
+				 more[QUEUE_RESOURCE_END] = { 75 };
 	assert_true(isinf(queue_fair_share(q)));
 	assert_int_equal(queue_set_weight(q, 2, 3, NULL), 0);
 	assert_true(isinf(queue_fair_share(q)));

@@ -569,7 +569,8 @@ static void hopeless_deadlines_are_refused_at_once(void **state)
 		assert_int_equal(n, 1);
 		const Hcp__JobState *j = (const Hcp__JobState *)m->body;
 		assert_string_equal(j->state, "gone");
-		assert_non_null(strstr(j->reason, i ? "Wants 3, the inventory has 2" : "60.05 s, start included, and 60.00 s are left"));
+		assert_non_null(
+			strstr(j->reason, i ? "Wants 3, the inventory has 2" : "60.05 s, start included, and 60.00 s are left"));
 		msg_free(m);
 		assert_int_equal(queue(&r)->total, 0);
 	}
@@ -598,8 +599,8 @@ static struct msg *page(int limit, const char *cursor, const char *cls, const ch
 
 static void the_queue_comes_by_pages(void **state)
 {
-	static const Hcp__Principal own = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-b", "b@b.com",
-		HCP__ROLE__CUSTOMER, 0 };
+	static const Hcp__Principal own = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-b",
+		"b@b.com", HCP__ROLE__CUSTOMER, 0 };
 	struct rig r;
 	char cursor[ID_TEXT_MAX] = "", id[ID_TEXT_MAX];
 	int seen = 0;
