@@ -159,8 +159,8 @@ static void add_named(struct buf *out, const char *before, const json_t *o, cons
 
 static void add_waits(struct buf *out, const json_t *entry)
 {
-	buf_printf(out, "Position %lld in %s, waiting since ", (long long)json_integer_value(json_object_get(entry, "position")),
-		text(entry, "priority_class", "?"));
+	buf_printf(out, "Position %lld in %s, waiting since ",
+		(long long)json_integer_value(json_object_get(entry, "position")), text(entry, "priority_class", "?"));
 	add_field(out, entry, "waiting_since_ns");
 	if (json_integer_value(json_object_get(entry, "eta_ms")) > 0) {
 		buf_addz(out, "; at the present pace it begins in ");
@@ -184,8 +184,8 @@ int explain_workload(struct cli *cli, const json_t *all, struct buf *out, struct
 	if (times > 0) {
 		buf_printf(out, "It gave its devices up to others %lld time%s, the last time ", times, times == 1 ? "" : "s");
 		add_named(out, "to ", w, "preempted_by");
-		buf_addz(out, json_is_true(json_object_get(w, "checkpointable")) ? "; what it had done was saved.\n" :
-																		   "; what it had done was lost.\n");
+		buf_addz(out, json_is_true(json_object_get(w, "checkpointable")) ? "; what it had done was saved.\n"
+																		 : "; what it had done was lost.\n");
 	}
 	if (json_is_object(entry)) {
 		heading(cli, out, "Why it waits");
