@@ -155,6 +155,16 @@ static int check_range(int64_t v, int64_t max, const char *field, struct err *er
 	return 0;
 }
 
+static int check_name(struct str s, const char *field, struct err *err)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		if (!isalnum(c) && c != '-' && c != '_')
+			return err_set(err, HCP_EINVAL, field, "may hold letters, digits, '-' and '_' only");
+	}
+	return 0;
+}
+
 static int check_strings(const struct workload_spec *w, struct err *err)
 {
 	int r;
@@ -162,17 +172,14 @@ static int check_strings(const struct workload_spec *w, struct err *err)
 		(r = check_text(w->model_id, WORKLOAD_MODEL_MAX, "model_id", err)) < 0 ||
 		(r = check_text(w->gpu_type, DEVICE_CLASS_NAME_MAX, "gpu_type", err)) < 0 ||
 		(r = check_text(w->region, WORKLOAD_REGION_MAX, "region", err)) < 0 ||
-		(r = check_text(w->callback_url, WORKLOAD_CALLBACK_MAX, "callback_url", err)) < 0)
+		(r = check_text(w->callback_url, WORKLOAD_CALLBACK_MAX, "callback_url", err)) < 0 ||
+		(r = check_text(w->project, WORKLOAD_PROJECT_MAX, "project", err)) < 0 ||
+		(r = check_name(w->project, "project", err)) < 0)
 		return r;
 	if (w->callback_url.n && !str_starts(w->callback_url, STR("https://")) &&
 		!str_starts(w->callback_url, STR("http://")))
 		return err_set(err, HCP_EINVAL, "callback_url", "must begin with https:// or http://");
-	for (size_t i = 0; i < w->region.n; i++) {
-		unsigned char c = (unsigned char)w->region.p[i];
-		if (!isalnum(c) && c != '-' && c != '_')
-			return err_set(err, HCP_EINVAL, "region", "may hold letters, digits, '-' and '_' only");
-	}
-	return 0;
+	return check_name(w->region, "region", err);
 }
 
 static int check_numbers(const struct workload_spec *w, struct err *err)

@@ -61,6 +61,7 @@ enum {
 	WORKLOAD_MODEL_MAX = 256,
 	WORKLOAD_CALLBACK_MAX = 2048,
 	WORKLOAD_REGION_MAX = 64,
+	WORKLOAD_PROJECT_MAX = 63,
 	WORKLOAD_FRACTION_WHOLE = 1000, /* thousandths of one GPU */
 };
 
@@ -74,6 +75,7 @@ struct workload_spec {
 	struct str gpu_type;      /* a device class name ("H100") or absent for any */
 	struct str region;        /* data residency: run only there; absent: anywhere */
 	struct str callback_url;  /* https:// or http:// */
+	struct str project;       /* of the customer: letters, digits, '-' and '_' */
 	enum workload_type type;
 	int priority;             /* 1..10; 0 takes 5 */
 	int64_t gpu_count;        /* of the gang; 0 for CPU or mining work */
@@ -84,7 +86,7 @@ struct workload_spec {
 	int64_t duration_s;       /* expected */
 	int64_t deadline_ns;      /* UTC; 0: none */
 	int64_t max_price_micros_h; /* the customer's limit per hour for the whole gang; 0: none */
-	bool checkpointable;
+	bool checkpointable;        /* stopping it loses nothing: it saves itself and goes on from there */
 	bool spot;                /* cheap, may be preempted at any time */
 };
 

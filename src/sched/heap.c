@@ -48,16 +48,25 @@ static void down(struct heap *h, size_t at, void *m)
 	put(h, at, m);
 }
 
+int heap_reserve(struct heap *h, size_t n)
+{
+	size_t cap = h->cap ? h->cap : HEAP_FIRST_CAP;
+	while (cap < n)
+		cap *= 2;
+	if (cap == h->cap)
+		return 0;
+	void **v = mem_realloc(h->v, cap * sizeof(*v));
+	if (!v)
+		return HCP_ENOMEM;
+	h->v = v;
+	h->cap = cap;
+	return 0;
+}
+
 int heap_push(struct heap *h, void *member)
 {
-	if (h->n == h->cap) {
-		size_t cap = h->cap ? h->cap * 2 : HEAP_FIRST_CAP;
-		void **v = mem_realloc(h->v, cap * sizeof(*v));
-		if (!v)
-			return HCP_ENOMEM;
-		h->v = v;
-		h->cap = cap;
-	}
+	if (h->n == h->cap && heap_reserve(h, h->n + 1) < 0)
+		return HCP_ENOMEM;
 	h->n++;
 	up(h, h->n - 1, member);
 	return 0;

@@ -18,7 +18,9 @@ struct heap {
 
 void heap_init(struct heap *h, bool (*less)(const void *, const void *), void (*place)(void *, size_t));
 void heap_release(struct heap *h);
-/* HCP_ENOMEM; never fails while n is below an n that the heap had before. */
+/* Room for n members. HCP_ENOMEM. */
+int heap_reserve(struct heap *h, size_t n) MUST_CHECK;
+/* HCP_ENOMEM; never fails while n is below one that the heap had before or was reserved for. */
 int heap_push(struct heap *h, void *member) MUST_CHECK;
 /* NULL when empty. */
 void *heap_top(const struct heap *h);

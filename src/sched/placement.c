@@ -686,13 +686,19 @@ uint32_t placement_count(const struct placement *p)
 	return p->n_dev;
 }
 
+uint32_t placement_free_in(const struct placement *p, uint16_t device_class, uint16_t facility)
+{
+	if (device_class >= DEVICE_CLASS_MAX || facility >= p->n_facility)
+		return 0;
+	uint32_t pool = p->pool_of[device_class][facility];
+	return pool == NONE ? 0 : p->pool[pool]->idle.n + p->pool[pool]->fill.n;
+}
+
 uint32_t placement_free_count(const struct placement *p, size_t device_class)
 {
 	uint32_t n = 0;
-	for (uint32_t i = 0; device_class < DEVICE_CLASS_MAX && i < p->n_facility; i++) {
-		uint32_t pool = p->pool_of[device_class][i];
-		n += pool == NONE ? 0 : p->pool[pool]->idle.n + p->pool[pool]->fill.n;
-	}
+	for (uint32_t i = 0; device_class < DEVICE_CLASS_MAX && i < p->n_facility; i++)
+		n += placement_free_in(p, (uint16_t)device_class, (uint16_t)i);
 	return n;
 }
 

@@ -121,6 +121,12 @@ struct placement_refusal {
 	char text[200];                          /* what is wrong and what would make it fit */
 };
 
+/* Devices of one class in one facility. */
+struct placement_room {
+	uint16_t device_class, facility;
+	uint32_t free; /* for the request that asked */
+};
+
 /* Names a reservation or allocation; 0 is never given. Stale handles are refused, not reused. */
 typedef uint64_t placement_handle;
 
@@ -183,10 +189,15 @@ uint32_t placement_devices(const struct placement *p, placement_handle h, placem
 enum placement_dev_state placement_state(const struct placement *p, placement_dev d);
 /* Owner of a reserved or busy device; nil otherwise. */
 struct id placement_owner(const struct placement *p, placement_dev d);
+/* Where the request could be if enough were free: its class, memory, region and latency are met. Returns how many. */
+size_t placement_rooms(
+	const struct placement *p, const struct placement_request *r, struct placement_room *ret, size_t max);
 /* The score that a request would give this device now. */
 struct placement_score placement_score_of(const struct placement *p, const struct placement_request *r,
 	placement_dev d);
 uint32_t placement_count(const struct placement *p);
+/* Free devices (idle + fill) of a class in one facility. */
+uint32_t placement_free_in(const struct placement *p, uint16_t device_class, uint16_t facility);
 /* Free devices (idle + fill) of a class over all facilities. */
 uint32_t placement_free_count(const struct placement *p, size_t device_class);
 const char *placement_refusal_name(enum placement_refusal_code c);

@@ -313,3 +313,15 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 	}
 	*ret = w;
 }
+
+size_t placement_rooms(
+	const struct placement *p, const struct placement_request *r, struct placement_room *ret, size_t max)
+{
+	size_t n = 0;
+	for (uint32_t i = 0; i < p->n_pool && n < max; i++) {
+		const struct pool *pl = p->pool[i];
+		if (class_allowed(pl->cls, r) && facility_allowed(&p->facility[pl->facility], r))
+			ret[n++] = (struct placement_room){ pl->cls, pl->facility, pool_free(pl, r) };
+	}
+	return n;
+}

@@ -10,6 +10,7 @@ import time
 import uuid
 
 import pytest
+import requests
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402
@@ -301,6 +302,26 @@ def test_customer_submits_pauses_and_cancels(browser, base):
     find(browser, f"[data-workload='{workload}'] [data-state=cancelled]", "the workload is cancelled")
     until(browser, "the history says so", lambda b: "Cancelled" in details.find_element(By.TAG_NAME, "ol").text)
     assert not severe(browser)
+
+
+def test_what_waits_says_what_would_make_it_fit(browser, base):
+    who = requests.post(f"{base}/api/v1/auth/login", json=dict(zip(("email", "password"), CUSTOMER)), timeout=10).json()
+    auth = {"Authorization": f"Bearer {who['access_token']}"}
+    made = requests.post(f"{base}/api/v1/workloads", headers=auth, timeout=10, json={
+        "type": "model_training", "name": "more than there are", "device_count": 4096, "duration_s": 60,
+        "project": "night"}).json()
+    try:
+        sign_in(browser, base, CUSTOMER)
+        row = until(browser, "the queue", lambda b: next(
+            (r for r in b.find_elements(By.CSS_SELECTOR, "[aria-label='Waiting workloads'] tr[data-row]")
+             if r.get_attribute("data-row") == made["id"]), None))
+        assert "P3" in row.text and "Wants 4096" in row.text, row.text
+        row.click()
+        place = find(browser, f"[data-workload='{made['id']}'] [data-queue-place]")
+        assert "ask for fewer" in place.text and "Place in the queue" in place.text, place.text
+        assert not severe(browser)
+    finally:
+        requests.delete(f"{base}/api/v1/workloads/{made['id']}", headers=auth, timeout=10).raise_for_status()
 
 
 def test_customer_sees_a_key_secret_once(browser, base):

@@ -270,6 +270,41 @@ def test_explain(server, env):
     assert json.loads(hcp(env, "explain", "dec-1", "-o", "json").stdout) == decision
 
 
+def test_explain_a_workload_that_yielded(server, env):
+    wl = WORKLOAD | {"id": "wl-7", "state": "queued", "priority_class": "P3", "preemptions": 2, "preempted_by": "wl-9",
+                     "checkpointable": True, "reason": "waiting again: preempted by wl-9 (P1, priority 5)"}
+    steps = [{"at_ns": 1700000000000000000, "from": "running", "to": "queued", "reason": "preempted by wl-9"}]
+    entry = {"workload_id": "wl-7", "position": 4, "priority_class": "P3", "waiting_since_ns": 1700000000000000000,
+             "eta_ms": 65000, "overdue": True, "reason": "Wants 2, 1 are free; fits when 1 of 3 busy ones end."}
+    server.routes["GET", "/api/v1/workloads/wl-7"] = (200, wl)
+    server.routes["GET", "/api/v1/workloads/wl-7/history"] = (200, {"transitions": steps})
+    server.routes["GET", "/api/v1/queue"] = (200, {"entries": [entry]})
+    out = hcp(env, "explain", "wl-7").stdout
+    assert server.seen[2]["query"] == {"workload_id": "wl-7"}
+    assert "gave its devices up to others 2 times, the last time to wl-9; what it had done was saved" in out, out
+    assert "Position 4 in P3" in out and "1m 5s" in out and "Longer than its class promises" in out, out
+    assert "fits when 1 of 3 busy ones end" in out and "running" in out, out
+    assert json.loads(hcp(env, "explain", "wl-7", "-o", "json").stdout) == {
+        "workload": wl, "transitions": steps, "queue": entry}
+    server.routes["GET", "/api/v1/queue"] = (200, {"entries": []})
+    assert "Why it waits" not in hcp(env, "explain", "wl-7").stdout
+
+
+def test_queue_by_pages_and_quotas(server, env):
+    pages = [{"entries": [{"position": 1, "workload_id": "wl-1", "priority_class": "P2"}], "next_cursor": "wl-1"},
+             {"entries": [{"position": 2, "workload_id": "wl-2", "priority_class": "P2"}]}]
+    server.routes["GET", "/api/v1/queue"] = lambda request: (200, pages[1 if "cursor" in request["query"] else 0])
+    out = json.loads(hcp(env, "queue", "--class", "P2", "--all", "-o", "json").stdout)
+    assert [e["workload_id"] for e in out["entries"]] == ["wl-1", "wl-2"]
+    assert server.seen[1]["query"] == {"priority_class": "P2", "cursor": "wl-1"}
+    quota = {"quota": {"customer_id": "cus-1", "weight": 2.0, "max_devices": 8}, "active": 3, "device_hours": 1.5}
+    server.routes["PUT", "/api/v1/customers/cus-1/quota"] = (200, quota)
+    server.routes["GET", "/api/v1/customers/cus-1/quota"] = (200, quota)
+    assert hcp(env, "quota", "set", "cus-1", "--weight", "2", "--max-devices", "8").returncode == 0
+    assert server.seen[2]["body"] == {"weight": 2.0, "max_devices": 8}
+    assert json.loads(hcp(env, "quota", "get", "cus-1", "-o", "json").stdout) == quota
+
+
 def test_bids(server, env):
     step = {"device_class": "S21", "from": "mine", "to": "safe", "devices": 12, "kw": 45.7, "total_kw": 45.7,
             "usd_mwh": 98.5, "response_ms": 2000.0}

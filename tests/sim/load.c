@@ -32,7 +32,8 @@ enum ask {
 	ASK_CLEAR,
 	ASK_STATUS,
 	ASK_READ,
-	ASK_POLICY
+	ASK_POLICY,
+	ASK_QUOTA,
 };
 
 struct request {
@@ -108,6 +109,8 @@ static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 	w->device_count = 1 + (int32_t)rng_below(&r, 3);
 	w->memory_gib = (int32_t)rng_below(&r, 2) * 16;
 	w->duration_s = rng_below(&r, 12) ? 30 + (int64_t)(1200 * rng_exp(&r)) : 0;
+	w->checkpointable = rng_below(&r, 2);
+	w->project = rng_below(&r, 2) ? "" : "night";
 	w->callback_url = rng_below(&r, 2) ? "https://hooks.example/told" : "";
 }
 
@@ -355,10 +358,37 @@ static void operator_sets_policy(struct sim *s, void *arg, uint64_t data)
 	ask(l, m, ASK_POLICY, &l->operator_, 0, 0);
 }
 
+/* Weights that differ, and now and then few devices; at the end all may have what they want again. */
+static void set_quota(struct load *l, int customer, bool free)
+{
+	struct msg *m = msg_new(MSG_CUSTOMER_QUOTA_SET);
+	Hcp__CustomerQuotaSet *q = (Hcp__CustomerQuotaSet *)m->body;
+	Hcp__ProjectWeight *night = arena_alloc(&m->arena, sizeof(*night));
+	must(night);
+	hcp__project_weight__init(night);
+	night->project = "night";
+	night->weight = 0.5 + rng_double(&l->rng);
+	q->customer_id = l->name[customer];
+	q->weight = 0.25 + 4 * rng_double(&l->rng);
+	q->max_devices = !free && rng_below(&l->rng, 3) == 0 ? 3 + (int32_t)rng_below(&l->rng, 6) : 0;
+	must(pb_push(&m->arena, &q->n_projects, &q->projects, night) == 0);
+	ask(l, m, ASK_QUOTA, &l->operator_, 0, 0);
+}
+
+static void operator_sets_quota(struct sim *s, void *arg, uint64_t data)
+{
+	struct load *l = arg;
+	sim_at(s, s->now_ns + (int64_t)(1200e9 * rng_exp(&l->rng)), operator_sets_quota, l, 0);
+	if (s->load)
+		set_quota(l, (int)rng_below(&l->rng, LOAD_CUSTOMERS), false);
+}
+
 void load_settle(struct sim *s)
 {
 	struct load *l = s->load_state;
 	s->load = false;
+	for (int c = 0; c < LOAD_CUSTOMERS; c++)
+		set_quota(l, c, true);
 	for (int i = 0; i < 10; i++) {
 		ask(l, msg_new(MSG_STATUS_GET), ASK_STATUS, &l->operator_, 0, 0);
 		sim_run_until(s, s->now_ns + 5 * NS_PER_S);
@@ -378,6 +408,7 @@ void load_start(struct sim *s)
 		sim_at(s, s->now_ns + (int64_t)(rng_exp(&l->rng) * 10e9), customer_acts, l, i);
 	sim_at(s, s->now_ns + (int64_t)(3600e9 * rng_exp(&l->rng)), operator_stops, l, 0);
 	sim_at(s, s->now_ns + (int64_t)(3600e9 * rng_exp(&l->rng)), operator_sets_policy, l, 0);
+	sim_at(s, s->now_ns + (int64_t)(600e9 * rng_exp(&l->rng)), operator_sets_quota, l, 0);
 }
 
 /* ---- the promise: what was acknowledged is there, once ---- */

@@ -66,7 +66,8 @@ static int tell_devices(struct svc_ctx *ctx, int64_t node, struct err *err)
 	return rc < 0 || !ev.n_devices ? rc : svc_publish(ctx, "", &ev.base);
 }
 
-static int tell(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason)
+static int tell(
+	struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason, const char *preempted_by)
 {
 	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
 	ev.allocation_id = p->allocation_id;
@@ -78,6 +79,7 @@ static int tell(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState s
 	ev.device_ids = p->device_ids;
 	ev.at_ns = svc_now_ns(ctx);
 	ev.reason = reason;
+	ev.preempted_by = preempted_by;
 	return svc_publish(ctx, p->allocation_id, &ev.base);
 }
 
@@ -97,13 +99,19 @@ static int set_state(
 		"ziib", p->allocation_id, (int64_t)state, until, (struct str){ (char *)body, n });
 }
 
-static int finish(
-	struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason, struct err *err)
+static int finish_for(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason,
+	const char *preempted_by, struct err *err)
 {
 	int rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc='' WHERE alloc=$1", "z", p->allocation_id);
 	if (rc == 0)
 		rc = set_state(ctx, p, state, 0, err);
-	return rc < 0 ? rc : tell(ctx, p, state, reason);
+	return rc < 0 ? rc : tell(ctx, p, state, reason, preempted_by);
+}
+
+static int finish(
+	struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason, struct err *err)
+{
+	return finish_for(ctx, p, state, reason, "", err);
 }
 
 /* 1 and *ret, *ret_state; 0: unknown. */
@@ -141,7 +149,7 @@ static int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 			return rc;
 		if (rc == 0) {
 			rc = set_state(ctx, p, HCP__ALLOCATION_STATE__REFUSED, 0, err);
-			return rc < 0 ? rc : tell(ctx, p, HCP__ALLOCATION_STATE__REFUSED, "a device is not free");
+			return rc < 0 ? rc : tell(ctx, p, HCP__ALLOCATION_STATE__REFUSED, "a device is not free", "");
 		}
 	}
 	for (size_t i = 0; i < p->n_device_ids; i++) {
@@ -153,7 +161,7 @@ static int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	int64_t until = svc_now_ns(ctx) + (int64_t)rng_below(svc_rng(ctx), PEER_SWITCH_MS) * NS_PER_MS;
 	rc = set_state(ctx, p, HCP__ALLOCATION_STATE__SWITCHING, until, err);
 	svc_wake_at(ctx, until);
-	return rc < 0 ? rc : tell(ctx, p, HCP__ALLOCATION_STATE__SWITCHING, "");
+	return rc < 0 ? rc : tell(ctx, p, HCP__ALLOCATION_STATE__SWITCHING, "", "");
 }
 
 static int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -166,7 +174,7 @@ static int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		return rc;
 	if (was == HCP__ALLOCATION_STATE__RELEASED || was == HCP__ALLOCATION_STATE__REFUSED)
 		return 0;
-	return finish(ctx, p, HCP__ALLOCATION_STATE__RELEASED, r->reason, err);
+	return finish_for(ctx, p, HCP__ALLOCATION_STATE__RELEASED, r->reason, r->preempted_by, err);
 }
 
 /* Ends allocations that a query names. */
@@ -249,7 +257,7 @@ static int switch_due(struct svc_ctx *ctx, const char *id, struct err *err)
 	if (rng_below(svc_rng(ctx), PEER_REFUSE_IN) == 0)
 		return finish(ctx, p, HCP__ALLOCATION_STATE__REFUSED, "the switch was rolled back", err);
 	rc = set_state(ctx, p, HCP__ALLOCATION_STATE__HELD, 0, err);
-	return rc < 0 ? rc : tell(ctx, p, HCP__ALLOCATION_STATE__HELD, "");
+	return rc < 0 ? rc : tell(ctx, p, HCP__ALLOCATION_STATE__HELD, "", "");
 }
 
 static int peer_timer(void *state, struct svc_ctx *ctx, struct err *err)

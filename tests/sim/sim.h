@@ -149,6 +149,7 @@ void watch_full(struct sim *s);
 /* After faults and load have ended and everything had time to settle. */
 void watch_settled(struct sim *s);
 void watch_replays(struct sim *s);
+void watch_summary(const struct sim *s);
 /* State of a workload by the events, 0 if it was never heard of. */
 int watch_workload(const struct sim *s, const char *id);
 /* Workloads that are not final, by the events. */

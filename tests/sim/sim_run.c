@@ -123,6 +123,7 @@ static struct outcome run_once(const struct sim_opts *opts)
 	watch_replays(&s);
 	load_summary(&s);
 	people_summary(&s);
+	watch_summary(&s);
 	struct outcome out = { s.digest, watch_events(&s), s.steps };
 	sim_release(&s);
 	return out;

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "sched/preempt.h"
 #include "svc/bases.h"
 #include "wire/pb.h"
 
@@ -60,6 +61,12 @@ int watch_workload(const struct sim *s, const char *id)
 	return w ? w->state : 0;
 }
 
+void watch_summary(const struct sim *s)
+{
+	sim_say(s, "%llu workloads were preempted, %llu of them reclaimed by others of their class",
+		(unsigned long long)s->watch->preemptions, (unsigned long long)s->watch->reclaims);
+}
+
 size_t watch_active(const struct sim *s)
 {
 	return s->watch->active;
@@ -91,6 +98,30 @@ static bool may_move(int from, int to)
 	}
 }
 
+/* Real-time work never yields, others to a better class or within their own, no more often than the budget, never back.
+ */
+static void preempted(struct watch *w, struct seen_workload *seen, const Hcp__Workload *wl)
+{
+	const struct seen_workload *by = map_get(&w->workloads, str_of(wl->preempted_by));
+	if (wl->preemptions == seen->preemptions)
+		return;
+	if (wl->preemptions != seen->preemptions + 1 || wl->state != HCP__WORKLOAD_STATE__QUEUED)
+		sim_fail(w->sim, "workload %s: %d preemptions after %d, in state %d", wl->id, wl->preemptions,
+			seen->preemptions, (int)wl->state);
+	if (!by)
+		sim_fail(w->sim, "workload %s yielded to %s, which nobody knows", wl->id, wl->preempted_by);
+	if (wl->type == HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME || by->type > seen->type)
+		sim_fail(w->sim, "workload %s of P%d yielded to %s of P%d", wl->id, seen->type, by->id, by->type);
+	if (wl->preemptions > PREEMPT_BUDGET && wl->type != HCP__WORKLOAD_TYPE__BITCOIN_MINING)
+		sim_fail(w->sim, "workload %s yielded %d times", wl->id, wl->preemptions);
+	if (!strcmp(by->preempted_by, wl->id))
+		sim_fail(w->sim, "workloads %s and %s preempt each other", wl->id, by->id);
+	seen->preemptions = wl->preemptions;
+	snprintf(seen->preempted_by, sizeof(seen->preempted_by), "%s", wl->preempted_by);
+	w->preemptions++;
+	w->reclaims += by->type == seen->type;
+}
+
 static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 {
 	const Hcp__Workload *wl = ev->workload;
@@ -106,7 +137,9 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		snprintf(seen->id, sizeof(seen->id), "%s", wl->id);
 		snprintf(seen->device_class, sizeof(seen->device_class), "%s", wl->device_class);
 		seen->count = wl->device_count;
+		seen->type = (int)wl->type;
 	}
+	preempted(w, seen, wl);
 	if (wl->version <= seen->version)
 		sim_fail(
 			w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);

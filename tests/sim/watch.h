@@ -13,6 +13,9 @@ struct seen_workload {
 	int32_t count;
 	char device_class[32];
 	int64_t version;
+	int type; /* Hcp__WorkloadType: its class, too */
+	int preemptions;
+	char preempted_by[ID_TEXT_MAX];
 };
 
 struct seen_allocation {
@@ -48,7 +51,7 @@ struct ledger {
 struct watch {
 	struct sim *sim;
 	uint64_t next;            /* offset on the bus */
-	uint64_t events;
+	uint64_t events, preemptions, reclaims;
 	uint64_t by_type[MSG_TYPE_MAX + 1];
 	struct numbers sent[SVC_COUNT];
 	struct map workloads;     /* id -> struct seen_workload, owned */

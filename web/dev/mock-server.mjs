@@ -302,13 +302,17 @@ const ROUTES = [
     const base = q.metric === 'hash_ths' ? f.hash_ths : f.power_w;
     return { metric: q.metric, scope: 'site', step_s: 10, points: EMPTY ? [] : Array.from({ length: 120 }, (_, i) => ({ at_ns: ns(Date.now() - (119 - i) * 30e3), value: base * (1 + 0.01 * Math.sin(i / 5) + 0.004 * Math.sin(i * 1.7)) })) };
   }],
-  ['GET', '/queue', () => {
-    const waiting = workloads.filter((w) => w.state === 'queued');
+  ['GET', '/queue', ({ q, who }) => {
+    const waiting = workloads.filter((w) => w.state === 'queued' && (who.role !== 'customer' || w.customer_id === who.customer_id));
+    const [shown, next] = page(waiting.filter((w) => !q.workload_id || w.id === q.workload_id).map((w, i) => ({
+      id: w.id, workload_id: w.id, customer_id: w.customer_id, priority_class: w.priority_class, position: i + 1, waiting_since_ns: w.created_at_ns,
+      eta_ms: i ? 65e3 * i : -1, reason: w.reason, device_count: w.device_count, device_class: w.device_class, overdue: i === 0, share: 0.12, fair_share: 0.25,
+    })), q, 50);
     return {
       classes: [['P1', 1e3], ['P2', 60e3], ['P3', 900e3], ['P4', 14400e3]].map(([priority_class, wait_target_ms]) => ({
         priority_class, wait_target_ms, waiting: waiting.filter((w) => w.priority_class === priority_class).length, oldest_wait_ms: waiting.some((w) => w.priority_class === priority_class) ? 22 * 60e3 : 0,
       })),
-      entries: [],
+      entries: shown, next_cursor: next, total: waiting.length,
     };
   }],
   ['GET', '/workloads', ({ q, who }) => {

@@ -150,3 +150,47 @@ int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct e
 	add_outcome(out, d);
 	return 0;
 }
+
+static void add_named(struct buf *out, const char *before, const json_t *o, const char *name)
+{
+	buf_addz(out, before);
+	grid_add_clean(out, str_of(text(o, name, "?")));
+}
+
+static void add_waits(struct buf *out, const json_t *entry)
+{
+	buf_printf(out, "Position %lld in %s, waiting since ",
+		(long long)json_integer_value(json_object_get(entry, "position")), text(entry, "priority_class", "?"));
+	add_field(out, entry, "waiting_since_ns");
+	if (json_integer_value(json_object_get(entry, "eta_ms")) > 0) {
+		buf_addz(out, "; at the present pace it begins in ");
+		add_field(out, entry, "eta_ms");
+	}
+	buf_addz(out, json_is_true(json_object_get(entry, "overdue")) ? ". Longer than its class promises.\n" : ".\n");
+	grid_add_clean(out, str_of(text(entry, "reason", "")));
+	buf_addc(out, '\n');
+}
+
+int explain_workload(struct cli *cli, const json_t *all, struct buf *out, struct err *err)
+{
+	const json_t *w = json_object_get(all, "workload"), *entry = json_object_get(all, "queue");
+	long long times = (long long)json_integer_value(json_object_get(w, "preemptions"));
+	add_named(out, "Workload ", w, "id");
+	add_named(out, ", ", w, "type");
+	add_named(out, " (", w, "priority_class");
+	add_named(out, "), is ", w, "state");
+	add_named(out, ": ", w, "reason");
+	buf_addc(out, '\n');
+	if (times > 0) {
+		buf_printf(out, "It gave its devices up to others %lld time%s, the last time ", times, times == 1 ? "" : "s");
+		add_named(out, "to ", w, "preempted_by");
+		buf_addz(out, json_is_true(json_object_get(w, "checkpointable")) ? "; what it had done was saved.\n"
+																		 : "; what it had done was lost.\n");
+	}
+	if (json_is_object(entry)) {
+		heading(cli, out, "Why it waits");
+		add_waits(out, entry);
+	}
+	heading(cli, out, "What happened to it");
+	return render_rows(cli, json_object_get(all, "transitions"), "at_ns from to reason", 0, out, err);
+}

@@ -152,11 +152,44 @@ int ops_whoami(struct cli *cli, struct err *err)
 	return rc;
 }
 
+static int ask_about(struct cli *cli, const char *route, const char *field, json_t **ret, struct err *err)
+{
+	struct command cmd = *cli->args.cmd;
+	json_t *req = json_pack("{s:s}", field, cli->args.operands[0]);
+	cmd.route = route;
+	int rc = req ? request_send(cli, &cmd, req, 0, ret, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	json_decref(req);
+	return rc;
+}
+
+static int explain_own(struct cli *cli, struct err *err)
+{
+	json_t *workload = NULL, *history = NULL, *queue = NULL;
+	int rc = ask_about(cli, "/api/v1/workloads/{id}", "id", &workload, err);
+	if (rc == 0)
+		rc = ask_about(cli, "/api/v1/workloads/{id}/history", "id", &history, err);
+	if (rc == 0)
+		rc = ask_about(cli, "/api/v1/queue", "workload_id", &queue, err);
+	if (rc == 0) {
+		json_t *entry = json_array_get(json_object_get(queue, "entries"), 0);
+		json_t *all = json_pack("{s:O, s:O?, s:O?}", "workload", workload, "transitions",
+			json_object_get(history, "transitions"), "queue", entry);
+		rc = all ? ops_show(cli, cli->args.cmd, all, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+		json_decref(all);
+	}
+	json_decref(workload);
+	json_decref(history);
+	json_decref(queue);
+	return rc;
+}
+
 int ops_explain(struct cli *cli, struct err *err)
 {
 	const struct command *cmd = cli->args.cmd;
 	json_t *req = NULL, *decision = NULL;
 	int rc;
+	if (str_starts(str_of(cli->args.operands[0]), STR("wl-")))
+		return explain_own(cli, err);
 	if (!strcmp(cli->args.operands[0], "latest")) {
 		struct command latest = *cmd;
 		latest.route = "/api/v1/recommendation";

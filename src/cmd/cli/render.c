@@ -275,7 +275,7 @@ static int render_table(struct cli *cli, const struct command *cmd, const json_t
 	case SHAPE_POINTS:
 		return render_points(cli, v, out, err);
 	case SHAPE_WHY:
-		return explain_decision(cli, v, out, err);
+		return json_object_get(v, "workload") ? explain_workload(cli, v, out, err) : explain_decision(cli, v, out, err);
 	default:
 		return render_object(cli, cmd, v, out, err);
 	}

@@ -44,6 +44,8 @@ static const char *const schema[] = {
 	"NULL,"
 	"  to_version TEXT NOT NULL, what TEXT NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(model, n))"
 	"  WITHOUT ROWID;",
+	"CREATE TABLE allowance(customer_id TEXT PRIMARY KEY, body BLOB NOT NULL, month INTEGER NOT NULL, used_ns INTEGER"
+	"  NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -142,6 +144,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_MODEL_VERSION_REGISTER, orch_on_model_register, false },
 	{ MSG_MODEL_ACTIVATE, orch_on_model_activate, false },
 	{ MSG_MODEL_ROLLBACK, orch_on_model_rollback, false },
+	{ MSG_CUSTOMER_QUOTA_GET, orch_on_quota_get, true },
+	{ MSG_CUSTOMER_QUOTA_SET, orch_on_quota_set, false },
 	{ MSG_STATUS_GET, orch_on_status, true },
 	{ MSG_EMERGENCY_STOP, orch_on_emergency_stop, false },
 	{ MSG_EMERGENCY_CLEAR, orch_on_emergency_clear, false },

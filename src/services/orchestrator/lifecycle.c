@@ -100,6 +100,8 @@ int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct row r;
 	int rc = load_own(ctx, m, p->id, &r, err);
 	if (rc == 0)
+		r.w->queued_at_ns = svc_now_ns(ctx);
+	if (rc == 0)
 		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_RESUME,
 			o->stopped ? "the platform is in emergency stop" : "resumed by its owner, waiting for placement", err);
 	if (rc == 0 && !o->stopped)
@@ -147,6 +149,28 @@ static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, s
 	return orch_workload_move(o, ctx, r, WORKLOAD_EV_START, "verified on its devices", err);
 }
 
+/*
+ * It gave its devices up to another: no try is counted, its place in the queue stays, and what a checkpoint saved is
+ * not done again.
+ */
+static int preempted(
+	struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const Hcp__AllocationChanged *a, struct err *err)
+{
+	char reason[ORCHESTRATOR_REASON_MAX];
+	if (r->w->state == HCP__WORKLOAD_STATE__QUEUED)
+		return 0;
+	if (r->w->checkpointable && r->ends_ns)
+		r->w->remaining_ns = r->ends_ns > a->at_ns ? r->ends_ns - a->at_ns : 1;
+	r->ends_ns = 0;
+	r->w->preemptions++;
+	r->w->preempted_by = a->preempted_by;
+	int rc = set_devices(ctx, r->w, "", 0, NULL);
+	snprintf(reason, sizeof(reason), "waiting again: %.180s", a->reason);
+	if (rc == 0)
+		rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
+	return rc < 0 || o->stopped ? rc : send_enqueue(ctx, r->w);
+}
+
 /* Devices were refused or lost under it: once more from the queue, or enough. tried: somebody began to switch them. */
 static int lost(
 	struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *why, bool tried, struct err *err)
@@ -186,6 +210,8 @@ int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, st
 		return started(o, ctx, &r, err);
 	case HCP__ALLOCATION_STATE__REFUSED:
 	case HCP__ALLOCATION_STATE__RELEASED:
+		if (a->preempted_by[0])
+			return preempted(o, ctx, &r, a, err);
 		return lost(o, ctx, &r, a->reason, !a->unfit_device_id[0], err);
 	default:
 		return 0;

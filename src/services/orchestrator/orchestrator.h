@@ -24,6 +24,8 @@ enum {
 	ORCHESTRATOR_BATCH_MAX = 1000, /* workloads in one batch submission */
 	ORCHESTRATOR_REASON_MAX = 200,
 	ORCHESTRATOR_KEY_BYTES = 32,
+	QUOTA_PROJECTS_MAX = 256,
+	QUOTA_CUSTOMER_MAX = 64, /* bytes of a customer's id, with its end */
 };
 
 /* Callbacks. Times of a try are the sender's (courier.h); a lease outlasts the longest. */

@@ -63,6 +63,15 @@ int64_t orch_held_until(const struct orchestrator *o);
 /* submit.c */
 int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* quota.c */
+/* HCP_ELIMIT: `more` active workloads, or device-hours beyond those of the month, are more than the customer may have.
+ */
+int orch_quota_check(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t more,
+	double device_hours, struct err *err) MUST_CHECK;
+/* It has just stopped running: counts its run, which its last transition to running began. */
+int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err) MUST_CHECK;
+int orch_on_quota_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_quota_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* query.c */
 int orch_on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

@@ -12,10 +12,19 @@ enum { IDEMPOTENCY_KEY_MAX = 255 };
 static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
 	struct workload_spec spec = {
-		.name = str_of(s->name), .model_id = str_of(s->model), .gpu_type = str_of(s->device_class),
-		.region = str_of(s->region), .callback_url = str_of(s->callback_url), .type = (enum workload_type)s->type,
-		.priority = s->priority, .max_latency_ms = s->max_latency_ms, .duration_s = s->duration_s,
-		.deadline_ns = s->deadline_ns, .memory_gib = s->memory_gib,
+		.name = str_of(s->name),
+		.model_id = str_of(s->model),
+		.gpu_type = str_of(s->device_class),
+		.region = str_of(s->region),
+		.callback_url = str_of(s->callback_url),
+		.type = (enum workload_type)s->type,
+		.priority = s->priority,
+		.max_latency_ms = s->max_latency_ms,
+		.duration_s = s->duration_s,
+		.deadline_ns = s->deadline_ns,
+		.memory_gib = s->memory_gib,
+		.checkpointable = s->checkpointable,
+		.project = str_of(s->project),
 	};
 	if (s->type == HCP__WORKLOAD_TYPE__WORKLOAD_TYPE_UNSPECIFIED)
 		return err_set(err, HCP_EINVAL, "type", "missing: one of ai_inference_realtime, ai_inference_batch, "
@@ -57,20 +66,10 @@ static int choose_customer(const struct msg *m, const Hcp__WorkloadSubmit *s, co
 	return 0;
 }
 
-static int check_quota(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t more, struct err *err)
+/* Of its whole duration; work without an end is counted as it is done. */
+static double device_hours(const Hcp__WorkloadSubmit *s)
 {
-	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err,
-			  "SELECT active FROM quota WHERE customer_id=$1", "z", customer);
-	if (rc < 0)
-		return rc;
-	int64_t active = rc == 1 ? db_i64(row, 0) : 0;
-	if (rc == 1)
-		db_done(row);
-	if (active + more > o->conf.max_active)
-		return err_set(err, HCP_ELIMIT, "customer_id", "%lld workloads are active, the limit is %d", (long long)active,
-			       o->conf.max_active);
-	return 0;
+	return (double)s->duration_s / 3600 * (s->device_count ? s->device_count : 1);
 }
 
 static uint64_t digest_of(const Hcp__WorkloadSubmit *s, struct arena *a)
@@ -141,7 +140,9 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->deadline_ns = s->deadline_ns;
 	w->region = s->region;
 	w->callback_url = s->callback_url;
-	w->created_at_ns = svc_now_ns(ctx);
+	w->created_at_ns = w->queued_at_ns = svc_now_ns(ctx);
+	w->checkpointable = s->checkpointable;
+	w->project = s->project;
 	w->version = 1;
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
 	w->estimated_cost_micros = estimate_micros(s, w->device_count);
@@ -177,7 +178,7 @@ int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	if (rc == 1)
 		result = before.w;
 	if (rc == 0)
-		rc = check_quota(o, ctx, customer, 1, err);
+		rc = orch_quota_check(o, ctx, customer, 1, device_hours(s), err);
 	if (rc == 0 && result == &made) {
 		rc = make(o, ctx, m, s, customer, &made, id, err);
 		if (rc == 0 && m->idempotency_key[0])
@@ -197,14 +198,16 @@ static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct
 	if (b->n_workloads == 0 || b->n_workloads > ORCHESTRATOR_BATCH_MAX)
 		return err_set(err, HCP_ERANGE, "workloads", "must hold 1 to %d workloads, holds %zu", ORCHESTRATOR_BATCH_MAX,
 			       b->n_workloads);
+	double hours = 0; /* as if all were one customer's, as their number is counted */
 	for (size_t i = 0; i < b->n_workloads; i++) {
 		const char *customer;
 		char at[32];
 		int rc = validate(o, b->workloads[i], svc_now_ns(ctx), err);
 		if (rc == 0)
 			rc = choose_customer(m, b->workloads[i], &customer, err);
+		hours += device_hours(b->workloads[i]);
 		if (rc == 0)
-			rc = check_quota(o, ctx, customer, (int64_t)b->n_workloads, err);
+			rc = orch_quota_check(o, ctx, customer, (int64_t)b->n_workloads, hours, err);
 		if (rc < 0) {
 			snprintf(at, sizeof(at), "workloads[%zu]", i);
 			err_prefix(err, at);

@@ -97,6 +97,8 @@ int orch_workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *
 		rc = db_run(svc_db(ctx), err,
 			    "INSERT INTO transition(workload_id,n,at_ns,from_state,to_state,reason) VALUES($1,$2,$3,$4,$5,$6)",
 			    "ziiiiz", r->w->id, r->w->version, now, (int64_t)from, (int64_t)r->w->state, reason);
+	if (rc == 0 && from == HCP__WORKLOAD_STATE__RUNNING)
+		rc = orch_quota_used(ctx, r->w, err);
 	if (rc == 0 && workload_state_is_final(next))
 		rc = db_run(svc_db(ctx), err, "UPDATE quota SET active=active-1 WHERE customer_id=$1", "z", r->w->customer_id);
 	if (rc == 0)

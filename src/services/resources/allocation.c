@@ -46,6 +46,7 @@ static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState
 	ev->reason = reason;
 	ev->type = a->type;
 	ev->switch_id = a->switch_id;
+	ev->preempted_by = a->preempted_by;
 	ev->device_class = a->n ? a->devices[0]->group->cls->name : "";
 	ev->node_id = a->n ? a->devices[0]->node->id : "";
 	ev->device_ids = arena_alloc(svc_arena(ctx), (a->n + 1) * sizeof(*ev->device_ids));
@@ -407,6 +408,7 @@ int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 	if (!a)
 		return 0;
 	snprintf(action, sizeof(action), "release %.36s", a->id);
+	snprintf(a->preempted_by, sizeof(a->preempted_by), "%.35s", rel->preempted_by);
 	int rc = alloc_end(r, ctx, a, ALLOCATION_EV_RELEASE, rel->reason[0] ? rel->reason : "released", err);
 	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
 }

@@ -168,6 +168,7 @@ struct alloc {
 	int64_t price_micros_h, at_ns, expires_ns;
 	size_t commands; /* not finished */
 	char switch_id[ID_TEXT_MAX];
+	char preempted_by[ID_TEXT_MAX]; /* the workload that it is being released for, or "" */
 };
 
 struct resources {

@@ -10,6 +10,8 @@ static const char *const schema[] = {
 	"CREATE TABLE device(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, body BLOB NOT NULL);"
 	"CREATE TABLE job(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, again INTEGER NOT NULL,"
 	"  committed INTEGER NOT NULL, enqueued_ns INTEGER NOT NULL, body BLOB NOT NULL, place BLOB NOT NULL);",
+	"ALTER TABLE job ADD COLUMN since_ns INTEGER NOT NULL DEFAULT 0;" /* it runs since then */
+	"CREATE TABLE quota(customer_id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -25,19 +27,20 @@ static void router_close(void *state)
 	router_inventory_release(r);
 	queue_free(r->queue);
 	placement_free(r->place);
+	preempt_free(r->preempt);
 	mem_free(r);
 }
 
 static int router_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
 {
-	/* Shares of the whole: what the largest site may have, so that the dominant resource is comparable. */
-	const struct queue_conf qc = { .capacity = { 350000, 1e6, 1e7, 1e9 }, .jobs_max = ROUTER_JOBS_MAX };
+	const struct queue_conf qc = { .capacity = { 1, 1, 1, 1 }, .jobs_max = ROUTER_JOBS_MAX }; /* of an empty cell */
 	struct router *r = mem_calloc(1, sizeof(*r));
 	if (!r)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->svc = svc;
 	list_init(&r->order);
 	list_init(&r->resting);
+	list_init(&r->keepers);
 	map_init(&r->devices);
 	map_init(&r->jobs);
 	map_init(&r->by_allocation);
@@ -46,9 +49,12 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	map_init(&r->clusters);
 	r->place = placement_new(err);
 	r->queue = r->place ? queue_new(&qc, err) : NULL;
-	int rc = r->queue ? 0 : HCP_ENOMEM;
+	r->preempt = r->queue ? preempt_new(err) : NULL;
+	int rc = r->preempt ? 0 : HCP_ENOMEM;
 	if (rc == 0)
 		rc = router_inventory_load(r, db, err);
+	if (rc == 0)
+		rc = router_quota_load(r, db, err);
 	if (rc == 0)
 		rc = router_jobs_load(r, db, err);
 	if (rc < 0) {
@@ -58,6 +64,18 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	r->demand_dirty = true;
 	*ret_state = r;
 	return 0;
+}
+
+/* It never was in a table: the orchestrator hears that it failed, and why. */
+static int refuse_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
+{
+	Hcp__JobState ev = HCP__JOB_STATE__INIT;
+	ev.workload_id = j->id;
+	ev.state = "gone";
+	ev.reason = j->wait_reason;
+	int rc = svc_publish(ctx, j->id, &ev.base);
+	router_job_free(r, j);
+	return rc;
 }
 
 int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -71,12 +89,15 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	/* Placed, yet to be placed anew: the end of its allocation is known elsewhere already and is on its way here. */
 	if (j && j->state != JOB_WAITING) {
 		j->again = true;
-		return router_job_save(ctx, j, NULL, err);
+		int renewed = router_job_renew(r, j, w, err);
+		return renewed < 0 ? renewed : router_job_save(ctx, j, NULL, err);
 	}
 	if (j)
 		return 0; /* waits already */
 	router_look_again(r);
 	int rc = router_job_new(r, w, svc_now_ns(ctx), &j, err);
+	if (rc == 0 && router_place_hopeless(r, ctx, j))
+		return refuse_hopeless(r, ctx, j);
 	if (rc == 0)
 		rc = queue_enqueue(r->queue, &j->q, err);
 	if (rc == 0)
@@ -103,6 +124,7 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 		return 0;
 	router_demand_changed(r, ctx);
 	router_look_again(r);
+	router_yield_forget(r, j);
 	if (j->state == JOB_WAITING) {
 		int rc = queue_cancel(r->queue, &j->uuid);
 		return rc < 0 && rc != HCP_ENOTFOUND ? rc : router_job_drop(r, ctx, j, err);
@@ -139,7 +161,12 @@ static void free_devices(struct router *r, struct job *j)
 static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
 {
 	bool again = j->again;
+	router_yield_forget(r, j);
+	r->n_yielding -= j->yields;
+	j->yields = false;
 	free_devices(r, j);
+	r->victims_changed++;
+	j->since_ns = 0;
 	router_demand_changed(r, ctx);
 	map_del(&r->by_allocation, str_of(j->allocation_id));
 	j->allocation_id[0] = '\0';
@@ -147,6 +174,7 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 	if (again) {
 		j->state = JOB_WAITING;
 		j->again = false;
+		router_job_requeue(r, j);
 		rc = queue_enqueue(r->queue, &j->q, err);
 		if (rc == 0)
 			rc = router_job_save(ctx, j, NULL, err);
@@ -170,8 +198,11 @@ int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg
 		if (j->hold && !j->committed) {
 			j->committed = true;
 			int rc = placement_commit(r->place, j->hold, err);
-			return rc < 0 ? err_set(err, HCP_EINTERNAL, "", "a held allocation had no reservation")
-				      : router_job_save(ctx, j, NULL, err);
+			if (rc < 0)
+				return err_set(err, HCP_EINTERNAL, "", "a held allocation had no reservation");
+			if (j->state == JOB_PLACED)
+				rc = router_yield_runs(r, j, svc_now_ns(ctx), err);
+			return rc < 0 ? rc : router_job_save(ctx, j, NULL, err);
 		}
 		return 0;
 	case HCP__ALLOCATION_STATE__REFUSED:
@@ -190,6 +221,7 @@ static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	struct router *r = state;
 	router_inventory_wake(r, svc_now_ns(ctx));
+	router_yield_expire(r, svc_now_ns(ctx));
 	int rc = router_place_expire(r, ctx, err);
 	if (rc == 0)
 		rc = router_place_waiting(r, ctx, err);
@@ -202,7 +234,8 @@ static int64_t router_due(const void *state, int64_t now_ns)
 	const struct router *r = state;
 	if (queue_len(r->queue) && !r->settled)
 		return now_ns;
-	int64_t at_ns = placement_next_expiry(r->place);
+	int64_t at_ns = placement_next_expiry(r->place), kept_ns = router_yield_due(r);
+	at_ns = kept_ns < at_ns ? kept_ns : at_ns;
 	if (queue_len(r->queue) && r->settled_until_ns < at_ns)
 		at_ns = r->settled_until_ns;
 	if (!list_empty(&r->resting)) {
@@ -218,6 +251,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_JOB_CANCEL, router_on_cancel_job, false },
 	{ MSG_DEVICES_CHANGED, router_on_devices, false },
 	{ MSG_ALLOCATION_CHANGED, router_on_allocation_news, false },
+	{ MSG_CUSTOMER_QUOTA_CHANGED, router_on_quota, false },
 	{ MSG_QUEUE_GET, router_on_queue, true },
 	{ MSG_CLASSIFY, router_on_classify, true },
 	{ 0 },

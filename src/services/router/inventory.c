@@ -99,8 +99,22 @@ static int add(struct router *r, const Hcp__Device *d, const struct device_class
 		mem_free(rd);
 		return rc == HCP_ERANGE ? HCP_EINVAL : rc;
 	}
+	rd->facility = pd.facility;
 	r->kinds[c->kind]++;
+	r->cell[router_resource_of(c->kind)]++;
+	r->cell[QUEUE_MEMORY] += c->memory_gib;
 	return 0;
+}
+
+int router_inventory_capacity(struct router *r, struct err *err)
+{
+	double capacity[QUEUE_RESOURCE_END];
+	if (r->n_capacity == r->devices.n)
+		return 0;
+	r->n_capacity = r->devices.n;
+	for (int i = 0; i < QUEUE_RESOURCE_END; i++)
+		capacity[i] = r->cell[i] > 0 ? r->cell[i] : 1;
+	return queue_set_capacity(r->queue, capacity, err);
 }
 
 /* Resources refuses all others, so offering them would only cost a job its tries. */
@@ -182,7 +196,9 @@ int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		if (rc < 0)
 			return rc;
 	}
-	return router_place_waiting(r, ctx, err);
+	r->victims_changed++;
+	int rc = router_inventory_capacity(r, err);
+	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
 }
 
 int router_inventory_load(struct router *r, struct db *db, struct err *err)
@@ -202,7 +218,7 @@ int router_inventory_load(struct router *r, struct db *db, struct err *err)
 		}
 	}
 	arena_release(&a);
-	return rc;
+	return rc < 0 ? rc : router_inventory_capacity(r, err);
 }
 
 void router_inventory_release(struct router *r)

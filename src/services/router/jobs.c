@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/money.h"
+#include "model/device_class.h"
 #include "services/router/router_priv.h"
 
 struct job *router_job_find(const struct router *r, const char *id)
@@ -30,21 +31,41 @@ static void free_workload(Hcp__Workload *w)
 		hcp__workload__free_unpacked(w, &alloc);
 }
 
-static void fill_queue_job(struct job *j, int64_t now_ns)
+static void fill_queue_job(const struct router *r, struct job *j, int64_t now_ns)
 {
 	const Hcp__Workload *w = j->w;
+	struct placement_request req;
+	int64_t since_ns = w->queued_at_ns > 0 && w->queued_at_ns < now_ns ? w->queued_at_ns : now_ns;
 	j->q = (struct queue_job){
 		.id = j->uuid,
 		.customer = hash_bytes(w->customer_id, strlen(w->customer_id), 1),
+		.project = w->project[0] ? hash_bytes(w->project, strlen(w->project), 1) : 0,
 		.cls = workload_class_of((enum workload_type)w->type),
 		.priority = w->priority ? w->priority : 5,
-		.enqueued_ns = now_ns,
+		.enqueued_ns = since_ns, /* who gave its devices up has its old place again */
 		.deadline_ns = w->deadline_ns,
 		.duration_ns = w->remaining_ns ? w->remaining_ns : w->duration_s * NS_PER_S,
 		.tag = (uint64_t)(uintptr_t)j,
 	};
-	j->q.need[QUEUE_GPU] = w->device_count ? w->device_count : 1;
+	req = router_request_of(r, j);
+	const struct device_class *c = req.device_class >= 0 ? device_class_at((size_t)req.device_class) : NULL;
+	j->q.need[router_resource_of(c ? c->kind : req.kind)] = req.count;
 	j->q.need[QUEUE_MEMORY] = w->memory_gib;
+}
+
+void router_job_requeue(struct router *r, struct job *j)
+{
+	fill_queue_job(r, j, j->q.enqueued_ns);
+}
+
+int router_job_renew(struct router *r, struct job *j, const Hcp__Workload *w, struct err *err)
+{
+	Hcp__Workload *copy = clone(w);
+	if (!copy)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	free_workload(j->w);
+	j->w = copy;
+	return 0;
 }
 
 int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err)
@@ -60,6 +81,7 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 	if (!j)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	j->uuid = uuid;
+	list_init(&j->kept);
 	j->w = clone(w);
 	snprintf(j->id, sizeof(j->id), "%s", w->id);
 	snprintf(j->customer_id, sizeof(j->customer_id), "%.63s", w->customer_id);
@@ -68,7 +90,7 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 		mem_free(j);
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	}
-	fill_queue_job(j, now_ns);
+	fill_queue_job(r, j, now_ns);
 	list_add_tail(&r->order, &j->node);
 	*ret = j;
 	return 0;
@@ -76,6 +98,8 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 
 void router_job_free(struct router *r, struct job *j)
 {
+	router_yield_forget(r, j);
+	r->n_yielding -= j->yields;
 	map_del(&r->jobs, str_of(j->id));
 	if (j->allocation_id[0])
 		map_del(&r->by_allocation, str_of(j->allocation_id));
@@ -94,12 +118,12 @@ int router_job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *
 	if (place)
 		hcp__place__pack(place, devices);
 	return db_run(svc_db(ctx), err,
-		"INSERT INTO job(id,state,again,committed,enqueued_ns,body,place) VALUES($1,$2,$3,$4,$5,$6,$7)"
+		"INSERT INTO job(id,state,again,committed,enqueued_ns,body,place,since_ns) VALUES($1,$2,$3,$4,$5,$6,$7,$8)"
 		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
-		" enqueued_ns=excluded.enqueued_ns, body=excluded.body,"
+		" enqueued_ns=excluded.enqueued_ns, body=excluded.body, since_ns=excluded.since_ns,"
 		" place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END",
-		"ziiiibb", j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
-		(struct str){ (char *)body, n }, (struct str){ (char *)devices, k });
+		"ziiiibbi", j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
+		(struct str){ (char *)body, n }, (struct str){ (char *)devices, k }, j->since_ns);
 }
 
 int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
@@ -151,7 +175,9 @@ static int load_row(struct router *r, struct db_row *row, struct arena *a, struc
 	if (j->state == JOB_WAITING)
 		return queue_enqueue(r->queue, &j->q, err);
 	Hcp__Place *p = (void *)pb_unpack_arena(&hcp__place__descriptor, db_blob(row, 4), a);
-	return p ? reclaim(r, j, p, err) : err_set(err, HCP_ECORRUPT, "job", "the placement of %s cannot be read", j->id);
+	rc = p ? reclaim(r, j, p, err) : err_set(err, HCP_ECORRUPT, "job", "the placement of %s cannot be read", j->id);
+	int64_t since_ns = db_i64(row, 6);
+	return rc == 0 && since_ns && j->state == JOB_PLACED ? router_yield_runs(r, j, since_ns, err) : rc;
 }
 
 int router_jobs_load(struct router *r, struct db *db, struct err *err)
@@ -160,7 +186,8 @@ int router_jobs_load(struct router *r, struct db *db, struct err *err)
 	struct arena a;
 	int rc;
 	arena_init(&a, 4096, 0);
-	for (rc = db_query(db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed FROM job ORDER BY n", "");
+	for (rc = db_query(
+			 db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed,since_ns FROM job ORDER BY n", "");
 		 rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		int bad = load_row(r, row, &a, err);

@@ -11,9 +11,11 @@ struct attempt {
 	struct router *r;
 	struct svc_ctx *ctx;
 	struct placement_result got;
-	struct placement_refusal why;
 	bool reserved;
 	int rc;
+	struct job *ask[ROUTER_ASK_MAX]; /* did not fit: others may have to yield to them */
+	size_t n_ask;
+	int64_t again_ns; /* when another look may help one of those that did not fit */
 };
 
 struct placement_request router_request_of(const struct router *r, const struct job *j)
@@ -33,6 +35,21 @@ struct placement_request router_request_of(const struct router *r, const struct 
 	return req;
 }
 
+/* A job is offered twice when its ageing turn comes. */
+static void add_asking(struct attempt *t, struct job *j)
+{
+	int64_t at_ns = router_yield_asks_at(t->r, j);
+	if (at_ns > svc_now_ns(t->ctx)) {
+		t->again_ns = at_ns < t->again_ns ? at_ns : t->again_ns;
+		return;
+	}
+	for (size_t i = 0; i < t->n_ask; i++)
+		if (t->ask[i] == j)
+			return;
+	if (t->n_ask < ROUTER_ASK_MAX)
+		t->ask[t->n_ask++] = j;
+}
+
 /* Does it fit now? If so its devices are reserved already when the queue hands it out. */
 static bool fits(void *arg, const struct queue_job *job, const struct queue_job *hold)
 {
@@ -50,10 +67,18 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 	struct err err = { 0 };
 	bool ask = !j->told_ns; /* the words are told once: most looks are in vain, and words cost more than looking */
 	int rc = placement_reserve(t->r->place, &req, until, &t->got, ask ? &why : NULL, ask ? &err : NULL);
+	const struct job *keeper = rc == 0 ? router_yield_keeper(t->r, j, &t->got) : NULL;
+	if (keeper) {
+		must(placement_release(t->r->place, t->got.handle, NULL) == 0);
+		snprintf(j->wait_reason, sizeof(j->wait_reason), "Devices are kept for %s, to which others yield.", keeper->id);
+		return false;
+	}
 	if (rc == 0) {
 		t->reserved = true;
 		return true;
 	}
+	if (rc == HCP_EAGAIN)
+		add_asking(t, j);
 	if (rc == HCP_ENOMEM)
 		t->rc = rc;
 	if (ask)
@@ -102,8 +127,10 @@ static int tell(struct svc_ctx *ctx, const struct job *j, const char *state, con
 static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, struct err *err)
 {
 	Hcp__Place p = HCP__PLACE__INIT;
+	router_yield_unkeep(r, j);
 	j->state = JOB_PLACED;
 	j->committed = false;
+	j->since_ns = 0;
 	j->hold = t->got.handle;
 	svc_new_id(ctx, j->allocation_id, ID_ALLOCATION);
 	int rc = map_put(&r->by_allocation, str_of(j->allocation_id), j, NULL);
@@ -137,11 +164,60 @@ static int tell_waiting(struct router *r, struct svc_ctx *ctx)
 	return 0;
 }
 
+/* Before all others: those that devices are kept for. */
+static int place_keepers(struct router *r, struct svc_ctx *ctx, struct attempt *t, struct err *err)
+{
+	struct queue_job q;
+	int rc = 0;
+	list_each_safe(it, tmp, &r->keepers)
+	{
+		struct job *j = list_entry(it, struct job, kept);
+		t->reserved = false;
+		if (rc < 0 || !fits(t, &j->q, NULL))
+			continue;
+		if (queue_take(r->queue, &j->uuid, svc_now_ns(ctx), &q) == 0) {
+			rc = placed(r, ctx, j, t, err);
+			continue;
+		}
+		must(placement_release(r->place, t->got.handle, NULL) == 0); /* its customer has come to a limit */
+		router_yield_unkeep(r, j);
+	}
+	return rc;
+}
+
+/* Nothing more fits: some may make others yield. */
+static int ask_to_yield(struct attempt *t, struct err *err)
+{
+	int rc = 0;
+	for (size_t i = 0; i < t->n_ask && rc == 0; i++) {
+		struct job *j = t->ask[i];
+		int64_t again_ns;
+		int64_t at_ns = router_yield_asks_at(t->r, j);
+		if (j->state != JOB_WAITING || t->r->n_kept >= ROUTER_KEPT_MAX)
+			continue;
+		if (at_ns > svc_now_ns(t->ctx)) { /* one like it has just found nobody */
+			t->again_ns = at_ns < t->again_ns ? at_ns : t->again_ns;
+			continue;
+		}
+		rc = router_yield_ask(t->r, t->ctx, j, &again_ns, err);
+		t->again_ns = again_ns < t->again_ns ? again_ns : t->again_ns;
+		if (rc < 0 || list_empty(&j->kept))
+			continue;
+		j->told_ns = svc_now_ns(t->ctx);
+		rc = tell(t->ctx, j, "waiting", j->wait_reason, NULL);
+	}
+	return rc;
+}
+
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct attempt t = { .r = r, .ctx = ctx };
 	struct queue_job q;
-	int rc = 0, n = 0;
+	int rc = place_keepers(r, ctx, &t, err), n = 0;
+	if (rc < 0)
+		return rc;
+	t.n_ask = 0;
+	t.again_ns = INT64_MAX;
 	for (; n < ROUTER_PLACE_BATCH && rc == 0; n++) {
 		t.reserved = false;
 		rc = queue_pop(r->queue, svc_now_ns(ctx), fits, &t, &q);
@@ -152,6 +228,11 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 	r->stuck = rc == HCP_EAGAIN;
 	r->settled = r->stuck;
 	r->settled_until_ns = queue_same_until(r->queue);
+	if (rc == HCP_EAGAIN) {
+		int asked = ask_to_yield(&t, err);
+		rc = asked < 0 ? asked : rc;
+		r->settled_until_ns = t.again_ns < r->settled_until_ns ? t.again_ns : r->settled_until_ns;
+	}
 	if (n == ROUTER_PLACE_BATCH)
 		svc_wake_at(ctx, svc_now_ns(ctx));
 	if (t.rc < 0)
@@ -180,12 +261,49 @@ int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struc
 	struct placement_request req = router_request_of(r, j);
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
 	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
-	if (!r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
+	bool asks = j->q.cls == WORKLOAD_P1 && router_yield_asks_at(r, j) <= svc_now_ns(ctx);
+	if (asks || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
 		return router_place_waiting(r, ctx, err);
 	snprintf(j->wait_reason, sizeof(j->wait_reason), "%u of %u devices are free; %zu jobs wait", free, req.count,
 		queue_len(r->queue));
 	j->told_ns = svc_now_ns(ctx);
 	return 0;
+}
+
+/* The least time to start on any class that it may have. */
+static int64_t start_ns(const struct placement_request *req)
+{
+	int64_t least_ms = INT64_MAX;
+	for (size_t i = 0; i < device_class_count(); i++) {
+		const struct device_class *c = device_class_at(i);
+		bool may = req->device_class >= 0 ? (size_t)req->device_class == i : c->kind == req->kind;
+		if (may && c->switch_ms[DEVICE_SERVE] < least_ms)
+			least_ms = c->switch_ms[DEVICE_SERVE];
+	}
+	return least_ms == INT64_MAX ? 0 : least_ms * NS_PER_MS;
+}
+
+bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
+{
+	struct placement_request req = router_request_of(r, j);
+	struct placement_refusal why;
+	int64_t left_ns = j->q.deadline_ns - svc_now_ns(ctx), need_ns = start_ns(&req) + j->q.duration_ns;
+	if (!j->q.deadline_ns)
+		return false;
+	if (left_ns < need_ns) {
+		snprintf(j->wait_reason, sizeof(j->wait_reason),
+			"its deadline cannot be met: it needs %.2f s, start included, and %.2f s are left", (double)need_ns / 1e9,
+			(double)(left_ns > 0 ? left_ns : 0) / 1e9);
+		return true;
+	}
+	/* A cell that knows no device yet may know some in a moment; one that has some says what it can never do. */
+	placement_explain(r->place, &req, &why);
+	if (placement_count(r->place) == 0 || why.code == PLACEMENT_R_NONE || why.code == PLACEMENT_R_OUT ||
+		(why.total >= req.count && (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED)))
+		return false;
+	snprintf(
+		j->wait_reason, sizeof(j->wait_reason), "its deadline cannot be met even on an empty cell: %.150s", why.text);
+	return true;
 }
 
 /* Resources never said a word: give the devices back and try again. */
@@ -251,7 +369,7 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 	list_each(it, &r->order) {
 		const struct job *j = list_entry(it, struct job, node);
 		Hcp__Demand *d = &by_class[class_of(r, j)];
-		int32_t n = (int32_t)j->q.need[QUEUE_GPU];
+		int32_t n = j->w->device_count > 0 ? j->w->device_count : 1;
 		if (j->state == JOB_WAITING)
 			d->waiting += n;
 		else if (j->q.cls == WORKLOAD_P1)

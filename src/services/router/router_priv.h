@@ -4,6 +4,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "sched/placement.h"
+#include "sched/preempt.h"
 #include "sched/queue.h"
 #include "services/router/router.h"
 
@@ -18,16 +19,30 @@ struct job {
 	enum job_state state;
 	bool again;                /* enqueued anew while its old devices are being released */
 	bool committed;
+	bool yields; /* its devices are being released for another */
 	struct queue_job q;
 	placement_handle hold;     /* while placed or releasing; 0 if it never got devices */
 	Hcp__Workload *w;          /* owned, unpacked with the default allocator */
 	char wait_reason[256];     /* as it was told */
 	int64_t told_ns;           /* when the reason was last published */
+	int64_t since_ns;          /* it runs since then; 0: it does not */
+	struct list kept;          /* router.keepers: others yield to it, devices in `room` are kept for it until … */
+	struct placement_room room;
+	int64_t kept_until_ns;
+	int64_t yield_rest_ns; /* asks nobody to yield before then */
+};
+
+/* A real-time job that wanted `count` devices of a class found no victims; so it is until one of these changes. */
+struct in_vain {
+	uint64_t version;
+	int64_t until_ns;
+	int32_t count;
+	char device_class[32];
 };
 
 struct rdev {
 	placement_dev dev;
-	uint16_t cls;
+	uint16_t cls, facility;
 	bool fill, usable;      /* as resources last told */
 	struct list rests;      /* router.resting: not offered until … */
 	int64_t rests_until_ns; /* … since resources refused it, for a reason that we cannot see */
@@ -49,7 +64,16 @@ struct router {
 	struct map facilities;     /* name -> index + 1 */
 	struct map nodes;          /* node id / class -> number + 1 */
 	struct map clusters;       /* node id -> number + 1 */
+	struct preempt *preempt;   /* owned: jobs that run */
+	struct list keepers;       /* jobs that others yield to, in the order in which they asked */
+	size_t n_kept;
+	uint64_t victims_changed; /* grows whenever a job that found no victims may find some */
+	struct in_vain in_vain;
+	int64_t preemptions; /* since the start */
+	size_t n_yielding;   /* jobs that give their devices up for another */
 	size_t kinds[DEVICE_KIND_END];
+	double cell[QUEUE_RESOURCE_END]; /* what all devices are together, the queue's capacity */
+	size_t n_capacity;               /* devices that the queue knows of */
 	bool stuck;               /* at the last look nothing in the queue fitted */
 	bool settled;             /* and neither devices nor queue changed since … */
 	int64_t settled_until_ns; /* … so that another look is of use from then on */
@@ -64,6 +88,8 @@ int router_inventory_load(struct router *r, struct db *db, struct err *err) MUST
 void router_inventory_release(struct router *r);
 /* Resources could not give this device: it is not offered for ROUTER_REST_S. */
 void router_inventory_rest(struct router *r, const char *id, int64_t now_ns);
+/* The queue's shares are of what there is. */
+int router_inventory_capacity(struct router *r, struct err *err) MUST_CHECK;
 /* Offers those again that have rested. */
 void router_inventory_wake(struct router *r, int64_t now_ns);
 struct rdev *router_inventory_find(const struct router *r, const char *id);
@@ -73,6 +99,10 @@ struct job *router_job_find(const struct router *r, const char *id);
 int router_job_new(
 	struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err) MUST_CHECK;
 void router_job_free(struct router *r, struct job *j);
+/* The workload as it is now; its place in the queue is made from it when it is queued again. */
+int router_job_renew(struct router *r, struct job *j, const Hcp__Workload *w, struct err *err) MUST_CHECK;
+/* Made anew for the queue; not while it waits or is charged. */
+void router_job_requeue(struct router *r, struct job *j);
 int router_job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err) MUST_CHECK;
 int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
 int router_jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
@@ -84,10 +114,36 @@ struct placement_request router_request_of(const struct router *r, const struct 
 void router_look_again(struct router *r);
 /* A job has just been queued: cheap while the queue is stuck and its kind of device is taken. */
 int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
+/* Its deadline cannot be met even if nothing else ran; why stands in wait_reason. */
+bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j);
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 void router_demand_changed(struct router *r, struct svc_ctx *ctx);
+
+/* yield.c: who gives devices up to whom */
+/* Each kind of device is a resource of its own, counted in devices: QUEUE_GPU, QUEUE_CPU, QUEUE_POWER (miners). */
+enum queue_resource router_resource_of(enum device_kind kind);
+/* The job runs since then: from now on it may have to yield. */
+int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct err *err) MUST_CHECK;
+/* It runs no more, or is gone. */
+void router_yield_forget(struct router *r, struct job *j);
+/* Nothing is kept for it any more. */
+void router_yield_unkeep(struct router *r, struct job *j);
+/* The job for which these devices are kept, so that j may not have them; NULL: it may. */
+const struct job *router_yield_keeper(const struct router *r, const struct job *j, const struct placement_result *got);
+/* From when on it may ask others to yield, as things are; INT64_MAX: it may not. */
+int64_t router_yield_asks_at(const struct router *r, const struct job *j);
+/* It does not fit: makes others yield, if that helps; then it is kept for. *ret_again_ns: when to ask again. */
+int router_yield_ask(
+	struct router *r, struct svc_ctx *ctx, struct job *j, int64_t *ret_again_ns, struct err *err) MUST_CHECK;
+void router_yield_expire(struct router *r, int64_t now_ns);
+/* When that next has something to do; INT64_MAX: nothing is kept. */
+int64_t router_yield_due(const struct router *r);
+
+/* quota.c */
+int router_on_quota(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_quota_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
 
 /* handle.c */
 int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

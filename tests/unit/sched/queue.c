@@ -1,3 +1,4 @@
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -172,6 +173,7 @@ static void random_load_loses_and_starves_nothing(void **state)
 				bool gang = next % 50 == 49;
 				struct queue_job j = job(next, rng_below(&rng, 5), gang ? WORKLOAD_P3 : WORKLOAD_P2, now);
 				j.priority = 1 + (int)rng_below(&rng, 10);
+				j.project = rng_below(&rng, 3);
 				j.need[QUEUE_GPU] = gang ? DEVICES : 1;
 				assert_int_equal(queue_enqueue(q, &j, NULL), 0);
 				if (rng_below(&rng, 20) == 0) {
@@ -212,15 +214,113 @@ static void random_load_loses_and_starves_nothing(void **state)
 	}
 }
 
+/* Between customers by their weights, and of each by the weights of its projects. */
+static void projects_share_what_their_customer_gets(void **state)
+{
+	struct queue *q = make();
+	int got[3][3] = { { 0 } };
+	struct queue_job j;
+	assert_int_equal(queue_set_project_weight(q, 1, 2, 3, NULL), 0);
+	assert_int_equal(queue_set_project_weight(q, 1, 2, 0, NULL), HCP_ERANGE);
+	for (uint64_t i = 0; i < 600; i++) {
+		j = job(i, 1 + i % 2, WORKLOAD_P2, T0);
+		j.project = j.customer == 1 ? 1 + i / 2 % 2 : 0;
+		assert_int_equal(queue_enqueue(q, &j, NULL), 0);
+	}
+	for (int i = 0; i < 160; i++) {
+		assert_int_equal(queue_pop(q, T0 + i, NULL, NULL, &j), 0);
+		got[j.customer][j.project]++;
+	}
+	assert_in_range(got[1][1] + got[1][2], 79, 81);
+	assert_in_range(got[1][2], 59, 61);
+	struct queue_explain e;
+	j = job(598, 1, WORKLOAD_P2, T0);
+	assert_int_equal(queue_explain(q, &j.id, T0, &e), 0);
+	assert_in_range(
+		e.position, 230, 245); /* 89 of its own, a third as many of the other project, as many of the other customer */
+	queue_free(q);
+}
+
+/* A customer at its limit hides nobody, neither by its turn nor by being overdue, and goes on when it gives back. */
+static void limits_bind_and_hide_nobody(void **state)
+{
+	struct queue *q = make();
+	const double limit[QUEUE_RESOURCE_END] = { 2, HUGE_VAL, HUGE_VAL, HUGE_VAL }, bad[QUEUE_RESOURCE_END] = { -1 };
+	struct queue_job j, first[2];
+	assert_int_equal(queue_set_limit(q, 1, limit, NULL), 0);
+	assert_int_equal(queue_set_limit(q, 1, bad, NULL), HCP_ERANGE);
+	for (uint64_t i = 0; i < 300; i++) {
+		j = job(i, i < 200 ? 1 : 2, WORKLOAD_P2, i < 200 ? T0 : T0 + NS_PER_S);
+		if (i == 2)
+			j.need[QUEUE_GPU] = 3; /* more than it ever may */
+		assert_int_equal(queue_enqueue(q, &j, NULL), 0);
+	}
+	int64_t now = T0 + 3600 * NS_PER_S; /* all are overdue, the limited ones longest */
+	int got[3] = { 0 };
+	for (int i = 0; i < 40; i++) {
+		assert_int_equal(queue_pop(q, now + i, NULL, NULL, &j), 0);
+		if (j.customer == 1)
+			first[got[1]] = j;
+		assert_in_range(++got[j.customer], 1, j.customer == 1 ? 2 : 40);
+	}
+	assert_int_equal(got[1], 2);
+	struct queue_explain e;
+	struct id id = job(3, 1, WORKLOAD_P2, T0).id;
+	assert_int_equal(queue_explain(q, &id, now, &e), 0);
+	assert_true(e.limited && e.eta_ns == -1);
+	queue_uncharge(q, &first[0]);
+	assert_int_equal(queue_explain(q, &id, now, &e), 0);
+	assert_false(e.limited);
+	for (got[1] = 0; got[1] == 0;) {
+		assert_int_equal(queue_pop(q, now, NULL, NULL, &j), 0);
+		got[j.customer]++;
+	}
+	assert_true(j.need[QUEUE_GPU] == 1);
+	queue_free(q);
+}
+
+/* Two of weights 1 and 3 on 100 devices: beyond 25 and 75 they borrow. Who neither waits nor runs counts for nothing.
+ */
+static void fair_shares_are_those_of_the_active(void **state)
+{
+	struct queue *q = make();
+	struct queue_job a[30], j;
+	const double give[QUEUE_RESOURCE_END] = { -5, -40, -50, -3500 }, none[QUEUE_RESOURCE_END] = { 0 },
+				 more[QUEUE_RESOURCE_END] = { 75 };
+	assert_true(isinf(queue_fair_share(q)));
+	assert_int_equal(queue_set_weight(q, 2, 3, NULL), 0);
+	assert_true(isinf(queue_fair_share(q)));
+	for (uint64_t i = 0; i < 30; i++) {
+		a[i] = job(i, 1, WORKLOAD_P2, T0);
+		assert_int_equal(queue_enqueue(q, &a[i], NULL), 0);
+		assert_int_equal(queue_pop(q, T0, NULL, NULL, &j), 0);
+	}
+	assert_true(queue_fair_share(q) == 1); /* alone */
+	j = job(100, 2, WORKLOAD_P2, T0);
+	assert_int_equal(queue_enqueue(q, &j, NULL), 0);
+	assert_true(queue_fair_share(q) == 0.25);
+	assert_true(queue_share_with(q, 1, none) > 0.25 && queue_share_with(q, 1, give) == 0.25);
+	assert_true(queue_share_with(q, 2, more) == 0.25);
+	assert_int_equal(queue_set_weight(q, 2, 1, NULL), 0);
+	assert_true(queue_fair_share(q) == 0.5);
+	assert_int_equal(queue_cancel(q, &j.id), 0);
+	assert_true(queue_fair_share(q) == 1);
+	for (int i = 0; i < 30; i++)
+		queue_uncharge(q, &a[i]);
+	assert_true(isinf(queue_fair_share(q)));
+	queue_free(q);
+}
+
 static void survives_every_failed_allocation(void **state)
 {
-	for (uint64_t n = 1; n < 40; n++) {
+	for (uint64_t n = 1; n < 120; n++) {
 		int64_t live = mem_live();
 		struct queue *q = make();
 		mem_fail_after(n, 0);
 		size_t in = 0;
 		for (uint64_t i = 0; i < 20; i++) {
 			struct queue_job j = job(i, i % 3, WORKLOAD_P2, T0);
+			j.project = i % 4;
 			int r = queue_enqueue(q, &j, NULL);
 			assert_true(r == 0 || r == HCP_ENOMEM);
 			in += r == 0;
@@ -243,6 +343,9 @@ int main(void)
 		cmocka_unit_test(shares_follow_weights),
 		cmocka_unit_test(dominant_resource_fairness_as_published),
 		cmocka_unit_test(random_load_loses_and_starves_nothing),
+		cmocka_unit_test(projects_share_what_their_customer_gets),
+		cmocka_unit_test(limits_bind_and_hide_nobody),
+		cmocka_unit_test(fair_shares_are_those_of_the_active),
 		cmocka_unit_test(survives_every_failed_allocation),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

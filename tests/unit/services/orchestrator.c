@@ -529,9 +529,148 @@ static void quota_limits_a_customer(void **state)
 	rig_release(&r);
 }
 
+static void preempt(struct rig *r, const char *id, const char *alloc, const char *by)
+{
+	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+	ev.workload_id = id;
+	ev.allocation_id = alloc;
+	ev.state = HCP__ALLOCATION_STATE__RELEASED;
+	ev.preempted_by = by;
+	ev.reason = "preempted by somebody";
+	ev.at_ns = r->now_ns;
+	rig_event(r, SVC_RESOURCES, &ev.base);
+}
+
+/* It waits again with its old place; no try is counted; only what was not saved is done again. */
+static void who_yields_loses_no_try(void **state)
+{
+	for (int saves = 0; saves < 2; saves++) {
+		struct rig r;
+		char id[ID_TEXT_MAX], alloc[16];
+		int n;
+		rig_init(&r, &orchestrator_def, NULL);
+		struct msg *m = submission(&acme, "");
+		((Hcp__WorkloadSubmit *)m->body)->duration_s = 100;
+		((Hcp__WorkloadSubmit *)m->body)->checkpointable = saves;
+		((Hcp__WorkloadSubmit *)m->body)->project = "night";
+		rig_post(&r, m);
+		const Hcp__Workload *w = (const Hcp__Workload *)r.reply->body;
+		snprintf(id, sizeof(id), "%s", w->id);
+		int64_t queued_ns = w->queued_at_ns;
+		assert_string_equal(w->project, "night");
+		for (int i = 0; i < ORCHESTRATOR_MAX_TRIES + 2; i++) {
+			snprintf(alloc, sizeof(alloc), "al-%d", i);
+			place(&r, id, alloc);
+			allocation(&r, id, alloc, HCP__ALLOCATION_STATE__HELD, "");
+			rig_pass(&r, 10 * NS_PER_S);
+			rig_forget(&r);
+			preempt(&r, id, alloc, "wl-other");
+			w = get(&r, &acme, id);
+			assert_int_equal(w->state, HCP__WORKLOAD_STATE__QUEUED);
+			assert_int_equal(w->preemptions, i + 1);
+			assert_string_equal(w->preempted_by, "wl-other");
+			assert_non_null(strstr(w->reason, "preempted by somebody"));
+			assert_true(w->queued_at_ns == queued_ns);
+			if (saves)
+				assert_in_range(w->remaining_ns / NS_PER_S, 100 - 10 * (i + 1) - 1, 100 - 10 * (i + 1));
+			else
+				assert_int_equal(w->remaining_ns, 0);
+			m = rig_published(&r, MSG_JOB_ENQUEUE, &n);
+			assert_int_equal(n, 1);
+			assert_int_equal(((Hcp__JobEnqueue *)m->body)->workload->preemptions, i + 1);
+			msg_free(m);
+			preempt(&r, id, alloc, "wl-other"); /* told twice */
+			assert_int_equal(get(&r, &acme, id)->preemptions, i + 1);
+		}
+		place(&r, id, "al-last");
+		allocation(&r, id, "al-last", HCP__ALLOCATION_STATE__HELD, "");
+		rig_pass(&r, (saves ? 31 : 99) * NS_PER_S);
+		assert_int_equal(get(&r, &acme, id)->state == HCP__WORKLOAD_STATE__COMPLETED, saves);
+		rig_expect_replay(&r);
+		rig_release(&r);
+	}
+}
+
+static Hcp__CustomerQuota *set_quota(struct rig *r, Hcp__CustomerQuotaSet q)
+{
+	struct msg *m = msg_new(MSG_CUSTOMER_QUOTA_SET);
+	*(Hcp__CustomerQuotaSet *)m->body = q;
+	m->principal = &admin;
+	rig_post(r, m);
+	return r->reply->type == MSG_CUSTOMER_QUOTA ? (Hcp__CustomerQuota *)r->reply->body : NULL;
+}
+
+static void quotas_are_kept_told_and_counted(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	Hcp__ProjectWeight night = HCP__PROJECT_WEIGHT__INIT, *projects[] = { &night };
+	Hcp__CustomerQuotaSet q = HCP__CUSTOMER_QUOTA_SET__INIT;
+	night.project = "night";
+	night.weight = 2;
+	q.customer_id = "cus-acme";
+	q.max_active = 2;
+	q.max_device_hours = 5;
+	q.n_projects = 1;
+	q.projects = projects;
+	rig_init(&r, &orchestrator_def, NULL);
+	assert_non_null(set_quota(&r, q));
+	struct msg *m = rig_published(&r, MSG_CUSTOMER_QUOTA_CHANGED, &n);
+	assert_int_equal(n, 1);
+	assert_string_equal(((Hcp__CustomerQuotaChanged *)m->body)->quota->projects[0]->project, "night");
+	msg_free(m);
+	/* Two devices for an hour and a half are three of five device-hours. */
+	m = submission(&acme, "");
+	((Hcp__WorkloadSubmit *)m->body)->duration_s = 5400;
+	rig_post(&r, m);
+	snprintf(id, sizeof(id), "%s", ((Hcp__Workload *)r.reply->body)->id);
+	place(&r, id, "al-1");
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	rig_pass(&r, 5401 * NS_PER_S);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__COMPLETED);
+	rig_restart(&r);
+	m = submission(&acme, "");
+	((Hcp__WorkloadSubmit *)m->body)->duration_s = 5400;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "limit_reached", "duration_s");
+	submit(&r, &acme, id);
+	submit(&r, &acme, id);
+	rig_post(&r, submission(&acme, ""));
+	rig_expect_problem(&r, "limit_reached", "customer_id");
+	m = msg_new(MSG_CUSTOMER_QUOTA_GET);
+	((Hcp__CustomerQuotaGet *)m->body)->customer_id = "cus-acme";
+	m->principal = &acme;
+	rig_post(&r, m);
+	const Hcp__CustomerQuota *have = (const Hcp__CustomerQuota *)r.reply->body;
+	assert_int_equal(have->active, 2);
+	assert_true(have->device_hours > 2.99 && have->device_hours < 3.01);
+	assert_int_equal(have->quota->max_active, 2);
+	m = msg_new(MSG_CUSTOMER_QUOTA_GET);
+	((Hcp__CustomerQuotaGet *)m->body)->customer_id = "cus-acme";
+	m->principal = &globex;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "not_found", "customer_id");
+	rig_pass(&r, 32 * 86400 * NS_PER_S); /* next month all is open again */
+	m = msg_new(MSG_CUSTOMER_QUOTA_GET);
+	((Hcp__CustomerQuotaGet *)m->body)->customer_id = "cus-acme";
+	rig_post(&r, m);
+	assert_true(((Hcp__CustomerQuota *)r.reply->body)->device_hours == 0);
+	night.weight = 0;
+	assert_null(set_quota(&r, q));
+	rig_expect_problem(&r, "out_of_range", "projects[0].weight");
+	q.customer_id = "";
+	assert_null(set_quota(&r, q));
+	rig_expect_problem(&r, "invalid", "customer_id");
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_yields_loses_no_try),
+		cmocka_unit_test(quotas_are_kept_told_and_counted),
 		cmocka_unit_test(a_workload_lives_its_life),
 		cmocka_unit_test(a_paused_workload_keeps_what_is_left_of_its_time),
 		cmocka_unit_test(pause_and_resume_refuse_by_the_table),

@@ -336,6 +336,344 @@ static void bad_messages_change_nothing(void **state)
 	rig_release(&r);
 }
 
+/* ---- those that yield ---- */
+
+/* As the orchestrator sends it, with what only some tests set. */
+static void enqueue_as(struct rig *r, int n, Hcp__Workload *w)
+{
+	char id[ID_TEXT_MAX];
+	Hcp__JobEnqueue ev = HCP__JOB_ENQUEUE__INIT;
+	w->id = wl_id(n, id);
+	w->priority = w->priority ? w->priority : 5;
+	w->device_class = "H100";
+	w->device_count = w->device_count ? w->device_count : 1;
+	ev.workload = w;
+	rig_event(r, SVC_ORCHESTRATOR, &ev.base);
+}
+
+/* Placed and held at once. */
+static void run(struct rig *r, int n, const char *customer, Hcp__WorkloadType type, int count, char alloc[ID_TEXT_MAX])
+{
+	int devs;
+	rig_forget(r);
+	enqueue(r, n, customer, type, "H100", count);
+	assert_int_equal(places(r, alloc, &devs), 1);
+	news(r, alloc, HCP__ALLOCATION_STATE__HELD);
+	rig_forget(r);
+}
+
+/* The workloads that had to yield since rig_forget, and to whom the last did. */
+static int releases(struct rig *r, char workload[ID_TEXT_MAX], char by[ID_TEXT_MAX])
+{
+	int n;
+	struct msg *m = rig_published(r, MSG_RELEASE, &n);
+	if (m) {
+		const Hcp__Release *rel = (const Hcp__Release *)m->body;
+		snprintf(workload, ID_TEXT_MAX, "%s", rel->workload_id);
+		snprintf(by, ID_TEXT_MAX, "%s", rel->preempted_by);
+		assert_true(rel->reason[0] != '\0');
+	}
+	msg_free(m);
+	return n;
+}
+
+#define TRAINING HCP__WORKLOAD_TYPE__MODEL_TRAINING
+#define HOUR_NS (3600 * NS_PER_S)
+
+static const Hcp__QueueEntry *entry_of(struct rig *r, int n)
+{
+	char id[ID_TEXT_MAX];
+	const Hcp__Queue *q = queue(r);
+	wl_id(n, id);
+	for (size_t i = 0; i < q->n_entries; i++)
+		if (!strcmp(q->entries[i]->workload_id, id))
+			return q->entries[i];
+	return NULL;
+}
+
+/* Real-time work takes the place of the training that has lost least; nobody else gets what was freed for it. */
+static void the_cheapest_yields_to_real_time_work(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX], c[ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX], id[ID_TEXT_MAX];
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	run(&r, 1, "cus-a", TRAINING, 1, a);
+	rig_pass(&r, HOUR_NS);
+	run(&r, 2, "cus-a", TRAINING, 1, b);
+	enqueue(&r, 3, "cus-c", REALTIME, "H100", 1);
+	assert_int_equal(releases(&r, who, by), 1); /* number 2 has just begun and is protected */
+	assert_string_equal(who, wl_id(1, id));
+	assert_string_equal(by, wl_id(3, id));
+	assert_non_null(strstr(entry_of(&r, 3)->reason, "1 job yields 1 devices to it"));
+	assert_int_equal(queue(&r)->yielding, 1);
+	assert_int_equal(queue(&r)->preemptions, 1);
+	/* Its owner cancels the other one meanwhile: the real-time job gets that device, nobody asks twice. */
+	rig_forget(&r);
+	rig_pass(&r, 5 * NS_PER_S);
+	assert_int_equal(releases(&r, who, by), 0);
+	enqueue(&r, 4, "cus-d", REALTIME, "H100", 1);
+	assert_int_equal(releases(&r, who, by), 0);
+	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+	ev.allocation_id = a;
+	ev.state = HCP__ALLOCATION_STATE__RELEASED;
+	rig_event(&r, SVC_RESOURCES, &ev.base);
+	assert_int_equal(places(&r, c, &devs), 1);
+	struct msg *m = rig_published(&r, MSG_PLACE, &devs);
+	assert_string_equal(((Hcp__Place *)m->body)->workload->id, wl_id(3, id));
+	msg_free(m);
+	assert_int_equal(queue(&r)->yielding, 0);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+/* Who yielded is queued where it was, with what is left of its work; and it does not make others yield to come back. */
+static void who_yielded_has_its_old_place(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX];
+	int64_t queued_ns;
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	queued_ns = r.now_ns;
+	run(&r, 1, "cus-a", BATCH, 1, a);
+	rig_pass(&r, HOUR_NS);
+	enqueue(&r, 2, "cus-b", REALTIME, "H100", 1);
+	assert_int_equal(releases(&r, who, by), 1);
+	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	assert_int_equal(places(&r, b, &devs), 1);
+	news(&r, b, HCP__ALLOCATION_STATE__HELD);
+	rig_forget(&r);
+	Hcp__Workload w = HCP__WORKLOAD__INIT;
+	char preemptor[ID_TEXT_MAX];
+	w.customer_id = "cus-a";
+	w.type = BATCH;
+	w.queued_at_ns = queued_ns;
+	w.preemptions = 1;
+	w.preempted_by = wl_id(2, preemptor);
+	enqueue_as(&r, 1, &w);
+	assert_int_equal(releases(&r, who, by), 0);
+	const Hcp__QueueEntry *e = entry_of(&r, 1);
+	assert_true(e->waiting_since_ns == queued_ns && e->overdue);
+	assert_int_equal(e->preemptions, 1);
+	assert_non_null(strstr(e->reason, "fits when 1 of 1 busy ones end"));
+	rig_pass(&r, HOUR_NS);
+	assert_int_equal(releases(&r, who, by), 0);
+	assert_int_equal(places(&r, b, &devs), 0);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+/* Batch and training have patience first; training of one customer reclaims what another has beyond its share. */
+static void borrowed_devices_are_reclaimed_after_a_while(void **state)
+{
+	struct rig r;
+	char a[3][ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX], id[ID_TEXT_MAX];
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 4, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	run(&r, 1, "cus-a", TRAINING, 2, a[0]);
+	run(&r, 2, "cus-a", TRAINING, 2, a[1]);
+	rig_pass(&r, HOUR_NS);
+	enqueue(&r, 3, "cus-b", TRAINING, "H100", 2);
+	assert_int_equal(releases(&r, who, by), 0);
+	const Hcp__QueueEntry *e = entry_of(&r, 3);
+	assert_non_null(strstr(e->reason, "Others may have to yield to it in"));
+	assert_true(e->fair_share == 0.5 && e->share == 0);
+	enqueue(&r, 4, "cus-a", TRAINING, "H100", 2); /* beyond its share already: may not reclaim */
+	r.now_ns += 890 * NS_PER_S;
+	rig_run(&r);
+	assert_int_equal(releases(&r, who, by), 0);
+	r.now_ns += 20 * NS_PER_S;
+	rig_run(&r);
+	assert_int_equal(releases(&r, who, by), 1);
+	assert_string_equal(by, wl_id(3, id));
+	news(&r, !strcmp(who, wl_id(1, id)) ? a[0] : a[1], HCP__ALLOCATION_STATE__RELEASED);
+	assert_int_equal(places(&r, a[2], &devs), 1);
+	news(&r, a[2], HCP__ALLOCATION_STATE__HELD);
+	rig_forget(&r);
+	rig_pass(&r, HOUR_NS);
+	assert_int_equal(releases(&r, who, by), 0); /* both have their share now */
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void after_a_restart_the_same_ones_may_yield(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX];
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	run(&r, 1, "cus-a", TRAINING, 1, a);
+	rig_restart(&r);
+	rig_forget(&r);
+	rig_pass(&r, 590 * NS_PER_S);
+	enqueue(&r, 2, "cus-b", REALTIME, "H100", 1);
+	assert_int_equal(releases(&r, who, by), 0); /* protected for ten minutes since it began, not since the restart */
+	rig_pass(&r, 11 * NS_PER_S);
+	assert_int_equal(releases(&r, who, by), 1);
+	rig_restart(&r);
+	rig_forget(&r);
+	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	assert_int_equal(places(&r, a, &(int){ 0 }), 1);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+/* Devices that never come back: after two minutes they are no longer kept. */
+static void what_does_not_come_is_not_kept_for_ever(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX];
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	run(&r, 1, "cus-a", TRAINING, 2, a);
+	rig_pass(&r, HOUR_NS);
+	enqueue(&r, 2, "cus-b", REALTIME, "H100", 2);
+	assert_int_equal(releases(&r, who, by), 1);
+	enqueue(&r, 3, "cus-c", REALTIME, "H100", 1);
+	rig_forget(&r);
+	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+	ev.allocation_id = a;
+	ev.state = HCP__ALLOCATION_STATE__RELEASED;
+	rig_event_seq(&r, SVC_RESOURCES, &ev.base, 0);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__DEVICE_FAILED, HCP__MODE__OFF); /* one of the two */
+	assert_int_equal(places(&r, a, &devs), 0);
+	assert_non_null(strstr(entry_of(&r, 3)->reason, "kept for"));
+	rig_pass(&r, (ROUTER_YIELD_S + 1) * NS_PER_S);
+	assert_int_equal(places(&r, a, &devs), 1);
+	assert_int_equal(devs, 1);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void hopeless_deadlines_are_refused_at_once(void **state)
+{
+	struct rig r;
+	int n;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	for (int i = 0; i < 2; i++) {
+		Hcp__Workload w = HCP__WORKLOAD__INIT;
+		w.customer_id = "cus-a";
+		w.type = BATCH;
+		w.duration_s = 60;
+		w.device_count = i ? 3 : 1;
+		w.deadline_ns = r.now_ns + (i ? 3600 : 60) * NS_PER_S; /* the start alone takes longer; more than there are */
+		rig_forget(&r);
+		enqueue_as(&r, 1 + i, &w);
+		struct msg *m = rig_published(&r, MSG_JOB_STATE, &n);
+		assert_int_equal(n, 1);
+		const Hcp__JobState *j = (const Hcp__JobState *)m->body;
+		assert_string_equal(j->state, "gone");
+		assert_non_null(
+			strstr(j->reason, i ? "Wants 3, the inventory has 2" : "60.05 s, start included, and 60.00 s are left"));
+		msg_free(m);
+		assert_int_equal(queue(&r)->total, 0);
+	}
+	Hcp__Workload w = HCP__WORKLOAD__INIT;
+	w.customer_id = "cus-a";
+	w.type = BATCH;
+	w.duration_s = 60;
+	w.deadline_ns = r.now_ns + 61 * NS_PER_S;
+	enqueue_as(&r, 3, &w);
+	char a[ID_TEXT_MAX];
+	assert_int_equal(places(&r, a, &n), 1);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static struct msg *page(int limit, const char *cursor, const char *cls, const char *customer)
+{
+	struct msg *m = msg_new(MSG_QUEUE_GET);
+	Hcp__QueueGet *g = (Hcp__QueueGet *)m->body;
+	g->limit = limit;
+	g->cursor = cursor;
+	g->priority_class = cls;
+	g->customer_id = customer;
+	return m;
+}
+
+static void the_queue_comes_by_pages(void **state)
+{
+	static const Hcp__Principal own = { PROTOBUF_C_MESSAGE_INIT(&hcp__principal__descriptor), "usr-1", "cus-b",
+		"b@b.com", HCP__ROLE__CUSTOMER, 0 };
+	struct rig r;
+	char cursor[ID_TEXT_MAX] = "", id[ID_TEXT_MAX];
+	int seen = 0;
+	rig_init(&r, &router_def, NULL);
+	for (int i = 1; i <= 25; i++)
+		enqueue(&r, i, i % 5 ? "cus-a" : "cus-b", i % 2 ? BATCH : TRAINING, "H100", 1);
+	for (int n = 0; n < 2; n++) {
+		rig_post(&r, page(10, cursor, "", ""));
+		const Hcp__Queue *q = (const Hcp__Queue *)r.reply->body;
+		assert_int_equal(q->total, 25 - n);
+		assert_int_equal(q->n_entries, 10);
+		for (size_t i = 0; i < q->n_entries; i++)
+			assert_string_equal(q->entries[i]->workload_id, wl_id(++seen, id));
+		snprintf(cursor, sizeof(cursor), "%s", q->next_cursor);
+		if (n == 0)
+			cancel(&r, 10); /* the job that the cursor names goes: the next page begins behind it all the same */
+	}
+	rig_post(&r, page(10, cursor, "", ""));
+	assert_int_equal(((Hcp__Queue *)r.reply->body)->n_entries, 5);
+	assert_string_equal(((Hcp__Queue *)r.reply->body)->next_cursor, "");
+	rig_post(&r, page(0, "", "P3", "cus-b"));
+	assert_int_equal(((Hcp__Queue *)r.reply->body)->n_entries, 1); /* 20, since 10 is cancelled */
+	struct msg *m = page(0, "", "", "");
+	m->principal = &own;
+	rig_post(&r, m);
+	assert_int_equal(((Hcp__Queue *)r.reply->body)->n_entries, 4);
+	m = page(0, "", "", "cus-a");
+	m->principal = &own;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "forbidden", "customer_id");
+	rig_post(&r, page(201, "", "", ""));
+	rig_expect_problem(&r, "out_of_range", "limit");
+	rig_post(&r, page(0, "", "P5", ""));
+	rig_expect_problem(&r, "invalid", "priority_class");
+	m = msg_new(MSG_QUEUE_GET);
+	((Hcp__QueueGet *)m->body)->workload_id = wl_id(7, id);
+	rig_post(&r, m);
+	assert_int_equal(((Hcp__Queue *)r.reply->body)->n_entries, 1);
+	rig_release(&r);
+}
+
+/* Weight, limit and projects as the orchestrator tells them; they outlive a restart. */
+static void quotas_bind(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX];
+	int devs;
+	Hcp__CustomerQuotaSet q = HCP__CUSTOMER_QUOTA_SET__INIT;
+	Hcp__CustomerQuotaChanged ev = HCP__CUSTOMER_QUOTA_CHANGED__INIT;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 4, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	q.customer_id = "cus-a";
+	q.max_devices = 2;
+	ev.quota = &q;
+	rig_event(&r, SVC_ORCHESTRATOR, &ev.base);
+	run(&r, 1, "cus-a", BATCH, 1, a);
+	enqueue(&r, 2, "cus-a", BATCH, "H100", 2);
+	assert_int_equal(places(&r, a, &devs), 0);
+	assert_non_null(strstr(entry_of(&r, 2)->reason, "as its quota allows"));
+	enqueue(&r, 3, "cus-b", BATCH, "H100", 2);
+	assert_int_equal(places(&r, a, &devs), 1);
+	rig_restart(&r);
+	rig_forget(&r);
+	rig_pass(&r, HOUR_NS);
+	assert_int_equal(places(&r, a, &devs), 0);
+	q.max_devices = 0;
+	rig_event(&r, SVC_ORCHESTRATOR, &ev.base);
+	enqueue(&r, 4, "cus-a", BATCH, "H100", 1);
+	assert_int_equal(places(&r, a, &devs), 1);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -350,6 +688,14 @@ int main(void)
 		cmocka_unit_test(an_unfit_device_rests),
 		cmocka_unit_test(demand_is_told_by_class),
 		cmocka_unit_test(bad_messages_change_nothing),
+		cmocka_unit_test(the_cheapest_yields_to_real_time_work),
+		cmocka_unit_test(who_yielded_has_its_old_place),
+		cmocka_unit_test(borrowed_devices_are_reclaimed_after_a_while),
+		cmocka_unit_test(after_a_restart_the_same_ones_may_yield),
+		cmocka_unit_test(what_does_not_come_is_not_kept_for_ever),
+		cmocka_unit_test(hopeless_deadlines_are_refused_at_once),
+		cmocka_unit_test(the_queue_comes_by_pages),
+		cmocka_unit_test(quotas_bind),
 	};
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);
 }

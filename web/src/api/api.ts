@@ -109,7 +109,9 @@ export const api = createApi({
     series: b.query<T.Series, { metric: string; scope?: string; key?: string; minutes?: number }>({
       query: (query) => ({ path: '/telemetry/series', query, reply: 'Series' }),
     }),
-    queue: b.query<T.Queue, void>({ query: () => ({ path: '/queue', reply: 'Queue' }) }),
+    queue: b.query<T.Queue, { limit?: number; cursor?: string; workload_id?: string }>({
+      query: (query) => ({ path: '/queue', query, reply: 'Queue' }),
+    }),
     workloads: b.query<T.Workloads, WorkloadQuery>({
       query: (query) => ({ path: '/workloads', query, reply: 'Workloads' }),
       providesTags: ['Workloads'],

@@ -352,6 +352,8 @@ export interface WorkloadSubmit {
   region: string;
   callback_url: string;
   customer_id: string;
+  checkpointable: boolean;
+  project: string;
 }
 
 export interface WorkloadSubmitBatch {
@@ -385,6 +387,11 @@ export interface Workload {
   estimated_cost_micros: number;
   submitted_by: string;
   remaining_ns: number;
+  checkpointable: boolean;
+  project: string;
+  preemptions: number;
+  preempted_by: string;
+  queued_at_ns: number;
 }
 
 export interface Workloads {
@@ -536,6 +543,34 @@ export interface Status {
   workloads_paused: number;
 }
 
+export interface ProjectWeight {
+  project: string;
+  weight: number;
+}
+
+export interface CustomerQuotaSet {
+  customer_id: string;
+  weight: number;
+  max_devices: number;
+  max_active: number;
+  max_device_hours: number;
+  projects: ProjectWeight[];
+}
+
+export interface CustomerQuotaGet {
+  customer_id: string;
+}
+
+export interface CustomerQuota {
+  quota?: CustomerQuotaSet;
+  active: number;
+  device_hours: number;
+}
+
+export interface CustomerQuotaChanged {
+  quota?: CustomerQuotaSet;
+}
+
 export interface EmergencyStop {
   reason: string;
 }
@@ -655,6 +690,7 @@ export interface Release {
   allocation_id: string;
   workload_id: string;
   reason: string;
+  preempted_by: string;
 }
 
 export interface JobState {
@@ -676,7 +712,13 @@ export interface DemandChanged {
   demands: Demand[];
 }
 
-export type QueueGet = Record<string, never>;
+export interface QueueGet {
+  limit: number;
+  cursor: string;
+  priority_class: string;
+  customer_id: string;
+  workload_id: string;
+}
 
 export interface QueueEntry {
   workload_id: string;
@@ -686,6 +728,14 @@ export interface QueueEntry {
   waiting_since_ns: number;
   eta_ms: number;
   reason: string;
+  project: string;
+  wait_target_ms: number;
+  overdue: boolean;
+  share: number;
+  fair_share: number;
+  preemptions: number;
+  device_count: number;
+  device_class: string;
 }
 
 export interface QueueClass {
@@ -698,6 +748,10 @@ export interface QueueClass {
 export interface Queue {
   classes: QueueClass[];
   entries: QueueEntry[];
+  next_cursor: string;
+  total: number;
+  preemptions: number;
+  yielding: number;
 }
 
 export interface Classify {
@@ -856,6 +910,7 @@ export interface AllocationChanged {
   reason: string;
   type: WorkloadType;
   switch_id: string;
+  preempted_by: string;
   unfit_device_id: string;
 }
 
@@ -1324,9 +1379,9 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
   Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0', choices: '[s' },
-  WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's' },
+  WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
-  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0' },
+  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
@@ -1351,6 +1406,11 @@ export const SHAPES: Record<string, Record<string, string>> = {
   StatusGet: {},
   ServiceHealth: { name: 's', state: 's', detail: 's', seen_at_ns: '0', batches: '0', messages: '0', mailbox: '0' },
   Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0', workloads_paused: '0' },
+  ProjectWeight: { project: 's', weight: '0' },
+  CustomerQuotaSet: { customer_id: 's', weight: '0', max_devices: '0', max_active: '0', max_device_hours: '0', projects: '[ProjectWeight' },
+  CustomerQuotaGet: { customer_id: 's' },
+  CustomerQuota: { quota: '?CustomerQuotaSet', active: '0', device_hours: '0' },
+  CustomerQuotaChanged: { quota: '?CustomerQuotaSet' },
   EmergencyStop: { reason: 's' },
   EmergencyClear: { reason: 's' },
   JobEnqueue: { workload: '?Workload' },
@@ -1369,14 +1429,14 @@ export const SHAPES: Record<string, Record<string, string>> = {
   ModelCommand: { node_id: 's', model: 's', version: 's', digest: 's', order: '0', deadline_ns: '0' },
   ModelChanged: { model: '?Model' },
   Place: { allocation_id: 's', workload: '?Workload', device_ids: '[s', score: '0', explain: 's' },
-  Release: { allocation_id: 's', workload_id: 's', reason: 's' },
+  Release: { allocation_id: 's', workload_id: 's', reason: 's', preempted_by: 's' },
   JobState: { workload_id: 's', state: 's', reason: 's', allocation_id: 's', device_ids: '[s' },
   Demand: { device_class: 's', realtime: '0', batch: '0', waiting: '0' },
   DemandChanged: { demands: '[Demand' },
-  QueueGet: {},
-  QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's' },
+  QueueGet: { limit: '0', cursor: 's', priority_class: 's', customer_id: 's', workload_id: 's' },
+  QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's', project: 's', wait_target_ms: '0', overdue: 'b', share: '0', fair_share: '0', preemptions: '0', device_count: '0', device_class: 's' },
   QueueClass: { priority_class: 's', waiting: '0', wait_target_ms: '0', oldest_wait_ms: '0' },
-  Queue: { classes: '[QueueClass', entries: '[QueueEntry' },
+  Queue: { classes: '[QueueClass', entries: '[QueueEntry', next_cursor: 's', total: '0', preemptions: '0', yielding: '0' },
   Classify: { type_hint: 's', size_mb: '0', max_latency_ms: '0', needs_gpu: 'b', duration_s: '0', customer_tier: 's' },
   Classification: { type: 's', priority_class: 's', confidence: '0', rule: 's' },
   Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's' },
@@ -1394,7 +1454,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Node: { id: 's', name: 's', facility: 's', region: 's', connected: 'b', seen_at_ns: '0', lease_until_ns: '0', devices: '0', endpoint: 's', models: '[s', agent_version: 's', energy_j: '0' },
   Nodes: { nodes: '[Node' },
   EndpointChanged: { node_id: 's', endpoint: 's', models: '[s', up: 'b', device_id: 's', mode: 's', region: 's' },
-  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', unfit_device_id: 's' },
+  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', preempted_by: 's', unfit_device_id: 's' },
   Metered: { deltas: '[MeterDelta', node_id: 's', facility: 's' },
   MeterDelta: { device_class: 's', activity: 's', allocation_id: 's', customer_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0', from_ns: '0', to_ns: '0' },
   PhaseTime: { phase: 's', duration_ns: '0' },

@@ -25,7 +25,8 @@ import { useAppSelector } from '../state/store';
 import { DataTable } from '../ui/DataTable';
 import { num, span, spanMs, usdMicros, words } from '../ui/format';
 import { CloseIcon, PlusIcon } from '../ui/icons';
-import { Age, Confirm, Empty, Facts, Id, Kpi, KpiStrip, Loaded, Page, Panel, State, When } from '../ui/parts';
+import { Age, Confirm, Empty, Facts, Id, Loaded, Page, Panel, State, When } from '../ui/parts';
+import { QueuePanel, QueuePlace, QueueStrip } from './Queue';
 import { checkForm, draftOf, emptyForm, FORM_FIELDS, type WorkloadForm } from './workloadForm';
 
 const TYPES: T.WorkloadType[] = ['ai_inference_realtime', 'ai_inference_batch', 'model_training', 'bitcoin_mining'];
@@ -222,6 +223,7 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
                 {x.reason}
               </Typography>
             )}
+            {x.state === 'queued' && <QueuePlace id={id} />}
             <Facts
               rows={[
                 ['Kind', words(x.type)],
@@ -229,7 +231,9 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
                 ['Priority', `${num(x.priority)}${x.priority_class ? ` (${x.priority_class})` : ''}`],
                 ['Devices', `${num(x.device_count)} × ${x.device_class || 'any class that fits'}`],
                 ['Duration', x.duration_s ? span(x.duration_s * 1e9) : 'until cancelled'],
-                ...(x.remaining_ns ? ([['Left at the last pause', span(x.remaining_ns)]] as [string, string][]) : []),
+                ...(x.remaining_ns ? ([['Left at the last stop', span(x.remaining_ns)]] as [string, string][]) : []),
+                ...(x.preemptions ? ([['Yielded to others', `${num(x.preemptions)} ${x.preemptions === 1 ? 'time' : 'times'}, its work was ${x.checkpointable ? 'saved' : 'lost'}`]] as [string, string][]) : []),
+                ...(x.project ? ([['Project', x.project]] as [string, string][]) : []),
                 ...(x.max_latency_ms ? ([['Latency limit', spanMs(x.max_latency_ms)]] as [string, string][]) : []),
                 ['Region', x.region || 'anywhere'],
                 ['Estimated cost', usdMicros(x.estimated_cost_micros)],
@@ -284,24 +288,6 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
   );
 }
 
-function QueueStrip() {
-  const { data } = api.useQueueQuery(undefined, { pollingInterval: 5000 });
-  if (!data?.classes.length) return null;
-  return (
-    <KpiStrip>
-      {data.classes.map((c) => (
-        <Kpi
-          key={c.priority_class}
-          label={`${c.priority_class} waiting`}
-          value={num(c.waiting)}
-          note={c.waiting ? `oldest ${spanMs(c.oldest_wait_ms)}, goal ${spanMs(c.wait_target_ms)}` : `goal ${spanMs(c.wait_target_ms)}`}
-          tone={c.waiting && c.oldest_wait_ms > c.wait_target_ms ? 'warn' : undefined}
-        />
-      ))}
-    </KpiStrip>
-  );
-}
-
 export function WorkloadsPage() {
   const { id } = useParams();
   const navigate = useNavigate();
@@ -330,6 +316,7 @@ export function WorkloadsPage() {
   return (
     <Page title="Workloads" about={staff ? 'Work of all customers, newest first.' : 'Your work, newest first.'} actions={add}>
       {staff && <QueueStrip />}
+      <QueuePanel staff={staff} onOpen={open} />
       {done && (
         <Alert severity="success" sx={{ mb: 2 }} onClose={() => setDone(null)}>
           “{done.name}” was submitted as <Id>{done.id}</Id>.

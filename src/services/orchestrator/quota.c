@@ -1,0 +1,194 @@
+/* What a customer may have: kept here, told to the router (weights, devices at a time), checked at submission. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/money.h"
+#include "services/orchestrator/orchestrator_priv.h"
+
+#define HOUR_NS (3600 * NS_PER_S)
+
+struct allowance {
+	Hcp__CustomerQuotaSet *set; /* in the batch's arena; NULL: never set */
+	int64_t month;              /* of used_ns, counted from year 0 */
+	int64_t used_ns;            /* device time of runs that ended in it */
+};
+
+/* Calendar month of a UTC time, counted from year 0 (H. Hinnant's civil_from_days). */
+static int64_t month_of(int64_t ns)
+{
+	int64_t days = ns / (24 * HOUR_NS) + 719468, era = days / 146097;
+	int64_t doe = days - era * 146097, yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+	return (yoe + era * 400) * 12 + mp + 2; /* March is 2; January and February belong to the next year's start */
+}
+
+static int load(struct svc_ctx *ctx, const char *customer, struct allowance *ret, struct err *err)
+{
+	struct db_row *row;
+	*ret = (struct allowance){ .month = month_of(svc_now_ns(ctx)) };
+	int rc = db_query(
+		svc_db(ctx), &row, err, "SELECT body,month,used_ns FROM allowance WHERE customer_id=$1", "z", customer);
+	if (rc <= 0)
+		return rc;
+	if (db_blob(row, 0).n)
+		ret->set = (void *)pb_unpack_arena(&hcp__customer_quota_set__descriptor, db_blob(row, 0), svc_arena(ctx));
+	bool bad = db_blob(row, 0).n && !ret->set;
+	if (db_i64(row, 1) == ret->month)
+		ret->used_ns = db_i64(row, 2);
+	db_done(row);
+	return bad ? err_set(err, HCP_ECORRUPT, "customer_id", "its quota cannot be read") : 0;
+}
+
+int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
+{
+	struct allowance a;
+	struct db_row *row;
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT at_ns FROM transition WHERE workload_id=$1 AND to_state=$2 ORDER BY n DESC LIMIT 1", "zi", w->id,
+		(int64_t)HCP__WORKLOAD_STATE__RUNNING);
+	if (rc < 0)
+		return rc;
+	int64_t ran_ns = rc == 1 ? svc_now_ns(ctx) - db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	rc = ran_ns > 0 ? load(ctx, w->customer_id, &a, err) : 0;
+	if (rc < 0 || ran_ns <= 0)
+		return rc;
+	int64_t used_ns;
+	if (__builtin_mul_overflow(ran_ns, (int64_t)w->device_count, &used_ns) ||
+		__builtin_add_overflow(used_ns, a.used_ns, &used_ns))
+		used_ns = INT64_MAX;
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,x'',$2,$3)"
+		" ON CONFLICT(customer_id) DO UPDATE SET month=excluded.month, used_ns=excluded.used_ns",
+		"zii", w->customer_id, a.month, used_ns);
+}
+
+static int active_of(struct svc_ctx *ctx, const char *customer, int64_t *ret, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT active FROM quota WHERE customer_id=$1", "z", customer);
+	*ret = rc == 1 ? db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	return rc < 0 ? rc : 0;
+}
+
+int orch_quota_check(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t more,
+	double device_hours, struct err *err)
+{
+	struct allowance a;
+	int64_t active, limit = o->conf.max_active;
+	int rc = active_of(ctx, customer, &active, err);
+	if (rc == 0)
+		rc = load(ctx, customer, &a, err);
+	if (rc < 0)
+		return rc;
+	if (a.set && a.set->max_active > 0 && a.set->max_active < limit)
+		limit = a.set->max_active;
+	if (active + more > limit)
+		return err_set(err, HCP_ELIMIT, "customer_id", "%lld workloads are active, the limit is %lld",
+			(long long)active, (long long)limit);
+	double used = (double)a.used_ns / (double)HOUR_NS;
+	if (a.set && a.set->max_device_hours > 0 && used + device_hours > a.set->max_device_hours)
+		return err_set(err, HCP_ELIMIT, "duration_s",
+			"needs %.1f device-hours; %.1f of this month's %.1f are used: shorten it, or wait for the next month",
+			device_hours, used, a.set->max_device_hours);
+	return 0;
+}
+
+static int check_set(const Hcp__CustomerQuotaSet *q, struct err *err)
+{
+	char at[32];
+	if (!q->customer_id[0] || strlen(q->customer_id) >= QUOTA_CUSTOMER_MAX)
+		return err_set(err, HCP_EINVAL, "customer_id", "missing, or longer than %d characters", QUOTA_CUSTOMER_MAX - 1);
+	if (!isfinite(q->weight) || q->weight < 0 || (q->weight > 0 && q->weight < 1e-6) || q->weight > 1e6)
+		return err_set(err, HCP_ERANGE, "weight", "must be 0 (for 1), or from 0.000001 to 1000000");
+	if (q->max_devices < 0)
+		return err_set(err, HCP_ERANGE, "max_devices", "must not be negative");
+	if (q->max_active < 0)
+		return err_set(err, HCP_ERANGE, "max_active", "must not be negative");
+	if (!isfinite(q->max_device_hours) || q->max_device_hours < 0)
+		return err_set(err, HCP_ERANGE, "max_device_hours", "must be finite and not negative");
+	if (q->n_projects > QUOTA_PROJECTS_MAX)
+		return err_set(err, HCP_ERANGE, "projects", "at most %d, are %zu", QUOTA_PROJECTS_MAX, q->n_projects);
+	for (size_t i = 0; i < q->n_projects; i++) {
+		const Hcp__ProjectWeight *p = q->projects[i];
+		snprintf(at, sizeof(at), "projects[%zu]", i);
+		int rc = 0;
+		if (!p->project[0] || strlen(p->project) > WORKLOAD_PROJECT_MAX)
+			rc = err_set(err, HCP_EINVAL, "project", "missing, or longer than %d characters", WORKLOAD_PROJECT_MAX);
+		else if (!(p->weight >= 1e-6 && p->weight <= 1e6))
+			rc = err_set(err, HCP_ERANGE, "weight", "must be from 0.000001 to 1000000");
+		if (rc < 0) {
+			err_prefix(err, at);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+static int answer(struct svc_ctx *ctx, const char *customer, struct err *err)
+{
+	struct allowance a;
+	int64_t active;
+	Hcp__CustomerQuota *reply = svc_reply(ctx, MSG_CUSTOMER_QUOTA);
+	if (!reply)
+		return HCP_ENOMEM;
+	int rc = active_of(ctx, customer, &active, err);
+	if (rc == 0)
+		rc = load(ctx, customer, &a, err);
+	if (rc < 0)
+		return rc;
+	struct arena *to = svc_reply_arena(ctx);
+	Hcp__CustomerQuotaSet *set = arena_alloc(to, sizeof(*set));
+	if (!set)
+		return HCP_ENOMEM;
+	hcp__customer_quota_set__init(set);
+	set->customer_id = arena_strdup(to, customer);
+	if (!set->customer_id)
+		return HCP_ENOMEM;
+	if (a.set) {
+		size_t n = hcp__customer_quota_set__get_packed_size(a.set);
+		uint8_t *p = arena_alloc(to, n);
+		if (!p)
+			return HCP_ENOMEM;
+		hcp__customer_quota_set__pack(a.set, p);
+		set = (void *)pb_unpack_arena(&hcp__customer_quota_set__descriptor, (struct str){ (char *)p, n }, to);
+		if (!set)
+			return HCP_ENOMEM;
+	}
+	reply->quota = set;
+	reply->active = (int32_t)active;
+	reply->device_hours = (double)a.used_ns / (double)HOUR_NS;
+	return 0;
+}
+
+int orch_on_quota_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	const char *customer = ((const Hcp__CustomerQuotaGet *)m->body)->customer_id;
+	/* Others do not exist for a customer. */
+	if (m->principal && m->principal->role == HCP__ROLE__CUSTOMER && strcmp(m->principal->customer_id, customer))
+		return err_set(err, HCP_ENOTFOUND, "customer_id", "there is no customer %.40s", customer);
+	return answer(ctx, customer, err);
+}
+
+int orch_on_quota_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	const Hcp__CustomerQuotaSet *q = (const Hcp__CustomerQuotaSet *)m->body;
+	Hcp__CustomerQuotaChanged ev = HCP__CUSTOMER_QUOTA_CHANGED__INIT;
+	int rc = check_set(q, err);
+	size_t n = hcp__customer_quota_set__get_packed_size(q);
+	uint8_t *body = rc == 0 ? arena_alloc(svc_arena(ctx), n) : NULL;
+	if (!body)
+		return rc < 0 ? rc : HCP_ENOMEM;
+	hcp__customer_quota_set__pack(q, body);
+	rc = db_run(svc_db(ctx), err,
+		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,$2,0,0)"
+		" ON CONFLICT(customer_id) DO UPDATE SET body=excluded.body",
+		"zb", q->customer_id, (struct str){ (char *)body, n });
+	ev.quota = (Hcp__CustomerQuotaSet *)q;
+	if (rc == 0)
+		rc = svc_publish(ctx, q->customer_id, &ev.base);
+	return rc < 0 ? rc : answer(ctx, q->customer_id, err);
+}
