@@ -84,8 +84,9 @@ const struct site *site_of_facility(const struct site *s, size_t n, const char *
 const struct site_group *site_group_of(const struct site *s, const struct device_class *cls);
 
 /*
- * What if: more devices ("64xH100"; a class that was not there is run as the first group of its kind), fewer, or a feeder
- * without power. HCP_EINVAL, HCP_ENOTFOUND, HCP_ERANGE, HCP_ELIMIT with field "devices" or "feeder"; s unchanged then.
+ * What if: more devices ("64xH100"; a class that was not there is run as the first group of its kind), fewer, or a
+ * feeder without power. HCP_EINVAL, HCP_ENOTFOUND, HCP_ERANGE, HCP_ELIMIT with field "devices" or "feeder"; s unchanged
+ * then.
  */
 int site_add(struct site *s, struct str devices, struct err *err) MUST_CHECK;
 int site_remove(struct site *s, struct str devices, struct err *err) MUST_CHECK;

@@ -10,7 +10,8 @@ static int parse_devices(struct str text, const struct device_class **ret_cls, u
 	struct str rest = text, count = str_split(&rest, 'x');
 	uint64_t n;
 	if (!rest.p || num_parse_u64(count, &n) < 0 || n == 0 || n > SITE_COUNT_MAX)
-		return err_set(err, HCP_EINVAL, "devices", "'%.*s' must be like 64xH100", (int)(text.n < 40 ? text.n : 40), text.p);
+		return err_set(
+			err, HCP_EINVAL, "devices", "'%.*s' must be like 64xH100", (int)(text.n < 40 ? text.n : 40), text.p);
 	*ret_cls = device_class_find(rest);
 	*ret_n = (uint32_t)n;
 	return *ret_cls ? 0 : err_set(err, HCP_ENOTFOUND, "devices", "there is no device class %.*s",
@@ -32,8 +33,8 @@ static int new_group(struct site *s, const struct device_class *cls, struct site
 	if (s->n_groups == SITE_GROUPS_MAX)
 		return err_set(err, HCP_ELIMIT, "devices", "a site has at most %d groups", SITE_GROUPS_MAX);
 	if (!like)
-		return err_set(err, HCP_ENOTFOUND, "devices", "the site has no device of %s's kind; its file must say how it is run",
-			cls->name);
+		return err_set(err, HCP_ENOTFOUND, "devices",
+			"the site has no device of %s's kind; its file must say how it is run", cls->name);
 	struct site_group *g = &s->group[s->n_groups++];
 	*g = *like;
 	g->cls = cls;

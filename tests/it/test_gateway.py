@@ -7,6 +7,7 @@ import queue
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 import tomllib
@@ -68,12 +69,16 @@ def problem(reply, status, code, field=None):
 
 # ---- tags, conditions, packing ----
 
-ROUTES = tomllib.loads((Path(__file__).resolve().parents[2] / "spec/routes.toml").read_text())["route"]
+ROOT = Path(__file__).resolve().parents[2]
+ROUTES = tomllib.loads((ROOT / "spec/routes.toml").read_text())["route"]
 ROWS = [(r, path) for r in ROUTES for path in [r["path"], *r.get("aliases", [])]]
 
 
 def path_of(hcpd, path):
-    """The path with its {id} filled in by something that exists."""
+    """The path with its {id} or {name} filled in by something that exists."""
+    if "{name}" in path:
+        names = wait_for("a model", lambda: [m["name"] for m in hcpd.call("GET", "/api/v1/models").json()["models"]], 30)
+        return path.replace("{name}", names[0])
     if "{id}" not in path:
         return path + {"/api/v1/prices/history": "?symbol=btc_usd", "/api/v1/telemetry/series": "?metric=power_w"}.get(path, "")
     if "workloads" in path:
@@ -91,10 +96,15 @@ def path_of(hcpd, path):
 
 @pytest.fixture(scope="module")
 def fed(program, tmp_path_factory):
-    """hcpd with a market and a small fleet, so that there are decisions and devices."""
+    """hcpd with a market, a small fleet and a node with a model, so that there are decisions, devices and a model."""
     h = Hcpd(program("hcpd"), tmp_path_factory.mktemp("fed")).start()
     fleet = subprocess.Popen([str(program("hcp-sim")), "fleet", "--mesh", h.mesh, "--token-file", str(h.state / "machine.token"),
                               "--seed", "1", "--small"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    model = h.state / "hcp-generated-tiny"
+    subprocess.run([sys.executable, ROOT / "scripts/get-model", "--generate", model], check=True, stdout=subprocess.DEVNULL)
+    node = subprocess.Popen([str(program("hcp-agent")), "--mesh", h.mesh, "--token-file", str(h.state / "machine.token"),
+                             "--model", str(model), "--state", str(h.state / "node"), "--threads", "1"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     now = time.time_ns()
     rows = [("electricity_rt", "HB_WEST", 30.0), ("btc_usd", "", 60000.0), ("difficulty", "", 80e12)]
     ticks = [{"symbol": s, "location": w, "value": v, "observed_at_ns": now, "source": "test", "sent_at_ns": now} for s, w, v in rows]
@@ -103,8 +113,9 @@ def fed(program, tmp_path_factory):
         wait_for("a decision", lambda: h.call("GET", "/api/v1/decisions?limit=1").json()["decisions"], 30)
         yield h
     finally:
-        fleet.terminate()
-        fleet.wait(10)
+        for child in (node, fleet):
+            child.terminate()
+            child.wait(10)
         assert h.stop() == 0
 
 
