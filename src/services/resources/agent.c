@@ -6,6 +6,7 @@
 #include "services/resources/resources_priv.h"
 
 #define FALL_NS (5 * NS_PER_S) /* from the end of a lease until every device is in SAFE */
+#define LIVED_STEP_NS (5 * NS_PER_S)
 
 /* ---- leases ---- */
 
@@ -37,11 +38,24 @@ static int64_t lease_ms(const struct resources *r)
 	return (int64_t)report_ms(r) * RESOURCES_LEASE_MS / RESOURCES_REPORT_MS;
 }
 
+/*
+ * Leases and silence are counted in time that we were there to see: a clock that jumps forward, or a process that stood
+ * still, neither ends a lease that the node still holds nor makes a fleet silent. At most LIVED_STEP_NS between two calls
+ * count, and the timer comes as often while someone holds a lease (agents_due).
+ */
+static void live(struct resources *r, int64_t now_ns)
+{
+	int64_t gap_ns = r->lived_at_ns ? now_ns - r->lived_at_ns : 0;
+	r->lived_ns += gap_ns < 0 ? 0 : gap_ns < LIVED_STEP_NS ? gap_ns : LIVED_STEP_NS;
+	r->lived_at_ns = now_ns;
+}
+
 static int send_lease(struct resources *r, struct svc_ctx *ctx, struct node *n)
 {
 	Hcp__AgentDown down = HCP__AGENT_DOWN__INIT;
 	Hcp__Lease lease = HCP__LEASE__INIT;
 	n->lease_until_ns = svc_now_ns(ctx) + lease_ms(r) * NS_PER_MS;
+	n->lease_lived_ns = r->lived_ns + lease_ms(r) * NS_PER_MS;
 	lease.node_id = n->id;
 	lease.until_ns = n->lease_until_ns;
 	lease.ttl_ms = lease_ms(r);
@@ -73,7 +87,9 @@ static int send_welcome(const struct resources *r, struct svc_ctx *ctx, struct n
 
 static void heard(struct resources *r, struct node *n, int64_t now_ns)
 {
+	live(r, now_ns);
 	n->seen_at_ns = now_ns;
+	n->seen_lived_ns = r->lived_ns;
 	list_del(&n->silent);
 	list_add_tail(&r->nodes_seen, &n->silent);
 }
@@ -144,11 +160,11 @@ int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 }
 
 /* A lost node's watts stay reserved until its lease has ended and its devices have fallen to SAFE. */
-static void free_power(struct resources *r, int64_t now_ns)
+static void free_power(struct resources *r)
 {
 	list_each_safe(l, tmp, &r->nodes_lost) {
 		struct node *n = list_entry(l, struct node, silent);
-		if (now_ns < n->lease_until_ns + FALL_NS)
+		if (r->lived_ns < n->lease_lived_ns + FALL_NS)
 			continue;
 		list_del(l);
 		for (size_t i = 0; i < n->n_devices; i++) {
@@ -163,24 +179,25 @@ static void free_power(struct resources *r, int64_t now_ns)
 	}
 }
 
-/* When a node that says nothing more counts as lost. */
-static int64_t silent_at_ns(const struct resources *r, const struct node *n)
+/* Time to live until a node that says nothing more counts as lost. */
+static int64_t silent_in_ns(const struct resources *r, const struct node *n)
 {
-	int64_t since_ns = n->seen_at_ns > r->started_at_ns ? n->seen_at_ns : r->started_at_ns;
-	return since_ns + lease_ms(r) * NS_PER_MS;
+	return n->seen_lived_ns + lease_ms(r) * NS_PER_MS - r->lived_ns;
 }
 
 int64_t agents_due(const struct resources *r)
 {
-	int64_t at_ns = INT64_MAX;
+	int64_t in_ns = INT64_MAX;
 	if (!list_empty(&r->nodes_seen))
-		at_ns = silent_at_ns(r, list_entry(r->nodes_seen.next, struct node, silent));
+		in_ns = silent_in_ns(r, list_entry(r->nodes_seen.next, struct node, silent));
 	list_each(l, &r->nodes_lost)
 	{
-		int64_t fallen_ns = list_entry(l, struct node, silent)->lease_until_ns + FALL_NS;
-		at_ns = fallen_ns < at_ns ? fallen_ns : at_ns;
+		int64_t fallen_ns = list_entry(l, struct node, silent)->lease_lived_ns + FALL_NS - r->lived_ns;
+		in_ns = fallen_ns < in_ns ? fallen_ns : in_ns;
 	}
-	return at_ns;
+	if (in_ns == INT64_MAX)
+		return INT64_MAX;
+	return r->lived_at_ns + (in_ns < LIVED_STEP_NS ? in_ns : LIVED_STEP_NS);
 }
 
 int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
@@ -189,14 +206,15 @@ int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	int rc = 0;
 	if (!r->started_at_ns)
 		r->started_at_ns = now;
+	live(r, now);
 	while (rc == 0 && !list_empty(&r->nodes_seen)) {
 		struct node *n = list_entry(r->nodes_seen.next, struct node, silent);
-		if (now < silent_at_ns(r, n))
+		if (silent_in_ns(r, n) > 0)
 			break;
 		log_warn("resources", "node %s is lost: no report for %lld ms", n->id, (long long)lease_ms(r));
 		rc = lose(r, ctx, n, "node lost", err);
 	}
-	free_power(r, now);
+	free_power(r);
 	return rc;
 }
 

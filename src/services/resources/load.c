@@ -223,6 +223,8 @@ static int load_report(struct resources *r, struct db_row *row)
 	n->seq = (uint64_t)db_i64(row, 1);
 	n->seen_at_ns = db_i64(row, 2);
 	n->lease_until_ns = db_i64(row, 3);
+	/* How much of its lease it has left nobody saw: all of it, then. */
+	n->lease_lived_ns = n->lease_until_ns > n->seen_at_ns ? n->lease_until_ns - n->seen_at_ns : 0;
 	n->lease_number = (uint64_t)db_i64(row, 4);
 	n->energy_j = db_i64(row, 5);
 	n->metered_at_ns = db_i64(row, 6);

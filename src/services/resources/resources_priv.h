@@ -93,6 +93,7 @@ struct node {
 	uint64_t seq, lease_number;
 	int32_t told_report_ms; /* 0: not told since we started */
 	uint64_t stream; /* of its last NodeHello; 0: unknown */
+	int64_t seen_lived_ns, lease_lived_ns; /* when it was heard, when its lease ends, in time lived */
 	int64_t seen_at_ns, lease_until_ns, metered_at_ns, energy_j;
 	struct meter *meters; /* owned, n_meters of them */
 	size_t n_meters, cap_meters;
@@ -193,7 +194,8 @@ struct resources {
 	bool emergency;
 	bool capacity_dirty;
 	bool poke;            /* something may be commanded now: wake the timer */
-	int64_t started_at_ns; /* first timer since the state was loaded: silence counts from there */
+	int64_t started_at_ns; /* first timer since the state was loaded */
+	int64_t lived_ns, lived_at_ns; /* time that we were there to see, see live() */
 	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;
 	struct device_tolerance tolerance;
 };

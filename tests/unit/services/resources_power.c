@@ -256,9 +256,45 @@ static void allocation_waits_for_power_that_mining_gives_up(void **state)
 	rig_free(g);
 }
 
+/* A clock that jumps by minutes makes nobody silent and ends no lease that a node still holds. */
+static void a_jump_of_the_clock_ends_no_lease(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *cut = agent_add(g, "n1", "S21", 4, "east"), *fine = agent_add(g, "n2", "S21", 4, "east");
+	hello(g, cut);
+	hello(g, fine);
+	direct(g, "east", "S21", 0, 8, 0);
+	deliver(g);
+	run_s(g, 4);
+	assert_int_equal(resources_reserved_w(svc_state(g->svc), "east"), 8 * 3500);
+	cut->quiet = true;
+	g->now += 300 * S;
+	settle(g);
+	report(g, fine);
+	assert_int_equal(resources_reserved_w(svc_state(g->svc), "east"), 8 * 3500);
+	assert_int_equal(count(g, MSG_ENDPOINT_CHANGED), 0);
+	struct msg *m = device_get(g, "n2/d0");
+	assert_int_equal(((Hcp__Device *)m->body)->state, HCP__DEVICE_STATE__IDLE);
+	msg_free(m);
+	m = device_get(g, "n1/d0");
+	assert_int_equal(((Hcp__Device *)m->body)->state, HCP__DEVICE_STATE__IDLE); /* not lost yet, either */
+	msg_free(m);
+	for (int t = 0; t < 30; t += 2) {
+		g->now += 2 * S;
+		settle(g);
+		report(g, fine);
+	}
+	assert_int_equal(resources_reserved_w(svc_state(g->svc), "east"), 4 * 3500 + 4 * 40);
+	m = device_get(g, "n1/d0");
+	assert_int_equal(((Hcp__Device *)m->body)->state, HCP__DEVICE_STATE__DEVICE_FAILED);
+	msg_free(m);
+	rig_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_jump_of_the_clock_ends_no_lease),
 		cmocka_unit_test(emergency_stop_turns_everything_off),
 		cmocka_unit_test(power_budget_is_never_exceeded),
 		cmocka_unit_test(watts_of_an_order_on_the_way_stay_reserved),
