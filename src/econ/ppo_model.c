@@ -73,6 +73,7 @@ int ppo_model_train(struct ppo_model *ret, const struct ppo_training *t, const s
 		return rc;
 	memcpy(m.site, t->site->name, sizeof(m.site));
 	memcpy(m.point, w.series[0].point, sizeof(m.point));
+	m.from_ns = w.series[0].first_ns;
 	for (teller.p.net = 0; rc == 0 && teller.p.net < PPO_NETS; teller.p.net++)
 		rc = train_net(&m, &w, t, &teller, err);
 	ppo_world_release(&w);
