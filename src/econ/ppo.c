@@ -301,37 +301,3 @@ int ppo_train(struct ppo_agent *a, const struct ppo_env *env, const struct ppo_c
 	trainer_release(&t);
 	return rc;
 }
-
-/* ---- behaviour cloning ---- */
-
-int ppo_clone(struct ppo_agent *a, const struct ppo_lesson *l, uint32_t epochs, double rate, uint64_t seed,
-	struct err *err)
-{
-	struct ppo_adam adam = { 0 };
-	struct rng rng;
-	size_t *index = mem_calloc(l->n + 1, sizeof(*index)), n_in = a->actor.n_in;
-	struct ppo_work *w = mem_calloc(1, sizeof(*w));
-	int rc = index && w ? ppo_adam_new(&adam, ppo_net_params(n_in), err)
-						: err_set(err, HCP_ENOMEM, "", "no memory for %zu lessons", l->n);
-	rng_init(&rng, seed);
-	for (size_t i = 0; rc == 0 && i < l->n; i++)
-		index[i] = i;
-	for (uint32_t epoch = 0; rc == 0 && epoch < epochs; epoch++) {
-		shuffle(index, l->n, &rng);
-		for (size_t at = 0; at < l->n; at += PPO_BATCH) {
-			size_t rows = l->n - at < PPO_BATCH ? l->n - at : PPO_BATCH;
-			gather(w, l->x, index + at, rows, n_in);
-			ppo_net_forward(&a->actor, w, rows);
-			for (size_t k = 0; k < rows; k++) {
-				size_t i = index[at + k];
-				w->d_out[k] = (double)l->weight[i] * (odds(w->out[k]) - (double)l->yes[i]) / (double)rows;
-			}
-			ppo_net_backward(&a->actor, w, rows, adam.grad);
-			ppo_adam_step(&adam, a->actor.param, rate * (1 - (double)epoch / epochs), 1);
-		}
-	}
-	ppo_adam_release(&adam);
-	mem_free(index);
-	mem_free(w);
-	return rc;
-}

@@ -86,16 +86,4 @@ typedef void (*ppo_progress_fn)(void *arg, const struct ppo_progress *p);
 int ppo_train(struct ppo_agent *a, const struct ppo_env *env, const struct ppo_conf *conf, ppo_progress_fn progress,
 	void *arg, struct err *err) MUST_CHECK;
 
-/*
- * Behaviour cloning: the actor learns to say yes where it should. x: n rows of n_in; weight: what a mistake costs.
- * HCP_ENOMEM.
- */
-struct ppo_lesson {
-	const float *x, *weight;
-	const uint8_t *yes;
-	size_t n;
-};
-int ppo_clone(struct ppo_agent *a, const struct ppo_lesson *l, uint32_t epochs, double rate, uint64_t seed,
-	struct err *err) MUST_CHECK;
-
 #endif

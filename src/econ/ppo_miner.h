@@ -91,17 +91,4 @@ int ppo_world_init(struct ppo_world *w, const struct site *site, const struct hi
 void ppo_world_release(struct ppo_world *w);
 struct ppo_env ppo_world_env(struct ppo_world *w);
 
-/*
- * What the clairvoyant does at `thresholds` thresholds a point and group, in quarter-hours that are in question; weights
- * are what a mistake costs. Allocates x, yes, weight of *ret (release with ppo_lesson_release).
- */
-struct ppo_lesson_of_world {
-	float *x, *weight; /* owned */
-	uint8_t *yes;      /* owned */
-	size_t n, cap;
-};
-int ppo_world_teach(const struct ppo_world *w, size_t thresholds, uint64_t seed, struct ppo_lesson_of_world *ret,
-	struct err *err) MUST_CHECK;
-void ppo_lesson_release(struct ppo_lesson_of_world *l);
-
 #endif
