@@ -11,7 +11,7 @@ void ppo_conf_default(struct ppo_conf *c)
 {
 	*c = (struct ppo_conf){ .seed = 1,
 		.iterations = 100,
-		.epochs = 4,
+		.epochs = 2,
 		.steps = 8192,
 		.episode_steps = 32,
 		.gamma = 0.95,

@@ -107,7 +107,7 @@ static double within(double v, double limit)
 	return v > limit ? limit : v < -limit ? -limit : v;
 }
 
-/* Central time of day, quarter of the hour, weekend, season, hours since sunset and sunrise in West Texas. */
+/* Central time of day, quarter of the hour, hours since sunset and sunrise in West Texas. */
 static void calendar(int64_t now_ns, float ret[PPO_CALENDAR])
 {
 	int64_t utc_s = now_ns / NS_PER_S, local_s = utc_s + timefmt_central_offset_s(now_ns), day = local_s / DAY_S, year;
@@ -122,8 +122,8 @@ static void calendar(int64_t now_ns, float ret[PPO_CALENDAR])
 	rise = rise - 24 * floor(rise / 24) - 12;
 	size_t quarter = (size_t)(local_s % 3600 / PPO_STEP_S);
 	const double v[PPO_CALENDAR] = { quarter == 0, quarter == 1, quarter == 2, quarter == 3, wave(tod),
-		wave(tod + 0.25), wave(2 * tod), wave(2 * tod + 0.25), (day + 3) % 7 >= 5, wave(season), wave(season + 0.25),
-		set / 12, within(set / 2, 1), rise / 12, within(rise / 2, 1) };
+		wave(tod + 0.25), wave(2 * tod), wave(2 * tod + 0.25), set / 12, within(set / 2, 1), rise / 12,
+		within(rise / 2, 1) };
 	for (size_t k = 0; k < PPO_CALENDAR; k++)
 		ret[k] = (float)v[k];
 }

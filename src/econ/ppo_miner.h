@@ -26,7 +26,7 @@ enum {
 	PPO_DAY = 96,
 	PPO_BACK = 7 * PPO_DAY + 8, /* quarter-hours that an observation reaches back */
 	PPO_PRICES = 38,
-	PPO_CALENDAR = 15,
+	PPO_CALENDAR = 12,
 	PPO_OBS = PPO_PRICES + 3 + PPO_CALENDAR + 3,
 	PPO_POINTS_MAX = 8,
 };

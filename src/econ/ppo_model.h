@@ -12,7 +12,7 @@
  * are not needed any more and not kept.
  */
 enum {
-	PPO_NETS = 4,
+	PPO_NETS = 8,
 	PPO_NETS_MAX = 8,
 	PPO_MODEL_MAX = 1 << 18, /* bytes of a stored one */
 };

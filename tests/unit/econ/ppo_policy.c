@@ -82,7 +82,7 @@ static struct buf stored;
 static int train(struct ppo_model *m, const struct history *h, int64_t to_ns, struct err *err)
 {
 	const struct ppo_training t = {
-		.site = &site, .points = points, .n_points = 1, .to_ns = to_ns, .seed = 1, .iterations = 40
+		.site = &site, .points = points, .n_points = 1, .to_ns = to_ns, .seed = 1, .iterations = 20
 	};
 	return ppo_model_train(m, &t, h, NULL, NULL, err);
 }
@@ -351,7 +351,7 @@ static void it_stops_before_the_spike_and_starts_at_its_end(void **state)
 	assert_int_equal(mines(&p, &history, spike, 72, 10), 0); /* after the warning */
 	assert_int_equal(mines(&p, &history, spike + 2, 405, 0), 0);
 	assert_int_equal(mines(&p, &history, spike + 4, 405, 0), 10); /* the last price alone would wait */
-	assert_told(&p, "3 decisions by 4 nets of models/ppo-test.bin, trained for test");
+	assert_told(&p, "3 decisions by 8 nets of models/ppo-test.bin, trained for test");
 	assert_told(&p, "1 far from any question, run; 0 by the last price");
 	/* Prices of what begins now and later are in this history, and no decision reads them. */
 	struct history cut;
