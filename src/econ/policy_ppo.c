@@ -66,8 +66,7 @@ static int check(const struct ppo *s, const struct policy_input *in, struct err 
 	char to[TIMEFMT_MAX], now[TIMEFMT_MAX];
 	const char *point = in->site && !in->site->fixed ? in->site->point : "a fixed tariff";
 	if (strcmp(point, s->model.point) != 0)
-		return err_set(
-			err, HCP_ESTATE, "model", "%s was trained for %s, not for %s", s->file, s->model.point, point);
+		return err_set(err, HCP_ESTATE, "model", "%s was trained for %s, not for %s", s->file, s->model.point, point);
 	if (in->now_ns < s->model.to_ns)
 		return err_set(err, HCP_ESTATE, "model", "%s knows prices up to %s, later than the decision at %s", s->file,
 			timefmt_format(to, s->model.to_ns), timefmt_format(now, in->now_ns));
@@ -90,15 +89,15 @@ static bool runs(struct ppo *s, const struct ppo_raw *raw, const struct policy_c
 {
 	float obs[PPO_OBS];
 	double unit_usd = threshold * (c->mwh_h[POLICY_MINE] - c->mwh_h[POLICY_IDLE]) * PPO_STEP_S / 3600;
-	const struct ppo_state state = { .running = running,
-		.threshold_usd_mwh = threshold,
-		.start = c->switch_cost_usd[POLICY_MINE] / unit_usd };
+	const struct ppo_state state = {
+		.running = running, .threshold_usd_mwh = threshold, .start = c->switch_cost_usd[POLICY_MINE] / unit_usd
+	};
 	ppo_observe(raw, &state, obs);
 	return ppo_model_say(&s->model, obs) > 0;
 }
 
-static void by_last_price(struct ppo *s, const struct policy_class *c, double hours, struct policy_target *t,
-	struct decision_class *d)
+static void by_last_price(
+	struct ppo *s, const struct policy_class *c, double hours, struct policy_target *t, struct decision_class *d)
 {
 	struct policy_class free = *c;
 	memset(free.switch_cost_usd, 0, sizeof(free.switch_cost_usd));

@@ -36,8 +36,8 @@ static int check(const struct ppo_conf *c, struct err *err)
 	} all[] = { { c->iterations, 1, 1e5, "iterations" }, { c->epochs, 1, 100, "epochs" },
 		{ c->steps, 1, PPO_STEPS_MAX, "steps" }, { c->episode_steps, 1, PPO_STEPS_MAX, "episode_steps" },
 		{ c->gamma, 0, 1, "gamma" }, { c->lambda, 0, 1, "lambda" }, { c->clip, 1e-3, 1, "clip" },
-		{ c->entropy, 0, 1, "entropy" }, { c->actor_rate, 0, 1, "actor_rate" },
-		{ c->critic_rate, 0, 1, "critic_rate" }, { c->gradient_max, 1e-6, 1e6, "gradient_max" } };
+		{ c->entropy, 0, 1, "entropy" }, { c->actor_rate, 0, 1, "actor_rate" }, { c->critic_rate, 0, 1, "critic_rate" },
+		{ c->gradient_max, 1e-6, 1e6, "gradient_max" } };
 	int rc = 0;
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && rc == 0; i++)
 		rc = in_range(all[i].v, all[i].lo, all[i].hi, all[i].field, err);
@@ -88,7 +88,8 @@ double ppo_actor_loss(const struct ppo_rollout *r, const size_t *index, size_t r
 		size_t i = index[k];
 		double z = w->out[k], p = odds(z), a = r->advantage[i];
 		double q = exp(ppo_log_odds(z, r->yes[i]) - r->log_odds[i]);
-		double cut = fmin(1 + clip, fmax(1 - clip, q)), h = -p * ppo_log_odds(z, true) - (1 - p) * ppo_log_odds(z, false);
+		double cut = fmin(1 + clip, fmax(1 - clip, q)),
+			   h = -p * ppo_log_odds(z, true) - (1 - p) * ppo_log_odds(z, false);
 		bool free = q * a <= cut * a;
 		loss += -fmin(q * a, cut * a) - entropy * h;
 		w->d_out[k] = ((free ? -q * a * ((double)r->yes[i] - p) : 0) + entropy * z * p * (1 - p)) / (double)rows;
@@ -124,12 +125,12 @@ void ppo_advantages(struct ppo_rollout *r, double gamma, double lambda)
 struct trainer {
 	const struct ppo_conf *c;
 	const struct ppo_env *env;
-	struct ppo_net actor, critic;  /* being trained; owned */
+	struct ppo_net actor, critic;     /* being trained; owned */
 	double *mean_actor, *mean_critic; /* owned; sums of parameters */
 	struct ppo_adam adam_actor, adam_critic;
-	struct ppo_rollout r;          /* owned */
-	struct ppo_work *work;         /* owned */
-	size_t *index;                 /* owned; [steps] */
+	struct ppo_rollout r;  /* owned */
+	struct ppo_work *work; /* owned */
+	size_t *index;         /* owned; [steps] */
 	struct rng rng;
 };
 

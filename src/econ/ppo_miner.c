@@ -73,9 +73,10 @@ static void prices(const double *back, float ret[PPO_PRICES])
 {
 	static const size_t days[] = { PPO_DAY, 2 * PPO_DAY, 7 * PPO_DAY };
 	struct window w1 = look(back, 0, 4), w2 = look(back, 0, 8), w4 = look(back, 0, 16), w24 = look(back, 0, PPO_DAY);
-	double week[4], last = back[0], v[PPO_PRICES] = { last, back[1], back[2], back[3], back[4], back[5], back[7],
-		w1.max, w2.max, w4.max, w24.max, w1.mean, w2.mean, w4.mean, w24.mean, look(back, 0, 7 * PPO_DAY).mean, w1.std,
-		w4.std, w24.std, w1.min, w4.min };
+	double week[4], last = back[0],
+					v[PPO_PRICES] = { last, back[1], back[2], back[3], back[4], back[5], back[7], w1.max, w2.max,
+						w4.max, w24.max, w1.mean, w2.mean, w4.mean, w24.mean, look(back, 0, 7 * PPO_DAY).mean, w1.std,
+						w4.std, w24.std, w1.min, w4.min };
 	size_t n = 21;
 	for (size_t k = 0; k < 3; k++) {
 		v[n++] = back[days[k] - 1];
@@ -117,7 +118,8 @@ static void calendar(int64_t now_ns, float ret[PPO_CALENDAR])
 	double tod = (double)(local_s % DAY_S) / DAY_S, hour = (double)(utc_s % DAY_S) / 3600;
 	/* At 32 N the day's half is 6 hours, 1.05 more or less at the solstices; the sun stands in the south at 18:45 UTC
 	 * at 101 W. */
-	double half_h = 6 - 1.05 * wave(season + 0.25), set = hour - (18.75 + half_h) + 36, rise = hour - (18.75 - half_h) + 36;
+	double half_h = 6 - 1.05 * wave(season + 0.25), set = hour - (18.75 + half_h) + 36,
+		   rise = hour - (18.75 - half_h) + 36;
 	set = set - 24 * floor(set / 24) - 12;
 	rise = rise - 24 * floor(rise / 24) - 12;
 	size_t quarter = (size_t)(local_s % 3600 / PPO_STEP_S);
@@ -168,15 +170,16 @@ bool ppo_in_question(const struct ppo_raw *raw, double c)
 
 /* ---- recorded prices ---- */
 
-static int take_series(struct ppo_series *s, const struct history *h, const char *point, int64_t from_ns,
-	int64_t to_ns, struct err *err)
+static int take_series(
+	struct ppo_series *s, const struct history *h, const char *point, int64_t from_ns, int64_t to_ns, struct err *err)
 {
 	const struct history_series *own = history_find(h, HISTORY_POWER_RT, point);
 	size_t known = 0;
 	double back[PPO_BACK];
 	if (!own || own->step_ns != STEP_NS)
 		return err_set(err, HCP_EAGAIN, "point", "no quarter-hourly price of %s is known", point);
-	int64_t first_ns = own->first_ns > from_ns ? own->first_ns : own->first_ns + (from_ns - own->first_ns) / STEP_NS * STEP_NS;
+	int64_t first_ns =
+		own->first_ns > from_ns ? own->first_ns : own->first_ns + (from_ns - own->first_ns) / STEP_NS * STEP_NS;
 	int64_t end_ns = own->first_ns + (int64_t)own->n * STEP_NS;
 	end_ns = end_ns < to_ns ? end_ns : to_ns;
 	s->first_ns = first_ns;
@@ -264,17 +267,16 @@ static void observe(const struct ppo_world *w, float *obs)
 	const struct ppo_raw *raw = &w->now.s->raw[w->now.i];
 	double start_usd = nets_start_usd(
 		w->now.g, w->now.g->cls->fill_ths * w->now.hashprice_usd_ths_h, w->site.pue, (double)raw->price[LAST]);
-	const struct ppo_state s = { .running = w->now.running,
-		.threshold_usd_mwh = w->now.threshold_usd_mwh,
-		.start = start_usd / w->now.unit_usd };
+	const struct ppo_state s = {
+		.running = w->now.running, .threshold_usd_mwh = w->now.threshold_usd_mwh, .start = start_usd / w->now.unit_usd
+	};
 	ppo_observe(raw, &s, obs);
 }
 
 static bool is_open(const struct ppo_world *w, size_t i)
 {
 	const struct ppo_series *s = w->now.s;
-	return i < s->n && s->known[i] && !isnan(s->price[i]) &&
-		   ppo_in_question(&s->raw[i], w->now.threshold_usd_mwh);
+	return i < s->n && s->known[i] && !isnan(s->price[i]) && ppo_in_question(&s->raw[i], w->now.threshold_usd_mwh);
 }
 
 static double draw_threshold(struct rng *rng)

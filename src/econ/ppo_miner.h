@@ -17,9 +17,10 @@
  *
  * Nobody can look ahead: ppo_raw is made from an array that holds the past alone, in training too.
  *
- * Prices are seen in units of the threshold (what running earns a MWh), so that what was learned at one hash price holds
- * at another. Where none of the last hours' prices, nor yesterday's at this time of day, came near the threshold, the
- * miner runs and the net is not asked (ppo_in_question): such hours are nearly all, and spikes in them come unannounced.
+ * Prices are seen in units of the threshold (what running earns a MWh), so that what was learned at one hash price
+ * holds at another. Where none of the last hours' prices, nor yesterday's at this time of day, came near the threshold,
+ * the miner runs and the net is not asked (ppo_in_question): such hours are nearly all, and spikes in them come
+ * unannounced.
  */
 enum {
 	PPO_STEP_S = 900,

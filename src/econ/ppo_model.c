@@ -39,8 +39,8 @@ static void tell(void *arg, const struct ppo_progress *p)
 		t->fn(t->arg, &t->p);
 }
 
-static int train_net(struct ppo_model *m, struct ppo_world *w, const struct ppo_training *t, struct teller *teller,
-	struct err *err)
+static int train_net(
+	struct ppo_model *m, struct ppo_world *w, const struct ppo_training *t, struct teller *teller, struct err *err)
 {
 	struct ppo_agent a;
 	struct ppo_env env = ppo_world_env(w);
@@ -156,8 +156,9 @@ int ppo_model_load(struct ppo_model *m, struct str bytes, struct err *err)
 		crc32c(0, bytes.p + CRC_FROM, bytes.n - CRC_FROM) != h.crc)
 		return err_set(err, HCP_ECORRUPT, "model", "not the weights of a learned policy, or damaged ones");
 	if (h.version != VERSION || h.inputs != PPO_OBS || h.hidden != PPO_HIDDEN)
-		return err_set(err, HCP_ECORRUPT, "model", "is of version %u with %u inputs and %u hidden, not %d with %d and %d",
-			(unsigned)h.version, (unsigned)h.inputs, (unsigned)h.hidden, VERSION, PPO_OBS, PPO_HIDDEN);
+		return err_set(err, HCP_ECORRUPT, "model",
+			"is of version %u with %u inputs and %u hidden, not %d with %d and %d", (unsigned)h.version,
+			(unsigned)h.inputs, (unsigned)h.hidden, VERSION, PPO_OBS, PPO_HIDDEN);
 	int rc = is_sound(&h) ? 0 : HCP_ECORRUPT;
 	for (size_t k = 0; rc == 0 && k < h.nets; k++)
 		rc = get_net(&made, &r, err);

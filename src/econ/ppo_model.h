@@ -8,8 +8,8 @@
 #include "model/site.h"
 
 /*
- * What policy "ppo" has learned for a site: PPO_NETS actors, alike but for the seed, whose logits are added. The critics
- * are not needed any more and not kept.
+ * What policy "ppo" has learned for a site: PPO_NETS actors, alike but for the seed, whose logits are added. The
+ * critics are not needed any more and not kept.
  */
 enum {
 	PPO_NETS = 8,
@@ -26,12 +26,12 @@ struct ppo_model {
 };
 
 struct ppo_training {
-	const struct site *site;    /* borrowed */
-	const char *const *points;  /* borrowed; the first is the site's own, the others are further episodes */
+	const struct site *site;   /* borrowed */
+	const char *const *points; /* borrowed; the first is the site's own, the others are further episodes */
 	size_t n_points;
-	int64_t from_ns, to_ns;     /* prices of intervals that began before to_ns are learned from */
+	int64_t from_ns, to_ns; /* prices of intervals that began before to_ns are learned from */
 	uint64_t seed;
-	uint32_t iterations;        /* of each net; 0: the default */
+	uint32_t iterations; /* of each net; 0: the default */
 };
 
 struct ppo_model_progress {
@@ -40,7 +40,7 @@ struct ppo_model_progress {
 };
 typedef void (*ppo_model_progress_fn)(void *arg, const struct ppo_model_progress *p);
 
-/* HCP_EAGAIN, HCP_EINVAL, HCP_ERANGE with the field; HCP_ENOMEM; *ret is written on success alone, and released first. */
+/* HCP_EAGAIN, HCP_EINVAL, HCP_ERANGE with the field; HCP_ENOMEM; on success *ret is released and then written. */
 int ppo_model_train(struct ppo_model *ret, const struct ppo_training *t, const struct history *h,
 	ppo_model_progress_fn progress, void *arg, struct err *err) MUST_CHECK;
 void ppo_model_release(struct ppo_model *m);

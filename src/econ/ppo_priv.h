@@ -28,8 +28,8 @@ void ppo_adam_step(struct ppo_adam *a, double *param, double rate, double gradie
 /* Of the decisions of one rollout. */
 struct ppo_rollout {
 	size_t n;
-	float *x;                    /* [n][n_in] */
-	uint8_t *yes, *last;         /* last of its episode */
+	float *x;                                                            /* [n][n_in] */
+	uint8_t *yes, *last;                                                 /* last of its episode */
 	double *reward, *value, *next_value, *log_odds, *advantage, *target; /* log_odds: of what was done */
 };
 

@@ -339,7 +339,7 @@ static const struct flag backtest_flags[] = {
 	  .help = "for how long simple policies take prices to hold (default 1h)" },
 	{ .name = "strike", .kind = FLAG_REAL, .min = 0.01, .max = 1e5, .help = "USD/MWh of policy strike (default 60)" },
 	{ .name = "hysteresis", .kind = FLAG_REAL, .min = 0, .max = 10, .help = "of policy threshold (default 0.1)" },
-	{ .name = "model", .help = "trained model of policies stochastic and mpc, or of ppo, or none (default: those that come along)" },
+	{ .name = "model", .help = "trained file of stochastic and mpc, or ppo, or none (default: what comes along)" },
 	END,
 };
 static const struct flag ppo_train_flags[] = {

@@ -32,8 +32,8 @@ static bool is_ppo(const struct buf *b)
 	return b->n >= 4 && memcmp(b->data, "HCPP", 4) == 0;
 }
 
-int model_files_load(struct cli *cli, const char *given, const char *point, const char *site, struct model_files *ret,
-	struct err *err)
+int model_files_load(
+	struct cli *cli, const char *given, const char *point, const char *site, struct model_files *ret, struct err *err)
 {
 	struct buf named;
 	const char *path;

@@ -5,8 +5,8 @@
 
 /* Trained files for policies. Release both buffers. */
 struct model_files {
-	struct buf prices; /* policies stochastic, mpc: of a settlement point's prices (policy_spike.h) */
-	struct buf ppo;    /* policy ppo: of a site (ppo_model.h) */
+	struct buf prices;    /* policies stochastic, mpc: of a settlement point's prices (policy_spike.h) */
+	struct buf ppo;       /* policy ppo: of a site (ppo_model.h) */
 	const char *ppo_file; /* its path, in the arena; NULL: none */
 };
 

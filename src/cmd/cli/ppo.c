@@ -45,7 +45,8 @@ static int choose_points(struct cli *cli, const struct site *site, struct points
 {
 	struct str rest = str_of(args_text(&cli->args, "points"));
 	if (site->fixed)
-		return err_set(err, HCP_EINVAL, "site", "%s pays a fixed tariff: there are no prices to learn from", site->name);
+		return err_set(
+			err, HCP_EINVAL, "site", "%s pays a fixed tariff: there are no prices to learn from", site->name);
 	int rc = add_point(cli, p, str_of(site->point), err);
 	while (rc == 0 && rest.p) {
 		struct str name = str_trim(str_split(&rest, ','));
@@ -83,8 +84,8 @@ static void tell(void *arg, const struct ppo_model_progress *p)
 			100 * p->of.clipped);
 }
 
-static int show_trained(struct cli *cli, const struct ppo_model *m, const struct points *p, size_t bytes,
-	struct err *err)
+static int show_trained(
+	struct cli *cli, const struct ppo_model *m, const struct points *p, size_t bytes, struct err *err)
 {
 	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
 	json_t *points = json_array();

@@ -61,8 +61,8 @@ static double loss_of(const struct ppo_net *n, const struct data *d, bool actor,
 {
 	load_rows(d, w);
 	ppo_net_forward(n, w, ROWS);
-	return actor ? ppo_actor_loss(&d->r, d->index, ROWS, 0.2, 0.05, w, clipped) :
-		ppo_critic_loss(&d->r, d->index, ROWS, w);
+	return actor ? ppo_actor_loss(&d->r, d->index, ROWS, 0.2, 0.05, w, clipped)
+				 : ppo_critic_loss(&d->r, d->index, ROWS, w);
 }
 
 static void gradients_are_those_of_finite_differences(void **state)
@@ -144,12 +144,12 @@ static void advantages_are_sums_of_what_was_better_than_thought(void **state)
 
 /*
  * A heater in a cold house. Yes costs 1.3 now and warms the next two steps, each worth 1 when it is cold outside and
- * nothing when it is warm; warmth does not add up. So it pays to heat when both coming steps are cold and it is not warm
- * inside already; greedily it never pays. The weather of the next two steps is seen, among noise.
+ * nothing when it is warm; warmth does not add up. So it pays to heat when both coming steps are cold and it is not
+ * warm inside already; greedily it never pays. The weather of the next two steps is seen, among noise.
  */
 struct house {
-	int warm;       /* steps that the house stays warm */
-	bool cold[3];   /* now, and the two after */
+	int warm;     /* steps that the house stays warm */
+	bool cold[3]; /* now, and the two after */
 	size_t t;
 	struct rng rng; /* of the weather */
 	uint64_t seed;

@@ -143,7 +143,8 @@ static void rewards_are_what_the_books_would_say(void **state)
 		assert_true(c >= PPO_LEAST && c <= PPO_MOST);
 		/* What running earns a MWh, before electricity. */
 		double mwh = (site.group[0].cls->power_w[DEVICE_FILL] - site.group[0].cls->power_w[DEVICE_SAFE]) / 4e6 * 1.1;
-		assert_true(fabs((site.group[0].cls->fill_ths * hashprice - site.group[0].cls->wear_usd_h) / 4 - c * mwh) < 1e-9);
+		assert_true(
+			fabs((site.group[0].cls->fill_ths * hashprice - site.group[0].cls->wear_usd_h) / 4 - c * mwh) < 1e-9);
 		while (!end) {
 			size_t i = world.now.i;
 			bool run = rng_below(&rng, 2);
@@ -429,7 +430,8 @@ static void where_it_cannot_see_the_last_price_decides(void **state)
 	assert_int_equal(out.c[0].target[POLICY_IDLE], 10);
 	assert_told(&p, "; 4 by the last price");
 	/* GPUs: demand first. */
-	in.c[0] = (struct policy_class){ .cls = device_class_find(STR("H100")), .count = 8, .must_serve = 3, .want_serve = 2 };
+	in.c[0] =
+		(struct policy_class){ .cls = device_class_find(STR("H100")), .count = 8, .must_serve = 3, .want_serve = 2 };
 	in.c[0].now[POLICY_IDLE] = 8;
 	in.c[0].can[POLICY_SERVE] = in.c[0].can[POLICY_IDLE] = true;
 	in.c[0].gross_usd_h[POLICY_SERVE] = in.c[0].net_usd_h[POLICY_SERVE] = 2;
