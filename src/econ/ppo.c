@@ -10,7 +10,7 @@
 void ppo_conf_default(struct ppo_conf *c)
 {
 	*c = (struct ppo_conf){ .seed = 1,
-		.iterations = 100,
+		.iterations = 40,
 		.epochs = 2,
 		.steps = 8192,
 		.episode_steps = 32,
@@ -18,7 +18,7 @@ void ppo_conf_default(struct ppo_conf *c)
 		.lambda = 0.9,
 		.clip = 0.2,
 		.entropy = 0.003,
-		.actor_rate = 1e-3,
+		.actor_rate = 5e-4,
 		.critic_rate = 2e-3,
 		.gradient_max = 1 };
 }
@@ -300,5 +300,41 @@ int ppo_train(struct ppo_agent *a, const struct ppo_env *env, const struct ppo_c
 		}
 	}
 	trainer_release(&t);
+	return rc;
+}
+
+/* ---- behaviour cloning ---- */
+
+static void study(struct ppo_agent *a, const struct ppo_teacher *t, struct ppo_work *w, struct ppo_adam *adam,
+	double rate, struct rng *rng)
+{
+	double weight[PPO_BATCH];
+	bool yes[PPO_BATCH];
+	float obs[PPO_IN_MAX];
+	for (size_t k = 0; k < PPO_BATCH; k++) {
+		t->lesson(t->ctx, rng, obs, &yes[k], &weight[k]);
+		for (size_t i = 0; i < t->n_in; i++)
+			w->x[k * t->n_in + i] = (double)obs[i];
+	}
+	ppo_net_forward(&a->actor, w, PPO_BATCH);
+	for (size_t k = 0; k < PPO_BATCH; k++)
+		w->d_out[k] = weight[k] * (odds(w->out[k]) - (double)yes[k]) / PPO_BATCH;
+	ppo_net_backward(&a->actor, w, PPO_BATCH, adam->grad);
+	ppo_adam_step(adam, a->actor.param, rate, 1);
+}
+
+int ppo_clone(struct ppo_agent *a, const struct ppo_teacher *t, uint32_t batches, double rate, uint64_t seed,
+	struct err *err)
+{
+	struct ppo_adam adam = { 0 };
+	struct rng rng;
+	struct ppo_work *w = mem_calloc(1, sizeof(*w));
+	must(t->n_in == a->actor.n_in);
+	int rc = w ? ppo_adam_new(&adam, ppo_net_params(t->n_in), err) : err_set(err, HCP_ENOMEM, "", "no memory to learn");
+	rng_init(&rng, seed);
+	for (uint32_t k = 0; rc == 0 && k < batches; k++)
+		study(a, t, w, &adam, rate * (1 - (double)k / batches), &rng);
+	ppo_adam_release(&adam);
+	mem_free(w);
 	return rc;
 }

@@ -86,4 +86,17 @@ typedef void (*ppo_progress_fn)(void *arg, const struct ppo_progress *p);
 int ppo_train(struct ppo_agent *a, const struct ppo_env *env, const struct ppo_conf *conf, ppo_progress_fn progress,
 	void *arg, struct err *err) MUST_CHECK;
 
+/*
+ * Behaviour cloning, to begin from: the actor learns to say what a teacher says, `batches` times PPO_BATCH lessons of
+ * weighted logistic loss, so that its odds are even where both mistakes cost the same. HCP_ENOMEM.
+ */
+struct ppo_teacher {
+	void *ctx; /* borrowed */
+	size_t n_in;
+	/* Any situation, what to say, and what a mistake costs. */
+	void (*lesson)(void *ctx, struct rng *rng, float *obs, bool *ret_yes, double *ret_weight);
+};
+int ppo_clone(struct ppo_agent *a, const struct ppo_teacher *t, uint32_t batches, double rate, uint64_t seed,
+	struct err *err) MUST_CHECK;
+
 #endif

@@ -347,3 +347,17 @@ struct ppo_env ppo_world_env(struct ppo_world *w)
 {
 	return (struct ppo_env){ .ctx = w, .n_in = PPO_OBS, .reset = world_reset, .step = world_step };
 }
+
+static void world_lesson(void *ctx, struct rng *rng, float *obs, bool *ret_yes, double *ret_weight)
+{
+	struct ppo_world *w = ctx;
+	world_reset(w, rng, obs);
+	double price = w->now.s->price[w->now.i], c = w->now.threshold_usd_mwh;
+	*ret_yes = !(price > c);
+	*ret_weight = isnan(price) ? 0 : fabs(counted(price, c) - c) / c;
+}
+
+struct ppo_teacher ppo_world_teacher(struct ppo_world *w)
+{
+	return (struct ppo_teacher){ .ctx = w, .n_in = PPO_OBS, .lesson = world_lesson };
+}

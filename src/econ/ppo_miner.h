@@ -91,5 +91,10 @@ int ppo_world_init(struct ppo_world *w, const struct site *site, const struct hi
 	size_t n_points, int64_t from_ns, int64_t to_ns, struct err *err) MUST_CHECK;
 void ppo_world_release(struct ppo_world *w);
 struct ppo_env ppo_world_env(struct ppo_world *w);
+/*
+ * One who knows the coming quarter-hour's price and runs while it is below the threshold, weighted by the difference.
+ * Starts, and the hours after, it knows nothing of: those are for PPO to learn.
+ */
+struct ppo_teacher ppo_world_teacher(struct ppo_world *w);
 
 #endif

@@ -9,6 +9,8 @@
 #include "econ/ppo_miner.h"
 
 #define PARAM_MAX 1e4
+#define CLONE_RATE 1e-3
+enum { CLONE_BATCHES = 1500 };
 
 void ppo_model_release(struct ppo_model *m)
 {
@@ -44,6 +46,7 @@ static int train_net(
 {
 	struct ppo_agent a;
 	struct ppo_env env = ppo_world_env(w);
+	struct ppo_teacher teacher = ppo_world_teacher(w);
 	struct ppo_conf conf;
 	ppo_conf_default(&conf);
 	conf.seed = t->seed + m->n;
@@ -51,7 +54,8 @@ static int train_net(
 	int rc = ppo_agent_new(&a, env.n_in, conf.seed, err);
 	if (rc < 0)
 		return rc;
-	rc = ppo_train(&a, &env, &conf, tell, teller, err);
+	rc = ppo_clone(&a, &teacher, CLONE_BATCHES, CLONE_RATE, conf.seed, err);
+	rc = rc ? rc : ppo_train(&a, &env, &conf, tell, teller, err);
 	if (rc == 0) {
 		m->net[m->n++] = a.actor;
 		a.actor = (struct ppo_net){ 0 };

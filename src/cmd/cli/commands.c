@@ -350,7 +350,7 @@ static const struct flag ppo_train_flags[] = {
 	{ .name = "out", .required = true, .help = "file for the weights, as backtest --model takes it" },
 	{ .name = "points", .help = "settlement points whose prices are further episodes, with commas between" },
 	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = 1e9, .help = "of everything drawn (default 1)" },
-	{ .name = "iterations", .kind = FLAG_INT, .min = 1, .max = 1e5, .help = "rollouts of each net (default 100)" },
+	{ .name = "iterations", .kind = FLAG_INT, .min = 1, .max = 1e5, .help = "rollouts of each net (default 40)" },
 	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
 	END,
 };

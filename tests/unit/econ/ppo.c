@@ -218,6 +218,8 @@ static struct ppo_conf quick(uint64_t seed)
 	c.iterations = 60;
 	c.steps = 1024;
 	c.gamma = 0.9;
+	c.epochs = 4;
+	c.actor_rate = 1e-3;
 	return c;
 }
 
@@ -318,6 +320,48 @@ static void settings_out_of_range_and_lack_of_memory_change_nothing(void **state
 	ppo_agent_release(&was);
 }
 
+/* Yes where x[2] is above 0.5, where mistakes cost; elsewhere the teacher says no at no cost. */
+static void teach(void *ctx, struct rng *rng, float *obs, bool *ret_yes, double *ret_weight)
+{
+	(void)ctx;
+	for (size_t i = 0; i < IN; i++)
+		obs[i] = (float)rng_normal(rng);
+	bool counts = obs[5] > 0;
+	*ret_yes = counts && obs[2] > 0.5F;
+	*ret_weight = counts;
+}
+
+static void a_teacher_is_followed_where_it_matters(void **state)
+{
+	(void)state;
+	const struct ppo_teacher t = { .n_in = IN, .lesson = teach };
+	struct ppo_agent a;
+	struct rng rng;
+	struct err err = { 0 };
+	size_t right = 0, n = 0, yes_beyond = 0;
+	assert_int_equal(ppo_agent_new(&a, IN, 1, NULL), 0);
+	mem_fail_after(1, 0);
+	assert_int_equal(ppo_clone(&a, &t, 1, 1e-3, 1, &err), HCP_ENOMEM);
+	mem_fail_after(2, 0);
+	assert_int_equal(ppo_clone(&a, &t, 1, 1e-3, 1, &err), HCP_ENOMEM);
+	mem_fail_after(0, 0);
+	assert_int_equal(ppo_clone(&a, &t, 1000, 3e-3, 1, NULL), 0);
+	rng_init(&rng, 99);
+	for (int i = 0; i < 2000; i++) {
+		float obs[IN];
+		bool yes;
+		double weight;
+		teach(NULL, &rng, obs, &yes, &weight);
+		bool said = ppo_net_say(&a.actor, obs) > 0;
+		n += weight > 0;
+		right += weight > 0 && said == yes;
+		yes_beyond += obs[5] < -0.5F && obs[2] > 0.8F && said;
+	}
+	assert_true(n > 800 && right > n * 95 / 100);
+	assert_true(yes_beyond > 20); /* unweighted lessons have not been learned */
+	ppo_agent_release(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -325,6 +369,7 @@ int main(void)
 		cmocka_unit_test(one_row_is_as_in_a_batch),
 		cmocka_unit_test(advantages_are_sums_of_what_was_better_than_thought),
 		cmocka_unit_test(it_learns_what_pays_later),
+		cmocka_unit_test(a_teacher_is_followed_where_it_matters),
 		cmocka_unit_test(a_seed_gives_the_same_bits),
 		cmocka_unit_test(settings_out_of_range_and_lack_of_memory_change_nothing),
 	};

@@ -82,7 +82,7 @@ static struct buf stored;
 static int train(struct ppo_model *m, const struct history *h, int64_t to_ns, struct err *err)
 {
 	const struct ppo_training t = {
-		.site = &site, .points = points, .n_points = 1, .to_ns = to_ns, .seed = 1, .iterations = 20
+		.site = &site, .points = points, .n_points = 1, .to_ns = to_ns, .seed = 1, .iterations = 10
 	};
 	return ppo_model_train(m, &t, h, NULL, NULL, err);
 }
