@@ -21,7 +21,8 @@
  * Adam (Kingma, Ba 2015), gradients clipped by their norm, rate falling to 0. What comes out is the mean of the
  * parameters over the second half of the iterations (Polyak, Juditsky 1992), rounded to float, as it is stored. The
  * same seed and environment give the same bits on the same kind of processor: products go through OpenBLAS in sizes
- * that it computes on one thread. Saying what a net says (ppo_net_say) is plain arithmetic in one order, alike everywhere.
+ * that it computes on one thread. Saying what a net says (ppo_net_say) is plain arithmetic in one order, alike
+ * everywhere.
  */
 enum {
 	PPO_HIDDEN = 32,
