@@ -132,6 +132,8 @@ struct policy_conf {
 	double strike_usd_mwh;  /* strike: curtail above; 0 < strike; default 60 */
 	double hysteresis;      /* threshold: 0.10 */
 	struct str model;       /* stochastic: a stored model (policy_spike.h), read by policy_init alone; empty: none */
+	struct str ppo;         /* ppo: its weights (ppo_model.h), read by policy_init alone; empty: HCP_ENOTFOUND */
+	struct str ppo_file;    /* where they come from, for people */
 };
 
 struct policy_vt;
@@ -159,8 +161,8 @@ struct policy_vt {
 
 void policy_conf_default(struct policy_conf *c);
 /*
- * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc"; NULL if unknown. A new one
- * is a row of the table in policy.c; the backtest then has it too.
+ * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc", "ppo"; NULL if unknown. A
+ * new one is a row of the table in policy.c; the backtest then has it too.
  */
 const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */

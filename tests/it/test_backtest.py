@@ -231,6 +231,39 @@ def test_a_damaged_model_is_refused(market, tmp_path):
     assert done.returncode == 1 and "none.bin" in done.stderr
 
 
+def test_ppo_tells_its_file_and_is_left_out_where_there_is_none(market, tmp_path):
+    shipped = report(policy="ppo", **days(market))["policies"][0]
+    assert "ppo-texas-north.bin, trained for texas-north on prices from 2021-01-01" in shipped["model"]
+    own = tmp_path / "own.yaml"
+    own.write_text((ROOT / "spec/sites/texas-north.yaml").read_text().replace("name: texas-north", "name: own"))
+    done = run(site=own, output="json", **days(market))
+    assert done.returncode == 0 and "done without policy ppo" in done.stderr
+    assert "ppo" not in [p["policy"] for p in json.loads(done.stdout)["policies"]]
+    done = run(site=own, policy="ppo", **days(market))
+    assert done.returncode == 1 and "hcp ppo train" in done.stderr and done.stdout == ""
+    given = run(site=own, policy="ppo", model=ROOT / "spec/models/ppo-texas-north.bin", **days(market))
+    assert given.returncode == 0  # named by hand: the same settlement point
+    done = run(site="texas-south", policy="ppo", model=ROOT / "spec/models/ppo-texas-north.bin", **days(market))
+    assert done.returncode == 1 and "was trained for HB_WEST, not for HB_HOUSTON" in done.stderr
+    bad = tmp_path / "bad.bin"
+    bad.write_bytes((ROOT / "spec/models/ppo-texas-north.bin").read_bytes()[:-4])
+    done = run(policy="ppo", model=bad, **days(market))
+    assert done.returncode == 1 and "damaged" in done.stderr
+
+
+def train(out, data, *more):
+    line = [str(HCP), "ppo", "train", "--site", "texas-north", "--data", str(data), "--out", str(out), *more]
+    return subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+def test_ppo_needs_a_quarter_of_prices(market, tmp_path):
+    done = train(tmp_path / "w.bin", market, "--to", "2025-03-04")
+    assert done.returncode == 1 and "of 8640 that a training needs" in done.stderr
+    assert not (tmp_path / "w.bin").exists()
+    done = train(tmp_path / "w.bin", market, "--to", "soon")
+    assert done.returncode == 2 and "--to" in done.stderr
+
+
 def test_a_bitcoin_file_that_ends_early_is_named(market):
     path = market / "btc_usdt_hourly.csv"
     rows = path.read_text().splitlines()
@@ -298,3 +331,24 @@ def test_stochastic_earns_more_than_the_last_price(tmp_path):
     stochastic, last = report(policy="stochastic,last_price", data=only, model=model, **span)["policies"]
     assert stochastic["fraction"] > 0.875 and last["fraction"] < 0.84
     assert "handed in" in stochastic["model"] and "; 0 by the last price" in stochastic["model"]
+
+
+@recorded
+def test_ppo_learns_the_same_again_and_never_decides_what_it_has_seen(tmp_path):
+    a, b = tmp_path / "a.bin", tmp_path / "b.bin"
+    for out in (a, b):
+        done = train(out, DATA, "--from", "2023-06-01", "--to", "2023-12-15", "--iterations", "2")
+        assert done.returncode == 0, done.stderr
+    assert "net 8 of 8, 100 %" in done.stderr
+    assert a.read_bytes() == b.read_bytes()
+    span = {"from": "2023-12-15", "to": "2023-12-31"}
+    assert "prices from 2023-06-01" in report(policy="ppo", data=DATA, model=a, **span)["policies"][0]["model"]
+    done = run(policy="ppo", data=DATA, model=a, **{"from": "2023-12-14", "to": "2023-12-31"})
+    assert done.returncode == 1 and "later than the decision at 2023-12-14" in done.stderr
+
+
+@recorded
+def test_ppo_on_the_year_after_its_training():
+    """The weights that come along are of 2021 to 2023: a little better than the last price, worse than stochastic."""
+    ppo, last = report(policy="ppo,last_price", data=DATA, **{"from": "2024-01-01", "to": "2024-12-31"})["policies"]
+    assert ppo["fraction"] > last["fraction"] and ppo["fraction"] == pytest.approx(0.8528, abs=0.001)

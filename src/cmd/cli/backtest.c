@@ -141,15 +141,16 @@ static int parse_time(struct cli *cli, const char *flag, bool is_end, int64_t *r
 	return 0;
 }
 
-static void add_row(struct backtest_report *r, const struct policy_vt *vt, bool asked)
+static void add_row(struct backtest_report *r, const struct policy_vt *vt, bool asked, bool named)
 {
 	for (size_t i = 1; i < r->n; i++)
 		if (r->rows[i].vt == vt) {
 			r->rows[i].asked |= asked;
+			r->rows[i].named |= named;
 			return;
 		}
 	must(r->n < BACKTEST_ROWS_MAX);
-	r->rows[r->n++] = (struct backtest_row){ .vt = vt, .asked = asked };
+	r->rows[r->n++] = (struct backtest_row){ .vt = vt, .asked = asked, .named = named };
 }
 
 static int choose_policies(struct cli *cli, struct backtest_report *r, struct err *err)
@@ -158,12 +159,12 @@ static int choose_policies(struct cli *cli, struct backtest_report *r, struct er
 	struct str rest = str_of(text && *text ? text : "all");
 	r->rows[0] = (struct backtest_row){ .vt = NULL };
 	r->n = 1;
-	add_row(r, policy_find(STR("always_mine")), false);
+	add_row(r, policy_find(STR("always_mine")), false, false);
 	while (rest.p) {
 		struct str name = str_trim(str_split(&rest, ','));
 		if (str_eqz(name, "all")) {
 			for (size_t i = 0; policy_at(i); i++)
-				add_row(r, policy_at(i), true);
+				add_row(r, policy_at(i), true, false);
 			continue;
 		}
 		const struct policy_vt *vt = policy_find(name);
@@ -177,7 +178,7 @@ static int choose_policies(struct cli *cli, struct backtest_report *r, struct er
 			buf_release(&known);
 			return rc;
 		}
-		add_row(r, vt, true);
+		add_row(r, vt, true, true);
 	}
 	return 0;
 }
@@ -210,8 +211,10 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 		r->conf.strike_usd_mwh = strtod(strike, NULL); /* checked by args_parse */
 	if (hysteresis)
 		r->conf.hysteresis = strtod(hysteresis, NULL);
-	rc = model_file_load(cli, args_text(a, "model"), r->site.point, &r->model, err);
-	r->conf.model = buf_str(&r->model);
+	rc = model_files_load(cli, args_text(a, "model"), r->site.point, r->site.name, &r->models, err);
+	r->conf.model = buf_str(&r->models.prices);
+	r->conf.ppo = buf_str(&r->models.ppo);
+	r->conf.ppo_file = str_of(r->models.ppo_file);
 	return rc;
 }
 
@@ -281,6 +284,23 @@ static void show_progress(struct work *w, size_t workers)
 		fprintf(stderr, "\r%60s\r", "");
 }
 
+/* A policy that nobody named, and whose trained file is not there or not of this site and time. */
+static void leave_out(struct backtest_report *r)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < r->n; i++) {
+		struct backtest_row *row = &r->rows[i];
+		bool lacks = (row->rc == HCP_ENOTFOUND || row->rc == HCP_ESTATE) && !strcmp(row->err.field, "model");
+		if (lacks && !row->named) {
+			cli_say("hcp: done without policy %s: %s", backtest_row_name(row), row->err.text);
+			buf_release(&row->model);
+		} else {
+			r->rows[kept++] = *row;
+		}
+	}
+	r->n = kept;
+}
+
 static int run_all(struct backtest_report *r, const struct backtest_feed *feed, struct err *err)
 {
 	struct work w = { .r = r, .feed = feed };
@@ -296,6 +316,7 @@ static int run_all(struct backtest_report *r, const struct backtest_feed *feed, 
 		show_progress(&w, started);
 	for (size_t i = 0; i < started; i++)
 		pthread_join(thread[i], NULL);
+	leave_out(r);
 	for (size_t i = 0; i < r->n; i++)
 		if (r->rows[i].rc < 0) {
 			*err = r->rows[i].err;
@@ -384,7 +405,7 @@ int ops_backtest(struct cli *cli, struct err *err)
 		buf_release(&r->files.read);
 		buf_release(&r->files.missing);
 		buf_release(&r->replaced);
-		buf_release(&r->model);
+		model_files_release(&r->models);
 	}
 	if (s)
 		replay_release(&s->replay);

@@ -1,6 +1,7 @@
 #ifndef HCP_CMD_CLI_BACKTEST_H
 #define HCP_CMD_CLI_BACKTEST_H
 
+#include "cmd/cli/model_file.h"
 #include "econ/backtest.h"
 #include "sim/replay_files.h"
 
@@ -8,6 +9,7 @@
 struct backtest_row {
 	const struct policy_vt *vt; /* NULL: the clairvoyant */
 	bool asked;                 /* to be reported; always_mine runs in any case */
+	bool named;                 /* by itself, not with all the others */
 	struct backtest_books books;
 	double seconds; /* that it took */
 	struct buf model; /* what its decisions stood on; empty: nothing to tell */
@@ -25,7 +27,7 @@ struct backtest_report {
 	bool restart_costs;
 	int64_t from_ns, to_ns;
 	struct policy_conf conf;
-	struct buf model; /* conf.model */
+	struct model_files models; /* of conf */
 	struct replay_files files;
 	struct backtest *b;
 	struct backtest_coverage coverage;

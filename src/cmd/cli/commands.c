@@ -1,6 +1,7 @@
 #include "cmd/cli/command.h"
 
 #include "cmd/cli/forecast.h"
+#include "cmd/cli/ppo.h"
 #include "cmd/cli/ops.h"
 
 #define END { .name = NULL }
@@ -338,7 +339,19 @@ static const struct flag backtest_flags[] = {
 	  .help = "for how long simple policies take prices to hold (default 1h)" },
 	{ .name = "strike", .kind = FLAG_REAL, .min = 0.01, .max = 1e5, .help = "USD/MWh of policy strike (default 60)" },
 	{ .name = "hysteresis", .kind = FLAG_REAL, .min = 0, .max = 10, .help = "of policy threshold (default 0.1)" },
-	{ .name = "model", .help = "trained model of policy stochastic, or none (default: the one that comes along)" },
+	{ .name = "model", .help = "trained file of stochastic and mpc, or ppo, or none (default: what comes along)" },
+	END,
+};
+static const struct flag ppo_train_flags[] = {
+	{ .name = "data", .required = true, .help = "folder of recorded market data" },
+	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south) or its file" },
+	{ .name = "from", .help = "first day to learn from (default: the first there is)" },
+	{ .name = "to", .required = true, .help = "what is later is not learned from, e.g. 2024-01-01" },
+	{ .name = "out", .required = true, .help = "file for the weights, as backtest --model takes it" },
+	{ .name = "points", .help = "settlement points whose prices are further episodes, with commas between" },
+	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = 1e9, .help = "of everything drawn (default 1)" },
+	{ .name = "iterations", .kind = FLAG_INT, .min = 1, .max = 1e5, .help = "rollouts of each net (default 40)" },
+	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
 	END,
 };
 static const struct flag forecast_train_flags[] = {
@@ -861,6 +874,13 @@ const struct command commands[] = {
 		.flags = forecast_train_flags,
 		.run = forecast_command_train,
 		.help = "train the model of prices that policy stochastic stands on" },
+	{ .path = "ppo train",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = ppo_train_flags,
+		.run = ppo_command_train,
+		.help = "train the nets of policy ppo on recorded prices",
+		.more = "Miners of the site are run through the prices again and again; nothing of --to or later is read." },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

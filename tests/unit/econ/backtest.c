@@ -13,6 +13,8 @@
 #include "base/money.h"
 #include "base/rng.h"
 #include "econ/history.h"
+#include "econ/ppo_miner.h"
+#include "econ/ppo_model.h"
 
 enum { DAYS = 6, STEPS = DAYS * 96, TICKS_MAX = STEPS + DAYS * 24 + DAYS * 3 };
 
@@ -126,13 +128,33 @@ static struct backtest *prepare(const struct world *w)
 	return b;
 }
 
+/* Weights that have learned nothing, so that policy ppo runs as well. */
+static struct policy_conf conf_with_weights(struct buf *weights)
+{
+	struct ppo_model m = { .site = "s", .point = "HB_WEST", .to_ns = t0, .n = 1 };
+	struct policy_conf conf;
+	struct rng rng;
+	rng_init(&rng, 1);
+	buf_init(weights, PPO_MODEL_MAX);
+	assert_int_equal(ppo_net_new(&m.net[0], PPO_OBS, NULL), 0);
+	ppo_net_start(&m.net[0], &rng);
+	assert_int_equal(ppo_model_save(&m, weights, NULL), 0);
+	ppo_model_release(&m);
+	policy_conf_default(&conf);
+	conf.ppo = buf_str(weights);
+	return conf;
+}
+
 static void run_vt(
 	const struct world *w, const struct backtest *b, const struct policy_vt *vt, struct backtest_books *ret)
 {
 	struct policy p;
 	struct err err = { 0 };
 	struct backtest_feed feed = feed_of(w);
-	assert_int_equal(policy_init(&p, vt, NULL, &err), 0);
+	struct buf weights;
+	struct policy_conf conf = conf_with_weights(&weights);
+	assert_int_equal(policy_init(&p, vt, &conf, &err), 0);
+	buf_release(&weights);
 	if (backtest_run(b, &feed, &p, NULL, NULL, ret, &err) < 0)
 		fail_msg("%s: %s", err.field, err.text);
 	policy_release(&p);
