@@ -76,7 +76,7 @@ void frag_observe(struct frag_demand *d, const struct frag_shape *s)
 		known = true;
 	else
 		at = insert(d, s);
-	d->weight[at] += d->step;
+	d->weight[at] += d->step * s->gpus * s->milli / 1000;
 	d->step *= DECAY;
 	if (d->step > STEP_MAX) {
 		for (unsigned i = 0; i < d->n; i++)
@@ -86,6 +86,25 @@ void frag_observe(struct frag_demand *d, const struct frag_shape *s)
 	/* Shares are read seldom, so that figures kept with nodes stay good; a new shape moves their places at once. */
 	if (!known || ++d->fresh >= FRAG_REFRESH)
 		read_shares(d);
+}
+
+void frag_set(struct frag_demand *d, const struct frag_shape *shape, const double *weight, size_t n)
+{
+	uint32_t epoch = d->epoch;
+	frag_init(d);
+	d->epoch = epoch;
+	for (size_t i = 0; i < n; i++) {
+		if (shape[i].gpus == 0 || shape[i].milli == 0)
+			continue;
+		unsigned least = 0;
+		for (unsigned k = 1; k < d->n; k++)
+			if (d->weight[k] < d->weight[least])
+				least = k;
+		if (d->n == FRAG_SHAPES_MAX && d->weight[least] >= weight[i])
+			continue;
+		d->weight[insert(d, &shape[i])] = weight[i];
+	}
+	read_shares(d);
 }
 
 double frag_of(const struct frag_demand *d, const struct frag_node *n)

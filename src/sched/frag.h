@@ -30,7 +30,10 @@ struct frag_shape {
 	uint16_t milli;                 /* of each, 1..1000 */
 };
 
-/* Recent demand: each observation weighs 1/512 less with every later one. */
+/*
+ * Recent demand: each observation weighs 1/512 less with every later one. Unlike the paper's shares by number of tasks,
+ * those observed count by the GPUs that they ask for: a gang of eight is worth keeping eight together for.
+ */
 struct frag_demand {
 	struct frag_shape shape[FRAG_SHAPES_MAX]; /* by milli, then gpus, cpu, memory: ascending */
 	double weight[FRAG_SHAPES_MAX];
@@ -50,6 +53,8 @@ struct frag_node {
 void frag_init(struct frag_demand *d);
 /* A task arrived (once per task, not per try). Shapes without GPUs are passed over. */
 void frag_observe(struct frag_demand *d, const struct frag_shape *s);
+/* The demand as it is known: the heaviest FRAG_SHAPES_MAX of n, each shape once; weights > 0. */
+void frag_set(struct frag_demand *d, const struct frag_shape *shape, const double *weight, size_t n);
 /* F_n in milli-GPUs. 0 while nothing was observed. */
 double frag_of(const struct frag_demand *d, const struct frag_node *n);
 /* Does a task fit on the node? */

@@ -215,6 +215,8 @@ int placement_set_node(struct placement *p, uint32_t node, uint32_t cpu_milli, u
 	MUST_CHECK;
 /* A job arrived (once per job, not per try): what PLACEMENT_FRAG takes for recent demand. */
 void placement_observe(struct placement *p, const struct placement_request *r);
+/* Takes this for the demand instead, until more is observed. */
+void placement_set_demand(struct placement *p, const struct frag_demand *d);
 
 /* O(1). Health below 0.5 takes a free device out; a busy one stays with its owner and goes out on release. */
 int placement_set_quality(struct placement *p, placement_dev d, const struct placement_quality *q, struct err *err)

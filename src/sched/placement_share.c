@@ -211,6 +211,13 @@ void placement_observe(struct placement *p, const struct placement_request *r)
 		frag_observe(&p->demand, &s);
 }
 
+void placement_set_demand(struct placement *p, const struct frag_demand *d)
+{
+	uint32_t epoch = p->demand.epoch + 1; /* figures kept with nodes are of another demand */
+	p->demand = *d;
+	p->demand.epoch = epoch;
+}
+
 /* What is free on the node, and at which place of it `dev` stands. False: too many devices to look at. */
 static bool view(const struct placement *p, uint32_t node, uint32_t dev, struct frag_node *ret, unsigned *ret_at)
 {
@@ -376,7 +383,7 @@ static void find_on_node(struct search *s, uint32_t pool, uint32_t node)
 {
 	const struct placement_request *r = s->r;
 	const struct node *n = &s->p->node[node];
-	uint32_t able = 0, first = NONE;
+	uint32_t able = 0;
 	if (n->pool != pool || node_cpu_free(n) < r->cpu_milli || node_memory_free(n) < r->memory_mib)
 		return;
 	if (r->count == 0) {
@@ -387,8 +394,6 @@ static void find_on_node(struct search *s, uint32_t pool, uint32_t node)
 		const struct device *d = &s->p->dev[i];
 		bool free = may_use(r, d), ours = d->state == PLACEMENT_SHARED && dev_rest_state(d) != PLACEMENT_OUT;
 		if (!is_part(r)) {
-			if (free && (first == NONE || d->state == PLACEMENT_IDLE))
-				first = i;
 			able += free;
 		} else if (r->mig) {
 			const struct mig_choice *c = &s->p->mig[r->mig][free ? 0 : d->mig_taken];
@@ -398,9 +403,8 @@ static void find_on_node(struct search *s, uint32_t pool, uint32_t node)
 			offer(s, FIND_PART, i, (free ? 1000 : d->milli_free) - (double)s->shape.milli, free);
 		}
 	}
-	if (is_part(r) || able < r->count)
-		return;
-	offer(s, r->count == 1 ? FIND_SINGLE : FIND_NODE, r->count == 1 ? first : node, 0, false);
+	if (!is_part(r) && able >= r->count)
+		offer(s, FIND_NODE, node, 0, false);
 }
 
 bool share_find(const struct placement *p, uint32_t pool, const struct placement_request *r, struct find *ret)
