@@ -98,7 +98,7 @@ void fit_remove(struct fit *v, uint32_t *root, uint32_t item)
 	drop(v, root, item);
 }
 
-/* The first item of t with enough memory, all of t having the CPU. */
+/* The first item of t with enough memory. */
 static uint32_t leftmost(const struct fit *v, uint32_t t, uint32_t memory)
 {
 	if (t == FIT_NONE || v[t].most < memory)
@@ -114,14 +114,14 @@ static uint32_t leftmost(const struct fit *v, uint32_t t, uint32_t memory)
 	}
 }
 
-uint32_t fit_first(const struct fit *v, uint32_t t, uint32_t cpu, uint32_t memory)
+uint32_t fit_first(const struct fit *v, uint32_t t, uint32_t cpu, uint32_t item, uint32_t memory)
 {
 	if (t == FIT_NONE || v[t].most < memory)
 		return FIT_NONE;
-	if (v[t].cpu < cpu)
-		return fit_first(v, v[t].right, cpu, memory);
-	/* One path down the border of `cpu`; what lies right of it is answered without a second one. */
-	uint32_t found = fit_first(v, v[t].left, cpu, memory);
+	if (before(v, t, cpu, item))
+		return fit_first(v, v[t].right, cpu, item, memory);
+	/* One path down the border of (cpu, item); what lies right of it is answered without a second one. */
+	uint32_t found = fit_first(v, v[t].left, cpu, item, memory);
 	if (found != FIT_NONE)
 		return found;
 	return v[t].memory >= memory ? t : leftmost(v, v[t].right, memory);

@@ -25,7 +25,7 @@ struct fit {
 
 void fit_add(struct fit *v, uint32_t *root, uint32_t item, uint32_t cpu, uint32_t memory);
 void fit_remove(struct fit *v, uint32_t *root, uint32_t item);
-/* FIT_NONE: none has as much of both. */
-uint32_t fit_first(const struct fit *v, uint32_t root, uint32_t cpu, uint32_t memory);
+/* The first from (cpu, item) on with as much memory; FIT_NONE: there is none. */
+uint32_t fit_first(const struct fit *v, uint32_t root, uint32_t cpu, uint32_t item, uint32_t memory);
 
 #endif

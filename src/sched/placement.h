@@ -114,6 +114,7 @@ struct placement_request {
 	uint32_t cpu_milli, memory_mib; /* nodes without placement_set_node have no limit */
 	/* count 0: nothing but these of a node of the class or kind. */
 	uint32_t only_node;      /* the caller's number + 1; 0: any. HCP_ENOTFOUND */
+	uint32_t avoid_node;     /* the caller's number + 1: not there, where nodes have limits; 0: none */
 	enum placement_fit fit;
 };
 

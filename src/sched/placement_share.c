@@ -253,6 +253,23 @@ static double frag_growth(const struct placement *p, uint32_t node, uint32_t dev
 	return frag_of(&p->demand, &v) - (double)n->frag;
 }
 
+/* The first of a set that has the host's share and does not lie on the node to avoid. */
+static uint32_t first_device(const struct placement *p, uint32_t root, const struct placement_request *r)
+{
+	uint32_t at = fit_first(p->fit_dev, root, r->cpu_milli, 0, r->memory_mib);
+	while (r->avoid_node && at != FIT_NONE && p->node[p->dev[at].node].number == r->avoid_node - 1)
+		at = fit_first(p->fit_dev, root, p->fit_dev[at].cpu, at + 1, r->memory_mib);
+	return at;
+}
+
+static uint32_t first_node(const struct placement *p, uint32_t root, const struct placement_request *r)
+{
+	uint32_t at = fit_first(p->fit_node, root, r->cpu_milli, 0, r->memory_mib);
+	if (r->avoid_node && at != FIT_NONE && p->node[at].number == r->avoid_node - 1)
+		at = fit_first(p->fit_node, root, p->fit_node[at].cpu, at + 1, r->memory_mib);
+	return at;
+}
+
 struct search {
 	const struct placement *p;
 	const struct placement_request *r;
@@ -291,9 +308,9 @@ static void offer_free(struct search *s, const struct pool *pl, double left)
 			offer(s, FIND_PART, find_best_device(pl, r, &unused), left, true);
 		return;
 	}
-	dev = fit_first(s->p->fit_dev, pl->share->root[SLOT_IDLE], r->cpu_milli, r->memory_mib);
+	dev = first_device(s->p, pl->share->root[SLOT_IDLE], r);
 	if (dev == FIT_NONE && r->cls != WORKLOAD_P4)
-		dev = fit_first(s->p->fit_dev, pl->share->root[SLOT_FILL], r->cpu_milli, r->memory_mib);
+		dev = first_device(s->p, pl->share->root[SLOT_FILL], r);
 	if (dev != FIT_NONE)
 		offer(s, FIND_PART, dev, left, true);
 }
@@ -309,7 +326,7 @@ static void find_instance(struct search *s, const struct pool *pl)
 			unsigned slot = w * 64 + (unsigned)__builtin_ctzll(bits);
 			if (slot < SLOT_MIG || choice[slot - SLOT_MIG].start < 0)
 				continue;
-			uint32_t dev = fit_first(s->p->fit_dev, sh->root[slot], s->r->cpu_milli, s->r->memory_mib);
+			uint32_t dev = first_device(s->p, sh->root[slot], s->r);
 			if (dev != FIT_NONE)
 				offer(s, FIND_PART, dev, choice[slot - SLOT_MIG].loss, false);
 		}
@@ -333,7 +350,7 @@ static void find_part(struct search *s, const struct pool *pl)
 			unsigned slot = w * 64 + (unsigned)__builtin_ctzll(bits);
 			if (slot >= SLOT_IDLE)
 				break;
-			uint32_t dev = fit_first(s->p->fit_dev, sh->root[slot], s->r->cpu_milli, s->r->memory_mib);
+			uint32_t dev = first_device(s->p, sh->root[slot], s->r);
 			if (dev == FIT_NONE)
 				continue;
 			offer(s, FIND_PART, dev, slot - milli, false);
@@ -350,7 +367,7 @@ static void find_node(struct search *s, const struct pool *pl)
 	const struct share *sh = pl->share;
 	int tries = s->r->fit == PLACEMENT_FRAG ? TRIES : 1;
 	if (s->r->cls == WORKLOAD_P4 && s->r->count == 1) {
-		uint32_t dev = fit_first(s->p->fit_dev, sh->root[SLOT_IDLE], s->r->cpu_milli, s->r->memory_mib);
+		uint32_t dev = first_device(s->p, sh->root[SLOT_IDLE], s->r);
 		if (dev != FIT_NONE) {
 			s->found = true;
 			s->best->shape = FIND_SINGLE;
@@ -366,7 +383,7 @@ static void find_node(struct search *s, const struct pool *pl)
 			continue;
 		}
 		c = c / 64 * 64 + (uint32_t)__builtin_ctzll(bits);
-		uint32_t node = fit_first(s->p->fit_node, sh->node_root[c], s->r->cpu_milli, s->r->memory_mib);
+		uint32_t node = first_node(s->p, sh->node_root[c], s->r);
 		if (node == FIT_NONE)
 			continue;
 		offer(s, s->r->count ? FIND_NODE : FIND_HOST, node, c - s->r->count, false);

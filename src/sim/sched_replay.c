@@ -99,11 +99,9 @@ static int compare_edges(const void *a, const void *b)
 	return x->milli < y->milli ? -1 : x->milli > y->milli;
 }
 
-static void fleet_of_nodes(uint64_t nodes, struct sched_fleet *ret)
+static struct sched_group node_of(uint64_t nodes, uint32_t gpus)
 {
-	ret->n = 1;
-	ret->group[0] = (struct sched_group){ (uint32_t)nodes, NODE_GPUS, NODE_GPUS * CORES_PER_GPU * 1000,
-		NODE_GPUS * GIB_PER_GPU * 1024 };
+	return (struct sched_group){ (uint32_t)nodes, gpus, gpus * CORES_PER_GPU * 1000, gpus * GIB_PER_GPU * 1024 };
 }
 
 void sched_fleet_for(const struct job_trace *t, double load, struct sched_fleet *ret)
@@ -123,15 +121,22 @@ void sched_fleet_for(const struct job_trace *t, double load, struct sched_fleet 
 		most = now > most ? now : most;
 	}
 	mem_free(e);
-	uint64_t nodes = (uint64_t)(0.8 * (double)most / 1000 / NODE_GPUS + 0.999);
-	fleet_of_nodes(nodes < 1 ? 1 : nodes > SCHED_REPLAY_NODES_MAX ? SCHED_REPLAY_NODES_MAX : nodes, ret);
+	uint64_t gpus = (uint64_t)(0.8 * (double)most / 1000 + 0.999), nodes = gpus / NODE_GPUS;
+	uint32_t rest = (uint32_t)(gpus % NODE_GPUS);
+	if (nodes >= SCHED_REPLAY_NODES_MAX)
+		nodes = SCHED_REPLAY_NODES_MAX - 1;
+	ret->group[0] = node_of(nodes, NODE_GPUS);
+	ret->n = nodes > 0;
+	if (rest || nodes == 0)
+		ret->group[ret->n++] = node_of(1, rest ? rest : 1);
 }
 
 void sched_replay_conf_default(struct sched_replay_conf *conf)
 {
 	*conf = (struct sched_replay_conf){ .policy = SCHED_HCP, .load = 1, .checkpoint_ms = 30 * 60000, .restart_ms = 60000,
 		.min_run_ms = 5 * 60000, .preempts_max = 3 };
-	fleet_of_nodes(8, &conf->fleet);
+	conf->fleet.group[0] = node_of(8, NODE_GPUS);
+	conf->fleet.n = 1;
 }
 
 static int add_node(struct replay *r, const struct sched_group *g, uint16_t cls, struct err *err)
@@ -363,13 +368,13 @@ static struct id job_id(uint32_t j)
 	return id;
 }
 
-bool replay_place(struct replay *r, uint32_t j, uint32_t node, enum placement_fit fit)
+bool replay_place(struct replay *r, uint32_t j, struct replay_where where)
 {
 	const struct trace_job *t = &r->t->job[j];
 	struct job *b = &r->job[j];
 	struct placement_request q = { .owner = job_id(j), .cls = (enum workload_class)t->cls, .device_class = 0,
 		.kind = DEVICE_GPU, .count = t->gpus, .milli = t->milli, .cpu_milli = t->cpu_milli, .memory_mib = t->memory_mib,
-		.only_node = node == UINT32_MAX ? 0 : node + 1, .fit = fit };
+		.only_node = where.only_node, .avoid_node = where.avoid_node, .fit = where.fit };
 	struct placement_result res;
 	r->res->attempts++;
 	if (placement_reserve(r->p, &q, INT64_MAX, &res, NULL, NULL) < 0)
@@ -382,7 +387,8 @@ bool replay_place(struct replay *r, uint32_t j, uint32_t node, enum placement_fi
 	return true;
 }
 
-void replay_unplace(struct replay *r, uint32_t j)
+/* Undoes replay_place of a job that was not started. */
+static void unplace(struct replay *r, uint32_t j)
 {
 	book(r, j, 1);
 	must(placement_release(r->p, r->job[j].handle, NULL) == 0);
@@ -395,14 +401,14 @@ bool replay_move(struct replay *r, uint32_t j, placement_dev to)
 	uint32_t node = 0;
 	while (to - r->node[node].first_dev >= r->node[node].free.n)
 		node++;
-	if (!replay_place(r, j, node, PLACEMENT_TIGHT))
+	if (!replay_place(r, j, (struct replay_where){ .only_node = node + 1 }))
 		return false;
 	struct job there = *b;
 	placement_dev was = PLACEMENT_NONE, is = PLACEMENT_NONE;
 	(void)placement_devices(r->p, before.handle, &was, 1);
 	(void)placement_devices(r->p, there.handle, &is, 1);
 	if (was == is) {
-		replay_unplace(r, j);
+		unplace(r, j);
 		*b = before;
 		return false;
 	}
@@ -660,7 +666,7 @@ int sched_replay_run(const struct job_trace *t, const struct sched_replay_conf *
 	struct err *err)
 {
 	struct sched_result res = { .end_ms = 0 };
-	struct replay r = { .t = t, .conf = conf, .res = &res, .pending = NO_JOB };
+	struct replay r = { .t = t, .conf = conf, .res = &res, .pending = NO_JOB, .hold = NO_JOB };
 	int rc = check_conf(t, conf, err);
 	if (rc < 0)
 		return rc;

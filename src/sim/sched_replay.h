@@ -97,7 +97,10 @@ const char *sched_policy_name(enum sched_policy p);
 int sched_policy_parse(struct str name, enum sched_policy *ret, struct err *err) MUST_CHECK;
 /* "7x8" or "40x8:96:768,20x2:64:256": nodes x GPUs, cores and GiB of each (12 and 96 a GPU if left out). HCP_EINVAL. */
 int sched_fleet_parse(struct str text, struct sched_fleet *ret, struct err *err) MUST_CHECK;
-/* Eight GPUs a node, and so many that their GPUs are four fifths of the most that the trace used at once: at least 1. */
+/*
+ * As many GPUs as four fifths of the most that the trace used at once (had each job started when it did there): nodes of
+ * eight, and one smaller for the rest.
+ */
 void sched_fleet_for(const struct job_trace *t, double load, struct sched_fleet *ret);
 void sched_replay_conf_default(struct sched_replay_conf *conf);
 

@@ -25,7 +25,7 @@ static bool place_first_fit(struct replay *r, uint32_t j)
 	const struct frag_shape *s = &r->shape[r->job[j].shape].s;
 	for (uint32_t n = 0; n < r->n_nodes; n++)
 		if (frag_fits(s, &r->node[n].free))
-			return replay_place(r, j, n, PLACEMENT_TIGHT);
+			return replay_place(r, j, (struct replay_where){ .only_node = n + 1 });
 	return false;
 }
 
@@ -70,7 +70,7 @@ static bool place_fgd(struct replay *r, uint32_t j)
 			least = growth;
 		}
 	}
-	return best != UINT32_MAX && replay_place(r, j, best, PLACEMENT_FRAG);
+	return best != UINT32_MAX && replay_place(r, j, (struct replay_where){ PLACEMENT_FRAG, .only_node = best + 1 });
 }
 
 static bool place_by_policy(struct replay *r, uint32_t j)
@@ -81,7 +81,7 @@ static bool place_by_policy(struct replay *r, uint32_t j)
 	case SCHED_FGD:
 		return place_fgd(r, j);
 	default:
-		return replay_place(r, j, UINT32_MAX, PLACEMENT_TIGHT);
+		return replay_place(r, j, (struct replay_where){ PLACEMENT_TIGHT });
 	}
 }
 
@@ -167,23 +167,29 @@ static uint32_t gathering_node(const struct replay *r, uint32_t j)
 	return best;
 }
 
-/* Places it, so that what is said to fit has its room already. What would take the hold's node does not fit. */
+/* Places it, so that what is said to fit has its room already; a hold's node is not taken from. */
 static bool fits(void *arg, const struct queue_job *job, const struct queue_job *hold)
 {
 	struct replay *r = arg;
 	uint32_t j = (uint32_t)job->tag;
 	if (!fits_now(r, j))
 		return false;
-	if (!replay_place(r, j, UINT32_MAX, PLACEMENT_FRAG)) {
+	if (hold)
+		r->hold = (uint32_t)hold->tag;
+	/* Room gathers for the hold on one node; real-time work takes it only if there is no other. */
+	struct replay_where where = { .fit = PLACEMENT_FRAG };
+	if (r->hold != NO_JOB && r->hold != j && r->job[r->hold].state == JOB_WAITING)
+		where.avoid_node = gathering_node(r, r->hold) + 1;
+	bool placed = replay_place(r, j, where);
+	if (!placed && where.avoid_node && !hold) {
+		where.avoid_node = 0;
+		placed = replay_place(r, j, where);
+	}
+	if (!placed && !where.avoid_node)
 		failed(r, j);
-		return false;
-	}
-	if (hold && r->job[j].node == gathering_node(r, (uint32_t)hold->tag)) {
-		replay_unplace(r, j);
-		return false;
-	}
-	r->pending = j;
-	return true;
+	if (placed)
+		r->pending = j;
+	return placed;
 }
 
 static int pop_all(struct replay *r, struct err *err)
@@ -313,7 +319,7 @@ static int make_room(struct replay *r, uint32_t j, struct err *err)
 		rc = preempt(r, v[i], err);
 	if (rc < 0)
 		return rc;
-	must(replay_place(r, j, node, PLACEMENT_FRAG));
+	must(replay_place(r, j, (struct replay_where){ PLACEMENT_FRAG, .only_node = node + 1 }));
 	struct queue_job q = queue_job_of(r, j);
 	must(queue_cancel(r->q, &q.id) == 0);
 	rc = queue_charge(r->q, &q, err);

@@ -63,6 +63,7 @@ struct replay {
 	double frag;              /* now, milli-GPUs */
 	uint64_t gpu_milli_all;
 	uint32_t pending;         /* hcp: the job that fits() has placed */
+	uint32_t hold;            /* hcp: the overdue job that the queue held last, NO_JOB */
 	int64_t queue_same_until_ns;
 	uint64_t queue_same_at;   /* changes of queue and cluster then */
 	uint64_t changes;
@@ -70,12 +71,15 @@ struct replay {
 	double used_sum, cpu_sum, frag_sum, free_sum, contended_ms, contended_used, contended_frag;
 };
 
+struct replay_where {
+	enum placement_fit fit;
+	uint32_t only_node, avoid_node; /* index + 1; 0: any, none */
+};
+
 int64_t replay_arrival_ms(const struct replay *r, size_t i);
 uint32_t replay_job_milli(const struct replay *r, uint32_t j); /* GPUs in all, thousandths */
-/* Places a waiting job: at that node (index) or, with UINT32_MAX, anywhere. False: no room. */
-bool replay_place(struct replay *r, uint32_t j, uint32_t node, enum placement_fit fit);
-/* Undoes replay_place of a job that was not started. */
-void replay_unplace(struct replay *r, uint32_t j);
+/* Gives a job a place there; it is to be started. False: no room. */
+bool replay_place(struct replay *r, uint32_t j, struct replay_where where);
 /* Takes a running job to another device of its shape; it is to be started there. False: no room, it runs on. */
 bool replay_move(struct replay *r, uint32_t j, placement_dev to);
 /* Takes a running job off its devices; it is neither waiting nor done then. */

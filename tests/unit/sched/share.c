@@ -209,11 +209,11 @@ static void fragmentation_is_the_papers_sum(void **state)
 	frag_observe(&d, &(struct frag_shape){ 1000, 100, 2, 1000 }); /* one whole GPU only */
 	assert_true(frag_of(&d, &n) == 1300);
 	frag_init(&d);
-	for (int i = 0; i < 64 * 40; i++) { /* shares are read every 64: half and half */
+	for (int i = 0; i < 64 * 40; i++) { /* as 5 to 2: by their GPUs */
 		frag_observe(&d, &(struct frag_shape){ 4000, 100, 1, 500 });
 		frag_observe(&d, &(struct frag_shape){ 9000, 100, 1, 200 });
 	}
-	assert_float_equal(frag_of(&d, &n), 800, 2);
+	assert_float_equal(frag_of(&d, &n), 300 * 5.0 / 7 + 1300 * 2.0 / 7, 2);
 	frag_take(&n, &(struct frag_shape){ 4000, 100, 1, 500 }, 1);
 	assert_int_equal(n.milli[1], 500);
 	assert_int_equal(n.cpu_free_milli, 4000);
