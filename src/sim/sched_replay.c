@@ -20,6 +20,8 @@ enum {
 	CPU_JOB_MILLI = 10, /* what a job without GPUs weighs in shares and in the cost of preemption */
 };
 
+#define END_MS_MAX (INT64_MAX / NS_PER_MS / 2) /* the queue counts in nanoseconds */
+
 static const char *const policy_name[SCHED_POLICY_END] = { "fifo", "best_fit", "fgd", "hcp" };
 
 const char *sched_policy_name(enum sched_policy p)
@@ -524,6 +526,8 @@ static int run(struct replay *r, struct err *err)
 		int64_t at = r->n_heap ? r->heap[0].at_ms : INT64_MAX;
 		if (r->next < n && replay_arrival_ms(r, r->next) < at)
 			at = replay_arrival_ms(r, r->next);
+		if (at > END_MS_MAX)
+			return err_set(err, HCP_ERANGE, "trace", "its jobs one after the other last more than two centuries");
 		advance(r, at);
 		while (r->n_heap && r->heap[0].at_ms == at) {
 			struct ending e = r->heap[0];
