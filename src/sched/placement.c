@@ -52,6 +52,8 @@ void placement_free(struct placement *p)
 	mem_free(p->cluster);
 	mem_free(p->fit_dev);
 	mem_free(p->fit_node);
+	mem_free(p->part);
+	mem_free(p->host);
 	heap_release(&p->expiry);
 	map_release(&p->nodes);
 	map_release(&p->clusters);
@@ -269,8 +271,7 @@ static int node_get(struct placement *p, uint32_t number, uint32_t pool, uint32_
 			return HCP_ENOMEM;
 		have = p->n_node + 1;
 		p->node[p->n_node] = (struct node){ .number = number, .pool = pool, .cluster = cluster, .first = NONE,
-			.cluster_next = p->cluster[cluster].first_node, .cpu_milli = NO_LIMIT, .memory_mib = NO_LIMIT,
-			.frag = NAN };
+			.cluster_next = p->cluster[cluster].first_node };
 		p->cluster[cluster].first_node = p->n_node;
 		pl->nodes[pl->n_nodes++] = p->n_node;
 		node_list(p, pl, p->n_node++);
@@ -336,7 +337,7 @@ int placement_add_device(struct placement *p, const struct placement_device *d, 
 	uint32_t i = p->n_dev++;
 	struct device *n = &p->dev[i];
 	*n = (struct device){ .pool = pool, .node = node, .hold = NONE, .hold_next = NONE, .in_service = true,
-		.node_next = p->node[node].first, .state = PLACEMENT_OUT, .slot = SLOT_NONE };
+		.node_next = p->node[node].first, .state = PLACEMENT_OUT };
 	store_quality(n, &d->quality);
 	p->node[node].first = i;
 	p->node[node].count++;

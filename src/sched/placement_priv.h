@@ -31,10 +31,6 @@ struct device {
 	uint16_t bucket;
 	uint8_t state;         /* enum placement_dev_state */
 	bool in_service;
-	uint16_t milli_free;   /* while shared */
-	uint16_t slot;         /* set of the pool's share that it is in, SLOT_NONE */
-	uint8_t mig_taken;     /* memory slices in use */
-	bool mig;              /* shared by instances, not by milli */
 	float health, thermal, efficiency;
 };
 
@@ -51,10 +47,6 @@ struct node {
 	uint32_t free;         /* idle or filling */
 	uint32_t prev, next;   /* in the pool's list of nodes with as many free */
 	uint32_t cluster_next;
-	uint32_t cpu_milli, memory_mib;      /* of the host; NO_LIMIT */
-	uint32_t cpu_used, memory_used;      /* 0 while there is no limit */
-	float frag;            /* F_n as of frag_epoch; NAN: something changed */
-	uint32_t frag_epoch;
 };
 
 /*
@@ -73,6 +65,21 @@ enum {
 	SLOT_NONE = UINT16_MAX,
 };
 #define NO_LIMIT UINT32_MAX
+
+/* Beside each device and each node, apart from them: placing whole devices does not touch it. */
+struct part {
+	uint16_t milli_free;   /* while shared */
+	uint16_t slot;         /* set of the pool's share that it is in, SLOT_NONE */
+	uint8_t mig_taken;     /* memory slices in use */
+	bool mig;              /* shared by instances, not by milli */
+};
+
+struct host {
+	uint32_t cpu_milli, memory_mib; /* NO_LIMIT */
+	uint32_t cpu_used, memory_used; /* 0 while there is no limit */
+	float frag;                     /* F_n as of frag_epoch; NAN: something changed */
+	uint32_t frag_epoch;
+};
 
 struct share {
 	bool limited; /* some node has a host limit */
@@ -95,13 +102,13 @@ struct cluster {
 struct pool {
 	uint16_t cls, facility;
 	uint32_t total, out;
+	struct share *share; /* owned */
 	uint32_t first_cluster;
 	uint32_t *nodes; /* owned; append-only, the order that consistent hashing counts in */
 	uint32_t n_nodes, cap_nodes;
 	struct bucketq idle, fill;
 	uint64_t count_bits[COUNT_WORDS];
 	uint32_t by_count[PLACEMENT_NODE_DEVICES_MAX + 1];
-	struct share *share; /* owned */
 };
 
 struct facility {
@@ -122,10 +129,10 @@ struct hold {
 	enum hold_state state;
 	uint32_t free_next;
 	uint32_t part;                 /* device that it has a part of, NONE */
+	uint32_t host;                 /* node whose CPU and memory it has, NONE */
 	uint32_t part_prev, part_next; /* other owners of that device */
 	uint16_t milli;                /* of it */
 	uint8_t mig, mig_start;        /* enum mig_geometry */
-	uint32_t host;                 /* node whose CPU and memory it has, NONE */
 	uint32_t cpu_milli, memory_mib;
 };
 
@@ -145,8 +152,10 @@ struct placement {
 	uint32_t pool_of[DEVICE_CLASS_MAX][PLACEMENT_FACILITIES_MAX];
 	struct heap expiry; /* reserved holds */
 	struct map nodes, clusters; /* caller's number (and pool) -> index + 1 */
-	struct fit *fit_dev, *fit_node; /* owned, parallel to dev and node; NULL until a pool has a share */
-	uint32_t cap_fit_dev, cap_fit_node;
+	struct fit *fit_dev, *fit_node; /* owned, parallel to dev and node, as the next; NULL until a pool has a share */
+	struct part *part;
+	struct host *host;
+	uint32_t cap_part, cap_host;
 	struct mig_choice mig[MIG_END][MIG_MASKS];
 	struct frag_demand demand;
 };
@@ -205,20 +214,6 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 static inline bool dev_is_free(const struct device *d)
 {
 	return d->state == PLACEMENT_IDLE || d->state == PLACEMENT_FILL;
-}
-
-static inline uint32_t node_cpu_free(const struct node *n)
-{
-	if (n->cpu_milli == NO_LIMIT)
-		return NO_LIMIT;
-	return n->cpu_milli > n->cpu_used ? n->cpu_milli - n->cpu_used : 0;
-}
-
-static inline uint32_t node_memory_free(const struct node *n)
-{
-	if (n->memory_mib == NO_LIMIT)
-		return NO_LIMIT;
-	return n->memory_mib > n->memory_used ? n->memory_mib - n->memory_used : 0;
 }
 
 #endif

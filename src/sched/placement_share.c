@@ -31,46 +31,62 @@ uint32_t share_milli(size_t cls, const struct placement_request *r)
 	return by_memory > r->milli ? (uint32_t)by_memory : r->milli; /* class_allowed: at most 1000 */
 }
 
+static uint32_t cpu_free(const struct placement *p, uint32_t node)
+{
+	const struct host *h = p->host ? &p->host[node] : NULL;
+	if (!h || h->cpu_milli == NO_LIMIT)
+		return NO_LIMIT;
+	return h->cpu_milli > h->cpu_used ? h->cpu_milli - h->cpu_used : 0;
+}
+
+static uint32_t memory_free(const struct placement *p, uint32_t node)
+{
+	const struct host *h = p->host ? &p->host[node] : NULL;
+	if (!h || h->memory_mib == NO_LIMIT)
+		return NO_LIMIT;
+	return h->memory_mib > h->memory_used ? h->memory_mib - h->memory_used : 0;
+}
+
 /* ---- sets ---- */
 
 static void set_add(struct placement *p, struct share *s, uint32_t i, uint32_t slot)
 {
-	const struct node *n = &p->node[p->dev[i].node];
-	fit_add(p->fit_dev, &s->root[slot], i, node_cpu_free(n), node_memory_free(n));
+	uint32_t node = p->dev[i].node;
+	fit_add(p->fit_dev, &s->root[slot], i, cpu_free(p, node), memory_free(p, node));
 	s->bits[slot / 64] |= UINT64_C(1) << (slot % 64);
-	p->dev[i].slot = (uint16_t)slot;
+	p->part[i].slot = (uint16_t)slot;
 }
 
 static void set_remove(struct placement *p, struct share *s, uint32_t i)
 {
-	uint32_t slot = p->dev[i].slot;
+	uint32_t slot = p->part[i].slot;
 	fit_remove(p->fit_dev, &s->root[slot], i);
 	if (s->root[slot] == FIT_NONE)
 		s->bits[slot / 64] &= ~(UINT64_C(1) << (slot % 64));
-	p->dev[i].slot = SLOT_NONE;
+	p->part[i].slot = SLOT_NONE;
 }
 
 /* The set that a device belongs to now. */
-static uint32_t slot_of(const struct share *s, const struct device *d)
+static uint32_t slot_of(const struct share *s, const struct device *d, const struct part *part)
 {
 	if (d->state == PLACEMENT_IDLE || d->state == PLACEMENT_FILL)
 		return !s->limited ? SLOT_NONE : d->state == PLACEMENT_IDLE ? SLOT_IDLE : SLOT_FILL;
 	if (d->state != PLACEMENT_SHARED || dev_rest_state(d) == PLACEMENT_OUT)
 		return SLOT_NONE;
-	if (d->mig)
-		return mig_room(d->mig_taken) ? (uint32_t)SLOT_MIG + d->mig_taken : SLOT_NONE;
-	return d->milli_free ? d->milli_free : SLOT_NONE;
+	if (part->mig)
+		return mig_room(part->mig_taken) ? (uint32_t)SLOT_MIG + part->mig_taken : SLOT_NONE;
+	return part->milli_free ? part->milli_free : SLOT_NONE;
 }
 
 void share_settle(struct placement *p, uint32_t i)
 {
 	struct device *d = &p->dev[i];
 	struct share *s = p->pool[d->pool]->share;
-	uint32_t want = slot_of(s, d);
-	p->node[d->node].frag = NAN;
-	if (want == d->slot)
+	uint32_t want = slot_of(s, d, &p->part[i]), is = p->part[i].slot;
+	p->host[d->node].frag = NAN;
+	if (want == is)
 		return;
-	if (d->slot != SLOT_NONE)
+	if (is != SLOT_NONE)
 		set_remove(p, s, i);
 	if (want != SLOT_NONE)
 		set_add(p, s, i, want);
@@ -88,23 +104,19 @@ void share_node_in(struct placement *p, uint32_t node)
 	const struct node *n = &p->node[node];
 	struct share *s = p->pool[n->pool]->share;
 	if (s->limited)
-		fit_add(p->fit_node, &s->node_root[n->free], node, node_cpu_free(n), node_memory_free(n));
+		fit_add(p->fit_node, &s->node_root[n->free], node, cpu_free(p, node), memory_free(p, node));
 }
 
 /* All entries of a node follow its CPU and memory: what is used or there changes by calling this with the new values. */
-static void node_rekey(struct placement *p, uint32_t node, const struct node *with)
+static void node_rekey(struct placement *p, uint32_t node, const struct host *with)
 {
-	struct node *n = &p->node[node];
-	struct share *s = p->pool[n->pool]->share;
-	n->frag = NAN;
+	struct share *s = p->pool[p->node[node].pool]->share;
 	share_node_out(p, node);
-	n->cpu_milli = with->cpu_milli;
-	n->memory_mib = with->memory_mib;
-	n->cpu_used = with->cpu_used;
-	n->memory_used = with->memory_used;
+	p->host[node] = *with;
+	p->host[node].frag = NAN;
 	share_node_in(p, node);
-	for (uint32_t i = n->first; i != NONE; i = p->dev[i].node_next) {
-		uint32_t slot = p->dev[i].slot;
+	for (uint32_t i = p->node[node].first; i != NONE; i = p->dev[i].node_next) {
+		uint32_t slot = p->part[i].slot;
 		if (slot == SLOT_NONE)
 			continue;
 		set_remove(p, s, i);
@@ -114,24 +126,39 @@ static void node_rekey(struct placement *p, uint32_t node, const struct node *wi
 
 /* ---- opening ---- */
 
-static int room(struct fit **v, uint32_t *cap, uint32_t want)
+static int grow(void *v, uint32_t n, size_t size)
 {
-	if (want <= *cap)
-		return 0;
-	struct fit *bigger = mem_realloc(*v, want * sizeof(*bigger));
+	void *old, *bigger;
+	memcpy(&old, v, sizeof(old));
+	bigger = mem_realloc(old, n * size);
 	if (!bigger)
 		return HCP_ENOMEM;
-	*v = bigger;
-	*cap = want;
+	memcpy(v, &bigger, sizeof(bigger));
+	return 0;
+}
+
+/* All four arrays follow dev and node; a failure leaves those that grew, which does no harm. */
+static int make_room(struct placement *p)
+{
+	if (p->cap_part < p->cap_dev) {
+		if (grow(&p->fit_dev, p->cap_dev, sizeof(*p->fit_dev)) < 0 || grow(&p->part, p->cap_dev, sizeof(*p->part)) < 0)
+			return HCP_ENOMEM;
+		for (; p->cap_part < p->cap_dev; p->cap_part++)
+			p->part[p->cap_part] = (struct part){ .slot = SLOT_NONE };
+	}
+	if (p->cap_host < p->cap_node) {
+		if (grow(&p->fit_node, p->cap_node, sizeof(*p->fit_node)) < 0 ||
+			grow(&p->host, p->cap_node, sizeof(*p->host)) < 0)
+			return HCP_ENOMEM;
+		for (; p->cap_host < p->cap_node; p->cap_host++)
+			p->host[p->cap_host] = (struct host){ .cpu_milli = NO_LIMIT, .memory_mib = NO_LIMIT, .frag = NAN };
+	}
 	return 0;
 }
 
 int share_room(struct placement *p)
 {
-	if (!p->fit_dev)
-		return 0;
-	return room(&p->fit_dev, &p->cap_fit_dev, p->cap_dev) < 0 || room(&p->fit_node, &p->cap_fit_node, p->cap_node) < 0 ?
-		HCP_ENOMEM : 0;
+	return p->cap_part ? make_room(p) : 0;
 }
 
 static void fill_mig(struct placement *p)
@@ -153,11 +180,10 @@ int share_open(struct placement *p, uint32_t pool)
 	struct pool *pl = p->pool[pool];
 	if (pl->share)
 		return 0;
-	if (!p->fit_dev) {
-		if (room(&p->fit_dev, &p->cap_fit_dev, p->cap_dev) < 0 || room(&p->fit_node, &p->cap_fit_node, p->cap_node) < 0)
-			return HCP_ENOMEM;
+	if (make_room(p) < 0)
+		return HCP_ENOMEM;
+	if (!p->mig[MIG_1G][0].loss)
 		fill_mig(p);
-	}
 	struct share *s = mem_calloc(1, sizeof(*s));
 	if (!s)
 		return HCP_ENOMEM;
@@ -174,19 +200,19 @@ int placement_set_node(struct placement *p, uint32_t number, uint32_t cpu_milli,
 	if (!have)
 		return err_set(err, HCP_ENOTFOUND, "node", "no node %u", number);
 	uint32_t node = (uint32_t)have - 1;
-	struct node with = p->node[node];
-	if (share_open(p, with.pool) < 0)
+	struct pool *pl = p->pool[p->node[node].pool];
+	if (share_open(p, p->node[node].pool) < 0)
 		return err_set(err, HCP_ENOMEM, "", "no memory");
-	struct share *s = p->pool[with.pool]->share;
-	if (!s->limited) {
-		s->limited = true;
-		for (uint32_t i = 0; i < p->pool[with.pool]->n_nodes; i++) {
-			uint32_t k = p->pool[with.pool]->nodes[i];
+	if (!pl->share->limited) {
+		pl->share->limited = true;
+		for (uint32_t i = 0; i < pl->n_nodes; i++) {
+			uint32_t k = pl->nodes[i];
 			share_node_in(p, k);
 			for (uint32_t d = p->node[k].first; d != NONE; d = p->dev[d].node_next)
 				share_settle(p, d);
 		}
 	}
+	struct host with = p->host[node];
 	with.cpu_milli = cpu_milli;
 	with.memory_mib = memory_mib;
 	node_rekey(p, node, &with);
@@ -223,16 +249,16 @@ static bool view(const struct placement *p, uint32_t node, uint32_t dev, struct 
 {
 	const struct node *n = &p->node[node];
 	ret->n = 0;
-	ret->cpu_free_milli = node_cpu_free(n);
-	ret->memory_free_mib = node_memory_free(n);
+	ret->cpu_free_milli = cpu_free(p, node);
+	ret->memory_free_mib = memory_free(p, node);
 	if (n->count > FRAG_GPUS_MAX)
 		return false;
 	for (uint32_t i = n->first; i != NONE; i = p->dev[i].node_next) {
 		const struct device *d = &p->dev[i];
 		if (i == dev)
 			*ret_at = ret->n;
-		bool part = d->state == PLACEMENT_SHARED && !d->mig && dev_rest_state(d) != PLACEMENT_OUT;
-		ret->milli[ret->n++] = dev_is_free(d) ? 1000 : part ? d->milli_free : 0;
+		bool part = d->state == PLACEMENT_SHARED && !p->part[i].mig && dev_rest_state(d) != PLACEMENT_OUT;
+		ret->milli[ret->n++] = dev_is_free(d) ? 1000 : part ? p->part[i].milli_free : 0;
 	}
 	return true;
 }
@@ -241,16 +267,16 @@ static bool view(const struct placement *p, uint32_t node, uint32_t dev, struct 
 static double frag_growth(const struct placement *p, uint32_t node, uint32_t dev, const struct frag_shape *s)
 {
 	struct frag_node v;
-	struct node *n = &p->node[node]; /* its figure is kept until something there changes */
 	unsigned at = 0;
-	if (!view(p, node, dev, &v, &at))
+	if (!p->host || !view(p, node, dev, &v, &at))
 		return 0;
-	if (isnan(n->frag) || n->frag_epoch != p->demand.epoch) {
-		n->frag = (float)frag_of(&p->demand, &v);
-		n->frag_epoch = p->demand.epoch;
+	struct host *h = &p->host[node]; /* its figure is kept until something there changes */
+	if (isnan(h->frag) || h->frag_epoch != p->demand.epoch) {
+		h->frag = (float)frag_of(&p->demand, &v);
+		h->frag_epoch = p->demand.epoch;
 	}
 	frag_take(&v, s, at);
-	return frag_of(&p->demand, &v) - (double)n->frag;
+	return frag_of(&p->demand, &v) - (double)h->frag;
 }
 
 /* The first of a set that has the host's share and does not lie on the node to avoid. */
@@ -398,10 +424,11 @@ static bool may_use(const struct placement_request *r, const struct device *d)
 
 static void find_on_node(struct search *s, uint32_t pool, uint32_t node)
 {
+	static const struct part whole = { .milli_free = 1000 };
 	const struct placement_request *r = s->r;
 	const struct node *n = &s->p->node[node];
 	uint32_t able = 0;
-	if (n->pool != pool || node_cpu_free(n) < r->cpu_milli || node_memory_free(n) < r->memory_mib)
+	if (n->pool != pool || cpu_free(s->p, node) < r->cpu_milli || memory_free(s->p, node) < r->memory_mib)
 		return;
 	if (r->count == 0) {
 		offer(s, FIND_HOST, node, 0, false);
@@ -409,15 +436,16 @@ static void find_on_node(struct search *s, uint32_t pool, uint32_t node)
 	}
 	for (uint32_t i = n->first; i != NONE; i = s->p->dev[i].node_next) {
 		const struct device *d = &s->p->dev[i];
+		const struct part *part = s->p->part ? &s->p->part[i] : &whole;
 		bool free = may_use(r, d), ours = d->state == PLACEMENT_SHARED && dev_rest_state(d) != PLACEMENT_OUT;
 		if (!is_part(r)) {
 			able += free;
 		} else if (r->mig) {
-			const struct mig_choice *c = &s->p->mig[r->mig][free ? 0 : d->mig_taken];
-			if ((free || (ours && d->mig)) && c->start >= 0 && mig_class_ok(device_class_at(s->p->pool[pool]->cls)))
+			const struct mig_choice *c = &s->p->mig[r->mig][free ? 0 : part->mig_taken];
+			if ((free || (ours && part->mig)) && c->start >= 0 && mig_class_ok(device_class_at(s->p->pool[pool]->cls)))
 				offer(s, FIND_PART, i, c->loss, free);
-		} else if (free || (ours && !d->mig && d->milli_free >= s->shape.milli)) {
-			offer(s, FIND_PART, i, (free ? 1000 : d->milli_free) - (double)s->shape.milli, free);
+		} else if (free || (ours && !part->mig && part->milli_free >= s->shape.milli)) {
+			offer(s, FIND_PART, i, (free ? 1000 : part->milli_free) - (double)s->shape.milli, free);
 		}
 	}
 	if (!is_part(r) && able >= r->count)
@@ -450,8 +478,11 @@ bool share_find(const struct placement *p, uint32_t pool, const struct placement
 
 void share_take_host(struct placement *p, struct hold *h, uint32_t node, const struct placement_request *r)
 {
-	struct node with = p->node[node];
 	h->host = node;
+	h->cpu_milli = h->memory_mib = 0;
+	if (!p->host)
+		return;
+	struct host with = p->host[node];
 	h->cpu_milli = with.cpu_milli == NO_LIMIT ? 0 : r->cpu_milli;
 	h->memory_mib = with.memory_mib == NO_LIMIT ? 0 : r->memory_mib;
 	with.cpu_used += h->cpu_milli;
@@ -463,25 +494,27 @@ void share_take_host(struct placement *p, struct hold *h, uint32_t node, const s
 void share_take_part(struct placement *p, struct hold *h, uint32_t i, const struct placement_request *r)
 {
 	struct device *d = &p->dev[i];
+	struct part *part = &p->part[i];
 	if (d->state != PLACEMENT_SHARED) {
 		must(dev_is_free(d) && d->hold == NONE);
-		d->milli_free = 1000;
-		d->mig_taken = 0;
-		d->mig = r->mig != MIG_NONE;
+		part->milli_free = 1000;
+		part->mig_taken = 0;
+		part->mig = r->mig != MIG_NONE;
 		dev_set_state(p, i, PLACEMENT_SHARED);
 	}
 	h->part = i;
+	h->cpu_milli = h->memory_mib = 0;
 	h->mig = (uint8_t)r->mig;
 	h->mig_start = 0;
 	h->milli = (uint16_t)share_milli(p->pool[d->pool]->cls, r);
 	if (r->mig) {
-		int start = p->mig[r->mig][d->mig_taken].start;
-		must(d->mig && start >= 0);
+		int start = p->mig[r->mig][part->mig_taken].start;
+		must(part->mig && start >= 0);
 		h->mig_start = (uint8_t)start;
-		d->mig_taken |= mig_cover(r->mig, (unsigned)start);
+		part->mig_taken |= mig_cover(r->mig, (unsigned)start);
 	} else {
-		must(!d->mig && d->milli_free >= h->milli);
-		d->milli_free = (uint16_t)(d->milli_free - h->milli);
+		must(!part->mig && part->milli_free >= h->milli);
+		part->milli_free = (uint16_t)(part->milli_free - h->milli);
 	}
 	h->part_prev = NONE;
 	h->part_next = d->hold;
@@ -496,7 +529,7 @@ void share_take_part(struct placement *p, struct hold *h, uint32_t i, const stru
 void share_give_back(struct placement *p, struct hold *h)
 {
 	if (h->host != NONE && (h->cpu_milli || h->memory_mib)) {
-		struct node with = p->node[h->host];
+		struct host with = p->host[h->host];
 		with.cpu_used -= h->cpu_milli;
 		with.memory_used -= h->memory_mib;
 		node_rekey(p, h->host, &with);
@@ -505,6 +538,7 @@ void share_give_back(struct placement *p, struct hold *h)
 	if (h->part == NONE)
 		return;
 	struct device *d = &p->dev[h->part];
+	struct part *part = &p->part[h->part];
 	if (h->part_prev != NONE)
 		p->hold[h->part_prev]->part_next = h->part_next;
 	else
@@ -512,9 +546,9 @@ void share_give_back(struct placement *p, struct hold *h)
 	if (h->part_next != NONE)
 		p->hold[h->part_next]->part_prev = h->part_prev;
 	if (h->mig)
-		d->mig_taken &= (uint8_t)~mig_cover((enum mig_geometry)h->mig, h->mig_start);
+		part->mig_taken &= (uint8_t)~mig_cover((enum mig_geometry)h->mig, h->mig_start);
 	else
-		d->milli_free = (uint16_t)(d->milli_free + h->milli);
+		part->milli_free = (uint16_t)(part->milli_free + h->milli);
 	if (d->hold == NONE)
 		dev_set_state(p, h->part, dev_rest_state(d));
 	else
@@ -545,9 +579,12 @@ bool placement_node_at(const struct placement *p, uint32_t i, struct placement_n
 	if (i >= p->n_node)
 		return false;
 	const struct node *n = &p->node[i];
+	struct host h = { .cpu_milli = NO_LIMIT, .memory_mib = NO_LIMIT };
+	if (p->host)
+		h = p->host[i];
 	*ret = (struct placement_node){ .number = n->number, .devices = n->count, .free = n->free,
-		.cpu_milli = n->cpu_milli, .cpu_used_milli = n->cpu_used, .memory_mib = n->memory_mib,
-		.memory_used_mib = n->memory_used };
+		.cpu_milli = h.cpu_milli, .cpu_used_milli = h.cpu_used, .memory_mib = h.memory_mib,
+		.memory_used_mib = h.memory_used };
 	(void)view(p, i, NONE, &ret->free_parts, &unused);
 	return true;
 }
@@ -614,14 +651,15 @@ static void check_device(const struct placement *p, uint32_t i)
 {
 	const struct device *d = &p->dev[i];
 	const struct share *s = p->pool[d->pool]->share;
-	must(d->slot == (s ? slot_of(s, d) : SLOT_NONE));
+	const struct part *part = &p->part[i];
+	must(part->slot == (s ? slot_of(s, d, part) : SLOT_NONE));
 	if (d->state != PLACEMENT_SHARED)
 		return;
 	uint32_t milli = 0, before = NONE;
 	uint8_t taken = 0;
 	for (uint32_t k = d->hold; k != NONE; before = k, k = p->hold[k]->part_next) {
 		const struct hold *h = p->hold[k];
-		must(h->state != HOLD_FREE && h->part == i && h->part_prev == before && (h->mig != 0) == d->mig);
+		must(h->state != HOLD_FREE && h->part == i && h->part_prev == before && (h->mig != 0) == part->mig);
 		milli += h->milli;
 		if (h->mig) {
 			uint8_t cover = mig_cover((enum mig_geometry)h->mig, h->mig_start);
@@ -630,7 +668,7 @@ static void check_device(const struct placement *p, uint32_t i)
 			taken |= cover;
 		}
 	}
-	must(milli > 0 && d->mig_taken == taken && (d->mig || milli + d->milli_free == 1000));
+	must(milli > 0 && part->mig_taken == taken && (part->mig || milli + part->milli_free == 1000));
 }
 
 static uint32_t check_set(const struct placement *p, uint32_t t, uint32_t slot, uint32_t *ret_most)
@@ -638,9 +676,9 @@ static uint32_t check_set(const struct placement *p, uint32_t t, uint32_t slot, 
 	if (t == FIT_NONE)
 		return 0;
 	const struct fit *f = &p->fit_dev[t];
-	const struct node *n = &p->node[p->dev[t].node];
+	uint32_t node = p->dev[t].node;
 	uint32_t most = f->memory, low = 0, high = 0;
-	must(p->dev[t].slot == slot && f->cpu == node_cpu_free(n) && f->memory == node_memory_free(n));
+	must(p->part[t].slot == slot && f->cpu == cpu_free(p, node) && f->memory == memory_free(p, node));
 	must(f->left == FIT_NONE || p->fit_dev[f->left].cpu <= f->cpu);
 	must(f->right == FIT_NONE || p->fit_dev[f->right].cpu >= f->cpu);
 	uint32_t count = 1 + check_set(p, f->left, slot, &low) + check_set(p, f->right, slot, &high);
@@ -654,9 +692,11 @@ static uint32_t check_set(const struct placement *p, uint32_t t, uint32_t slot, 
 void share_check(const struct placement *p)
 {
 	uint32_t in_sets = 0, with_slot = 0, unused = 0;
+	if (!p->part)
+		return;
 	for (uint32_t i = 0; i < p->n_dev; i++) {
 		check_device(p, i);
-		with_slot += p->dev[i].slot != SLOT_NONE;
+		with_slot += p->part[i].slot != SLOT_NONE;
 	}
 	for (uint32_t k = 0; k < p->n_pool; k++) {
 		const struct share *s = p->pool[k]->share;
@@ -668,8 +708,8 @@ void share_check(const struct placement *p)
 	must(in_sets == with_slot);
 	uint64_t cpu = 0, memory = 0, cpu_held = 0, memory_held = 0;
 	for (uint32_t n = 0; n < p->n_node; n++) {
-		cpu += p->node[n].cpu_used;
-		memory += p->node[n].memory_used;
+		cpu += p->host[n].cpu_used;
+		memory += p->host[n].memory_used;
 	}
 	for (uint32_t k = 0; k < p->n_hold; k++) {
 		const struct hold *h = p->hold[k];
