@@ -79,18 +79,18 @@ struct placement_device {
 };
 
 enum placement_dev_state {
-	PLACEMENT_OUT = 0,      /* unhealthy, in maintenance, failed */
-	PLACEMENT_IDLE = 1,     /* free */
-	PLACEMENT_FILL = 2,     /* mining: free for P1-P3, yields */
+	PLACEMENT_OUT = 0,  /* unhealthy, in maintenance, failed */
+	PLACEMENT_IDLE = 1, /* free */
+	PLACEMENT_FILL = 2, /* mining: free for P1-P3, yields */
 	PLACEMENT_RESERVED = 3,
 	PLACEMENT_BUSY = 4,
-	PLACEMENT_SHARED = 5,   /* parts of it are held, reserved or committed */
+	PLACEMENT_SHARED = 5, /* parts of it are held, reserved or committed */
 };
 
 /* Among the places where a part of a device, or a job with host needs, fits. */
 enum placement_fit {
-	PLACEMENT_TIGHT = 0,    /* the device with least left over; the node with fewest free devices */
-	PLACEMENT_FRAG = 1,     /* where fragmentation against recent demand grows least (frag.h) */
+	PLACEMENT_TIGHT = 0, /* the device with least left over; the node with fewest free devices */
+	PLACEMENT_FRAG = 1,  /* where fragmentation against recent demand grows least (frag.h) */
 };
 
 struct placement_request {
@@ -108,13 +108,13 @@ struct placement_request {
 	bool split_clusters;     /* a gang may span clusters of one facility */
 
 	/* A part of one device; count 1. */
-	uint32_t milli;          /* 1..999 thousandths, more if memory_gib is a larger share; 0 or 1000: whole devices */
-	enum mig_geometry mig;   /* an instance instead; MIG_NONE */
+	uint32_t milli;        /* 1..999 thousandths, more if memory_gib is a larger share; 0 or 1000: whole devices */
+	enum mig_geometry mig; /* an instance instead; MIG_NONE */
 	/* Of the host, for the whole request, which then lies on one node; P4 with a count of 1 at most. */
 	uint32_t cpu_milli, memory_mib; /* nodes without placement_set_node have no limit */
 	/* count 0: nothing but these of a node of the class or kind. */
-	uint32_t only_node;      /* the caller's number + 1; 0: any. HCP_ENOTFOUND */
-	uint32_t avoid_node;     /* the caller's number + 1: not there, where nodes have limits; 0: none */
+	uint32_t only_node;  /* the caller's number + 1; 0: any. HCP_ENOTFOUND */
+	uint32_t avoid_node; /* the caller's number + 1: not there, where nodes have limits; 0: none */
 	enum placement_fit fit;
 };
 
@@ -128,14 +128,14 @@ struct placement_score {
 
 enum placement_refusal_code {
 	PLACEMENT_R_NONE = 0,
-	PLACEMENT_R_NO_CLASS = 1,    /* no such device in the inventory */
-	PLACEMENT_R_MEMORY = 2,      /* devices exist, none with that much memory */
-	PLACEMENT_R_REGION = 3,      /* residency excludes every facility that has them */
-	PLACEMENT_R_LATENCY = 4,     /* every facility is too far */
-	PLACEMENT_R_BUSY = 5,        /* fewer free than wanted */
-	PLACEMENT_R_FRAGMENTED = 6,  /* enough free, but not in one cluster (or facility) */
-	PLACEMENT_R_OUT = 7,         /* all that would fit are unhealthy or in maintenance */
-	PLACEMENT_R_HOST = 8,        /* devices would be free, but not with that much CPU and memory beside them */
+	PLACEMENT_R_NO_CLASS = 1,   /* no such device in the inventory */
+	PLACEMENT_R_MEMORY = 2,     /* devices exist, none with that much memory */
+	PLACEMENT_R_REGION = 3,     /* residency excludes every facility that has them */
+	PLACEMENT_R_LATENCY = 4,    /* every facility is too far */
+	PLACEMENT_R_BUSY = 5,       /* fewer free than wanted */
+	PLACEMENT_R_FRAGMENTED = 6, /* enough free, but not in one cluster (or facility) */
+	PLACEMENT_R_OUT = 7,        /* all that would fit are unhealthy or in maintenance */
+	PLACEMENT_R_HOST = 8,       /* devices would be free, but not with that much CPU and memory beside them */
 	PLACEMENT_R_END = 9,
 };
 
@@ -143,7 +143,7 @@ struct placement_refusal {
 	enum placement_refusal_code code;
 	uint32_t wanted, total, free, busy, out; /* devices that pass every constraint but availability */
 	uint32_t largest_node, largest_cluster, largest_facility; /* free devices together */
-	uint32_t largest_milli;                  /* most that is left on one shared device */
+	uint32_t largest_milli;                                   /* most that is left on one shared device */
 	double memory_largest_gib;               /* for PLACEMENT_R_MEMORY */
 	double latency_least_ms;                 /* for PLACEMENT_R_LATENCY */
 	char text[200];                          /* what is wrong and what would make it fit */
@@ -174,16 +174,16 @@ struct placement_result {
 struct placement_part {
 	struct id owner;
 	placement_handle handle;
-	uint16_t milli;         /* what it is billed as */
+	uint16_t milli; /* what it is billed as */
 	enum mig_geometry mig;
 	uint8_t mig_start;
 	uint32_t cpu_milli, memory_mib;
 };
 
 struct placement_node {
-	uint32_t number;         /* the caller's */
-	uint32_t devices, free;  /* whole ones */
-	uint32_t cpu_milli, cpu_used_milli;   /* UINT32_MAX: without limit */
+	uint32_t number;                    /* the caller's */
+	uint32_t devices, free;             /* whole ones */
+	uint32_t cpu_milli, cpu_used_milli; /* UINT32_MAX: without limit */
 	uint32_t memory_mib, memory_used_mib;
 	struct frag_node free_parts;
 };
@@ -194,7 +194,7 @@ struct placement_move {
 	struct id owner;
 	placement_dev from, to;
 	uint16_t milli;
-	double memory_gib;       /* of device memory to copy, at most */
+	double memory_gib; /* of device memory to copy, at most */
 };
 
 struct placement;
@@ -211,9 +211,10 @@ int placement_set_facility(struct placement *p, uint16_t facility, const struct 
 int placement_add_device(struct placement *p, const struct placement_device *d, placement_dev *ret, struct err *err)
 	MUST_CHECK;
 
-/* CPU and memory of a node that has devices; UINT32_MAX: without limit, as before the call. HCP_ENOTFOUND, HCP_ENOMEM. */
-int placement_set_node(struct placement *p, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib, struct err *err)
-	MUST_CHECK;
+/* CPU and memory of a node that has devices; UINT32_MAX: without limit, as before the call. HCP_ENOTFOUND, HCP_ENOMEM.
+ */
+int placement_set_node(
+	struct placement *p, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib, struct err *err) MUST_CHECK;
 /* A job arrived (once per job, not per try): what PLACEMENT_FRAG takes for recent demand. */
 void placement_observe(struct placement *p, const struct placement_request *r);
 /* Takes this for the demand instead, until more is observed. */

@@ -241,7 +241,8 @@ static void count_pool(const struct placement *p, const struct pool *pl, const s
 	for (uint32_t c = pl->first_cluster; c != NONE; c = p->cluster[c].pool_next)
 		w->largest_cluster = max_u32(w->largest_cluster, p->cluster[c].free);
 	for (int i = SLOT_IDLE / 64; pl->share && i >= 0; i--) {
-		uint64_t bits = pl->share->bits[i] & (i == SLOT_IDLE / 64 ? (UINT64_C(1) << (SLOT_IDLE % 64)) - 1 : ~UINT64_C(0));
+		uint64_t bits =
+			pl->share->bits[i] & (i == SLOT_IDLE / 64 ? (UINT64_C(1) << (SLOT_IDLE % 64)) - 1 : ~UINT64_C(0));
 		if (bits) {
 			w->largest_milli = max_u32(w->largest_milli, (uint32_t)(i * 64 + 63 - __builtin_clzll(bits)));
 			break;
@@ -315,12 +316,14 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 			r->count - (w.total - w.out));
 		break;
 	case PLACEMENT_R_HOST:
-		snprintf(t, cap, "Devices are free, but none beside %.1f free cores and %.1f GiB of memory; ask for less of them.",
+		snprintf(t, cap,
+			"Devices are free, but none beside %.1f free cores and %.1f GiB of memory; ask for less of them.",
 			r->cpu_milli / 1000.0, r->memory_mib / 1024.0);
 		break;
 	case PLACEMENT_R_BUSY:
 		if (r->mig || (r->milli && r->milli < 1000))
-			snprintf(t, cap, "No device is free and no shared one has room for %s%.0u; at most %u thousandths are left on one.",
+			snprintf(t, cap,
+				"No device is free and no shared one has room for %s%.0u; at most %u thousandths are left on one.",
 				r->mig ? "the instance" : "", r->milli, w.largest_milli);
 		else if (w.total < r->count)
 			snprintf(t, cap, "Wants %u, the inventory has %u; ask for fewer.", r->count, w.total);

@@ -68,10 +68,10 @@ enum {
 
 /* Beside each device and each node, apart from them: placing whole devices does not touch it. */
 struct part {
-	uint16_t milli_free;   /* while shared */
-	uint16_t slot;         /* set of the pool's share that it is in, SLOT_NONE */
-	uint8_t mig_taken;     /* memory slices in use */
-	bool mig;              /* shared by instances, not by milli */
+	uint16_t milli_free; /* while shared */
+	uint16_t slot;       /* set of the pool's share that it is in, SLOT_NONE */
+	uint8_t mig_taken;   /* memory slices in use */
+	bool mig;            /* shared by instances, not by milli */
 };
 
 struct host {
@@ -89,8 +89,8 @@ struct share {
 };
 
 struct mig_choice {
-	int8_t start;  /* -1: no room */
-	uint8_t loss;  /* of mig_room */
+	int8_t start; /* -1: no room */
+	uint8_t loss; /* of mig_room */
 };
 
 struct cluster {

@@ -6,7 +6,7 @@
 #include "base/panic.h"
 #include "sched/placement_priv.h"
 
-enum { TRIES = 8 }; /* places that PLACEMENT_FRAG compares in a pool */
+enum { TRIES = 8 };         /* places that PLACEMENT_FRAG compares in a pool */
 #define OPENS_DEVICE 1000.0 /* waste of starting on a whole device, for instances: above any mig_room */
 
 static bool is_part(const struct placement_request *r)
@@ -17,7 +17,7 @@ static bool is_part(const struct placement_request *r)
 bool share_wanted(const struct pool *pl, const struct placement_request *r)
 {
 	return is_part(r) || r->only_node || r->count == 0 ||
-		((r->cpu_milli || r->memory_mib) && pl->share && pl->share->limited);
+		   ((r->cpu_milli || r->memory_mib) && pl->share && pl->share->limited);
 }
 
 uint32_t share_milli(size_t cls, const struct placement_request *r)
@@ -107,7 +107,8 @@ void share_node_in(struct placement *p, uint32_t node)
 		fit_add(p->fit_node, &s->node_root[n->free], node, cpu_free(p, node), memory_free(p, node));
 }
 
-/* All entries of a node follow its CPU and memory: what is used or there changes by calling this with the new values. */
+/* All entries of a node follow its CPU and memory: what is used or there changes by calling this with the new values.
+ */
 static void node_rekey(struct placement *p, uint32_t node, const struct host *with)
 {
 	struct share *s = p->pool[p->node[node].pool]->share;
@@ -171,7 +172,7 @@ static void fill_mig(struct placement *p)
 			c->loss = 0;
 			if (start >= 0)
 				c->loss = (uint8_t)(mig_room((uint8_t)taken) -
-					mig_room((uint8_t)(taken | mig_cover((enum mig_geometry)g, (unsigned)start))));
+									mig_room((uint8_t)(taken | mig_cover((enum mig_geometry)g, (unsigned)start))));
 		}
 }
 
@@ -223,7 +224,9 @@ int placement_set_node(struct placement *p, uint32_t number, uint32_t cpu_milli,
 
 static struct frag_shape shape_of_request(size_t cls, const struct placement_request *r)
 {
-	return (struct frag_shape){ .cpu_milli = r->cpu_milli, .memory_mib = r->memory_mib, .gpus = (uint16_t)r->count,
+	return (struct frag_shape){ .cpu_milli = r->cpu_milli,
+		.memory_mib = r->memory_mib,
+		.gpus = (uint16_t)r->count,
 		.milli = (uint16_t)share_milli(cls, r) };
 }
 
@@ -566,9 +569,13 @@ uint32_t placement_parts(const struct placement *p, placement_dev i, struct plac
 	for (uint32_t k = p->dev[i].hold; k != NONE; k = p->hold[k]->part_next, n++) {
 		const struct hold *h = p->hold[k];
 		if (n < max)
-			ret[n] = (struct placement_part){ .owner = h->owner, .handle = (uint64_t)h->generation << 32 | h->slot,
-				.milli = h->milli, .mig = (enum mig_geometry)h->mig, .mig_start = h->mig_start,
-				.cpu_milli = h->cpu_milli, .memory_mib = h->memory_mib };
+			ret[n] = (struct placement_part){ .owner = h->owner,
+				.handle = (uint64_t)h->generation << 32 | h->slot,
+				.milli = h->milli,
+				.mig = (enum mig_geometry)h->mig,
+				.mig_start = h->mig_start,
+				.cpu_milli = h->cpu_milli,
+				.memory_mib = h->memory_mib };
 	}
 	return n;
 }
@@ -582,8 +589,12 @@ bool placement_node_at(const struct placement *p, uint32_t i, struct placement_n
 	struct host h = { .cpu_milli = NO_LIMIT, .memory_mib = NO_LIMIT };
 	if (p->host)
 		h = p->host[i];
-	*ret = (struct placement_node){ .number = n->number, .devices = n->count, .free = n->free,
-		.cpu_milli = h.cpu_milli, .cpu_used_milli = h.cpu_used, .memory_mib = h.memory_mib,
+	*ret = (struct placement_node){ .number = n->number,
+		.devices = n->count,
+		.free = n->free,
+		.cpu_milli = h.cpu_milli,
+		.cpu_used_milli = h.cpu_used,
+		.memory_mib = h.memory_mib,
 		.memory_used_mib = h.memory_used };
 	(void)view(p, i, NONE, &ret->free_parts, &unused);
 	return true;
@@ -607,16 +618,26 @@ static uint32_t try_moves(struct placement *p, uint32_t from, struct placement_m
 	share_settle(p, from);
 	while (n <= max && n <= PLACEMENT_PARTS_MAX && done < n) {
 		struct placement_part *o = &part[done];
-		struct placement_request r = { .owner = o->owner, .cls = WORKLOAD_P4, .device_class = cls, .count = 1,
-			.milli = o->mig ? 0 : o->milli, .mig = o->mig, .cpu_milli = o->cpu_milli, .memory_mib = o->memory_mib };
+		struct placement_request r = { .owner = o->owner,
+			.cls = WORKLOAD_P4,
+			.device_class = cls,
+			.count = 1,
+			.milli = o->mig ? 0 : o->milli,
+			.mig = o->mig,
+			.cpu_milli = o->cpu_milli,
+			.memory_mib = o->memory_mib };
 		struct placement_result res;
 		if (placement_reserve(p, &r, INT64_MAX, &res, NULL, NULL) < 0)
 			break;
 		held[n_held++] = res.handle;
 		if (placement_parts(p, res.first, other, 2) < 2)
 			break; /* a whole device was opened for it: nothing would be won */
-		ret[done++] = (struct placement_move){ .handle = o->handle, .owner = o->owner, .from = from, .to = res.first,
-			.milli = o->milli, .memory_gib = device_class_at(cls)->memory_gib * o->milli / 1000 };
+		ret[done++] = (struct placement_move){ .handle = o->handle,
+			.owner = o->owner,
+			.from = from,
+			.to = res.first,
+			.milli = o->milli,
+			.memory_gib = device_class_at(cls)->memory_gib * o->milli / 1000 };
 	}
 	while (n_held)
 		must(placement_release(p, held[--n_held], NULL) == 0);

@@ -32,8 +32,8 @@ static int bad_field(const struct reader *r, size_t c, int rc, struct err *err, 
 	struct str name = r->csv.names[r->col[c]], v = r->csv.fields[r->col[c]];
 	char field[64];
 	(void)!str_copy(field, sizeof(field), (struct str){ name.p, name.n < sizeof(field) ? name.n : sizeof(field) - 1 });
-	return err_set(err, rc, field, "CSV line %zu: \"%.*s\" %s", r->csv.line, (int)(v.n < 40 ? v.n : 40), v.n ? v.p : "",
-		what);
+	return err_set(
+		err, rc, field, "CSV line %zu: \"%.*s\" %s", r->csv.line, (int)(v.n < 40 ? v.n : 40), v.n ? v.p : "", what);
 }
 
 static int get_whole(const struct reader *r, size_t c, int64_t max, int64_t *ret, struct err *err)
@@ -182,8 +182,13 @@ static int image_row(struct reader *r, struct trace_job *j, struct err *err)
 	rc = get_customer(r, R_CUSTOMER, &j->customer, err);
 	if (rc < 0)
 		return rc;
-	*j = (struct trace_job){ .arrive_ms = ms_of(at), .run_ms = ms_of(s), .waited_ms = -1, .gpus = 1, .milli = 1000,
-		.customer = j->customer, .cls = WORKLOAD_P1 };
+	*j = (struct trace_job){ .arrive_ms = ms_of(at),
+		.run_ms = ms_of(s),
+		.waited_ms = -1,
+		.gpus = 1,
+		.milli = 1000,
+		.customer = j->customer,
+		.cls = WORKLOAD_P1 };
 	return s > 0;
 }
 
@@ -203,14 +208,20 @@ static int token_row(struct reader *r, struct trace_job *j, struct err *err)
 	double s = (double)context / r->conf->prefill_tokens_s + (double)generated / r->conf->decode_tokens_s;
 	if (s > JOB_TRACE_S_MAX)
 		return bad_field(r, R_B, HCP_ERANGE, err, "tokens last too long at these rates");
-	*j = (struct trace_job){ .arrive_ms = ms_of(at), .run_ms = ms_of(s), .waited_ms = -1, .gpus = 1,
-		.milli = r->conf->slot_milli, .customer = j->customer, .cls = WORKLOAD_P1 };
+	*j = (struct trace_job){ .arrive_ms = ms_of(at),
+		.run_ms = ms_of(s),
+		.waited_ms = -1,
+		.gpus = 1,
+		.milli = r->conf->slot_milli,
+		.customer = j->customer,
+		.cls = WORKLOAD_P1 };
 	return 1;
 }
 
 static const struct format formats[JOB_TRACE_KIND_END] = {
 	[JOB_TRACE_PODS] = { { "cpu_milli", "memory_mib", "num_gpu", "gpu_milli", "qos", "creation_time", "deletion_time",
-							 "scheduled_time" }, pod_row },
+							 "scheduled_time" },
+		pod_row },
 	[JOB_TRACE_IMAGES] = { { "elapsed_s", "base_model", "exec_time_s" }, image_row },
 	[JOB_TRACE_TOKENS] = { { "elapsed_s", "workload", "context_tokens", "generated_tokens" }, token_row },
 };
@@ -298,7 +309,8 @@ int job_trace_parse(struct str text, const struct job_trace_conf *conf, struct j
 	while (rc == 0 && kind < JOB_TRACE_KIND_END && !has_columns(&r, &formats[kind]))
 		kind++;
 	if (rc == 0 && kind == JOB_TRACE_KIND_END)
-		rc = err_set(err, HCP_ENOTFOUND, "header", "no known trace; the columns must be cpu_milli,memory_mib,num_gpu,"
+		rc = err_set(err, HCP_ENOTFOUND, "header",
+			"no known trace; the columns must be cpu_milli,memory_mib,num_gpu,"
 			"gpu_milli,qos,creation_time,deletion_time,scheduled_time or elapsed_s,base_model,exec_time_s or "
 			"elapsed_s,workload,context_tokens,generated_tokens");
 	if (rc == 0) {

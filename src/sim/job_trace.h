@@ -13,8 +13,8 @@
  *
  *	pods    gpu_milli, creation_time, ...  Alibaba openb (FGD, ATC '23): CPU, memory, GPUs, thousandths, QoS, seconds
  *	images  exec_time_s, base_model, ...   Alibaba GenAI: a request takes one GPU for as long as it ran
- *	tokens  context_tokens, ...            Azure LLM inference (Splitwise, ISCA '24): a request takes a slot of a GPU for
- *	                                       context / prefill rate + generated / decode rate
+ *	tokens  context_tokens, ...            Azure LLM inference (Splitwise, ISCA '24): a request takes a slot of a GPU
+ *for context / prefill rate + generated / decode rate
  *
  * Classes: LS is P1; Guaranteed, Burstable and any other QoS P2; BE P3; requests are P1. The customer is the QoS, the
  * base model, the workload: traces name no other. A pod runs as long as it did; one that was never scheduled is asked
@@ -31,14 +31,14 @@ enum {
 enum job_trace_kind { JOB_TRACE_PODS = 0, JOB_TRACE_IMAGES = 1, JOB_TRACE_TOKENS = 2, JOB_TRACE_KIND_END = 3 };
 
 struct trace_job {
-	int64_t arrive_ms;    /* from the first arrival */
-	int64_t run_ms;       /* >= 1 */
-	int64_t waited_ms;    /* in the trace itself; -1: not told, or never scheduled */
+	int64_t arrive_ms;              /* from the first arrival */
+	int64_t run_ms;                 /* >= 1 */
+	int64_t waited_ms;              /* in the trace itself; -1: not told, or never scheduled */
 	uint32_t cpu_milli, memory_mib; /* of the host, for the whole job */
-	uint16_t gpus;        /* 0: CPU alone */
-	uint16_t milli;       /* of each, 1..1000 */
+	uint16_t gpus;                  /* 0: CPU alone */
+	uint16_t milli;                 /* of each, 1..1000 */
 	uint16_t customer;
-	uint8_t cls;          /* enum workload_class */
+	uint8_t cls; /* enum workload_class */
 };
 
 struct job_trace_conf {
@@ -50,7 +50,7 @@ struct job_trace {
 	enum job_trace_kind kind;
 	struct trace_job *job; /* owned; by arrival, then line */
 	size_t n, cap;
-	size_t skipped;        /* rows that never ran (images without a time) */
+	size_t skipped;                       /* rows that never ran (images without a time) */
 	char (*customer)[JOB_TRACE_NAME_MAX]; /* owned */
 	size_t n_customers, cap_customers;
 };
@@ -62,7 +62,8 @@ const char *job_trace_kind_name(enum job_trace_kind k);
  * HCP_EPARSE, HCP_ERANGE with the column in err->field and the line in the text; HCP_ENOTFOUND: a header of no known
  * trace, or no job; HCP_ELIMIT; HCP_ENOMEM. *ret is written on success only.
  */
-int job_trace_parse(struct str text, const struct job_trace_conf *conf, struct job_trace *ret, struct err *err) MUST_CHECK;
+int job_trace_parse(
+	struct str text, const struct job_trace_conf *conf, struct job_trace *ret, struct err *err) MUST_CHECK;
 void job_trace_release(struct job_trace *t);
 
 #endif

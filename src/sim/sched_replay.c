@@ -46,8 +46,9 @@ static int parse_part(struct str *rest, char sep, const char *what, uint64_t max
 {
 	struct str part = str_split(rest, sep);
 	if (num_parse_u64(part, ret) < 0 || *ret == 0 || *ret > max)
-		return err_set(err, HCP_EINVAL, "fleet", "%s must be from 1 to %llu, not \"%.*s\"; e.g. 7x8 or 40x8:96:768,20x2",
-			what, (unsigned long long)max, (int)(part.n < 40 ? part.n : 40), part.n ? part.p : "");
+		return err_set(err, HCP_EINVAL, "fleet",
+			"%s must be from 1 to %llu, not \"%.*s\"; e.g. 7x8 or 40x8:96:768,20x2", what, (unsigned long long)max,
+			(int)(part.n < 40 ? part.n : 40), part.n ? part.p : "");
 	return 0;
 }
 
@@ -80,8 +81,8 @@ int sched_fleet_parse(struct str text, struct sched_fleet *ret, struct err *err)
 			rc = err_set(err, HCP_ELIMIT, "fleet", "at most %d nodes", SCHED_REPLAY_NODES_MAX);
 		if (rc < 0)
 			return rc;
-		f.group[f.n++] = (struct sched_group){ (uint32_t)n, (uint32_t)gpus, (uint32_t)cores * 1000,
-			(uint32_t)gib * 1024 };
+		f.group[f.n++] =
+			(struct sched_group){ (uint32_t)n, (uint32_t)gpus, (uint32_t)cores * 1000, (uint32_t)gib * 1024 };
 	}
 	if (f.n == 0)
 		return err_set(err, HCP_EINVAL, "fleet", "is empty");
@@ -135,8 +136,12 @@ void sched_fleet_for(const struct job_trace *t, double load, struct sched_fleet 
 
 void sched_replay_conf_default(struct sched_replay_conf *conf)
 {
-	*conf = (struct sched_replay_conf){ .policy = SCHED_HCP, .load = 1, .checkpoint_ms = 30 * 60000, .restart_ms = 60000,
-		.min_run_ms = 5 * 60000, .preempts_max = 3 };
+	*conf = (struct sched_replay_conf){ .policy = SCHED_HCP,
+		.load = 1,
+		.checkpoint_ms = 30 * 60000,
+		.restart_ms = 60000,
+		.min_run_ms = 5 * 60000,
+		.preempts_max = 3 };
 	conf->fleet.group[0] = node_of(8, NODE_GPUS);
 	conf->fleet.n = 1;
 }
@@ -214,14 +219,18 @@ static int make_shapes(struct replay *r, struct err *err)
 		if (!at) {
 			struct shape *s = &r->shape[r->n_shapes];
 			*s = (struct shape){ .s = { j->cpu_milli, j->memory_mib, j->gpus, j->milli },
-				.cls = (enum workload_class)j->cls, .first = NO_JOB, .last = NO_JOB, .failed_at = UINT64_MAX };
+				.cls = (enum workload_class)j->cls,
+				.first = NO_JOB,
+				.last = NO_JOB,
+				.failed_at = UINT64_MAX };
 			s->never = !ever_fits(r, &s->s);
 			at = ++r->n_shapes;
 			rc = map_put(&known, k, (void *)at, NULL);
 		}
 		r->shape[at - 1].weight++;
-		r->job[i] = (struct job){ .shape = (uint32_t)at - 1, .left_ms = j->run_ms, .first_ms = -1, .prev = NO_JOB,
-			.next = NO_JOB };
+		r->job[i] = (struct job){
+			.shape = (uint32_t)at - 1, .left_ms = j->run_ms, .first_ms = -1, .prev = NO_JOB, .next = NO_JOB
+		};
 	}
 	map_release(&known);
 	return rc < 0 ? err_set(err, rc, "", "no memory") : 0;
@@ -337,7 +346,8 @@ uint32_t replay_job_milli(const struct replay *r, uint32_t j)
 	return (uint32_t)r->t->job[j].gpus * r->t->job[j].milli;
 }
 
-/* Books devices, CPU and memory of a job on its node a second time, apart from the core: neither may go below nothing. */
+/* Books devices, CPU and memory of a job on its node a second time, apart from the core: neither may go below nothing.
+ */
 static void book(struct replay *r, uint32_t j, int sign)
 {
 	const struct trace_job *tj = &r->t->job[j];
@@ -374,9 +384,17 @@ bool replay_place(struct replay *r, uint32_t j, struct replay_where where)
 {
 	const struct trace_job *t = &r->t->job[j];
 	struct job *b = &r->job[j];
-	struct placement_request q = { .owner = job_id(j), .cls = (enum workload_class)t->cls, .device_class = 0,
-		.kind = DEVICE_GPU, .count = t->gpus, .milli = t->milli, .cpu_milli = t->cpu_milli, .memory_mib = t->memory_mib,
-		.only_node = where.only_node, .avoid_node = where.avoid_node, .fit = where.fit };
+	struct placement_request q = { .owner = job_id(j),
+		.cls = (enum workload_class)t->cls,
+		.device_class = 0,
+		.kind = DEVICE_GPU,
+		.count = t->gpus,
+		.milli = t->milli,
+		.cpu_milli = t->cpu_milli,
+		.memory_mib = t->memory_mib,
+		.only_node = where.only_node,
+		.avoid_node = where.avoid_node,
+		.fit = where.fit };
 	struct placement_result res;
 	r->res->attempts++;
 	if (placement_reserve(r->p, &q, INT64_MAX, &res, NULL, NULL) < 0)
@@ -568,8 +586,9 @@ static void sum_waits(const struct replay *r, int64_t *v, unsigned cls, struct s
 {
 	double sum = 0, traced = 0;
 	size_t n_traced = 0;
-	*w = (struct sched_waits){ .mean_s = NAN, .p50_s = NAN, .p95_s = NAN, .p99_s = NAN, .max_s = NAN,
-		.trace_mean_s = NAN };
+	*w = (struct sched_waits){
+		.mean_s = NAN, .p50_s = NAN, .p95_s = NAN, .p99_s = NAN, .max_s = NAN, .trace_mean_s = NAN
+	};
 	for (size_t i = 0; i < r->t->n; i++) {
 		const struct trace_job *t = &r->t->job[i];
 		if (cls && t->cls != cls)
@@ -666,8 +685,8 @@ static int check_conf(const struct job_trace *t, const struct sched_replay_conf 
 	return 0;
 }
 
-int sched_replay_run(const struct job_trace *t, const struct sched_replay_conf *conf, struct sched_result *ret,
-	struct err *err)
+int sched_replay_run(
+	const struct job_trace *t, const struct sched_replay_conf *conf, struct sched_result *ret, struct err *err)
 {
 	struct sched_result res = { .end_ms = 0 };
 	struct replay r = { .t = t, .conf = conf, .res = &res, .pending = NO_JOB, .hold = NO_JOB };

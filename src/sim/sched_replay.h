@@ -56,39 +56,40 @@ struct sched_replay_conf {
 };
 
 struct sched_waits {
-	size_t n;             /* jobs */
-	size_t started, in_target; /* in_target: within the wait target of the class */
-	size_t preempted;     /* times */
+	size_t n;                                  /* jobs */
+	size_t started, in_target;                 /* in_target: within the wait target of the class */
+	size_t preempted;                          /* times */
 	double mean_s, p50_s, p95_s, p99_s, max_s; /* from arrival to first start; NAN without jobs */
-	double trace_mean_s;  /* what the trace itself tells; NAN: nothing */
+	double trace_mean_s;                       /* what the trace itself tells; NAN: nothing */
 };
 
 struct sched_customer {
 	size_t n;
-	double gpu_h;         /* served; CPU-only jobs count as nothing */
-	double share;         /* run / (run + wait), weighted by GPUs (jobs without: as a hundredth of one); 0..1 */
+	double gpu_h; /* served; CPU-only jobs count as nothing */
+	double share; /* run / (run + wait), weighted by GPUs (jobs without: as a hundredth of one); 0..1 */
 };
 
 struct sched_point {
-	double used, frag, waiting_gpus; /* GPUs in use, free but of no use to the demand, waited for; means over the point */
+	double used, frag,
+		waiting_gpus; /* GPUs in use, free but of no use to the demand, waited for; means over the point */
 };
 
 struct sched_result {
 	uint32_t nodes, gpus;
-	uint64_t cpu_milli, memory_mib;     /* of the cluster */
-	int64_t end_ms, arrivals_ms;        /* last end; last arrival */
-	size_t done, refused;               /* refused: could never fit this cluster */
+	uint64_t cpu_milli, memory_mib; /* of the cluster */
+	int64_t end_ms, arrivals_ms;    /* last end; last arrival */
+	size_t done, refused;           /* refused: could never fit this cluster */
 	struct sched_waits all, cls[WORKLOAD_CLASS_END];
-	struct sched_customer *customer;    /* owned; as in the trace */
-	double jain;                        /* of the customers' shares: (sum x)^2 / (n sum x^2); 1: all alike */
+	struct sched_customer *customer;     /* owned; as in the trace */
+	double jain;                         /* of the customers' shares: (sum x)^2 / (n sum x^2); 1: all alike */
 	double utilisation, cpu_utilisation; /* until the last arrival, 0..1 */
-	double contended_utilisation;       /* of GPUs, while some job with GPUs waited; NAN: never */
-	double contended_share;             /* of the time until the last arrival */
-	double frag_of_free;                /* unusable share of the free GPUs, mean over that time */
-	double contended_frag_gpus;         /* unusable GPUs, mean while something waited; NAN */
-	double gpu_h, lost_gpu_h;           /* served; run again after preemption */
+	double contended_utilisation;        /* of GPUs, while some job with GPUs waited; NAN: never */
+	double contended_share;              /* of the time until the last arrival */
+	double frag_of_free;                 /* unusable share of the free GPUs, mean over that time */
+	double contended_frag_gpus;          /* unusable GPUs, mean while something waited; NAN */
+	double gpu_h, lost_gpu_h;            /* served; run again after preemption */
 	size_t preemptions, moves;
-	uint64_t placements, attempts;      /* given; asked of the core */
+	uint64_t placements, attempts;                 /* given; asked of the core */
 	struct sched_point point[SCHED_REPLAY_POINTS]; /* from 0 to arrivals_ms */
 };
 
@@ -98,8 +99,8 @@ int sched_policy_parse(struct str name, enum sched_policy *ret, struct err *err)
 /* "7x8" or "40x8:96:768,20x2:64:256": nodes x GPUs, cores and GiB of each (12 and 96 a GPU if left out). HCP_EINVAL. */
 int sched_fleet_parse(struct str text, struct sched_fleet *ret, struct err *err) MUST_CHECK;
 /*
- * As many GPUs as four fifths of the most that the trace used at once (had each job started when it did there): nodes of
- * eight, and one smaller for the rest.
+ * As many GPUs as four fifths of the most that the trace used at once (had each job started when it did there): nodes
+ * of eight, and one smaller for the rest.
  */
 void sched_fleet_for(const struct job_trace *t, double load, struct sched_fleet *ret);
 void sched_replay_conf_default(struct sched_replay_conf *conf);

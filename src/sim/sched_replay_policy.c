@@ -136,8 +136,12 @@ static struct queue_job queue_job_of(const struct replay *r, uint32_t j)
 {
 	const struct trace_job *t = &r->t->job[j];
 	/* Traces name no tenants: pods that ask for exactly the same are one application, and that shares fairly. */
-	struct queue_job q = { .id = { { 1 } }, .customer = r->job[j].shape, .cls = (enum workload_class)t->cls, .priority = 5,
-		.enqueued_ns = replay_arrival_ms(r, j) * NS_PER_MS, .tag = j };
+	struct queue_job q = { .id = { { 1 } },
+		.customer = r->job[j].shape,
+		.cls = (enum workload_class)t->cls,
+		.priority = 5,
+		.enqueued_ns = replay_arrival_ms(r, j) * NS_PER_MS,
+		.tag = j };
 	uint64_t n = (uint64_t)j + 1;
 	memcpy(q.id.b + 8, &n, sizeof(n));
 	q.need[QUEUE_GPU] = (double)replay_job_milli(r, j) / 1000;
@@ -218,7 +222,7 @@ static bool may_preempt(const struct replay *r, uint32_t v)
 {
 	const struct job *b = &r->job[v];
 	return r->t->job[v].cls == WORKLOAD_P3 && b->preempts < r->conf->preempts_max &&
-		r->now_ms - b->start_ms >= r->conf->min_run_ms;
+		   r->now_ms - b->start_ms >= r->conf->min_run_ms;
 }
 
 /* Work that has to be done again, and the start. */
@@ -250,8 +254,8 @@ static void without(const struct replay *r, uint32_t v, struct frag_node *f)
 enum { VICTIMS_MAX = 64 };
 
 /* The cheapest first until the shape fits on the node: how many, 0 if it never does. */
-static unsigned victims_on(const struct replay *r, uint32_t node, const struct frag_shape *s, uint32_t v[VICTIMS_MAX],
-	double *ret_cost)
+static unsigned victims_on(
+	const struct replay *r, uint32_t node, const struct frag_shape *s, uint32_t v[VICTIMS_MAX], double *ret_cost)
 {
 	struct frag_node f = r->node[node].free;
 	unsigned n = 0, taken = 0;
@@ -338,13 +342,15 @@ static uint32_t job_of(const struct id *owner)
 	return (uint32_t)(n - 1);
 }
 
-/* Parts of P2 and P3 move together when a whole GPU is waited for: make before break, each stands still for a restart. */
+/* Parts of P2 and P3 move together when a whole GPU is waited for: make before break, each stands still for a restart.
+ */
 static int defrag(struct replay *r, struct err *err)
 {
 	struct placement_move m[MOVES_MAX];
 	uint32_t n = placement_defrag(r->p, 0, m, MOVES_MAX);
 	for (uint32_t i = 0; i < n; i++)
-		if (r->t->job[job_of(&m[i].owner)].cls == WORKLOAD_P1 || r->job[job_of(&m[i].owner)].left_ms < r->conf->restart_ms)
+		if (r->t->job[job_of(&m[i].owner)].cls == WORKLOAD_P1 ||
+			r->job[job_of(&m[i].owner)].left_ms < r->conf->restart_ms)
 			return 0;
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t j = job_of(&m[i].owner);
@@ -392,7 +398,8 @@ int policy_open(struct replay *r, struct err *err)
 		return 0;
 	struct queue_conf qc = { .capacity = { [QUEUE_GPU] = (double)r->res->gpus,
 								 [QUEUE_CPU] = (double)r->res->cpu_milli / 1000,
-								 [QUEUE_MEMORY] = (double)r->res->memory_mib / 1024, [QUEUE_POWER] = 1 } };
+								 [QUEUE_MEMORY] = (double)r->res->memory_mib / 1024,
+								 [QUEUE_POWER] = 1 } };
 	r->q = queue_new(&qc, err);
 	return r->q ? 0 : HCP_ENOMEM;
 }
@@ -403,8 +410,11 @@ int policy_arrived(struct replay *r, uint32_t j, struct err *err)
 		return 0;
 	const struct trace_job *t = &r->t->job[j];
 	struct queue_job q = queue_job_of(r, j);
-	placement_observe(r->p, &(struct placement_request){ .device_class = 0, .count = t->gpus, .milli = t->milli,
-		.cpu_milli = t->cpu_milli, .memory_mib = t->memory_mib });
+	placement_observe(r->p, &(struct placement_request){ .device_class = 0,
+								.count = t->gpus,
+								.milli = t->milli,
+								.cpu_milli = t->cpu_milli,
+								.memory_mib = t->memory_mib });
 	return queue_enqueue(r->q, &q, err);
 }
 

@@ -25,7 +25,7 @@ struct shape {
 	uint32_t first, last; /* waiting, by arrival */
 	uint64_t failed_at;   /* count of releases when it found no room; UINT64_MAX: not tried */
 	bool never;
-	double weight;        /* jobs of it */
+	double weight; /* jobs of it */
 };
 
 struct ending {
@@ -45,7 +45,7 @@ struct replay {
 	const struct sched_replay_conf *conf;
 	struct sched_result *res;
 	struct placement *p;
-	struct queue *q;          /* hcp */
+	struct queue *q;           /* hcp */
 	struct frag_demand demand; /* of the whole trace */
 	struct job *job;
 	struct shape *shape;
@@ -55,17 +55,17 @@ struct replay {
 	struct ending *heap;
 	size_t n_heap, cap_heap;
 	int64_t now_ms;
-	size_t next;              /* to arrive */
-	size_t head;              /* fifo: the oldest that waits */
+	size_t next; /* to arrive */
+	size_t head; /* fifo: the oldest that waits */
 	uint64_t releases;
 	size_t waiting;
 	uint64_t used_milli, used_cpu, waiting_milli; /* now */
-	double frag;              /* now, milli-GPUs */
+	double frag;                                  /* now, milli-GPUs */
 	uint64_t gpu_milli_all;
-	uint32_t pending;         /* hcp: the job that fits() has placed */
-	uint32_t hold;            /* hcp: the overdue job that the queue held last, NO_JOB */
+	uint32_t pending; /* hcp: the job that fits() has placed */
+	uint32_t hold;    /* hcp: the overdue job that the queue held last, NO_JOB */
 	int64_t queue_same_until_ns;
-	uint64_t queue_same_at;   /* changes of queue and cluster then */
+	uint64_t queue_same_at; /* changes of queue and cluster then */
 	uint64_t changes;
 	/* sums over time until the last arrival, milli-GPU x ms and ms */
 	double used_sum, cpu_sum, frag_sum, free_sum, contended_ms, contended_used, contended_frag;

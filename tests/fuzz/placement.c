@@ -34,7 +34,9 @@ static struct placement *build(unsigned how)
 	for (uint32_t i = 0; i < NODES * GPUS; i++) {
 		placement_dev dev;
 		const struct device_class *c = device_class_find(i / GPUS == NODES - 1 ? STR("A100") : STR("H100"));
-		struct placement_device d = { .cls = (uint16_t)device_class_index(c), .cluster = i / GPUS / 2, .node = i / GPUS,
+		struct placement_device d = { .cls = (uint16_t)device_class_index(c),
+			.cluster = i / GPUS / 2,
+			.node = i / GPUS,
 			.quality = { 1, 0.1 * (i % 7), 0.5 } };
 		if (placement_add_device(p, &d, &dev, NULL) < 0)
 			abort();
@@ -48,9 +50,14 @@ static struct placement *build(unsigned how)
 static struct placement_request request(struct bytes *b)
 {
 	unsigned kind = next(b), a = next(b), c = next(b);
-	struct placement_request r = { .owner = { { 1, (uint8_t)a, (uint8_t)c } }, .cls = (enum workload_class)(1 + kind % 4),
-		.device_class = kind & 64 ? 0 : -1, .kind = DEVICE_GPU, .count = 1, .fit = kind >> 7 & 1 ? PLACEMENT_FRAG :
-		PLACEMENT_TIGHT, .cpu_milli = c % 5 * 2000, .memory_mib = c % 3 * 9000 };
+	struct placement_request r = { .owner = { { 1, (uint8_t)a, (uint8_t)c } },
+		.cls = (enum workload_class)(1 + kind % 4),
+		.device_class = kind & 64 ? 0 : -1,
+		.kind = DEVICE_GPU,
+		.count = 1,
+		.fit = kind >> 7 & 1 ? PLACEMENT_FRAG : PLACEMENT_TIGHT,
+		.cpu_milli = c % 5 * 2000,
+		.memory_mib = c % 3 * 9000 };
 	if (kind % 5 == 0)
 		r.count = a % 6;
 	else if (kind % 5 == 1)

@@ -6,8 +6,8 @@
 #include "base/str.h"
 
 /*
- * What reports as one HTML page share: no script, no font and no image from elsewhere, light and dark, apart by lightness
- * in print. Failures stick to the buffer.
+ * What reports as one HTML page share: no script, no font and no image from elsewhere, light and dark, apart by
+ * lightness in print. Failures stick to the buffer.
  */
 extern const char *const page_style;
 /* Of the i-th line or bar; they come around after eight. */

@@ -22,14 +22,18 @@ static void axes(struct buf *out, const struct sched_report *r, double max)
 	double step = page_step(max), hours = (double)r->result[0].arrivals_ms / 3.6e6;
 	buf_printf(out, "<svg viewBox=\"0 0 %d %d\" role=\"img\">", CHART_W, CHART_H);
 	for (double v = 0; v <= max + step * 1e-9; v += step) {
-		buf_printf(out, "<path d=\"M%d %.1fH%d\" stroke=\"var(--line)\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">",
-			LEFT, y_of(v, max), CHART_W - RIGHT, LEFT - 6, y_of(v, max) + 4);
+		buf_printf(out,
+			"<path d=\"M%d %.1fH%d\" stroke=\"var(--line)\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT,
+			y_of(v, max), CHART_W - RIGHT, LEFT - 6, y_of(v, max) + 4);
 		page_number(out, v);
 		buf_addz(out, "</text>");
 	}
 	for (int i = 0; i <= 6; i++)
 		buf_printf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"%s\">%.4g h</text>", x_of(i / 6.0), CHART_H - 6,
-			i == 0 ? "start" : i == 6 ? "end" : "middle", hours * i / 6);
+			i == 0   ? "start"
+			: i == 6 ? "end"
+					 : "middle",
+			hours * i / 6);
 }
 
 enum series { USED, UNUSABLE, WAITING };
@@ -39,7 +43,8 @@ static double value(const struct sched_result *x, enum series s, int i)
 	return s == USED ? x->point[i].used : s == UNUSABLE ? x->point[i].frag : x->point[i].waiting_gpus;
 }
 
-static void line_chart(struct buf *out, const struct sched_report *r, enum series s, const char *title, const char *text)
+static void line_chart(
+	struct buf *out, const struct sched_report *r, enum series s, const char *title, const char *text)
 {
 	double max = s == USED ? r->result[0].gpus : 0;
 	for (size_t k = 0; k < r->n; k++)
@@ -79,7 +84,8 @@ static void wait_bars(struct buf *out, const struct sched_report *r, unsigned c)
 		double y = (double)k * BAR_H;
 		buf_printf(out,
 			"<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%s</text><rect x=\"%d\" y=\"%.0f\" width=\"%.1f\" "
-			"height=\"%d\" fill=\"%s\" opacity=\".4\"/><rect x=\"%d\" y=\"%.0f\" width=\"%.1f\" height=\"%d\" fill=\"%s\"/>"
+			"height=\"%d\" fill=\"%s\" opacity=\".4\"/><rect x=\"%d\" y=\"%.0f\" width=\"%.1f\" height=\"%d\" "
+			"fill=\"%s\"/>"
 			"<text x=\"%.1f\" y=\"%.0f\">mean %.1f s, p99 %.1f s</text>",
 			LEFT - 6, y + 13, sched_policy_name(r->policy[k]), LEFT, y + 2, bar_width(w->p99_s, max_s), BAR_H - 4,
 			page_colour(k), LEFT, y + 2, fmin(bar_width(w->mean_s, max_s), bar_width(w->max_s, max_s)), BAR_H - 4,
@@ -100,7 +106,8 @@ static void number(struct buf *out, double v, int digits, bool percent)
 static void policies(struct buf *out, const struct sched_report *r)
 {
 	buf_addz(out, "<div class=\"wide\"><table><tr><th>policy<th>mean wait, s<th>p99, s<th>in target<th>GPU use"
-		"<th>use contended<th>fragmented<th>unusable GPUs<th>Jain<th>preempted<th>repeated GPU h<th>moves<th>refused</tr>");
+				  "<th>use contended<th>fragmented<th>unusable GPUs<th>Jain<th>preempted<th>repeated GPU "
+				  "h<th>moves<th>refused</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct sched_result *x = &r->result[k];
 		buf_printf(out, "<tr><td>%s</td>", sched_policy_name(r->policy[k]));
@@ -125,7 +132,7 @@ static void customers(struct buf *out, const struct sched_report *r)
 {
 	enum { ROWS = 20 };
 	buf_addz(out, "<h2>Customers</h2><p>Share of their time in the system, weighted by GPUs, in which jobs ran.</p>"
-		"<table><tr><th>customer<th>jobs<th>GPU hours");
+				  "<table><tr><th>customer<th>jobs<th>GPU hours");
 	for (size_t k = 0; k < r->n; k++)
 		buf_printf(out, "<th>%s", sched_policy_name(r->policy[k]));
 	buf_addz(out, "</tr>");
@@ -146,17 +153,23 @@ static void customers(struct buf *out, const struct sched_report *r)
 void sched_report_html(const struct sched_report *r, struct buf *out)
 {
 	const struct sched_result *one = &r->result[0];
-	buf_printf(out, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
-		"content=\"width=device-width\"><title>Schedulers</title><style>%s</style><h1>Replay of ", page_style);
+	buf_printf(out,
+		"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
+		"content=\"width=device-width\"><title>Schedulers</title><style>%s</style><h1>Replay of ",
+		page_style);
 	page_text(out, r->trace);
-	buf_printf(out, "</h1><p>%zu jobs, arrivals over %.1f hours (%g times as fast as recorded), on %u nodes with %u GPUs, "
-		"%.0f cores, %.0f GiB.</p><p class=\"key\">", r->jobs.n, (double)one->arrivals_ms / 3.6e6, r->conf.load,
-		one->nodes, one->gpus, (double)one->cpu_milli / 1000, (double)one->memory_mib / 1024);
+	buf_printf(out,
+		"</h1><p>%zu jobs, arrivals over %.1f hours (%g times as fast as recorded), on %u nodes with %u GPUs, "
+		"%.0f cores, %.0f GiB.</p><p class=\"key\">",
+		r->jobs.n, (double)one->arrivals_ms / 3.6e6, r->conf.load, one->nodes, one->gpus, (double)one->cpu_milli / 1000,
+		(double)one->memory_mib / 1024);
 	for (size_t k = 0; k < r->n; k++)
-		buf_printf(out, "<span><i style=\"background:%s\"></i>%s</span>", page_colour(k), sched_policy_name(r->policy[k]));
+		buf_printf(
+			out, "<span><i style=\"background:%s\"></i>%s</span>", page_colour(k), sched_policy_name(r->policy[k]));
 	buf_addz(out, "</p>");
 	policies(out, r);
-	buf_addz(out, "<h2>Waits by class</h2><p>Mean (full) and 99th percentile (pale) of arrival to start; logarithmic.</p>");
+	buf_addz(
+		out, "<h2>Waits by class</h2><p>Mean (full) and 99th percentile (pale) of arrival to start; logarithmic.</p>");
 	for (unsigned c = 1; c < WORKLOAD_CLASS_END; c++)
 		if (one->cls[c].n)
 			wait_bars(out, r, c);

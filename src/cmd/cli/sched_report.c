@@ -61,7 +61,7 @@ static json_t *points_json(const struct sched_result *res)
 	json_t *all = json_array();
 	for (size_t i = 0; i < SCHED_REPLAY_POINTS; i++)
 		json_array_append_new(all, json_pack("{s:f,s:f,s:f}", "used_gpus", res->point[i].used, "unusable_gpus",
-			res->point[i].frag, "waiting_gpus", res->point[i].waiting_gpus));
+									   res->point[i].frag, "waiting_gpus", res->point[i].waiting_gpus));
 	return all;
 }
 
@@ -108,7 +108,7 @@ static json_t *report_json(const struct sched_report *r)
 	for (size_t i = 0; i < r->conf.fleet.n; i++) {
 		const struct sched_group *g = &r->conf.fleet.group[i];
 		json_array_append_new(fleet, json_pack("{s:i,s:i,s:f,s:f}", "nodes", (int)g->nodes, "gpus", (int)g->gpus,
-			"cores", g->cpu_milli / 1000.0, "memory_gib", g->memory_mib / 1024.0));
+										 "cores", g->cpu_milli / 1000.0, "memory_gib", g->memory_mib / 1024.0));
 	}
 	set(o, "fleet", fleet);
 	for (size_t i = 0; i < r->n; i++)

@@ -36,8 +36,9 @@ static struct placement *make(uint32_t nodes, uint32_t gpus, const char *name)
 	for (uint32_t n = 0; n < nodes; n++)
 		for (uint32_t g = 0; g < gpus; g++) {
 			placement_dev dev;
-			struct placement_device d = { .cls = (uint16_t)cls(name), .cluster = n / 4, .node = 100 + n,
-				.quality = { 1, 0.5, 0.5 } };
+			struct placement_device d = {
+				.cls = (uint16_t)cls(name), .cluster = n / 4, .node = 100 + n, .quality = { 1, 0.5, 0.5 }
+			};
 			assert_int_equal(placement_add_device(p, &d, &dev, NULL), 0);
 			assert_int_equal(dev, n * gpus + g);
 		}
@@ -46,8 +47,9 @@ static struct placement *make(uint32_t nodes, uint32_t gpus, const char *name)
 
 static struct placement_request want(uint64_t n, uint32_t milli)
 {
-	return (struct placement_request){ .owner = owner(n), .cls = WORKLOAD_P2, .device_class = -1, .kind = DEVICE_GPU,
-		.count = 1, .milli = milli };
+	return (struct placement_request){
+		.owner = owner(n), .cls = WORKLOAD_P2, .device_class = -1, .kind = DEVICE_GPU, .count = 1, .milli = milli
+	};
 }
 
 static struct placement_result get(struct placement *p, struct placement_request r)
@@ -221,7 +223,8 @@ static void fragmentation_is_the_papers_sum(void **state)
 
 static void descends_the_fragmentation_gradient(void **state)
 {
-	/* Two devices with 500 and 700 left, demand of 500 alone: 200 goes where 500 remains, though the other is tighter. */
+	/* Two devices with 500 and 700 left, demand of 500 alone: 200 goes where 500 remains, though the other is tighter.
+	 */
 	struct placement *p = make(2, 1, "H100");
 	struct placement_request r = want(1, 500);
 	r.only_node = 100 + 1;
@@ -245,7 +248,7 @@ static void defragmentation_frees_the_cheapest_device(void **state)
 {
 	struct placement *p = make(1, 4, "H100");
 	struct placement_result a = get(p, want(1, 700)), b = get(p, want(2, 600)), c = get(p, want(3, 500)),
-		small = get(p, want(4, 200)), tiny = get(p, want(5, 200));
+							small = get(p, want(4, 200)), tiny = get(p, want(5, 200));
 	struct placement_move move[8];
 	assert_int_equal(small.first, a.first);
 	assert_int_equal(tiny.first, b.first);

@@ -15,7 +15,8 @@
 #include "os/file.h"
 #include "sim/sched_replay.h"
 
-#define HEAD "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\n"
+#define HEAD                                                                                                           \
+	"name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time\n"
 
 static int parse(const char *text, struct job_trace *t, struct err *err)
 {
@@ -44,7 +45,9 @@ static void a_row_becomes_a_job(void **state)
 	assert_int_equal(parse(HEAD "b,6000,12288,1,460,,BE,Running,100,190.5,112\n"
 								"a,12000,16384,8,1000,,LS,Failed,50,900,50.0\n"
 								"c,4000,0,0,,,Burstable,Pending,100,160,\n"
-								"d,4000,1,1,1000,V100,Guaranteed,Running,900,,901\n", &t, &err), 0);
+								"d,4000,1,1,1000,V100,Guaranteed,Running,900,,901\n",
+						 &t, &err),
+		0);
 	assert_int_equal(t.kind, JOB_TRACE_PODS);
 	assert_int_equal(t.n, 4);
 	const struct trace_job *j = t.job; /* by arrival, from the first; equal ones by line */
@@ -67,8 +70,8 @@ static void a_row_becomes_a_job(void **state)
 	assert_int_equal(t.n_customers, 4);
 	job_trace_release(&t);
 
-	assert_int_equal(parse("x,elapsed_s,predict_type,base_model,exec_time_s\n0,10,T,M1,2.5\n0,9,T,M0,0\n0,9,T,M0,3\n", &t,
-		&err), 0);
+	assert_int_equal(
+		parse("x,elapsed_s,predict_type,base_model,exec_time_s\n0,10,T,M1,2.5\n0,9,T,M0,0\n0,9,T,M0,3\n", &t, &err), 0);
 	assert_int_equal(t.kind, JOB_TRACE_IMAGES);
 	assert_int_equal(t.n, 2);
 	assert_int_equal(t.skipped, 1);
@@ -121,8 +124,8 @@ static void fleets_are_read(void **state)
 	}
 	/* Two at once at the most, 1.5 GPUs: four fifths are 1.2, so 2 GPUs. */
 	struct job_trace t;
-	assert_int_equal(parse(HEAD "a,1,1,1,1000,,LS,R,0,10,0\nb,1,1,1,500,,LS,R,5,15,5\nc,1,1,1,500,,LS,R,10,15,10\n", &t,
-		&err), 0);
+	assert_int_equal(
+		parse(HEAD "a,1,1,1,1000,,LS,R,0,10,0\nb,1,1,1,500,,LS,R,5,15,5\nc,1,1,1,500,,LS,R,10,15,10\n", &t, &err), 0);
 	sched_fleet_for(&t, 1, &f);
 	assert_int_equal(f.n, 1);
 	assert_int_equal(f.group[0].nodes * f.group[0].gpus, 2);
@@ -181,7 +184,8 @@ static void cpu_and_memory_bound_a_node(void **state)
 	struct sched_result r = replay_text(HEAD "a,8000,1024,1,250,,LS,R,0,10,0\n"
 											 "b,8000,1024,1,250,,LS,R,0,10,0\n"
 											 "c,4000,98304,0,0,,LS,R,0,10,0\n"
-											 "d,12001,1,1,250,,LS,R,0,10,0\n", SCHED_BEST_FIT, "1x1");
+											 "d,12001,1,1,250,,LS,R,0,10,0\n",
+		SCHED_BEST_FIT, "1x1");
 	assert_int_equal(r.refused, 1); /* d never fits */
 	/* a at 0; b waits for its cores; c has cores, but not memory beside a's: 96 GiB are 98,304 MiB. */
 	assert_int_equal(r.end_ms, 30000);
@@ -211,7 +215,8 @@ static void real_time_work_preempts_the_cheapest(void **state)
 static void shares_and_jain(void **state)
 {
 	/* One GPU: LS runs 100 s at once, BE 100 s after waiting 100. Shares 1 and 1/2; (3/2)^2 / (2 * 5/4) = 0.9. */
-	struct sched_result r = replay_text(HEAD "a,1,1,1,1000,,LS,R,0,100,0\nb,1,1,1,1000,,BE,R,0,100,0\n", SCHED_FIFO, "1x1");
+	struct sched_result r =
+		replay_text(HEAD "a,1,1,1,1000,,LS,R,0,100,0\nb,1,1,1,1000,,BE,R,0,100,0\n", SCHED_FIFO, "1x1");
 	assert_true(fabs(r.customer[0].share - 1) < 1e-9 && fabs(r.customer[1].share - 0.5) < 1e-9);
 	assert_true(fabs(r.jain - 0.9) < 1e-9);
 	assert_true(fabs(r.gpu_h - 200.0 / 3600) < 1e-9);
@@ -257,13 +262,13 @@ static void crowds_end_and_repeat(void **state)
 			int m = milli[rng_below(&g, 9)], gpus = m == 1000 ? 1 << rng_below(&g, 4) : 1;
 			static const char *const qos[] = { "LS", "BE", "BE", "Burstable", "Guaranteed" };
 			at += (int)rng_below(&g, 40);
-			buf_printf(&text, "p,%d,%d,%d,%d,,%s,R,%d,%d,%d\n", (int)(1 + rng_below(&g, 12)) * gpus * 1000, 40000 * gpus,
-				gpus, m, qos[rng_below(&g, 5)], at, at + 10 + (int)rng_below(&g, 3000), at);
+			buf_printf(&text, "p,%d,%d,%d,%d,,%s,R,%d,%d,%d\n", (int)(1 + rng_below(&g, 12)) * gpus * 1000,
+				40000 * gpus, gpus, m, qos[rng_below(&g, 5)], at, at + 10 + (int)rng_below(&g, 3000), at);
 		}
 		assert_int_equal(parse(text.data, &t, &err), 0);
 		for (int p = 0; p < SCHED_POLICY_END; p++) {
 			struct sched_result a = replay(&t, (enum sched_policy)p, "3x8,1x4"),
-				b = replay(&t, (enum sched_policy)p, "3x8,1x4");
+								b = replay(&t, (enum sched_policy)p, "3x8,1x4");
 			assert_true(a.all.mean_s == b.all.mean_s && a.end_ms == b.end_ms && a.preemptions == b.preemptions);
 			assert_memory_equal(a.point, b.point, sizeof(a.point));
 			assert_true(a.utilisation > 0.5 && a.utilisation <= 1 && a.frag_of_free >= 0 && a.frag_of_free <= 1);
@@ -278,7 +283,8 @@ static void crowds_end_and_repeat(void **state)
 
 static void every_allocation_may_fail(void **state)
 {
-	static const char text[] = HEAD "a,1,1,1,470,,LS,R,0,100,0\nb,1,1,1,1000,,BE,R,0,100,0\nc,1,1,1,1000,,LS,R,1,100,1\n";
+	static const char text[] =
+		HEAD "a,1,1,1,470,,LS,R,0,100,0\nb,1,1,1,1000,,BE,R,0,100,0\nc,1,1,1,1000,,LS,R,1,100,1\n";
 	struct sched_replay_conf conf;
 	sched_replay_conf_default(&conf);
 	assert_int_equal(sched_fleet_parse(STR("1x1"), &conf.fleet, NULL), 0);
