@@ -689,7 +689,7 @@ int sched_replay_run(
 	const struct job_trace *t, const struct sched_replay_conf *conf, struct sched_result *ret, struct err *err)
 {
 	struct sched_result res = { .end_ms = 0 };
-	struct replay r = { .t = t, .conf = conf, .res = &res, .pending = NO_JOB, .hold = NO_JOB };
+	struct replay r = { .t = t, .conf = conf, .res = &res, .pending = NO_JOB };
 	int rc = check_conf(t, conf, err);
 	if (rc < 0)
 		return rc;

@@ -178,22 +178,16 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 	uint32_t j = (uint32_t)job->tag;
 	if (!fits_now(r, j))
 		return false;
-	if (hold)
-		r->hold = (uint32_t)hold->tag;
-	/* Room gathers for the hold on one node; real-time work takes it only if there is no other. */
 	struct replay_where where = { .fit = PLACEMENT_FRAG };
-	if (r->hold != NO_JOB && r->hold != j && r->job[r->hold].state == JOB_WAITING)
-		where.avoid_node = gathering_node(r, r->hold) + 1;
-	bool placed = replay_place(r, j, where);
-	if (!placed && where.avoid_node && !hold) {
-		where.avoid_node = 0;
-		placed = replay_place(r, j, where);
+	if (hold)
+		where.avoid_node = gathering_node(r, (uint32_t)hold->tag) + 1;
+	if (!replay_place(r, j, where)) {
+		if (!hold)
+			failed(r, j);
+		return false;
 	}
-	if (!placed && !where.avoid_node)
-		failed(r, j);
-	if (placed)
-		r->pending = j;
-	return placed;
+	r->pending = j;
+	return true;
 }
 
 static int pop_all(struct replay *r, struct err *err)

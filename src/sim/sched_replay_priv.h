@@ -63,7 +63,6 @@ struct replay {
 	double frag;                                  /* now, milli-GPUs */
 	uint64_t gpu_milli_all;
 	uint32_t pending; /* hcp: the job that fits() has placed */
-	uint32_t hold;    /* hcp: the overdue job that the queue held last, NO_JOB */
 	int64_t queue_same_until_ns;
 	uint64_t queue_same_at; /* changes of queue and cluster then */
 	uint64_t changes;
