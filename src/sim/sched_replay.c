@@ -456,6 +456,11 @@ int replay_start(struct replay *r, uint32_t j)
 	return push_ending(r, (struct ending){ r->now_ms + b->left_ms, j, ++b->generation });
 }
 
+static double weight_of(const struct replay *r, uint32_t j)
+{
+	return fmax(replay_job_milli(r, j), CPU_JOB_MILLI) / 3.6e9; /* GPU hours of a millisecond */
+}
+
 void replay_take_off(struct replay *r, uint32_t j)
 {
 	struct job *b = &r->job[j];
@@ -464,6 +469,9 @@ void replay_take_off(struct replay *r, uint32_t j)
 	book(r, j, 1);
 	must(placement_release(r->p, b->handle, NULL) == 0);
 	b->left_ms -= r->now_ms - b->start_ms;
+	int64_t end = r->now_ms < r->res->arrivals_ms ? r->now_ms : r->res->arrivals_ms;
+	if (end > b->start_ms)
+		r->res->customer[r->t->job[j].customer].served += weight_of(r, j) * (double)(end - b->start_ms);
 	b->generation++;
 	r->releases++;
 }
@@ -618,6 +626,60 @@ static void sum_waits(const struct replay *r, int64_t *v, unsigned cls, struct s
 	w->max_s = quantile_s(v, w->started, 1);
 }
 
+/*
+ * Max-min: what was served in all is divided so that nobody gets more than was asked for and what one leaves goes to
+ * the others alike. `asked` in GPU hours until the last arrival.
+ */
+static void divide_fairly(struct sched_customer *c, const double *asked, size_t n)
+{
+	double rest = 0;
+	size_t open = n;
+	for (size_t i = 0; i < n; i++) {
+		rest += c[i].served;
+		c[i].fair = -1;
+	}
+	for (bool settled = true; settled && open;) {
+		double each = rest / (double)open;
+		settled = false;
+		for (size_t i = 0; i < n; i++) {
+			if (c[i].fair >= 0 || asked[i] > each)
+				continue;
+			c[i].fair = asked[i];
+			rest -= asked[i];
+			open--;
+			settled = true;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		if (c[i].fair < 0)
+			c[i].fair = rest / (double)open;
+}
+
+static int sum_service(const struct replay *r, struct sched_result *res)
+{
+	double *asked = mem_calloc(r->t->n_customers, sizeof(*asked)), sum = 0, squares = 0, n = 0;
+	if (!asked)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < r->t->n; i++) {
+		const struct trace_job *t = &r->t->job[i];
+		int64_t left = res->arrivals_ms - replay_arrival_ms(r, i);
+		if (r->job[i].state == JOB_DONE)
+			asked[t->customer] += weight_of(r, (uint32_t)i) * (double)(t->run_ms < left ? t->run_ms : left);
+	}
+	divide_fairly(res->customer, asked, r->t->n_customers);
+	mem_free(asked);
+	for (size_t k = 0; k < r->t->n_customers; k++) {
+		if (!(res->customer[k].fair > 0))
+			continue;
+		double x = res->customer[k].served / res->customer[k].fair;
+		sum += x;
+		squares += x * x;
+		n++;
+	}
+	res->jain_service = squares > 0 ? sum * sum / (n * squares) : NAN;
+	return 0;
+}
+
 static void sum_customers(const struct replay *r, struct sched_result *res)
 {
 	double sum = 0, squares = 0, n = 0;
@@ -636,7 +698,7 @@ static void sum_customers(const struct replay *r, struct sched_result *res)
 			const struct trace_job *t = &r->t->job[i];
 			if (t->customer != k || r->job[i].state != JOB_DONE)
 				continue;
-			double w = fmax(replay_job_milli(r, (uint32_t)i), CPU_JOB_MILLI);
+			double w = weight_of(r, (uint32_t)i);
 			ran += w * (double)t->run_ms;
 			there += w * (double)(r->job[i].start_ms - replay_arrival_ms(r, i));
 		}
@@ -660,6 +722,8 @@ static int sum_up(struct replay *r, struct err *err)
 		sum_waits(r, v, c, c ? &res->cls[c] : &res->all);
 	mem_free(v);
 	sum_customers(r, res);
+	if (sum_service(r, res) < 0)
+		return err_set(err, HCP_ENOMEM, "", "no memory");
 	double ms = (double)res->arrivals_ms, all = (double)r->gpu_milli_all;
 	res->utilisation = ms > 0 ? r->used_sum / all / ms : NAN;
 	res->cpu_utilisation = ms > 0 ? r->cpu_sum / (double)res->cpu_milli / ms : NAN;

@@ -65,8 +65,10 @@ struct sched_waits {
 
 struct sched_customer {
 	size_t n;
-	double gpu_h; /* served; CPU-only jobs count as nothing */
-	double share; /* run / (run + wait), weighted by GPUs (jobs without: as a hundredth of one); 0..1 */
+	double gpu_h;  /* served; CPU-only jobs count as nothing */
+	double share;  /* run / (run + wait), weighted by GPUs (jobs without: as a hundredth of one); 0..1 */
+	double served; /* GPU hours (same weights) until the last arrival */
+	double fair;   /* what max-min fairness would have given it of the same total */
 };
 
 struct sched_point {
@@ -80,8 +82,9 @@ struct sched_result {
 	int64_t end_ms, arrivals_ms;    /* last end; last arrival */
 	size_t done, refused;           /* refused: could never fit this cluster */
 	struct sched_waits all, cls[WORKLOAD_CLASS_END];
-	struct sched_customer *customer;     /* owned; as in the trace */
-	double jain;                         /* of the customers' shares: (sum x)^2 / (n sum x^2); 1: all alike */
+	struct sched_customer *customer; /* owned; as in the trace */
+	double jain;                     /* of the customers' shares: (sum x)^2 / (n sum x^2); 1: all slowed down alike */
+	double jain_service;             /* of served / fair: 1: as max-min fairness divides it */
 	double utilisation, cpu_utilisation; /* until the last arrival, 0..1 */
 	double contended_utilisation;        /* of GPUs, while some job with GPUs waited; NAN: never */
 	double contended_share;              /* of the time until the last arrival */

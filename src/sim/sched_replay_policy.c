@@ -135,9 +135,11 @@ static int schedule_passing(struct replay *r)
 static struct queue_job queue_job_of(const struct replay *r, uint32_t j)
 {
 	const struct trace_job *t = &r->t->job[j];
-	/* Traces name no tenants: pods that ask for exactly the same are one application, and that shares fairly. */
+	/* The pods' trace names no tenants: those that ask for exactly the same are one application, which shares fairly.
+	 */
+	uint64_t customer = r->t->kind == JOB_TRACE_PODS ? r->job[j].shape : t->customer;
 	struct queue_job q = { .id = { { 1 } },
-		.customer = r->job[j].shape,
+		.customer = customer,
 		.cls = (enum workload_class)t->cls,
 		.priority = 5,
 		.enqueued_ns = replay_arrival_ms(r, j) * NS_PER_MS,

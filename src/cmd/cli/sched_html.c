@@ -105,9 +105,10 @@ static void number(struct buf *out, double v, int digits, bool percent)
 
 static void policies(struct buf *out, const struct sched_report *r)
 {
-	buf_addz(out, "<div class=\"wide\"><table><tr><th>policy<th>mean wait, s<th>p99, s<th>in target<th>GPU use"
-				  "<th>use contended<th>fragmented<th>unusable GPUs<th>Jain<th>preempted<th>repeated GPU "
-				  "h<th>moves<th>refused</tr>");
+	buf_addz(out,
+		"<div class=\"wide\"><table><tr><th>policy<th>mean wait, s<th>p99, s<th>in target<th>GPU use"
+		"<th>use contended<th>fragmented<th>unusable GPUs<th>Jain, waits<th>Jain, service<th>preempted<th>repeated GPU "
+		"h<th>moves<th>refused</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct sched_result *x = &r->result[k];
 		buf_printf(out, "<tr><td>%s</td>", sched_policy_name(r->policy[k]));
@@ -119,6 +120,7 @@ static void policies(struct buf *out, const struct sched_report *r)
 		number(out, x->frag_of_free, 1, true);
 		number(out, x->contended_frag_gpus, 1, false);
 		number(out, x->jain, 4, false);
+		number(out, x->jain_service, 4, false);
 		number(out, (double)x->preemptions, 0, false);
 		number(out, x->lost_gpu_h, 1, false);
 		number(out, (double)x->moves, 0, false);

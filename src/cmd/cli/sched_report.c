@@ -50,6 +50,8 @@ static json_t *customers_json(const struct sched_report *r, const struct sched_r
 		set(o, "name", json_string(r->jobs.customer[i]));
 		set(o, "jobs", whole(res->customer[i].n));
 		set(o, "gpu_hours", real(res->customer[i].gpu_h));
+		set(o, "served_gpu_hours", real(res->customer[i].served));
+		set(o, "fair_gpu_hours", real(res->customer[i].fair));
 		set(o, "share_running", real(res->customer[i].share));
 		json_array_append_new(all, o);
 	}
@@ -81,6 +83,7 @@ static json_t *result_json(const struct sched_report *r, size_t i)
 	set(o, "fragmentation", real(res->frag_of_free));
 	set(o, "contended_unusable_gpus", real(res->contended_frag_gpus));
 	set(o, "jain", real(res->jain));
+	set(o, "jain_service", real(res->jain_service));
 	set(o, "gpu_hours", real(res->gpu_h));
 	set(o, "repeated_gpu_hours", real(res->lost_gpu_h));
 	set(o, "end_s", real((double)res->end_ms / 1000));
@@ -157,7 +160,7 @@ static void number(struct grid *g, const char *fmt, double v)
 static int policies_table(struct cli *cli, const struct sched_report *r, struct buf *out, size_t *dropped)
 {
 	static const char *const title[] = { "POLICY", "MEAN WAIT S", "P99 WAIT S", "IN TARGET", "GPU USE", "USE CONTENDED",
-		"FRAGMENTED", "UNUSABLE GPUS", "JAIN", "PREEMPTED", "REPEATED GPU H", "MOVES", "REFUSED" };
+		"FRAGMENTED", "UNUSABLE GPUS", "JAIN WAIT", "JAIN SERVICE", "PREEMPTED", "REPEATED GPU H", "MOVES", "REFUSED" };
 	struct grid g;
 	grid_init(&g, &cli->arena);
 	for (size_t i = 0; i < sizeof(title) / sizeof(title[0]); i++)
@@ -173,6 +176,7 @@ static int policies_table(struct cli *cli, const struct sched_report *r, struct 
 		number(&g, "%", x->frag_of_free);
 		number(&g, "1", x->contended_frag_gpus);
 		number(&g, "4", x->jain);
+		number(&g, "4", x->jain_service);
 		cell(&g, "%zu", x->preemptions);
 		number(&g, "1", x->lost_gpu_h);
 		cell(&g, "%zu", x->moves);

@@ -221,6 +221,16 @@ static void shares_and_jain(void **state)
 	assert_true(fabs(r.jain - 0.9) < 1e-9);
 	assert_true(fabs(r.gpu_h - 200.0 / 3600) < 1e-9);
 	sched_result_release(&r);
+	/*
+	 * Until 300 s: a asks for 300 and gets 200, b for 100 and gets 100. Max-min gives b its 100 and a 200: as it was.
+	 */
+	r = replay_text(HEAD "a,1,1,1,1000,,LS,R,0,200,0\na,1,1,1,1000,,LS,R,100,201,100\n"
+						 "b,1,1,1,1000,,BE,R,200,301,200\nc,0,1,0,0,,BE,R,300,301,300\n",
+		SCHED_FIFO, "1x1");
+	assert_true(fabs(r.customer[0].served - 300.0 / 3600) < 1e-9 && r.customer[1].served == 0);
+	assert_true(fabs(r.customer[0].fair - 200.0 / 3600) < 1e-6 && fabs(r.customer[1].fair - 100.0 / 3600) < 1e-6);
+	assert_true(fabs(r.jain_service - 0.5) < 1e-9); /* one has all, the other nothing */
+	sched_result_release(&r);
 }
 
 static void too_long_a_trace_is_refused(void **state)
