@@ -72,9 +72,11 @@ static int load(struct cli *cli, struct sched_report *r, struct err *err)
 	buf_init(&text, TRACE_BYTES_MAX);
 	int rc = file_read(r->trace, TRACE_BYTES_MAX, &text, err);
 	if (rc == 0) {
-		rc = job_trace_parse(buf_str(&text), &conf, &r->jobs, err);
-		if (rc < 0)
-			err_prefix(err, r->trace);
+		struct err e = { 0 };
+		const char *name = strrchr(r->trace, '/');
+		rc = job_trace_parse(buf_str(&text), &conf, &r->jobs, &e);
+		if (rc < 0) /* a path may be longer than what names the field */
+			rc = err_set(err, rc, e.field, "%.60s: %s", name ? name + 1 : r->trace, e.text);
 	}
 	buf_release(&text);
 	if (rc == 0)
