@@ -568,14 +568,15 @@ static void give(struct placement *p, struct hold *h, const struct find *f, cons
 	if (f->shape == FIND_PART) {
 		res->yields = p->dev[f->at].state == PLACEMENT_FILL;
 		res->score = score_full(p, f->at);
-		share_take_part(p, h, f->at, r);
+		const struct placement_part what = share_part_of(p, f->at, r);
+		share_take_part(p, h, f->at, &what);
 		node = p->dev[f->at].node;
 		res->first = f->at;
 		res->count = 1;
 		res->milli = h->milli;
 		res->mig_start = h->mig_start;
 	} else if (f->shape == FIND_HOST) {
-		share_take_host(p, h, node, r);
+		share_take_host(p, h, node, r->cpu_milli, r->memory_mib);
 		res->first = PLACEMENT_NONE;
 	} else {
 		if (f->shape == FIND_SINGLE)
@@ -584,7 +585,7 @@ static void give(struct placement *p, struct hold *h, const struct find *f, cons
 		must(h->count == r->count);
 		node = p->dev[h->first].node;
 		if (r->cpu_milli || r->memory_mib)
-			share_take_host(p, h, node, r);
+			share_take_host(p, h, node, r->cpu_milli, r->memory_mib);
 		res->first = h->first;
 		res->count = h->count;
 		res->milli = 1000;
@@ -670,6 +671,26 @@ int placement_claim(struct placement *p, const struct id *owner, const placement
 		hold_drop(p, h);
 		return err_set(err, HCP_ENOTFOUND, "devices", "none of the %u devices is free", n);
 	}
+	*ret = hold_handle(h);
+	return 0;
+}
+
+int placement_claim_part(struct placement *p, placement_dev dev, const struct placement_part *what,
+	placement_handle *ret, struct err *err)
+{
+	if (dev >= p->n_dev)
+		return err_set(err, HCP_ENOTFOUND, "device", "no device %u", dev);
+	int rc = share_may_take(p, dev, what, err);
+	if (rc < 0)
+		return rc;
+	struct hold *h = share_open(p, p->dev[dev].pool) < 0 ? NULL : hold_new(p);
+	if (!h)
+		return err_set(err, HCP_ENOMEM, "", "no memory");
+	h->owner = what->owner;
+	h->first = NONE;
+	h->count = 0;
+	h->state = HOLD_COMMITTED;
+	share_take_part(p, h, dev, what);
 	*ret = hold_handle(h);
 	return 0;
 }

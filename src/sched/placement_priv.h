@@ -198,9 +198,14 @@ void share_settle(struct placement *p, uint32_t dev);
 void share_node_out(struct placement *p, uint32_t node);
 void share_node_in(struct placement *p, uint32_t node);
 /* Gives h a part of a device, or the CPU and memory of a node; and takes back all such. */
-void share_take_part(struct placement *p, struct hold *h, uint32_t dev, const struct placement_request *r);
-void share_take_host(struct placement *p, struct hold *h, uint32_t node, const struct placement_request *r);
+void share_take_part(struct placement *p, struct hold *h, uint32_t dev, const struct placement_part *what);
+void share_take_host(struct placement *p, struct hold *h, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib);
 void share_give_back(struct placement *p, struct hold *h);
+/* What a request that was found to fit on this device takes of it. */
+struct placement_part share_part_of(const struct placement *p, uint32_t dev, const struct placement_request *r);
+/* HCP_EINVAL, HCP_ERANGE: no such part; HCP_EAGAIN: no room. CPU and memory are not looked at. */
+int share_may_take(const struct placement *p, uint32_t dev, const struct placement_part *what, struct err *err)
+	MUST_CHECK;
 /* Milli of a device of this class that r takes: by compute or by memory, whichever is more. */
 uint32_t share_milli(size_t cls, const struct placement_request *r);
 void share_check(const struct placement *p);

@@ -20,6 +20,16 @@ bool share_wanted(const struct pool *pl, const struct placement_request *r)
 		   ((r->cpu_milli || r->memory_mib) && pl->share && pl->share->limited);
 }
 
+struct placement_part share_part_of(const struct placement *p, uint32_t dev, const struct placement_request *r)
+{
+	bool shared = p->dev[dev].state == PLACEMENT_SHARED;
+	return (struct placement_part){ .milli = (uint16_t)share_milli(p->pool[p->dev[dev].pool]->cls, r),
+		.mig = r->mig,
+		.mig_start = (uint8_t)(r->mig ? p->mig[r->mig][shared ? p->part[dev].mig_taken : 0].start : 0),
+		.cpu_milli = r->cpu_milli,
+		.memory_mib = r->memory_mib };
+}
+
 uint32_t share_milli(size_t cls, const struct placement_request *r)
 {
 	double gib = device_class_at(cls)->memory_gib;
@@ -479,57 +489,22 @@ bool share_find(const struct placement *p, uint32_t pool, const struct placement
 
 /* ---- taking ---- */
 
-void share_take_host(struct placement *p, struct hold *h, uint32_t node, const struct placement_request *r)
+void share_take_host(struct placement *p, struct hold *h, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib)
 {
 	h->host = node;
 	h->cpu_milli = h->memory_mib = 0;
 	if (!p->host)
 		return;
 	struct host with = p->host[node];
-	h->cpu_milli = with.cpu_milli == NO_LIMIT ? 0 : r->cpu_milli;
-	h->memory_mib = with.memory_mib == NO_LIMIT ? 0 : r->memory_mib;
+	h->cpu_milli = with.cpu_milli == NO_LIMIT ? 0 : cpu_milli;
+	h->memory_mib = with.memory_mib == NO_LIMIT ? 0 : memory_mib;
 	with.cpu_used += h->cpu_milli;
 	with.memory_used += h->memory_mib;
 	if (h->cpu_milli || h->memory_mib)
 		node_rekey(p, node, &with);
 }
 
-void share_take_part(struct placement *p, struct hold *h, uint32_t i, const struct placement_request *r)
-{
-	struct device *d = &p->dev[i];
-	struct part *part = &p->part[i];
-	if (d->state != PLACEMENT_SHARED) {
-		must(dev_is_free(d) && d->hold == NONE);
-		part->milli_free = 1000;
-		part->mig_taken = 0;
-		part->mig = r->mig != MIG_NONE;
-		dev_set_state(p, i, PLACEMENT_SHARED);
-	}
-	h->part = i;
-	h->cpu_milli = h->memory_mib = 0;
-	h->mig = (uint8_t)r->mig;
-	h->mig_start = 0;
-	h->milli = (uint16_t)share_milli(p->pool[d->pool]->cls, r);
-	if (r->mig) {
-		int start = p->mig[r->mig][part->mig_taken].start;
-		must(part->mig && start >= 0);
-		h->mig_start = (uint8_t)start;
-		part->mig_taken |= mig_cover(r->mig, (unsigned)start);
-	} else {
-		must(!part->mig && part->milli_free >= h->milli);
-		part->milli_free = (uint16_t)(part->milli_free - h->milli);
-	}
-	h->part_prev = NONE;
-	h->part_next = d->hold;
-	if (d->hold != NONE)
-		p->hold[d->hold]->part_prev = h->slot;
-	d->hold = h->slot;
-	share_settle(p, i);
-	if (r->cpu_milli || r->memory_mib)
-		share_take_host(p, h, d->node, r);
-}
-
-void share_give_back(struct placement *p, struct hold *h)
+static void give_host_back(struct placement *p, struct hold *h)
 {
 	if (h->host != NONE && (h->cpu_milli || h->memory_mib)) {
 		struct host with = p->host[h->host];
@@ -538,10 +513,60 @@ void share_give_back(struct placement *p, struct hold *h)
 		node_rekey(p, h->host, &with);
 	}
 	h->host = NONE;
-	if (h->part == NONE)
+}
+
+/* Out of its set, so that the node's other entries can be moved before it goes where it then belongs. */
+static void lift(struct placement *p, uint32_t i)
+{
+	if (p->part[i].slot != SLOT_NONE)
+		set_remove(p, p->pool[p->dev[i].pool]->share, i);
+}
+
+void share_take_part(struct placement *p, struct hold *h, uint32_t i, const struct placement_part *what)
+{
+	struct device *d = &p->dev[i];
+	struct part *part = &p->part[i];
+	must(d->state == PLACEMENT_SHARED || (dev_is_free(d) && d->hold == NONE));
+	lift(p, i);
+	h->cpu_milli = h->memory_mib = 0;
+	if (what->cpu_milli || what->memory_mib)
+		share_take_host(p, h, d->node, what->cpu_milli, what->memory_mib);
+	if (d->state != PLACEMENT_SHARED)
+		*part = (struct part){ .milli_free = 1000, .slot = SLOT_NONE, .mig = what->mig != MIG_NONE };
+	must(part->mig == (what->mig != MIG_NONE));
+	h->part = i;
+	h->mig = (uint8_t)what->mig;
+	h->mig_start = what->mig_start;
+	h->milli = what->milli;
+	if (what->mig) {
+		uint8_t cover = mig_cover(what->mig, what->mig_start);
+		must(!(part->mig_taken & cover));
+		part->mig_taken |= cover;
+	} else {
+		must(part->milli_free >= what->milli);
+		part->milli_free = (uint16_t)(part->milli_free - what->milli);
+	}
+	h->part_prev = NONE;
+	h->part_next = d->hold;
+	if (d->hold != NONE)
+		p->hold[d->hold]->part_prev = h->slot;
+	d->hold = h->slot;
+	if (d->state == PLACEMENT_SHARED)
+		share_settle(p, i);
+	else
+		dev_set_state(p, i, PLACEMENT_SHARED);
+}
+
+void share_give_back(struct placement *p, struct hold *h)
+{
+	if (h->part == NONE) {
+		give_host_back(p, h);
 		return;
+	}
 	struct device *d = &p->dev[h->part];
 	struct part *part = &p->part[h->part];
+	lift(p, h->part);
+	give_host_back(p, h);
 	if (h->part_prev != NONE)
 		p->hold[h->part_prev]->part_next = h->part_next;
 	else
@@ -557,6 +582,23 @@ void share_give_back(struct placement *p, struct hold *h)
 	else
 		share_settle(p, h->part);
 	h->part = NONE;
+}
+
+int share_may_take(const struct placement *p, uint32_t i, const struct placement_part *what, struct err *err)
+{
+	const struct mig_profile *f = mig_profile_at(what->mig);
+	if (what->mig != MIG_NONE && (!f || !mig_class_ok(device_class_at(p->pool[p->dev[i].pool]->cls)) ||
+									 what->mig_start >= MIG_MEMORY_SLICES || !(f->starts >> what->mig_start & 1)))
+		return err_set(err, HCP_EINVAL, "mig", "no such instance may lie there");
+	if (f ? what->milli != f->milli : what->milli < 1 || what->milli > 999)
+		return err_set(err, HCP_ERANGE, "milli", "must be from 1 to 999, or what the instance is billed as");
+	const struct device *d = &p->dev[i];
+	if (dev_is_free(d))
+		return 0;
+	const struct part *part = p->part ? &p->part[i] : NULL;
+	bool room = d->state == PLACEMENT_SHARED && part && part->mig == (f != NULL) &&
+				(f ? !(part->mig_taken & mig_cover(what->mig, what->mig_start)) : part->milli_free >= what->milli);
+	return room ? 0 : err_set(err, HCP_EAGAIN, "device", "device %u has no room for it", i);
 }
 
 /* ---- for callers ---- */

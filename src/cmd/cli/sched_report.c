@@ -221,8 +221,8 @@ int sched_report_table(struct cli *cli, const struct sched_report *r, struct buf
 		(double)one->arrivals_ms / 3.6e6);
 	if (r->conf.load != 1)
 		buf_printf(out, " (%g times as fast as recorded)", r->conf.load);
-	buf_printf(out, ", on %u node%s with %u GPUs, %.0f cores, %.0f GiB\n\n", one->nodes, one->nodes == 1 ? "" : "s", one->gpus,
-		(double)one->cpu_milli / 1000, (double)one->memory_mib / 1024);
+	buf_printf(out, ", on %u node%s with %u GPUs, %.0f cores, %.0f GiB\n\n", one->nodes, one->nodes == 1 ? "" : "s",
+		one->gpus, (double)one->cpu_milli / 1000, (double)one->memory_mib / 1024);
 	int rc = policies_table(cli, r, out, &dropped);
 	buf_addc(out, '\n');
 	if (rc == 0)

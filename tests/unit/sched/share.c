@@ -380,6 +380,52 @@ static struct placement_request any_request(struct rng *g, uint64_t n, bool limi
 	return r;
 }
 
+/* What is held is told to a new placement, part by part: it then knows the same, and takes no more than the old. */
+static void restart(const struct placement *old, const struct model *m, bool limited)
+{
+	struct placement *p = make(NODES, GPUS, "H100");
+	placement_handle h;
+	for (uint32_t n = 0; limited && n < NODES; n++)
+		assert_int_equal(placement_set_node(p, 100 + n, CPU, MEM, NULL), 0);
+	for (placement_dev d = 0; d < DEVS; d++) {
+		struct placement_part part[32], again[32];
+		uint32_t n = placement_parts(old, d, part, 32);
+		for (uint32_t i = n; i-- > 0;)
+			assert_int_equal(placement_claim_part(p, d, &part[i], &h, NULL), 0);
+		assert_int_equal(placement_parts(p, d, again, 32), n);
+		for (uint32_t i = 0; i < n; i++) {
+			assert_memory_equal(&again[i].owner, &part[i].owner, sizeof(part[i].owner));
+			assert_int_equal(again[i].mig_start, part[i].mig_start);
+			assert_int_equal(again[i].cpu_milli, part[i].cpu_milli);
+			if (part[i].mig) /* twice at one place */
+				assert_int_equal(placement_claim_part(p, d, &part[i], &h, NULL), HCP_EAGAIN);
+		}
+	}
+	placement_check(p);
+	placement_free(p);
+	assert_true(m->n <= LIVE_MAX);
+}
+
+static void a_claimed_part_must_be_one(void **state)
+{
+	struct placement *p = make(1, 1, "H100");
+	placement_handle h;
+	struct placement_part part = { .owner = owner(1), .milli = 600 };
+	assert_int_equal(placement_claim_part(p, 5, &part, &h, NULL), HCP_ENOTFOUND);
+	assert_int_equal(placement_claim_part(p, 0, &part, &h, NULL), 0);
+	assert_int_equal(placement_claim_part(p, 0, &part, &h, NULL), HCP_EAGAIN);
+	part.milli = 1000;
+	assert_int_equal(placement_claim_part(p, 0, &part, &h, NULL), HCP_ERANGE);
+	part.mig = MIG_3G;
+	part.milli = 500;
+	part.mig_start = 2;
+	assert_int_equal(placement_claim_part(p, 0, &part, &h, NULL), HCP_EINVAL);
+	part.mig_start = 4;
+	assert_int_equal(placement_claim_part(p, 0, &part, &h, NULL), HCP_EAGAIN); /* in thousandths already */
+	placement_check(p);
+	placement_free(p);
+}
+
 static void random_loads_agree_with_the_model(void **state)
 {
 	for (uint64_t seed = 1; seed <= 8; seed++) {
@@ -438,6 +484,7 @@ static void random_loads_agree_with_the_model(void **state)
 				placement_check(p);
 		}
 		assert_true(got > 1000 && not > 100);
+		restart(p, m, limited);
 		while (m->n)
 			assert_int_equal(placement_release(p, m->live[--m->n].handle, NULL), 0);
 		placement_check(p);
@@ -477,6 +524,7 @@ int main(void)
 		cmocka_unit_test(fragmentation_is_the_papers_sum),
 		cmocka_unit_test(descends_the_fragmentation_gradient),
 		cmocka_unit_test(defragmentation_frees_the_cheapest_device),
+		cmocka_unit_test(a_claimed_part_must_be_one),
 		cmocka_unit_test(random_loads_agree_with_the_model),
 		cmocka_unit_test(memory_that_ends_changes_nothing),
 	};
