@@ -243,8 +243,8 @@ void placement_explain(struct placement *p, const struct placement_request *r, s
 int placement_claim(struct placement *p, const struct id *owner, const placement_dev *devs, uint32_t n,
 	placement_handle *ret, struct err *err) MUST_CHECK;
 /*
- * The same for a part, at its very place (handle is not read); its CPU and memory are booked even beyond the node's limit.
- * HCP_ENOTFOUND, HCP_EINVAL or HCP_ERANGE for what cannot be, HCP_EAGAIN where others are.
+ * The same for a part, at its very place (handle is not read); its CPU and memory are booked even beyond the node's
+ * limit. HCP_ENOTFOUND, HCP_EINVAL or HCP_ERANGE for what cannot be, HCP_EAGAIN where others are.
  */
 int placement_claim_part(struct placement *p, placement_dev dev, const struct placement_part *what,
 	placement_handle *ret, struct err *err) MUST_CHECK;
