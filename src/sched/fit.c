@@ -65,15 +65,18 @@ static uint32_t merge(struct fit *v, uint32_t low, uint32_t high)
 	return high;
 }
 
+/* On the way down the most memory is known to grow or not: neighbours off the path are not read. */
 static void insert(struct fit *v, uint32_t *t, uint32_t item)
 {
-	if (*t == FIT_NONE || above(item, *t)) {
-		split(v, *t, v[item].cpu, item, &v[item].left, &v[item].right);
-		*t = item;
-	} else {
-		insert(v, before(v, *t, v[item].cpu, item) ? &v[*t].right : &v[*t].left, item);
+	while (*t != FIT_NONE && !above(item, *t)) {
+		struct fit *f = &v[*t];
+		if (f->most < v[item].memory)
+			f->most = v[item].memory;
+		t = before(v, *t, v[item].cpu, item) ? &f->right : &f->left;
 	}
-	update(v, *t);
+	split(v, *t, v[item].cpu, item, &v[item].left, &v[item].right);
+	update(v, item);
+	*t = item;
 }
 
 static void drop(struct fit *v, uint32_t *t, uint32_t item)
@@ -84,7 +87,8 @@ static void drop(struct fit *v, uint32_t *t, uint32_t item)
 		return;
 	}
 	drop(v, before(v, *t, v[item].cpu, item) ? &v[*t].right : &v[*t].left, item);
-	update(v, *t);
+	if (v[*t].most == v[item].memory)
+		update(v, *t);
 }
 
 void fit_add(struct fit *v, uint32_t *root, uint32_t item, uint32_t cpu, uint32_t memory)
