@@ -30,6 +30,7 @@ struct placement *placement_new(struct err *err)
 	heap_init(&p->expiry, hold_less, hold_place);
 	map_init(&p->nodes);
 	map_init(&p->clusters);
+	frag_init(&p->demand);
 	return p;
 }
 
@@ -39,6 +40,7 @@ void placement_free(struct placement *p)
 		return;
 	for (uint32_t i = 0; i < p->n_pool; i++) {
 		mem_free(p->pool[i]->nodes);
+		mem_free(p->pool[i]->share);
 		mem_free(p->pool[i]);
 	}
 	for (uint32_t i = 0; i < p->n_hold; i++)
@@ -48,6 +50,10 @@ void placement_free(struct placement *p)
 	mem_free(p->dev);
 	mem_free(p->node);
 	mem_free(p->cluster);
+	mem_free(p->fit_dev);
+	mem_free(p->fit_node);
+	mem_free(p->part);
+	mem_free(p->host);
 	heap_release(&p->expiry);
 	map_release(&p->nodes);
 	map_release(&p->clusters);
@@ -103,6 +109,8 @@ static void bucketq_del(struct placement *p, struct bucketq *q, uint32_t i)
 static void node_unlist(struct placement *p, struct pool *pl, uint32_t i)
 {
 	struct node *n = &p->node[i];
+	if (pl->share)
+		share_node_out(p, i);
 	if (n->prev != NONE)
 		p->node[n->prev].next = n->next;
 	else
@@ -122,14 +130,17 @@ static void node_list(struct placement *p, struct pool *pl, uint32_t i)
 		p->node[n->next].prev = i;
 	pl->by_count[n->free] = i;
 	pl->count_bits[n->free / 64] |= UINT64_C(1) << (n->free % 64);
+	if (pl->share)
+		share_node_in(p, i);
 }
 
 /*
  * The one place that changes a device's state; every index and count follows.
  *
  *   out <-> idle <-> fill,   idle|fill -> reserved -> busy,   reserved|busy -> idle|out
+ *                            idle|fill -> shared -> idle|out
  */
-static void set_state(struct placement *p, uint32_t i, enum placement_dev_state to)
+void dev_set_state(struct placement *p, uint32_t i, enum placement_dev_state to)
 {
 	struct device *d = &p->dev[i];
 	struct pool *pl = p->pool[d->pool];
@@ -150,10 +161,11 @@ static void set_state(struct placement *p, uint32_t i, enum placement_dev_state 
 		struct cluster *c = &p->cluster[n->cluster];
 		c->free = is_free ? c->free + 1 : c->free - 1;
 	}
+	if (pl->share)
+		share_settle(p, i);
 }
 
-/* Where a device goes that nobody holds. */
-static enum placement_dev_state rest_state(const struct device *d)
+enum placement_dev_state dev_rest_state(const struct device *d)
 {
 	return d->in_service && (double)d->health >= HEALTH_LEAST ? PLACEMENT_IDLE : PLACEMENT_OUT;
 }
@@ -254,7 +266,7 @@ static int node_get(struct placement *p, uint32_t number, uint32_t pool, uint32_
 	if (!have) {
 		struct pool *pl = p->pool[pool];
 		if (grow(&p->node, p->n_node, &p->cap_node, sizeof(*p->node)) < 0 ||
-			grow(&pl->nodes, pl->n_nodes, &pl->cap_nodes, sizeof(*pl->nodes)) < 0 ||
+			grow(&pl->nodes, pl->n_nodes, &pl->cap_nodes, sizeof(*pl->nodes)) < 0 || share_room(p) < 0 ||
 			map_put(&p->nodes, map_key_u64(&key), (void *)(uintptr_t)(p->n_node + 1), NULL) < 0)
 			return HCP_ENOMEM;
 		have = p->n_node + 1;
@@ -320,7 +332,7 @@ int placement_add_device(struct placement *p, const struct placement_device *d, 
 	}
 	if ((r = pool_get(p, d->cls, d->facility, &pool)) < 0 || (r = cluster_get(p, d->cluster, pool, &cluster)) < 0 ||
 		(r = node_get(p, d->node, pool, cluster, &node)) < 0 ||
-		(r = grow(&p->dev, p->n_dev, &p->cap_dev, sizeof(*p->dev))) < 0)
+		(r = grow(&p->dev, p->n_dev, &p->cap_dev, sizeof(*p->dev))) < 0 || (r = share_room(p)) < 0)
 		return err_set(err, r, "", "no memory or too many pools");
 	uint32_t i = p->n_dev++;
 	struct device *n = &p->dev[i];
@@ -331,8 +343,8 @@ int placement_add_device(struct placement *p, const struct placement_device *d, 
 	p->node[node].count++;
 	p->pool[pool]->total++;
 	p->pool[pool]->out++;
-	if (rest_state(n) != PLACEMENT_OUT)
-		set_state(p, i, PLACEMENT_IDLE);
+	if (dev_rest_state(n) != PLACEMENT_OUT)
+		dev_set_state(p, i, PLACEMENT_IDLE);
 	*ret = i;
 	return 0;
 }
@@ -341,9 +353,11 @@ int placement_add_device(struct placement *p, const struct placement_device *d, 
 static void settle(struct placement *p, uint32_t i)
 {
 	struct device *d = &p->dev[i];
-	enum placement_dev_state want = rest_state(d);
+	enum placement_dev_state want = dev_rest_state(d);
 	if (d->state == PLACEMENT_OUT ? want == PLACEMENT_IDLE : dev_is_free(d) && want == PLACEMENT_OUT)
-		set_state(p, i, want);
+		dev_set_state(p, i, want);
+	else if (p->pool[d->pool]->share)
+		share_settle(p, i);
 }
 
 int placement_set_quality(struct placement *p, placement_dev i, const struct placement_quality *q, struct err *err)
@@ -380,7 +394,7 @@ int placement_set_fill(struct placement *p, placement_dev i, bool fill, struct e
 		return err_set(err, HCP_ENOTFOUND, "device", "no device %u", i);
 	if (!dev_is_free(&p->dev[i]))
 		return err_set(err, HCP_ESTATE, "device", "device %u is not free", i);
-	set_state(p, i, fill ? PLACEMENT_FILL : PLACEMENT_IDLE);
+	dev_set_state(p, i, fill ? PLACEMENT_FILL : PLACEMENT_IDLE);
 	return 0;
 }
 
@@ -391,6 +405,7 @@ static struct hold *hold_new(struct placement *p)
 	if (p->free_hold != NONE) {
 		struct hold *h = p->hold[p->free_hold];
 		p->free_hold = h->free_next;
+		h->part = h->host = NONE;
 		return h;
 	}
 	if (grow(&p->hold, p->n_hold, &p->cap_hold, sizeof(*p->hold)) < 0)
@@ -401,6 +416,7 @@ static struct hold *hold_new(struct placement *p)
 	h->slot = p->n_hold;
 	h->generation = 1;
 	h->at = HEAP_OUT;
+	h->part = h->host = NONE;
 	p->hold[p->n_hold++] = h;
 	return h;
 }
@@ -431,7 +447,7 @@ static void take(struct placement *p, struct hold *h, uint32_t i, struct placeme
 	struct device *d = &p->dev[i];
 	must(dev_is_free(d));
 	res->yields += d->state == PLACEMENT_FILL;
-	set_state(p, i, PLACEMENT_RESERVED);
+	dev_set_state(p, i, PLACEMENT_RESERVED);
 	d->hold = h->slot;
 	d->hold_next = h->first;
 	h->first = i;
@@ -507,6 +523,9 @@ static void take_found(struct placement *p, struct hold *h, const struct find *f
 		while (want--)
 			take(p, h, pl->idle.head[bucketq_best(&pl->idle)], res);
 		break;
+	case FIND_PART:
+	case FIND_HOST:
+		break;
 	}
 }
 
@@ -516,8 +535,17 @@ static int check_request(const struct placement_request *r, struct err *err)
 		return err_set(err, HCP_EINVAL, "owner", "is nil");
 	if (!workload_class_name(r->cls))
 		return err_set(err, HCP_EINVAL, "class", "must be P1 to P4");
-	if (r->count == 0 || r->count > PLACEMENT_GANG_MAX)
+	bool host = r->cpu_milli || r->memory_mib;
+	if ((r->count == 0 && !host) || r->count > PLACEMENT_GANG_MAX)
 		return err_set(err, HCP_ERANGE, "count", "must be from 1 to %d", PLACEMENT_GANG_MAX);
+	if (r->milli > 1000)
+		return err_set(err, HCP_ERANGE, "milli", "must be from 1 to 1000");
+	if ((unsigned)r->mig >= MIG_END || (r->mig && r->milli))
+		return err_set(err, HCP_EINVAL, "mig", "no such instance, or milli beside it");
+	if (r->count != 1 && (r->mig || (r->milli && r->milli < 1000)))
+		return err_set(err, HCP_EINVAL, "count", "a part is of one device");
+	if (r->cls == WORKLOAD_P4 && r->count > 1 && (host || r->only_node))
+		return err_set(err, HCP_EINVAL, "count", "filler with host needs takes one device at a time");
 	if (r->device_class >= (int)device_class_count())
 		return err_set(err, HCP_EINVAL, "device_class", "no such device class");
 	if (r->device_class < 0 && !device_kind_name(r->kind))
@@ -531,11 +559,64 @@ static int check_request(const struct placement_request *r, struct err *err)
 	return 0;
 }
 
+/* Everything that can fail is done: the hold gets what was found. */
+static void give(struct placement *p, struct hold *h, const struct find *f, const struct placement_request *r,
+	struct placement_result *res)
+{
+	uint32_t node = f->at;
+	h->state = HOLD_RESERVED;
+	if (f->shape == FIND_PART) {
+		res->yields = p->dev[f->at].state == PLACEMENT_FILL;
+		res->score = score_full(p, f->at);
+		const struct placement_part what = share_part_of(p, f->at, r);
+		share_take_part(p, h, f->at, &what);
+		node = p->dev[f->at].node;
+		res->first = f->at;
+		res->count = 1;
+		res->milli = h->milli;
+		res->mig_start = h->mig_start;
+	} else if (f->shape == FIND_HOST) {
+		share_take_host(p, h, node, r->cpu_milli, r->memory_mib);
+		res->first = PLACEMENT_NONE;
+	} else {
+		if (f->shape == FIND_SINGLE)
+			res->score = score_full(p, f->at);
+		take_found(p, h, f, r->count, res);
+		must(h->count == r->count);
+		node = p->dev[h->first].node;
+		if (r->cpu_milli || r->memory_mib)
+			share_take_host(p, h, node, r->cpu_milli, r->memory_mib);
+		res->first = h->first;
+		res->count = h->count;
+		res->milli = 1000;
+		if (f->shape != FIND_SINGLE)
+			res->score = score_full(p, h->first);
+	}
+	res->node = p->node[node].number;
+}
+
+/* A request that names its node; or one for a part, which its pools must be able to hold. */
+static int prepare(struct placement *p, const struct placement_request *r, struct err *err)
+{
+	uint64_t key = (uint64_t)r->only_node - 1;
+	if (r->only_node && !map_get(&p->nodes, map_key_u64(&key)))
+		return err_set(err, HCP_ENOTFOUND, "only_node", "no node %u", r->only_node - 1);
+	for (uint32_t i = 0; (r->mig || (r->milli && r->milli < 1000)) && i < p->n_pool; i++) {
+		const struct device_class *c = device_class_at(p->pool[i]->cls);
+		bool may = r->device_class >= 0 ? r->device_class == p->pool[i]->cls : c->kind == r->kind;
+		if (may && !p->pool[i]->share && share_open(p, i) < 0)
+			return err_set(err, HCP_ENOMEM, "", "no memory");
+	}
+	return 0;
+}
+
 int placement_reserve(struct placement *p, const struct placement_request *r, int64_t expires_ns,
 	struct placement_result *ret, struct placement_refusal *why, struct err *err)
 {
 	struct find f;
 	int rc = check_request(r, err);
+	if (rc == 0)
+		rc = prepare(p, r, err);
 	if (rc < 0)
 		return rc;
 	struct hold *h = hold_new(p);
@@ -556,15 +637,7 @@ int placement_reserve(struct placement *p, const struct placement_request *r, in
 		return err_set(err, HCP_ENOMEM, "", "no memory");
 	}
 	struct placement_result res = { .facility = p->pool[f.pool]->facility, .handle = hold_handle(h) };
-	if (f.shape == FIND_SINGLE)
-		res.score = score_full(p, f.at);
-	h->state = HOLD_RESERVED;
-	take_found(p, h, &f, r->count, &res);
-	must(h->count == r->count);
-	res.first = h->first;
-	res.count = h->count;
-	if (f.shape != FIND_SINGLE)
-		res.score = score_full(p, h->first);
+	give(p, h, &f, r, &res);
 	*ret = res;
 	return 0;
 }
@@ -573,7 +646,7 @@ void placement_explain(struct placement *p, const struct placement_request *r, s
 {
 	struct find f;
 	*ret = (struct placement_refusal){ .code = PLACEMENT_R_NONE };
-	if (check_request(r, NULL) == 0 && !find_devices(p, r, &f))
+	if (check_request(r, NULL) == 0 && prepare(p, r, NULL) == 0 && !find_devices(p, r, &f))
 		find_explain(p, r, ret);
 }
 
@@ -592,12 +665,32 @@ int placement_claim(struct placement *p, const struct id *owner, const placement
 		if (devs[k] >= p->n_dev || !dev_is_free(&p->dev[devs[k]]))
 			continue;
 		take(p, h, devs[k], &res);
-		set_state(p, devs[k], PLACEMENT_BUSY);
+		dev_set_state(p, devs[k], PLACEMENT_BUSY);
 	}
 	if (h->count == 0) {
 		hold_drop(p, h);
 		return err_set(err, HCP_ENOTFOUND, "devices", "none of the %u devices is free", n);
 	}
+	*ret = hold_handle(h);
+	return 0;
+}
+
+int placement_claim_part(struct placement *p, placement_dev dev, const struct placement_part *what,
+	placement_handle *ret, struct err *err)
+{
+	if (dev >= p->n_dev)
+		return err_set(err, HCP_ENOTFOUND, "device", "no device %u", dev);
+	int rc = share_may_take(p, dev, what, err);
+	if (rc < 0)
+		return rc;
+	struct hold *h = share_open(p, p->dev[dev].pool) < 0 ? NULL : hold_new(p);
+	if (!h)
+		return err_set(err, HCP_ENOMEM, "", "no memory");
+	h->owner = what->owner;
+	h->first = NONE;
+	h->count = 0;
+	h->state = HOLD_COMMITTED;
+	share_take_part(p, h, dev, what);
 	*ret = hold_handle(h);
 	return 0;
 }
@@ -612,7 +705,7 @@ int placement_commit(struct placement *p, placement_handle handle, struct err *e
 	heap_remove(&p->expiry, h->at);
 	h->state = HOLD_COMMITTED;
 	for (uint32_t i = h->first; i != NONE; i = p->dev[i].hold_next)
-		set_state(p, i, PLACEMENT_BUSY);
+		dev_set_state(p, i, PLACEMENT_BUSY);
 	return 0;
 }
 
@@ -623,11 +716,12 @@ int placement_release(struct placement *p, placement_handle handle, struct err *
 		return err_set(err, HCP_ENOTFOUND, "handle", "no such reservation: released or expired");
 	if (h->state == HOLD_RESERVED)
 		heap_remove(&p->expiry, h->at);
+	share_give_back(p, h);
 	for (uint32_t i = h->first, next; i != NONE; i = next) {
 		struct device *d = &p->dev[i];
 		next = d->hold_next;
 		d->hold = d->hold_next = NONE;
-		set_state(p, i, rest_state(d));
+		dev_set_state(p, i, dev_rest_state(d));
 	}
 	hold_drop(p, h);
 	return 0;
@@ -658,6 +752,11 @@ uint32_t placement_devices(const struct placement *p, placement_handle handle, p
 	if (!h)
 		return 0;
 	uint32_t n = 0;
+	if (h->part != NONE) {
+		if (max)
+			ret[0] = h->part;
+		return 1;
+	}
 	for (uint32_t i = h->first; i != NONE && n < max; i = p->dev[i].hold_next)
 		ret[n++] = i;
 	return h->count;
@@ -705,7 +804,7 @@ uint32_t placement_free_count(const struct placement *p, size_t device_class)
 const char *placement_refusal_name(enum placement_refusal_code c)
 {
 	static const char *const name[PLACEMENT_R_END] = { "none", "no_class", "memory", "region", "latency", "busy",
-		"fragmented", "out_of_service" };
+		"fragmented", "out_of_service", "host" };
 	return (unsigned)c < PLACEMENT_R_END ? name[c] : NULL;
 }
 
@@ -779,4 +878,5 @@ void placement_check(const struct placement *p)
 	for (uint32_t i = 0; i < p->n_dev; i++)
 		owned += p->dev[i].state == PLACEMENT_RESERVED || p->dev[i].state == PLACEMENT_BUSY;
 	must(held == owned);
+	share_check(p);
 }

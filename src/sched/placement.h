@@ -8,7 +8,9 @@
 #include "base/err.h"
 #include "base/id.h"
 #include "model/device_class.h"
+#include "model/mig.h"
 #include "model/workload.h"
+#include "sched/frag.h"
 
 /*
  * Which devices run a job (SCHED-3, SCHED-4). Devices are indexed so that the best is found without a scan:
@@ -17,6 +19,13 @@
  *                          -> fill: the same for devices that mine; they count as free for P1-P3
  *                          -> nodes by number of free devices (gangs take the tightest node that fits)
  *   cluster                -> its nodes, number of free devices
+ *
+ * A device may be shared: it then belongs to as many owners as its thousandths, or the places of its instances, allow.
+ * The pool knows its shared devices by what is left on each, so that the tightest is found at once; where nodes have
+ * limits of CPU and memory, each such set answers "with at least that much of both" (fit_priv.h). Thousandths of
+ * compute and of memory are one number, the larger: it is what is held, and billed.
+ *
+ *	device: | 470 A | 320 B | 210 left |      instances:  | 3g A | . | 1g B | . |  places of model/mig.h
  *
  * A placement has three steps: reserve (devices get this owner, nobody else can), commit, release. A reservation that
  * is not committed by its time is released by placement_expire. One thread. Deterministic.
@@ -70,11 +79,18 @@ struct placement_device {
 };
 
 enum placement_dev_state {
-	PLACEMENT_OUT = 0,      /* unhealthy, in maintenance, failed */
-	PLACEMENT_IDLE = 1,     /* free */
-	PLACEMENT_FILL = 2,     /* mining: free for P1-P3, yields */
+	PLACEMENT_OUT = 0,  /* unhealthy, in maintenance, failed */
+	PLACEMENT_IDLE = 1, /* free */
+	PLACEMENT_FILL = 2, /* mining: free for P1-P3, yields */
 	PLACEMENT_RESERVED = 3,
 	PLACEMENT_BUSY = 4,
+	PLACEMENT_SHARED = 5, /* parts of it are held, reserved or committed */
+};
+
+/* Among the places where a part of a device, or a job with host needs, fits. */
+enum placement_fit {
+	PLACEMENT_TIGHT = 0, /* the device with least left over; the node with fewest free devices */
+	PLACEMENT_FRAG = 1,  /* where fragmentation against recent demand grows least (frag.h) */
 };
 
 struct placement_request {
@@ -90,6 +106,16 @@ struct placement_request {
 	uint64_t hash_key;       /* consistent hash only (model, session) */
 	enum placement_strategy strategy;
 	bool split_clusters;     /* a gang may span clusters of one facility */
+
+	/* A part of one device; count 1. */
+	uint32_t milli;        /* 1..999 thousandths, more if memory_gib is a larger share; 0 or 1000: whole devices */
+	enum mig_geometry mig; /* an instance instead; MIG_NONE */
+	/* Of the host, for the whole request, which then lies on one node; P4 with a count of 1 at most. */
+	uint32_t cpu_milli, memory_mib; /* nodes without placement_set_node have no limit */
+	/* count 0: nothing but these of a node of the class or kind. */
+	uint32_t only_node;  /* the caller's number + 1; 0: any. HCP_ENOTFOUND */
+	uint32_t avoid_node; /* the caller's number + 1: not there, where nodes have limits; 0: none */
+	enum placement_fit fit;
 };
 
 /* Parts of a score, each 0..1 times its weight; total 0..100. */
@@ -102,20 +128,22 @@ struct placement_score {
 
 enum placement_refusal_code {
 	PLACEMENT_R_NONE = 0,
-	PLACEMENT_R_NO_CLASS = 1,    /* no such device in the inventory */
-	PLACEMENT_R_MEMORY = 2,      /* devices exist, none with that much memory */
-	PLACEMENT_R_REGION = 3,      /* residency excludes every facility that has them */
-	PLACEMENT_R_LATENCY = 4,     /* every facility is too far */
-	PLACEMENT_R_BUSY = 5,        /* fewer free than wanted */
-	PLACEMENT_R_FRAGMENTED = 6,  /* enough free, but not in one cluster (or facility) */
-	PLACEMENT_R_OUT = 7,         /* all that would fit are unhealthy or in maintenance */
-	PLACEMENT_R_END = 8,
+	PLACEMENT_R_NO_CLASS = 1,   /* no such device in the inventory */
+	PLACEMENT_R_MEMORY = 2,     /* devices exist, none with that much memory */
+	PLACEMENT_R_REGION = 3,     /* residency excludes every facility that has them */
+	PLACEMENT_R_LATENCY = 4,    /* every facility is too far */
+	PLACEMENT_R_BUSY = 5,       /* fewer free than wanted */
+	PLACEMENT_R_FRAGMENTED = 6, /* enough free, but not in one cluster (or facility) */
+	PLACEMENT_R_OUT = 7,        /* all that would fit are unhealthy or in maintenance */
+	PLACEMENT_R_HOST = 8,       /* devices would be free, but not with that much CPU and memory beside them */
+	PLACEMENT_R_END = 9,
 };
 
 struct placement_refusal {
 	enum placement_refusal_code code;
 	uint32_t wanted, total, free, busy, out; /* devices that pass every constraint but availability */
 	uint32_t largest_node, largest_cluster, largest_facility; /* free devices together */
+	uint32_t largest_milli;                                   /* most that is left on one shared device */
 	double memory_largest_gib;               /* for PLACEMENT_R_MEMORY */
 	double latency_least_ms;                 /* for PLACEMENT_R_LATENCY */
 	char text[200];                          /* what is wrong and what would make it fit */
@@ -136,7 +164,37 @@ struct placement_result {
 	uint32_t yields;               /* of them mine now and have to yield first */
 	placement_dev first;           /* the single device, or the gang's first; walk with placement_devices */
 	uint16_t facility;
+	uint16_t milli;                /* of the first device: 1000, or the part */
+	uint8_t mig_start;             /* first memory slice of an instance */
+	uint32_t node;                 /* the caller's number; of the first device */
 	struct placement_score score;  /* of the first device */
+};
+
+/* One owner's part of a device. */
+struct placement_part {
+	struct id owner;
+	placement_handle handle;
+	uint16_t milli; /* what it is billed as */
+	enum mig_geometry mig;
+	uint8_t mig_start;
+	uint32_t cpu_milli, memory_mib;
+};
+
+struct placement_node {
+	uint32_t number;                    /* the caller's */
+	uint32_t devices, free;             /* whole ones */
+	uint32_t cpu_milli, cpu_used_milli; /* UINT32_MAX: without limit */
+	uint32_t memory_mib, memory_used_mib;
+	struct frag_node free_parts;
+};
+
+/* One owner moved, so that a device is whole again. */
+struct placement_move {
+	placement_handle handle;
+	struct id owner;
+	placement_dev from, to;
+	uint16_t milli;
+	double memory_gib; /* of device memory to copy, at most */
 };
 
 struct placement;
@@ -152,6 +210,15 @@ int placement_set_facility(struct placement *p, uint16_t facility, const struct 
 /* The device starts idle (or out, by its health). */
 int placement_add_device(struct placement *p, const struct placement_device *d, placement_dev *ret, struct err *err)
 	MUST_CHECK;
+
+/* CPU and memory of a node that has devices; UINT32_MAX: without limit, as before the call. HCP_ENOTFOUND, HCP_ENOMEM.
+ */
+int placement_set_node(
+	struct placement *p, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib, struct err *err) MUST_CHECK;
+/* A job arrived (once per job, not per try): what PLACEMENT_FRAG takes for recent demand. */
+void placement_observe(struct placement *p, const struct placement_request *r);
+/* Takes this for the demand instead, until more is observed. */
+void placement_set_demand(struct placement *p, const struct frag_demand *d);
 
 /* O(1). Health below 0.5 takes a free device out; a busy one stays with its owner and goes out on release. */
 int placement_set_quality(struct placement *p, placement_dev d, const struct placement_quality *q, struct err *err)
@@ -175,6 +242,12 @@ void placement_explain(struct placement *p, const struct placement_request *r, s
  */
 int placement_claim(struct placement *p, const struct id *owner, const placement_dev *devs, uint32_t n,
 	placement_handle *ret, struct err *err) MUST_CHECK;
+/*
+ * The same for a part, at its very place (handle is not read); its CPU and memory are booked even beyond the node's
+ * limit. HCP_ENOTFOUND, HCP_EINVAL or HCP_ERANGE for what cannot be, HCP_EAGAIN where others are.
+ */
+int placement_claim_part(struct placement *p, placement_dev dev, const struct placement_part *what,
+	placement_handle *ret, struct err *err) MUST_CHECK;
 /* HCP_ENOTFOUND: unknown, released or expired. HCP_ESTATE: committed already. */
 int placement_commit(struct placement *p, placement_handle h, struct err *err) MUST_CHECK;
 /* Gives all its devices back (idle). Reserved or committed. HCP_ENOTFOUND. */
@@ -187,7 +260,7 @@ int64_t placement_next_expiry(const struct placement *p);
 /* Copies up to max device numbers of a handle; returns the whole count, 0 if unknown. */
 uint32_t placement_devices(const struct placement *p, placement_handle h, placement_dev *ret, uint32_t max);
 enum placement_dev_state placement_state(const struct placement *p, placement_dev d);
-/* Owner of a reserved or busy device; nil otherwise. */
+/* Owner of a reserved or busy device, the newest of a shared one; nil otherwise. */
 struct id placement_owner(const struct placement *p, placement_dev d);
 /* Where the request could be if enough were free: its class, memory, region and latency are met. Returns how many. */
 size_t placement_rooms(
@@ -195,6 +268,17 @@ size_t placement_rooms(
 /* The score that a request would give this device now. */
 struct placement_score placement_score_of(const struct placement *p, const struct placement_request *r,
 	placement_dev d);
+/* Owners of a shared device in the order of newest first, up to max; returns how many there are. */
+uint32_t placement_parts(const struct placement *p, placement_dev d, struct placement_part *ret, uint32_t max);
+/*
+ * Which parts to move so that one more device of this class is whole: the emptiest shared device whose owners all find
+ * room on others, by least milli to move; nothing changes. Returns the number of moves, 0 if there is no such device
+ * among the DEFRAG_TRIES emptiest or it has more than max owners.
+ */
+enum { PLACEMENT_DEFRAG_TRIES = 16, PLACEMENT_PARTS_MAX = 64 };
+uint32_t placement_defrag(struct placement *p, size_t device_class, struct placement_move *ret, uint32_t max);
+/* Nodes by the order in which they were added; false at the end. free_parts.n is 0 above FRAG_GPUS_MAX devices. */
+bool placement_node_at(const struct placement *p, uint32_t i, struct placement_node *ret);
 uint32_t placement_count(const struct placement *p);
 /* Free devices (idle + fill) of a class in one facility. */
 uint32_t placement_free_in(const struct placement *p, uint16_t device_class, uint16_t facility);

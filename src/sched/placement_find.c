@@ -4,17 +4,19 @@
 
 #include "sched/placement_priv.h"
 
-/* The rank of a candidate: smaller tier first, then larger key, then larger score. */
+/* The rank of a candidate: smaller tier first, then larger key, then less waste, then larger score. */
 struct rank {
 	int tier;
-	double key, score;
+	double key, waste, score;
 };
 
 static bool better(const struct rank *a, const struct rank *b)
 {
 	if (a->tier != b->tier)
 		return a->tier < b->tier;
-	return a->key != b->key ? a->key > b->key : a->score > b->score;
+	if (a->key != b->key)
+		return a->key > b->key;
+	return a->waste != b->waste ? a->waste < b->waste : a->score > b->score;
 }
 
 static uint32_t pool_free(const struct pool *pl, const struct placement_request *r)
@@ -62,8 +64,7 @@ static uint32_t tightest_cluster(const struct placement *p, const struct pool *p
 	return best;
 }
 
-/* The head of the best bucket, idle before mining unless the mining device is better by more than W_IDLE. */
-static uint32_t best_device(const struct pool *pl, const struct placement_request *r, double *ret_score)
+uint32_t find_best_device(const struct pool *pl, const struct placement_request *r, double *ret_score)
 {
 	const double per_bucket = W_DEVICE / (PLACEMENT_BUCKETS - 1);
 	int idle = bucketq_best(&pl->idle), fill = r->cls == WORKLOAD_P4 ? -1 : bucketq_best(&pl->fill);
@@ -80,10 +81,15 @@ static bool shape_of(const struct placement *p, uint32_t pool, const struct plac
 	double *ret_score)
 {
 	const struct pool *pl = p->pool[pool];
+	f->waste = 0;
+	f->pool = pool;
+	if (share_wanted(pl, r)) {
+		*ret_score = 0;
+		return share_find(p, pool, r, f);
+	}
 	if (pool_free(pl, r) < r->count)
 		return false;
-	f->pool = pool;
-	f->at = best_device(pl, r, ret_score);
+	f->at = find_best_device(pl, r, ret_score);
 	f->shape = FIND_SINGLE;
 	if (r->count == 1)
 		return true;
@@ -192,6 +198,7 @@ bool find_devices(struct placement *p, const struct placement_request *r, struct
 			if (pool == NONE || !facility_allowed(&p->facility[i], r) || !shape_of(p, pool, r, &f, &device_score))
 				continue;
 			eligible |= UINT64_C(1) << i;
+			k.waste = f.waste;
 			k.score = device_score + p->facility[i].score;
 			k.key = strategy_key(r, &p->facility[i], i);
 			k.tier = f.shape == FIND_CLUSTER ? 1 : f.shape == FIND_FACILITY ? 2 : 0;
@@ -233,6 +240,14 @@ static void count_pool(const struct placement *p, const struct pool *pl, const s
 	}
 	for (uint32_t c = pl->first_cluster; c != NONE; c = p->cluster[c].pool_next)
 		w->largest_cluster = max_u32(w->largest_cluster, p->cluster[c].free);
+	for (int i = SLOT_IDLE / 64; pl->share && i >= 0; i--) {
+		uint64_t bits =
+			pl->share->bits[i] & (i == SLOT_IDLE / 64 ? (UINT64_C(1) << (SLOT_IDLE % 64)) - 1 : ~UINT64_C(0));
+		if (bits) {
+			w->largest_milli = max_u32(w->largest_milli, (uint32_t)(i * 64 + 63 - __builtin_clzll(bits)));
+			break;
+		}
+	}
 }
 
 /* Which constraint shuts everything out: tried in the order class, memory, region, latency. */
@@ -271,6 +286,8 @@ static enum placement_refusal_code narrow(const struct placement *p, const struc
 		return PLACEMENT_R_LATENCY;
 	if (w->total - w->out < r->count && w->total >= r->count)
 		return PLACEMENT_R_OUT;
+	if ((r->cpu_milli || r->memory_mib) && (w->largest_node >= r->count || (r->milli && w->largest_milli >= r->milli)))
+		return PLACEMENT_R_HOST;
 	return w->free < r->count ? PLACEMENT_R_BUSY : PLACEMENT_R_FRAGMENTED;
 }
 
@@ -298,8 +315,17 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 		snprintf(t, cap, "%u of %u such devices are out of service; needs %u repaired.", w.out, w.total,
 			r->count - (w.total - w.out));
 		break;
+	case PLACEMENT_R_HOST:
+		snprintf(t, cap,
+			"Devices are free, but none beside %.1f free cores and %.1f GiB of memory; ask for less of them.",
+			r->cpu_milli / 1000.0, r->memory_mib / 1024.0);
+		break;
 	case PLACEMENT_R_BUSY:
-		if (w.total < r->count)
+		if (r->mig || (r->milli && r->milli < 1000))
+			snprintf(t, cap,
+				"No device is free and no shared one has room for %s%.0u; at most %u thousandths are left on one.",
+				r->mig ? "the instance" : "", r->milli, w.largest_milli);
+		else if (w.total < r->count)
 			snprintf(t, cap, "Wants %u, the inventory has %u; ask for fewer.", r->count, w.total);
 		else
 			snprintf(t, cap, "Wants %u, %u are free; fits when %u of %u busy ones end.", r->count, w.free,

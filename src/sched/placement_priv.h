@@ -2,6 +2,8 @@
 #define HCP_SCHED_PLACEMENT_PRIV_H
 
 #include "base/map.h"
+#include "sched/fit_priv.h"
+#include "sched/frag.h"
 #include "sched/heap_priv.h"
 #include "sched/placement.h"
 
@@ -23,7 +25,7 @@ enum { BUCKET_WORDS = PLACEMENT_BUCKETS / 64, COUNT_WORDS = PLACEMENT_NODE_DEVIC
 struct device {
 	uint32_t pool, node;
 	uint32_t prev, next;   /* in its bucket while free */
-	uint32_t hold;         /* slot while reserved or busy */
+	uint32_t hold;         /* slot while reserved or busy; shared: of the first owner, then by part_next */
 	uint32_t hold_next;    /* next device of the same hold */
 	uint32_t node_next;    /* next device of the same node */
 	uint16_t bucket;
@@ -47,6 +49,50 @@ struct node {
 	uint32_t cluster_next;
 };
 
+/*
+ * What a pool needs beyond whole devices; NULL until the first fraction or host limit. Sets of devices by what is free
+ * on them (and of nodes by free devices), each a treap by free host CPU and memory:
+ *
+ *	1..999   shared, as many milli left         1000  idle, 1001 mining (both only in a pool with host limits)
+ *	1002..   shared by instances, 1002 + mask of the memory slices taken
+ */
+enum {
+	SLOT_IDLE = 1000,
+	SLOT_FILL = 1001,
+	SLOT_MIG = 1002,
+	SLOT_END = SLOT_MIG + MIG_MASKS,
+	SLOT_WORDS = SLOT_END / 64 + 1,
+	SLOT_NONE = UINT16_MAX,
+};
+#define NO_LIMIT UINT32_MAX
+
+/* Beside each device and each node, apart from them: placing whole devices does not touch it. */
+struct part {
+	uint16_t milli_free; /* while shared */
+	uint16_t slot;       /* set of the pool's share that it is in, SLOT_NONE */
+	uint8_t mig_taken;   /* memory slices in use */
+	bool mig;            /* shared by instances, not by milli */
+};
+
+struct host {
+	uint32_t cpu_milli, memory_mib; /* NO_LIMIT */
+	uint32_t cpu_used, memory_used; /* 0 while there is no limit */
+	float frag;                     /* F_n as of frag_epoch; NAN: something changed */
+	uint32_t frag_epoch;
+};
+
+struct share {
+	bool limited; /* some node has a host limit */
+	uint64_t bits[SLOT_WORDS];
+	uint32_t root[SLOT_END];
+	uint32_t node_root[PLACEMENT_NODE_DEVICES_MAX + 1];
+};
+
+struct mig_choice {
+	int8_t start; /* -1: no room */
+	uint8_t loss; /* of mig_room */
+};
+
 struct cluster {
 	uint32_t number, pool;
 	uint32_t free;
@@ -56,6 +102,7 @@ struct cluster {
 struct pool {
 	uint16_t cls, facility;
 	uint32_t total, out;
+	struct share *share; /* owned */
 	uint32_t first_cluster;
 	uint32_t *nodes; /* owned; append-only, the order that consistent hashing counts in */
 	uint32_t n_nodes, cap_nodes;
@@ -81,6 +128,12 @@ struct hold {
 	size_t at; /* in the heap by expiry */
 	enum hold_state state;
 	uint32_t free_next;
+	uint32_t part;                 /* device that it has a part of, NONE */
+	uint32_t host;                 /* node whose CPU and memory it has, NONE */
+	uint32_t part_prev, part_next; /* other owners of that device */
+	uint16_t milli;                /* of it */
+	uint8_t mig, mig_start;        /* enum mig_geometry */
+	uint32_t cpu_milli, memory_mib;
 };
 
 struct placement {
@@ -99,16 +152,28 @@ struct placement {
 	uint32_t pool_of[DEVICE_CLASS_MAX][PLACEMENT_FACILITIES_MAX];
 	struct heap expiry; /* reserved holds */
 	struct map nodes, clusters; /* caller's number (and pool) -> index + 1 */
+	struct fit *fit_dev, *fit_node; /* owned, parallel to dev and node, as the next; NULL until a pool has a share */
+	struct part *part;
+	struct host *host;
+	uint32_t cap_part, cap_host;
+	struct mig_choice mig[MIG_END][MIG_MASKS];
+	struct frag_demand demand;
 };
 
 /* What a search found: devices are taken from `pool` by `shape`. */
-enum find_shape { FIND_SINGLE, FIND_NODE, FIND_CLUSTER, FIND_FACILITY, FIND_LOOSE };
+enum find_shape { FIND_SINGLE, FIND_NODE, FIND_CLUSTER, FIND_FACILITY, FIND_LOOSE, FIND_PART, FIND_HOST };
 
 struct find {
 	uint32_t pool;
 	uint32_t at; /* device, node or cluster by shape */
 	enum find_shape shape;
+	double waste; /* shared: what the choice leaves unusable, smaller is better; 0 otherwise */
 };
+
+/* placement.c: the one place that changes a device's state. */
+void dev_set_state(struct placement *p, uint32_t dev, enum placement_dev_state to);
+/* Where a device goes that nobody holds. */
+enum placement_dev_state dev_rest_state(const struct device *d);
 
 /* placement_score.c */
 uint16_t score_bucket(const struct device *d);
@@ -118,9 +183,39 @@ struct placement_score score_full(const struct placement *p, uint32_t dev);
 /* Best device bucket of the queue, -1 if empty. */
 int bucketq_best(const struct bucketq *q);
 
+/* placement_share.c */
+/* Does the request ask for anything but whole devices out of this pool? */
+bool share_wanted(const struct pool *pl, const struct placement_request *r);
+bool share_find(const struct placement *p, uint32_t pool, const struct placement_request *r, struct find *ret);
+/* HCP_ENOMEM. The pool can hold parts from now on. */
+int share_open(struct placement *p, uint32_t pool) MUST_CHECK;
+/* HCP_ENOMEM. After dev or node grew. */
+int share_room(struct placement *p) MUST_CHECK;
+void share_release(struct placement *p);
+/* The device's state, service or parts changed. */
+void share_settle(struct placement *p, uint32_t dev);
+/* Before and after the number of free devices of a node changes. */
+void share_node_out(struct placement *p, uint32_t node);
+void share_node_in(struct placement *p, uint32_t node);
+/* Gives h a part of a device, or the CPU and memory of a node; and takes back all such. */
+void share_take_part(struct placement *p, struct hold *h, uint32_t dev, const struct placement_part *what);
+void share_take_host(struct placement *p, struct hold *h, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib);
+void share_give_back(struct placement *p, struct hold *h);
+/* What a request that was found to fit on this device takes of it. */
+struct placement_part share_part_of(const struct placement *p, uint32_t dev, const struct placement_request *r);
+/* HCP_EINVAL, HCP_ERANGE: no such part; HCP_EAGAIN: no room. CPU and memory are not looked at. */
+int share_may_take(const struct placement *p, uint32_t dev, const struct placement_part *what, struct err *err)
+	MUST_CHECK;
+/* Milli of a device of this class that r takes: by compute or by memory, whichever is more. */
+uint32_t share_milli(size_t cls, const struct placement_request *r);
+void share_check(const struct placement *p);
+
 /* placement_find.c */
+/* The head of the best bucket, idle before mining unless the mining device is better by more than W_IDLE. */
+uint32_t find_best_device(const struct pool *pl, const struct placement_request *r, double *ret_score);
 bool find_devices(struct placement *p, const struct placement_request *r, struct find *ret);
 void find_explain(const struct placement *p, const struct placement_request *r, struct placement_refusal *ret);
+
 static inline bool dev_is_free(const struct device *d)
 {
 	return d->state == PLACEMENT_IDLE || d->state == PLACEMENT_FILL;

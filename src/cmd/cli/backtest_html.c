@@ -8,42 +8,13 @@
 #include "base/money.h"
 #include "base/timefmt.h"
 #include "cmd/cli/backtest.h"
+#include "cmd/cli/page.h"
 
-enum { CHART_W = 960, LEFT = 70, RIGHT = 10, TOP = 10, BOTTOM = 24, POINTS = 480, COLOURS = 8 };
-
-static const char *const style =
-	":root{color-scheme:light dark;--fg:#1b1f24;--bg:#fff;--line:#d5d9de;--soft:#5b6570}"
-	"@media(prefers-color-scheme:dark){:root{--fg:#e4e7ea;--bg:#14171a;--line:#363c42;--soft:#9aa4ae}}"
-	"body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:1000px;margin:2em auto;"
-	"padding:0 1em}h1{font-size:1.5em}h2{font-size:1.1em;margin:2em 0 .3em}p{color:var(--soft);margin:.2em 0}"
-	"table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
-	"th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid var(--line)}"
-	"th:first-child,td:first-child{text-align:left}svg{width:100%;height:auto;display:block}"
-	"svg text{fill:var(--soft);font:11px system-ui,sans-serif}.wide{overflow-x:auto}"
-	".key span{display:inline-block;margin-right:1.2em}.key i{display:inline-block;width:1em;height:.25em;"
-	"margin-right:.4em;vertical-align:middle}";
-/* Apart by lightness too, so that they differ in print. */
-static const char *const colour[COLOURS] = { "#0b6bcb", "#d9480f", "#2b8a3e", "#9c36b5", "#e0a100", "#0c8599",
-	"#c2255c", "#868e96" };
+enum { CHART_W = 960, LEFT = 70, RIGHT = 10, TOP = 10, BOTTOM = 24, POINTS = 480 };
 
 static double usd(int64_t micros)
 {
 	return (double)micros / (double)MICROS_PER_USD;
-}
-
-/* Text from files and arguments. */
-static void add_text(struct buf *out, const char *z)
-{
-	for (; *z; z++) {
-		if (*z == '<')
-			buf_addz(out, "&lt;");
-		else if (*z == '&')
-			buf_addz(out, "&amp;");
-		else if (*z == '"')
-			buf_addz(out, "&quot;");
-		else
-			buf_addc(out, *z);
-	}
 }
 
 /* 1234567 as 1,234,567. */
@@ -81,14 +52,6 @@ static double chart_y(const struct chart *c, double v)
 	return TOP + (1 - share) * (c->height - TOP - BOTTOM);
 }
 
-/* A round step that gives about five lines. */
-static double round_step(double range)
-{
-	double step = pow(10, floor(log10(range / 5)));
-	double times = range / 5 / step;
-	return step * (times > 5 ? 10 : times > 2 ? 5 : times > 1 ? 2 : 1);
-}
-
 /* Spikes are a hundred times the rest: a logarithm above 100 keeps both to be seen. 200 stands for 1,000. */
 static double bend(double v)
 {
@@ -100,28 +63,18 @@ static double unbend(double v)
 	return v > 100 ? 100 * pow(10, v / 100 - 1) : v;
 }
 
-static void add_number(struct buf *out, double v)
-{
-	if (fabs(v) >= 1e6)
-		buf_printf(out, "%.3gM", v / 1e6);
-	else if (fabs(v) >= 1e4)
-		buf_printf(out, "%.0fk", v / 1e3);
-	else
-		buf_printf(out, "%.4g", v);
-}
-
 static void add_axes(struct chart *c)
 {
 	const struct backtest_report *r = c->r;
 	buf_printf(c->out, "<svg viewBox=\"0 0 %d %.0f\" role=\"img\">", CHART_W, c->height);
 	if (c->max > c->min) {
-		double step = round_step(c->max - c->min);
+		double step = page_step(c->max - c->min);
 		for (double v = ceil(c->min / step) * step; v <= c->max + step * 1e-9; v += step) {
 			buf_printf(c->out,
 				"<path d=\"M%d %.1fH%d\" stroke=\"var(--line)\"/><text x=\"%d\" y=\"%.1f\" "
 				"text-anchor=\"end\">",
 				LEFT, chart_y(c, v), CHART_W - RIGHT, LEFT - 6, chart_y(c, v) + 4);
-			add_number(c->out, fabs(v) < step * 1e-9 ? 0 : c->bent ? unbend(v) : v);
+			page_number(c->out, fabs(v) < step * 1e-9 ? 0 : c->bent ? unbend(v) : v);
 			buf_addz(c->out, "</text>");
 		}
 	}
@@ -137,7 +90,7 @@ static void add_axes(struct chart *c)
 static void add_line(struct chart *c, const double *v, size_t colour_of, const char *name)
 {
 	bool open = false;
-	buf_printf(c->out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" d=\"", colour[colour_of % COLOURS]);
+	buf_printf(c->out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" d=\"", page_colour(colour_of));
 	for (size_t i = 0; i < c->points; i++) {
 		if (isnan(v[i])) {
 			open = false;
@@ -148,7 +101,7 @@ static void add_line(struct chart *c, const double *v, size_t colour_of, const c
 		open = true;
 	}
 	buf_addz(c->out, "\"><title>");
-	add_text(c->out, name);
+	page_text(c->out, name);
 	buf_addz(c->out, "</title></path>");
 }
 
@@ -249,7 +202,7 @@ static void add_key(struct buf *out, const struct backtest_report *r, size_t fir
 	buf_addz(out, "<p class=\"key\">");
 	for (size_t k = first; k < r->n; k++)
 		if (k == 0 || r->rows[k].asked)
-			buf_printf(out, "<span><i style=\"background:%s\"></i>%s</span>", colour[k % COLOURS],
+			buf_printf(out, "<span><i style=\"background:%s\"></i>%s</span>", page_colour(k),
 				backtest_row_name(&r->rows[k]));
 	buf_addz(out, "</p>");
 }
@@ -348,8 +301,8 @@ void backtest_report_html(const struct backtest_report *r, struct buf *out)
 	buf_printf(out,
 		"<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" "
 		"content=\"width=device-width\"><title>Backtest</title><style>%s</style><h1>Backtest of ",
-		style);
-	add_text(out, r->site.name);
+		page_style);
+	page_text(out, r->site.name);
 	buf_printf(out, "</h1><p>%s to %s, %zu quarter-hours, %zu with prices. Restarts %s.",
 		timefmt_format(from, r->from_ns), timefmt_format(to, r->to_ns), r->coverage.intervals, r->coverage.priced,
 		r->restart_costs ? "cost what the site says" : "are free of cost");
@@ -357,7 +310,7 @@ void backtest_report_html(const struct backtest_report *r, struct buf *out)
 		buf_addz(out, " The power limit binds: the clairvoyant's plan is not proved to be the best.");
 	if (r->replaced.n) {
 		buf_addz(out, " Hardware of the period: ");
-		add_text(out, r->replaced.data);
+		page_text(out, r->replaced.data);
 	}
 	buf_addz(out, "</p><p>fraction = (profit &minus; always_mine) / (clairvoyant &minus; always_mine)</p>");
 	add_policies(out, r);

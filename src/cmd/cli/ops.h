@@ -43,6 +43,9 @@ int ops_data_import(struct cli *cli, struct err *err);
 /* backtest.c */
 int ops_backtest(struct cli *cli, struct err *err);
 
+/* sched.c */
+int ops_sched_replay(struct cli *cli, struct err *err);
+
 /* up.c */
 int ops_up(struct cli *cli, struct err *err);
 

@@ -40,8 +40,8 @@ static int64_t lease_ms(const struct resources *r)
 
 /*
  * Leases and silence are counted in time that we were there to see: a clock that jumps forward, or a process that stood
- * still, neither ends a lease that the node still holds nor makes a fleet silent. At most LIVED_STEP_NS between two calls
- * count, and the timer comes as often while someone holds a lease (agents_due).
+ * still, neither ends a lease that the node still holds nor makes a fleet silent. At most LIVED_STEP_NS between two
+ * calls count, and the timer comes as often while someone holds a lease (agents_due).
  */
 static void live(struct resources *r, int64_t now_ns)
 {

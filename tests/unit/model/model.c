@@ -14,6 +14,7 @@
 #include "model/allocation.h"
 #include "model/device.h"
 #include "model/device_class.h"
+#include "model/mig.h"
 #include "model/switch.h"
 #include "model/workload.h"
 
@@ -409,6 +410,50 @@ static void allocations_expire_only_uncommitted(void **state)
 	}
 }
 
+/* Every set of instances that can lie on a device, from `taken` and `compute` on; how often each profile alone fits. */
+static void lay_out(unsigned taken, unsigned compute, unsigned depth, unsigned *ret_most)
+{
+	*ret_most = compute > *ret_most ? compute : *ret_most;
+	assert_true(depth <= MIG_COMPUTE_SLICES);
+	for (int g = 1; g < MIG_END; g++) {
+		const struct mig_profile *f = mig_profile_at((enum mig_geometry)g);
+		for (unsigned at = 0; at < MIG_MEMORY_SLICES; at++) {
+			if (!(f->starts >> at & 1) || (mig_cover((enum mig_geometry)g, at) & taken))
+				continue;
+			assert_true(at + f->memory <= MIG_MEMORY_SLICES);
+			lay_out(taken | mig_cover((enum mig_geometry)g, at), compute + f->compute, depth + 1, ret_most);
+		}
+	}
+}
+
+static void instances_never_need_more_than_the_device(void **state)
+{
+	static const unsigned fit[MIG_END] = { 0, 7, 4, 3, 2, 1, 1 }; /* instances in all, as nvidia-smi mig -lgip says */
+	unsigned most = 0;
+	lay_out(0, 0, 0, &most);
+	assert_int_equal(most, MIG_COMPUTE_SLICES);
+	for (int g = 1; g < MIG_END; g++) {
+		unsigned taken = 0, n = 0;
+		for (int at; (at = mig_place((uint8_t)taken, (enum mig_geometry)g)) >= 0; n++)
+			taken |= mig_cover((enum mig_geometry)g, (unsigned)at);
+		assert_int_equal(n, fit[g]);
+		const struct mig_profile *f = mig_profile_at((enum mig_geometry)g);
+		assert_true(f->milli * 7 >= f->compute * 1000 && f->milli * 8 >= f->memory * 1000 && f->milli <= 1000);
+	}
+	assert_int_equal(mig_room(0), 41);
+	assert_int_equal(mig_room(0xff), 0);
+	assert_int_equal(mig_place(0, MIG_NONE), -1);
+	const struct device_class *h100 = device_class_find(STR("H100"));
+	enum mig_geometry g;
+	struct err err;
+	assert_int_equal(mig_parse(h100, STR("3G.40gb"), &g, &err), 0);
+	assert_int_equal(g, MIG_3G);
+	assert_string_equal(mig_name(device_class_find(STR("A100")), MIG_3G), "3g.20gb");
+	assert_int_equal(mig_parse(h100, STR("3g.20gb"), &g, &err), HCP_ENOTFOUND);
+	assert_non_null(strstr(err.text, "1g.20gb"));
+	assert_int_equal(mig_parse(device_class_find(STR("4090")), STR("1g.10gb"), &g, &err), HCP_EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -423,6 +468,7 @@ int main(void)
 		cmocka_unit_test(asics_match_the_reference),
 		cmocka_unit_test(a_switch_always_ends),
 		cmocka_unit_test(allocations_expire_only_uncommitted),
+		cmocka_unit_test(instances_never_need_more_than_the_device),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
