@@ -352,3 +352,33 @@ def test_ppo_on_the_year_after_its_training():
     """The weights that come along are of 2021 to 2023: a little better than the last price, worse than stochastic."""
     ppo, last = report(policy="ppo,last_price", data=DATA, **{"from": "2024-01-01", "to": "2024-12-31"})["policies"]
     assert ppo["fraction"] > last["fraction"] and ppo["fraction"] == pytest.approx(0.8528, abs=0.001)
+
+
+
+def what_if(market, *change):
+    line = [str(HCP), "what-if", "--site", "texas-north", "--data", str(market), "--from", "2025-03-01", "--to", "2025-03-04",
+            "-o", "json", *change]
+    return subprocess.run(line, capture_output=True, text=True, timeout=LIMIT_S)
+
+
+def test_what_if_compares_two_sites(market):
+    done = what_if(market, "--remove", "4000xS19XP,1000xS21")
+    assert done.returncode == 0, done.stderr
+    less = json.loads(done.stdout)
+    row = next(r for r in less["policies"] if r["policy"] == "last_price")
+    mine = next(p for p in report(**days(market, policy="last_price"))["policies"] if p["policy"] == "last_price")
+    assert row["before_usd"] - row["after_usd"] == pytest.approx(-row["change_usd"], abs=0.01)
+    assert row["before_usd"] > mine["profit_usd"] > 0  # mining and AI
+    assert row["mining_change_usd"] < 0 and row["ai_change_usd"] == 0 and row["after_mwh"] < row["before_mwh"]
+    cut_mw = (4000 * 3010 + 1000 * 3500) * 1.05 / 1e6
+    assert less["before_full_mw"] - less["after_full_mw"] == pytest.approx(cut_mw, rel=1e-6)
+    more = json.loads(what_if(market, "--add", "64xH100").stdout)
+    assert next(r for r in more["policies"] if r["policy"] == "last_price")["ai_change_usd"] != 0
+
+
+@pytest.mark.parametrize("change,words", [((), "say what is changed"), (("--add", "64H100"), "64xH100"),
+                                          (("--add", "1xABACUS"), "no device class"), (("--remove", "9000000xS21"), "must be like"),
+                                          (("--remove", "90000xS21"), "not 90000"), (("--fail", "f9"), "no feeder")])
+def test_what_if_says_what_is_wrong(market, change, words):
+    done = what_if(market, *change)
+    assert done.returncode == 2 and words in done.stderr and not done.stdout

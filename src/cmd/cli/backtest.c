@@ -156,7 +156,7 @@ static void add_row(struct backtest_report *r, const struct policy_vt *vt, bool 
 static int choose_policies(struct cli *cli, struct backtest_report *r, struct err *err)
 {
 	const char *text = args_text(&cli->args, "policy");
-	struct str rest = str_of(text && *text ? text : "all");
+	struct str rest = str_of(text && *text ? text : r->default_policy ? r->default_policy : "all");
 	r->rows[0] = (struct backtest_row){ .vt = NULL };
 	r->n = 1;
 	add_row(r, policy_find(STR("always_mine")), false, false);
@@ -195,6 +195,8 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 		rc = cli_usage(cli, err, "to", "--to must lie after --from");
 	if (rc == 0)
 		rc = site_file_load(cli, args_text(a, "site"), &r->site, err);
+	if (rc == 0 && r->change)
+		rc = r->change(cli, &r->site, err);
 	if (rc < 0)
 		return rc;
 	const char *hardware = args_text(a, "hardware"), *strike = args_text(a, "strike");
@@ -385,31 +387,40 @@ static int work(struct cli *cli, struct backtest_report *r, struct source *s, st
 	return run_all(r, &feed, err);
 }
 
-int ops_backtest(struct cli *cli, struct err *err)
+int backtest_report_run(struct cli *cli, struct backtest_report *r, struct err *err)
 {
 	struct source *s = mem_calloc(1, sizeof(*s));
-	struct backtest_report *r = mem_calloc(1, sizeof(*r));
-	int rc = s && r ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
-	if (rc == 0)
-		rc = choose(cli, r, err);
+	int rc = s ? choose(cli, r, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
 		rc = work(cli, r, s, err);
-	if (rc == 0)
-		rc = write_report(cli, r, err);
-	for (size_t i = 0; r && i < r->n; i++) {
-		backtest_books_release(&r->rows[i].books);
-		buf_release(&r->rows[i].model);
-	}
-	if (r) {
-		backtest_free(r->b);
-		buf_release(&r->files.read);
-		buf_release(&r->files.missing);
-		buf_release(&r->replaced);
-		model_files_release(&r->models);
-	}
 	if (s)
 		replay_release(&s->replay);
 	mem_free(s);
+	return rc;
+}
+
+void backtest_report_release(struct backtest_report *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		backtest_books_release(&r->rows[i].books);
+		buf_release(&r->rows[i].model);
+	}
+	backtest_free(r->b);
+	buf_release(&r->files.read);
+	buf_release(&r->files.missing);
+	buf_release(&r->replaced);
+	model_files_release(&r->models);
+}
+
+int ops_backtest(struct cli *cli, struct err *err)
+{
+	struct backtest_report *r = mem_calloc(1, sizeof(*r));
+	if (!r)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = backtest_report_run(cli, r, err);
+	if (rc == 0)
+		rc = write_report(cli, r, err);
+	backtest_report_release(r);
 	mem_free(r);
 	return rc;
 }

@@ -5,6 +5,8 @@
 #include "econ/backtest.h"
 #include "sim/replay_files.h"
 
+struct cli;
+
 /* One policy of a backtest. */
 struct backtest_row {
 	const struct policy_vt *vt; /* NULL: the clairvoyant */
@@ -21,6 +23,9 @@ enum { BACKTEST_ROWS_MAX = 34 };
 
 /* Everything that a report tells. rows[0] is the clairvoyant, rows[1] always_mine. */
 struct backtest_report {
+	const char *default_policy; /* NULL: all */
+	/* What is changed about the site of the command line; NULL: nothing. */
+	int (*change)(struct cli *cli, struct site *s, struct err *err);
 	struct site site;
 	const char *data, *hardware; /* borrowed */
 	struct buf replaced;         /* by period hardware; lines */
@@ -39,8 +44,11 @@ double backtest_row_fraction(const struct backtest_report *r, const struct backt
 /* Of the clairvoyant's row too. */
 const char *backtest_row_name(const struct backtest_row *row);
 
+/* Files in, all runs done, as the command line asks; *ret is to be released in any case. */
+int backtest_report_run(struct cli *cli, struct backtest_report *ret, struct err *err) MUST_CHECK;
+void backtest_report_release(struct backtest_report *r);
+
 /* backtest_report.c; both append to out. HCP_ENOMEM. */
-struct cli;
 int backtest_report_table(
 	struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err) MUST_CHECK;
 int backtest_report_json(const struct backtest_report *r, struct buf *out, struct err *err) MUST_CHECK;

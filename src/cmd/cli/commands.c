@@ -403,6 +403,18 @@ static const struct flag sched_replay_flags[] = {
 		.help = "thousandths of a GPU that a token request holds (default 125)" },
 	END,
 };
+static const struct flag what_if_flags[] = {
+	{ .name = "add", .help = "devices more, as 64xH100, with commas between" },
+	{ .name = "remove", .help = "devices less, as 500xS21" },
+	{ .name = "fail", .help = "feeders without power, by name" },
+	{ .name = "limit-mw", .kind = FLAG_REAL, .min = 0.001, .max = 1e5, .help = "another limit of the site" },
+	{ .name = "policy", .help = "names with commas between, or all (default last_price)" },
+	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south, north-dakota) or its file" },
+	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
+	{ .name = "from", .required = true, .help = "first day, e.g. 2024-01-01 (or a time, UTC)" },
+	{ .name = "to", .required = true, .help = "last day, which is included (or a time, which is not)" },
+	END,
+};
 static const struct flag forecast_train_flags[] = {
 	{ .name = "data", .required = true, .help = "folder of recorded market data" },
 	{ .name = "location", .help = "settlement point (default HB_WEST)" },
@@ -915,6 +927,17 @@ const struct command commands[] = {
 		.run = ops_sched_replay,
 		.help = "what scheduling policies would have made of a recorded trace",
 		.more = "In virtual time on this machine. Waits by class, use, fragmentation, fairness, preemptions." },
+	{ .path = "what-if",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = what_if_flags,
+		.run = ops_what_if,
+		.views = { { "policies", "policy before_usd:real=BEFORE after_usd:real=AFTER change_usd:real=CHANGE "
+								 "change_usd_day:real=A_DAY mining_change_usd:real=MINING ai_change_usd:real=AI "
+								 "before_mwh:real=MWH after_mwh:real=MWH_AFTER" } },
+		.help = "what a site would have earned with more devices, fewer, a feeder less, another limit",
+		.more = "The recorded past is run twice. A class that the site does not have is run as the first group of its "
+				"kind." },
 	{ .path = "forecast report",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_LOCAL,

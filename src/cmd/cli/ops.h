@@ -41,6 +41,7 @@ int ops_help_about(struct cli *cli, const char *path, struct err *err);
 int ops_data_import(struct cli *cli, struct err *err);
 
 /* backtest.c */
+int ops_what_if(struct cli *cli, struct err *err);
 int ops_backtest(struct cli *cli, struct err *err);
 
 /* sched.c */
