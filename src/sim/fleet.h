@@ -24,7 +24,7 @@ enum fleet_fault {
 	FLEET_BOARD_LOST = 1,  /* ASIC: one of three hash boards is gone; no error is shown */
 	FLEET_STUCK = 2,       /* takes orders and stays in its mode; no error is shown */
 	FLEET_DEAD = 3,        /* draws and answers nothing */
-	FLEET_FAN_LOST = 4,    /* a quarter to half of the air is gone */
+	FLEET_FAN_LOST = 4,    /* a tenth to half of the air is gone */
 	FLEET_RUNAWAY = 5,     /* the contact of chips and sink gives way, until it trips, cools down and trips again */
 	FLEET_FROZEN = 6,      /* the temperature sensor stays at its last value, which the fans follow, too */
 	FLEET_MEMORY_LEAK = 7, /* the runtime loses memory until it is killed and starts anew; devices with memory */

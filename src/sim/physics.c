@@ -70,7 +70,7 @@ static void cool(struct fleet_device *d, const struct fleet_step *s, float dt_s)
 	float target = clampf(k->least_duty + (1 - k->least_duty) * (d->sensor_c - k->low_c) / (k->high_c - k->low_c),
 		k->least_duty, 1);
 	d->duty += (target - d->duty) * (dt_s / (dt_s + FAN_LAG_S));
-	float flow = d->fault == FLEET_FAN_LOST ? d->duty * (0.75F - 0.25F * d->fault_size) : d->duty;
+	float flow = d->fault == FLEET_FAN_LOST ? d->duty * (0.9F - 0.4F * d->fault_size) : d->duty;
 	float by = (0.08F + 0.92F * powf(flow, 0.8F)) * d->contact;
 	float final_c = s->inlet_c + k->rise_k * (float)d->power_mw / (1000 * full_w(d->cls)) / by;
 	d->temperature_c = final_c + (d->temperature_c - final_c) * expf(-dt_s * by / k->heat_s);
@@ -97,8 +97,8 @@ static void leak(struct fleet_device *d, const struct fleet_step *s)
 	float total = (float)d->cls->memory_gib;
 	if (d->mode != DEVICE_SERVE && d->mode != DEVICE_FILL)
 		return;
-	/* 0.5 to 3 % of its memory an hour: out of it within a few hours to two days. */
-	d->leaked_gib += total * (0.005F + 0.025F * d->fault_size) * s->dt_s / 3600;
+	/* 0.2 to 3 % of its memory an hour: out of it within a few hours to days. */
+	d->leaked_gib += total * (0.002F + 0.028F * d->fault_size) * s->dt_s / 3600;
 	if (fleet_device_memory_gib(d) < d->cls->memory_gib)
 		return;
 	d->leaked_gib = 0;
