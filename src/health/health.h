@@ -91,7 +91,7 @@ struct health_finding {
 	enum health_signal signal;
 	unsigned by;            /* enum health_by */
 	float value, expected;  /* in the signal's unit */
-	float sigmas;           /* mean of the last minutes; SENSOR: 0 */
+	float sigmas;           /* of the charts, between the two; SENSOR: 0 */
 	int64_t since_ns;
 };
 

@@ -71,14 +71,18 @@ void norm_learn(struct norm *m, struct norm_point p, float value, float spread_l
 		m->spread += LEAST * (fabsf(off) * ABS_TO_SIGMA - m->spread);
 		m->spread = m->spread < spread_least ? spread_least : m->spread;
 	}
+	float squares = 0;
+	for (int c = 0; c < 4; c++)
+		squares += weight(p, c) * weight(p, c);
 	for (int c = 0; c < 4; c++) {
 		int i = p.load + (c & 1), j = p.air + (c >> 1);
-		float w = weight(p, c), rate = 1 / (1 + (float)m->n[i][j] / 4);
+		float w = weight(p, c), rate = 1 / (1 + (float)m->n[i][j] / 16);
 		if (w < 0.05F)
 			continue;
 		if (m->n[i][j] == 0)
 			m->v[i][j] = isnan(was) ? value : was;
-		m->v[i][j] += w * (rate > LEAST ? rate : LEAST) * off;
+		/* Normalised, so that places between nodes are learned as fast as those on one. */
+		m->v[i][j] += w / squares * (rate > LEAST ? rate : LEAST) * off;
 		if (m->n[i][j] < UINT16_MAX)
 			m->n[i][j]++;
 	}

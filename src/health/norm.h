@@ -8,7 +8,7 @@
  * of a grid, learned from all of them, each value clipped to 3 times the spread, so that a few sick ones move it little.
  *
  *	load  0 ├──┼──┼──┼──┤ 1.1      a value moves the four nodes around it, by its weight there and
- *	inlet 0 ├──┼──┼──┼──┤ 44 °C    4 / (4 + values the node has seen), at least 1 %
+ *	inlet 0 ├──┼──┼──┼──┤ 44 °C    16 / (16 + values the node has seen), at least 1 %
  */
 enum { NORM_LOADS = 12, NORM_AIRS = 12 };
 

@@ -16,13 +16,13 @@ static const struct {
 	const char *name, *text, *unit;
 	int digits;
 } signal[HEALTH_SIGNAL_END] = {
-	[HEALTH_HEAT] = { "heat", "temperature", "°C", 1 },
-	[HEALTH_FAN] = { "fan", "fan duty", "%", 0 },
-	[HEALTH_POWER] = { "power", "power", "W", 0 },
-	[HEALTH_HASH] = { "hash", "hash rate", "TH/s", 1 },
-	[HEALTH_MEMORY] = { "memory", "memory", "GiB", 1 },
+	[HEALTH_HEAT] = { "heat", "temperature", " °C", 1 },
+	[HEALTH_FAN] = { "fan", "fan duty", " %", 0 },
+	[HEALTH_POWER] = { "power", "power", " W", 0 },
+	[HEALTH_HASH] = { "hash", "hash rate", " TH/s", 1 },
+	[HEALTH_MEMORY] = { "memory", "memory", " GiB", 1 },
 	[HEALTH_ERRORS] = { "errors", "errors a minute", "", 1 },
-	[HEALTH_SENSOR] = { "sensor", "temperature sensor", "°C", 0 },
+	[HEALTH_SENSOR] = { "sensor", "temperature sensor", " °C", 0 },
 };
 
 const char *health_signal_name(enum health_signal s)
@@ -80,12 +80,13 @@ bool rule_judge(const struct device_class *cls, struct health_device *d, const s
 	if (!d->sick)
 		return false;
 	const struct chart *c = &d->chart[k];
-	float off = c->mean + c->ewma * c->sigma, base = k == HEALTH_ERRORS ? 0 : look->expected[k];
-	if (!isfinite(base))
-		base = 0;
+	float base = isfinite(look->expected[k]) ? look->expected[k] : 0, value = look->value[k];
+	/* Errors are counted by the minute; of what the last sample does not say, the mean of the minutes does. */
+	if (k == HEALTH_ERRORS || !isfinite(value))
+		value = base + c->mean + c->ewma * c->sigma;
 	*ret = (struct health_finding){ .signal = k, .by = HEALTH_BY_CHART | d->strange,
-		.value = in_unit(cls, s, k, base + off), .expected = in_unit(cls, s, k, base + c->mean), .sigmas = c->ewma,
-		.since_ns = (int64_t)c->since * 60 * S_NS };
+		.value = in_unit(cls, s, k, value), .expected = in_unit(cls, s, k, base + c->mean),
+		.sigmas = (value - base - c->mean) / c->sigma, .since_ns = (int64_t)c->since * 60 * S_NS };
 	return true;
 }
 
@@ -98,7 +99,7 @@ const char *health_text(const struct health_finding *f, char *dst, size_t n)
 		snprintf(dst, n, "temperature sensor stands at %.0f °C where %.1f K of change were expected, since %.16sZ",
 			(double)f->value, (double)f->expected, when);
 	else
-		snprintf(dst, n, "%s %.*f %s, normal %.*f, %+.1f sigma, since %.16sZ", signal[f->signal].text, digits,
+		snprintf(dst, n, "%s %.*f%s, normal %.*f, %+.1f sigma, since %.16sZ", signal[f->signal].text, digits,
 			(double)f->value, signal[f->signal].unit, digits, (double)f->expected, (double)f->sigmas, when);
 	return dst;
 }

@@ -1,6 +1,7 @@
 #include "cmd/cli/command.h"
 
 #include "cmd/cli/forecast.h"
+#include "cmd/cli/health.h"
 #include "cmd/cli/ops.h"
 
 #define END { .name = NULL }
@@ -341,6 +342,19 @@ static const struct flag backtest_flags[] = {
 	{ .name = "model", .help = "trained model of policy stochastic, or none (default: the one that comes along)" },
 	END,
 };
+static const struct flag health_report_flags[] = {
+	{ .name = "judge", .kind = FLAG_CHOICE, .choices = "rule charts forest autoencoder",
+	  .help = "the rule, or one part of it alone (default rule)" },
+	{ .name = "asics", .kind = FLAG_INT, .min = 0, .max = 20000, .help = "simulated miners (default 600)" },
+	{ .name = "gpus", .kind = FLAG_INT, .min = 0, .max = 20000, .help = "simulated GPUs (default 400)" },
+	{ .name = "learn-days", .kind = FLAG_INT, .min = 0, .max = 365, .help = "days before faults begin (default 3)" },
+	{ .name = "days", .kind = FLAG_INT, .min = 1, .max = 3660, .help = "days with faults (default 14)" },
+	{ .name = "from", .kind = FLAG_TIME, .help = "first day, for the season (default 2025-05-01)" },
+	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = INT32_MAX, .help = "of devices and faults (default 1)" },
+	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
+	END,
+};
+
 static const struct flag forecast_train_flags[] = {
 	{ .name = "data", .required = true, .help = "folder of recorded market data" },
 	{ .name = "location", .help = "settlement point (default HB_WEST)" },
@@ -861,6 +875,15 @@ const struct command commands[] = {
 		.flags = forecast_train_flags,
 		.run = forecast_command_train,
 		.help = "train the model of prices that policy stochastic stands on" },
+	{ .path = "health report",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = health_report_flags,
+		.run = health_command_report,
+		.views = { { "scores", "device_class=CLASS fault injected recall:ratio precision:ratio named:ratio "
+							   "false_alarms=FALSE delay_p50_min:real=P50_MIN delay_p90_min:real=P90_MIN "
+							   "by_forest:ratio by_autoencoder:ratio=BY_AE" } },
+		.help = "how well injected faults are found on simulated devices, and how often it is wrong" },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,
