@@ -8,8 +8,8 @@
 #include "base/rng.h"
 
 /*
- * Recurrent autoencoder (Malhotra et al. 2016, with gated recurrent units): one layer reads a window of a device's
- * signals into its state, another unrolls that state without input, an affine layer turns its states into signals again:
+ * Recurrent autoencoder (after Malhotra et al. 2016): one recurrent layer reads a window of a device's signals into its
+ * state, another unrolls that state without input, an affine layer turns its states into signals again:
  *
  *	x[0] … x[T-1] ─▶ GRU ─▶ state ─▶ GRU ─▶ h[0] … h[T-1] ─▶ Wo h + bo = y,   loss = mean (y - x)²
  *
@@ -28,7 +28,7 @@ struct autoencoder;
 /* NULL: no memory. */
 struct autoencoder *autoencoder_new(uint64_t seed);
 void autoencoder_free(struct autoencoder *a);
-/* One step of training on up to AE_BATCH windows [n][AE_STEPS][AE_SIGNALS]; returns the mean squared error before it. */
+/* A step of training on up to AE_BATCH windows [n][AE_STEPS][AE_SIGNALS]; returns the mean squared error before it. */
 double autoencoder_train(struct autoencoder *a, const float *window, size_t n);
 /* Mean squared error of each of n <= AE_BATCH windows; by_signal [n][AE_SIGNALS] may be NULL. */
 void autoencoder_error(struct autoencoder *a, const float *window, size_t n, float *ret, float *by_signal);

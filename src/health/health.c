@@ -113,8 +113,8 @@ static void look_at(const struct device_class *cls, const struct health_device *
 		ret->value[HEALTH_POWER] = power / health_nominal_w(cls, s);
 		ret->value[HEALTH_ERRORS] = 0; /* counted by the minute */
 		if (s->mode == DEVICE_FILL && cls->fill_ths > 0)
-			ret->value[HEALTH_HASH] =
-				within(s->hash_ths / (float)cls->fill_ths * (float)cls->power_w[DEVICE_FILL] / health_nominal_w(cls, s), 0, 4);
+			ret->value[HEALTH_HASH] = within(s->hash_ths / (float)cls->fill_ths *
+				(float)cls->power_w[DEVICE_FILL] / health_nominal_w(cls, s), 0, 4);
 	}
 	if (in_mode_s >= SETTLE_MEMORY_S && cls->memory_gib > 0)
 		ret->value[HEALTH_MEMORY] = within(s->memory_gib / (float)cls->memory_gib, 0.0001F, 2);

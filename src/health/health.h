@@ -20,9 +20,9 @@
  *	       ─▶ isolation forest of the class ──────┤
  *	       ─▶ recurrent autoencoder of the class ─┘
  *
- * The rule: a device is sick when a chart alone is over its limit, when a chart is over half of it and the forest or the
- * autoencoder calls the device strange, too, or when its temperature stands still while it should have moved. Forest and
- * autoencoder never speak alone: what they see has no name, and nobody can be sent to repair that.
+ * The rule: a device is sick when a chart alone is over its limit, when a chart is over half of it and the forest or
+ * the autoencoder calls the device strange, too, or when its temperature stands still while it should have moved.
+ * Forest and autoencoder never speak alone: what they see has no name, and nobody can be sent to repair that.
  *
  * Pure: no clock; memory is taken for the first sample of a class and when a model is trained; without it the device is
  * not judged. One thread an object.
@@ -79,7 +79,7 @@ struct health_device {
 
 _Static_assert(sizeof(struct health_device) <= 256, "held for each device of a cell");
 
-/* What the autoencoder reads of one device: five-minute means of z, 1/16 each. Without it a device has one witness less. */
+/* What the autoencoder reads of a device: five-minute means of z, 1/16 each. Without it there is one witness less. */
 struct health_window {
 	int8_t z[AE_STEPS][AE_SIGNALS];
 	float sum[AE_SIGNALS];

@@ -4,8 +4,8 @@
 #include <stdint.h>
 
 /*
- * What devices of a class show at an operating point: a surface over (load 0..1, inlet air), bilinear between the nodes
- * of a grid, learned from all of them, each value clipped to 3 times the spread, so that a few sick ones move it little.
+ * What devices of a class show at an operating point: a surface over load and inlet air, bilinear between the nodes of
+ * a grid, learned from all of them, each value clipped to 3 times the spread, so that a few sick ones move it little.
  *
  *	load  0 ├──┼──┼──┼──┤ 1.1      a value moves the four nodes around it, by its weight there and
  *	inlet 0 ├──┼──┼──┼──┤ 44 °C    16 / (16 + values the node has seen), at least 1 %

@@ -47,7 +47,9 @@ float rule_excess(const struct health_device *d, enum health_signal *ret)
 static bool stands_still(const struct health_device *d)
 {
 	float range = d->still_high - d->still_low;
-	return d->still_c != INT16_MIN && d->still_n >= STILL_LEAST && (range >= STILL_K || (range >= STILL_SLOW_K && d->still_n >= STILL_MINUTES));
+	if (d->still_c == INT16_MIN || d->still_n < STILL_LEAST)
+		return false;
+	return range >= STILL_K || (range >= STILL_SLOW_K && d->still_n >= STILL_MINUTES);
 }
 
 /* From the charts' unit into that of people. */
@@ -58,7 +60,8 @@ static float in_unit(const struct device_class *cls, const struct health_sample 
 	case HEALTH_HEAT: return v + s->inlet_c;
 	case HEALTH_FAN: return 100 * v;
 	case HEALTH_POWER: return v * nominal;
-	case HEALTH_HASH: return v * (float)cls->fill_ths * nominal / (float)cls->power_w[DEVICE_FILL];
+	case HEALTH_HASH:
+		return v * (float)cls->fill_ths * nominal / (float)cls->power_w[DEVICE_FILL];
 	case HEALTH_MEMORY: return v * (float)cls->memory_gib;
 	case HEALTH_ERRORS: return v * v / 4 - 0.375F;
 	default: return v;

@@ -155,7 +155,9 @@ static void found(struct run *x, struct subject *s, const struct health_finding 
 {
 	size_t asic = !is_asic(s), k = kind_of(s);
 	struct health_report_score *score = &x->r->score[asic][k];
-	x->delay[asic][k][score->found++] = (float)((double)(now_ns - s->broken_ns) / 1e9);
+	if (score->found < HEALTH_REPORT_FAULTS_MAX)
+		x->delay[asic][k][score->found] = (float)((double)(now_ns - s->broken_ns) / 1e9);
+	score->found++;
 	score->named += health_report_moves(health_report_fault[k], f->signal);
 	score->by[0] += (f->by & (HEALTH_BY_CHART | HEALTH_BY_SENSOR)) != 0;
 	score->by[1] += (f->by & HEALTH_BY_FOREST) != 0;
@@ -232,8 +234,9 @@ static int start(struct run *x, struct err *err)
 	x->health = health_new(&health);
 	bool ok = x->s && x->health;
 	for (size_t k = 0; k < 2 * HEALTH_REPORT_KINDS; k++) {
-		x->delay[k / HEALTH_REPORT_KINDS][k % HEALTH_REPORT_KINDS] = mem_alloc(HEALTH_REPORT_FAULTS_MAX * sizeof(float));
-		ok &= x->delay[k / HEALTH_REPORT_KINDS][k % HEALTH_REPORT_KINDS] != NULL;
+		float **delay = &x->delay[k / HEALTH_REPORT_KINDS][k % HEALTH_REPORT_KINDS];
+		*delay = mem_alloc(HEALTH_REPORT_FAULTS_MAX * sizeof(**delay));
+		ok &= *delay != NULL;
 	}
 	if (!ok)
 		return err_set(err, HCP_ENOMEM, "", "no memory for the devices");
@@ -283,9 +286,10 @@ static void settle(struct run *x)
 	for (size_t i = 0; i < 2 * HEALTH_REPORT_KINDS; i++) {
 		struct health_report_score *s = &r->score[i / HEALTH_REPORT_KINDS][i % HEALTH_REPORT_KINDS];
 		float *delay = x->delay[i / HEALTH_REPORT_KINDS][i % HEALTH_REPORT_KINDS];
-		qsort(delay, s->found, sizeof(*delay), compare);
-		s->delay_p50_s = s->found ? (double)delay[s->found / 2] : 0;
-		s->delay_p90_s = s->found ? (double)delay[s->found * 9 / 10] : 0;
+		size_t n = s->found < HEALTH_REPORT_FAULTS_MAX ? s->found : HEALTH_REPORT_FAULTS_MAX;
+		qsort(delay, n, sizeof(*delay), compare);
+		s->delay_p50_s = n ? (double)delay[n / 2] : 0;
+		s->delay_p90_s = n ? (double)delay[n * 9 / 10] : 0;
 		/* A fault that had no time to be found by the end counts neither way. */
 	}
 	for (size_t i = 0; i < x->n; i++)
