@@ -1,6 +1,7 @@
 #include "health/health.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "health/health_priv.h"
@@ -71,6 +72,44 @@ static struct health_class *class_of(struct health *h, const struct device_class
 			rng_init(&h->cls[i]->rng, h->conf.seed + i);
 	}
 	return h->cls[i];
+}
+
+int health_know(struct health *h, const struct device_class *cls)
+{
+	return class_of(h, cls) ? 0 : HCP_ENOMEM;
+}
+
+struct str health_norms(const struct health *h, const struct device_class *cls)
+{
+	const struct health_class *c = h->cls[device_class_index(cls)];
+	return c ? (struct str){ (const char *)c->norm, sizeof(c->norm) } : (struct str){ "", 0 };
+}
+
+int health_set_norms(struct health *h, const struct device_class *cls, struct str bytes)
+{
+	struct norm norm[HEALTH_WORKS][HEALTH_SIGNALS];
+	if (bytes.n != sizeof(norm))
+		return HCP_ECORRUPT;
+	memcpy(norm, bytes.p, sizeof(norm));
+	for (int i = 0; i < HEALTH_WORKS * HEALTH_SIGNALS; i++)
+		if (!norm_check(&norm[i / HEALTH_SIGNALS][i % HEALTH_SIGNALS]))
+			return HCP_ECORRUPT;
+	struct health_class *c = class_of(h, cls);
+	if (!c)
+		return HCP_ENOMEM;
+	memcpy(c->norm, norm, sizeof(norm));
+	return 0;
+}
+
+int health_device_check(const struct health_device *d)
+{
+	bool ok = d->mode <= DEVICE_MODE_END && isfinite(d->load);
+	for (int k = 0; k < HEALTH_SIGNALS; k++) {
+		const struct chart *c = &d->chart[k];
+		ok &= isfinite(c->mean) && isfinite(c->sigma) && isfinite(c->ewma) && isfinite(c->high) && isfinite(c->low);
+		ok &= isfinite(d->sum[k]) && c->n <= CHART_MEMORY && (c->n == 0 || c->sigma > 0);
+	}
+	return ok ? 0 : HCP_ECORRUPT;
 }
 
 static int work_of(enum device_mode m)

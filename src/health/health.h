@@ -122,12 +122,18 @@ bool health_take(struct health *h, const struct device_class *cls, struct health
 	const struct health_sample *s, bool *ret_sick, struct health_finding *ret);
 /* After a repair: charts begin at 0 and learn anew what is normal. */
 void health_device_mend(struct health_device *d);
-/* Trains models that are due, at most `steps` steps of an autoencoder (5 ms each); false: nothing is left to do. */
-bool health_learn(struct health *h, int64_t now_ns, int steps);
-/* Bytes of what is known of all classes without forests and autoencoders, which are learned anew. */
-int health_save(const struct health *h, struct buf *out) MUST_CHECK;
-/* HCP_ECORRUPT: they were not written by health_save; nothing is changed. */
-int health_load(struct health *h, struct str bytes, struct err *err) MUST_CHECK;
+/* Trains models that are due, at most `steps` steps of an autoencoder (5 ms each). 1: more is left to do. HCP_ENOMEM. */
+int health_learn(struct health *h, int64_t now_ns, int steps) MUST_CHECK;
+/* Makes room for a class, so that no health_take of it needs memory. HCP_ENOMEM. */
+int health_know(struct health *h, const struct device_class *cls) MUST_CHECK;
+/*
+ * The norms of a class as bytes (borrowed; n 0: nothing is known), in host byte order, and back. Rows, windows and models
+ * are not kept; they are learned anew. HCP_ECORRUPT: not such bytes, nothing is changed. HCP_ENOMEM.
+ */
+struct str health_norms(const struct health *h, const struct device_class *cls);
+int health_set_norms(struct health *h, const struct device_class *cls, struct str bytes) MUST_CHECK;
+/* A device's charts that were stored: HCP_ECORRUPT when they cannot be ours. */
+int health_device_check(const struct health_device *d) MUST_CHECK;
 /* "fan duty 96 %, normal 71, +8.2 sigma, since 2026-01-02T14:05Z" into dst; 128 bytes are enough. */
 const char *health_text(const struct health_finding *f, char *dst, size_t n);
 const char *health_signal_name(enum health_signal s);

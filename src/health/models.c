@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/panic.h"
 #include "health/health_priv.h"
 
 #define MINUTE_NS INT64_C(60000000000)
@@ -113,22 +114,21 @@ static float limit_of(float *score, size_t n)
 	return score[(size_t)(QUIET * (float)(n - 1))];
 }
 
-static bool train_forest(struct health *h, struct health_class *c)
+static int train_forest(struct health *h, struct health_class *c)
 {
 	float score[SCORED];
 	struct forest *f = mem_alloc(sizeof(*f));
 	size_t n = c->n_rows < SCORED ? c->n_rows : SCORED;
-	if (!f || !forest_grow(f, c->row[0], c->n_rows, HEALTH_SIGNALS, &c->rng)) {
-		mem_free(f);
-		return false;
-	}
+	if (!f)
+		return HCP_ENOMEM;
+	must(forest_grow(f, c->row[0], c->n_rows, HEALTH_SIGNALS, &c->rng));
 	for (size_t i = 0; i < n; i++)
 		score[i] = forest_score(f, c->row[rng_below(&c->rng, c->n_rows)]);
 	mem_free(c->forest);
 	c->forest = f;
 	c->forest_limit = limit_of(score, n);
 	h->stats.forests++;
-	return true;
+	return 0;
 }
 
 static void train_shapes(struct health_class *c)
@@ -156,27 +156,34 @@ static void finish_shapes(struct health *h, struct health_class *c)
 	h->stats.shapes++;
 }
 
-bool health_learn(struct health *h, int64_t now_ns, int steps)
+static int learn_class(struct health *h, struct health_class *c, int64_t now_ns, int *steps)
 {
-	for (size_t i = 0; i < DEVICE_CLASS_MAX; i++) {
-		struct health_class *c = h->cls[i];
-		if (!c)
-			continue;
-		if (h->conf.forest_minutes && c->n_rows == HEALTH_ROWS && now_ns >= c->forest_due_ns && train_forest(h, c))
-			c->forest_due_ns = now_ns + h->conf.forest_minutes * MINUTE_NS;
-		if (h->conf.shapes_minutes && !c->next && c->n_windows == HEALTH_WINDOWS && now_ns >= c->shapes_due_ns) {
-			c->next = autoencoder_new(rng_u64(&c->rng));
-			c->steps_left = h->conf.shapes_steps;
-			c->shapes_due_ns = now_ns + h->conf.shapes_minutes * MINUTE_NS;
-		}
-		for (; c->next && steps > 0 && c->steps_left > 0; steps--)
-			train_shapes(c);
-		if (c->next && c->steps_left == 0)
-			finish_shapes(h, c);
-		if (c->next)
-			return true;
+	if (h->conf.forest_minutes && c->n_rows == HEALTH_ROWS && now_ns >= c->forest_due_ns) {
+		int rc = train_forest(h, c);
+		if (rc < 0)
+			return rc;
+		c->forest_due_ns = now_ns + h->conf.forest_minutes * MINUTE_NS;
 	}
-	return false;
+	if (h->conf.shapes_minutes && !c->next && c->n_windows == HEALTH_WINDOWS && now_ns >= c->shapes_due_ns) {
+		c->next = autoencoder_new(rng_u64(&c->rng));
+		if (!c->next)
+			return HCP_ENOMEM;
+		c->steps_left = h->conf.shapes_steps;
+		c->shapes_due_ns = now_ns + h->conf.shapes_minutes * MINUTE_NS;
+	}
+	for (; c->next && *steps > 0 && c->steps_left > 0; --*steps)
+		train_shapes(c);
+	if (c->next && c->steps_left == 0)
+		finish_shapes(h, c);
+	return c->next != NULL;
+}
+
+int health_learn(struct health *h, int64_t now_ns, int steps)
+{
+	int more = 0;
+	for (size_t i = 0; i < DEVICE_CLASS_MAX && more == 0; i++)
+		more = h->cls[i] ? learn_class(h, h->cls[i], now_ns, &steps) : 0;
+	return more;
 }
 
 void models_release(struct health_class *c)

@@ -87,3 +87,11 @@ void norm_learn(struct norm *m, struct norm_point p, float value, float spread_l
 			m->n[i][j]++;
 	}
 }
+
+bool norm_check(const struct norm *m)
+{
+	bool ok = isfinite(m->spread) && m->spread >= 0;
+	for (int i = 0; i < NORM_LOADS * NORM_AIRS; i++)
+		ok &= isfinite(m->v[i / NORM_AIRS][i % NORM_AIRS]);
+	return ok;
+}

@@ -1,6 +1,7 @@
 #ifndef HCP_HEALTH_NORM_H
 #define HCP_HEALTH_NORM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -28,5 +29,7 @@ struct norm_point norm_point(float load, float inlet_c);
 float norm_expect(const struct norm *m, struct norm_point p);
 /* spread_least: of the signal; the first spread is four times that. */
 void norm_learn(struct norm *m, struct norm_point p, float value, float spread_least);
+/* Bytes that norm_learn can have written. */
+bool norm_check(const struct norm *m);
 
 #endif

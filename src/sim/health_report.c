@@ -305,7 +305,7 @@ static void forget(struct run *x)
 	memset(x->r->false_alarms, 0, sizeof(x->r->false_alarms));
 }
 
-static void pass(struct run *x, health_report_progress *progress, void *arg)
+static int pass(struct run *x, health_report_progress *progress, void *arg)
 {
 	const struct health_report_conf *c = &x->r->conf;
 	struct inlet air[2];
@@ -322,11 +322,12 @@ static void pass(struct run *x, health_report_progress *progress, void *arg)
 		}
 		if (t == learn_s)
 			forget(x);
-		if (t % 600 == 0)
-			(void)health_learn(x->health, now_ns, LEARN_STEPS);
+		if (t % 600 == 0 && health_learn(x->health, now_ns, LEARN_STEPS) < 0)
+			return HCP_ENOMEM;
 		if (progress && t % 86400 == 0)
 			progress(arg, (double)t / (double)all_s);
 	}
+	return 0;
 }
 
 int health_report_run(struct health_report *r, health_report_progress *progress, void *arg, struct err *err)
@@ -335,10 +336,10 @@ int health_report_run(struct health_report *r, health_report_progress *progress,
 	struct health_report_conf conf = r->conf;
 	*r = (struct health_report){ .conf = conf };
 	int rc = start(&x, err);
-	if (rc == 0) {
-		pass(&x, progress, arg);
+	if (rc == 0 && pass(&x, progress, arg) < 0)
+		rc = err_set(err, HCP_ENOMEM, "", "no memory for the models");
+	if (rc == 0)
 		settle(&x);
-	}
 	for (size_t k = 0; k < 2 * HEALTH_REPORT_KINDS; k++)
 		mem_free(x.delay[k / HEALTH_REPORT_KINDS][k % HEALTH_REPORT_KINDS]);
 	mem_free(x.s);

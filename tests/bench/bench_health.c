@@ -74,7 +74,8 @@ int main(int argc, char **argv)
 		health_device_init(&f.d[i]);
 	for (int i = 0; i < WARM_MINUTES * 6; i++) {
 		step(&f, WARM_DEVICES);
-		(void)health_learn(f.h, f.now_ns, 4);
+		if (health_learn(f.h, f.now_ns, 4) < 0)
+			return 1;
 	}
 	/* All others are as far as those: past their learning, so that charts and rule do all they ever do. */
 	for (size_t i = WARM_DEVICES; i < DEVICES; i++) {

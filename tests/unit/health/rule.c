@@ -71,7 +71,7 @@ static void run(struct rack *k, int minutes)
 			k->sick[i]++;
 			k->found[i] = f;
 		}
-		(void)health_learn(k->h, k->now_ns, 1);
+		assert_true(health_learn(k->h, k->now_ns, 1) >= 0);
 	}
 }
 
@@ -221,6 +221,40 @@ static void order_and_gaps(void **state)
 	assert_string_equal(health_signal_name(HEALTH_SENSOR), "sensor");
 }
 
+static void norms_and_charts_come_back_from_bytes(void **state)
+{
+	static struct rack a, b;
+	struct health_device bad;
+	make(&a, "S21");
+	make(&b, "S21");
+	assert_int_equal(health_norms(a.h, a.cls).n, 0);
+	run(&a, 700);
+	struct str bytes = health_norms(a.h, a.cls);
+	assert_true(bytes.n > 0);
+	assert_int_equal(health_set_norms(b.h, b.cls, (struct str){ bytes.p, bytes.n - 1 }), HCP_ECORRUPT);
+	char *copy = mem_dup(bytes.p, bytes.n);
+	memset(copy + 16, 0xff, 8);
+	assert_int_equal(health_set_norms(b.h, b.cls, (struct str){ copy, bytes.n }), HCP_ECORRUPT);
+	assert_int_equal(health_norms(b.h, b.cls).n, 0);
+	mem_free(copy);
+	assert_int_equal(health_set_norms(b.h, b.cls, bytes), 0);
+	/* What is judged after it is judged the same. */
+	memcpy(b.d, a.d, sizeof(a.d));
+	memcpy(b.w, a.w, sizeof(a.w));
+	b.now_ns = a.now_ns;
+	b.rng = a.rng;
+	for (int i = 0; i < N; i++)
+		assert_int_equal(health_device_check(&b.d[i]), 0);
+	run(&a, 60);
+	run(&b, 60);
+	assert_memory_equal(a.d, b.d, sizeof(a.d));
+	bad = a.d[0];
+	bad.chart[2].sigma = NAN;
+	assert_int_equal(health_device_check(&bad), HCP_ECORRUPT);
+	health_free(a.h);
+	health_free(b.h);
+}
+
 static void same_samples_same_judgement(void **state)
 {
 	static struct rack a, b;
@@ -241,6 +275,7 @@ int main(void)
 		cmocka_unit_test(absurd_values_count_as_not_known),
 		cmocka_unit_test(standing_sensor_is_found),
 		cmocka_unit_test(order_and_gaps),
+		cmocka_unit_test(norms_and_charts_come_back_from_bytes),
 		cmocka_unit_test(same_samples_same_judgement),
 	};
 	int64_t live = mem_live();
