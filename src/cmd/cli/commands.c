@@ -247,6 +247,16 @@ static const struct flag switches_flags[] = {
 	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "the latest so many" },
 	END,
 };
+static const struct flag tickets_flags[] = {
+	{ .name = "device", .field = "device_id", .help = "of this device only" },
+	{ .name = "all", .kind = FLAG_SWITCH, .field = "all", .help = "those that are done, too" },
+	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "the latest so many" },
+	END,
+};
+static const struct flag ticket_close_flags[] = {
+	{ .name = "note", .field = "note", .help = "what was done" },
+	END,
+};
 static const struct flag series_flags[] = {
 	{ .name = "scope", .kind = FLAG_CHOICE, .field = "scope", .choices = "site class node device",
 	  .help = "default site" },
@@ -762,6 +772,24 @@ const struct command commands[] = {
 		.views = { { "switches", "switch_id=SWITCH node_id=NODE devices:n to ok total_ns=TOOK rolled_back evidence "
 								 "done_at_ns:age=AGE decision_id=DECISION error" } },
 		.help = "the latest switches and what proved them" },
+	{ .path = "tickets",
+		.method = GET,
+		.route = "/api/v1/tickets",
+		.shape = SHAPE_LIST,
+		.traits = CMD_WATCH,
+		.flags = tickets_flags,
+		.views = { { "tickets", "id device_id=DEVICE state signal times:n opened_at_ns:age=AGE proved_min:n=PROVED "
+								"proof_min:n=OF reason" } },
+		.help = "devices that were found sick: what, since when, and whether they are back" },
+	{ .path = "tickets close",
+		.operands = "id",
+		.method = POST,
+		.route = "/api/v1/tickets/{id}/close",
+		.shape = SHAPE_OBJECT,
+		.flags = ticket_close_flags,
+		.help = "say that a device was repaired",
+		.more = "It is back in the pool once it has proved at work that it is well: a quarter of an hour, twice as long "
+				"with each ticket of the last seven days." },
 	{ .path = "series",
 		.operands = "metric",
 		.method = GET,
