@@ -122,13 +122,13 @@ bool health_take(struct health *h, const struct device_class *cls, struct health
 	const struct health_sample *s, bool *ret_sick, struct health_finding *ret);
 /* After a repair: charts begin at 0 and learn anew what is normal. */
 void health_device_mend(struct health_device *d);
-/* Trains models that are due, at most `steps` steps of an autoencoder (5 ms each). 1: more is left to do. HCP_ENOMEM. */
+/* Trains models that are due, at most `steps` steps of an autoencoder (5 ms each). 1: more to do. HCP_ENOMEM. */
 int health_learn(struct health *h, int64_t now_ns, int steps) MUST_CHECK;
 /* Makes room for a class, so that no health_take of it needs memory. HCP_ENOMEM. */
 int health_know(struct health *h, const struct device_class *cls) MUST_CHECK;
 /*
- * The norms of a class as bytes (borrowed; n 0: nothing is known), in host byte order, and back. Rows, windows and models
- * are not kept; they are learned anew. HCP_ECORRUPT: not such bytes, nothing is changed. HCP_ENOMEM.
+ * The norms of a class as bytes (borrowed; n 0: nothing is known), in host byte order, and back. Rows, windows and
+ * models are not kept; they are learned anew. HCP_ECORRUPT: not such bytes, nothing is changed. HCP_ENOMEM.
  */
 struct str health_norms(const struct health *h, const struct device_class *cls);
 int health_set_norms(struct health *h, const struct device_class *cls, struct str bytes) MUST_CHECK;

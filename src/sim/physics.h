@@ -11,8 +11,8 @@
  * The exponent is that of turbulent flow (Dittus, Boelter 1930); 0.08 is what is left without fans. Duty rises linearly
  * between two temperatures of the sensor, with a lag. Fans draw with the cube of their duty.
  * Leakage grows by e every 40 K. Firmware keeps the watts at the plug within the mode's, so what leakage and fans take
- * more, work gets less. Above throttle_c clocks fall 4 % a kelvin; at trip_c the device stops, and below back_c it boots
- * again.
+ * more, work gets less. Above throttle_c clocks fall 4 % a kelvin; at trip_c the device stops, and below back_c it
+ * boots again.
  */
 
 /* Watts of a mode for this device now, and the share of the class's work that is done with them. */

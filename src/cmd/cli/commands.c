@@ -788,8 +788,8 @@ const struct command commands[] = {
 		.shape = SHAPE_OBJECT,
 		.flags = ticket_close_flags,
 		.help = "say that a device was repaired",
-		.more = "It is back in the pool once it has proved at work that it is well: a quarter of an hour, twice as long "
-				"with each ticket of the last seven days." },
+		.more = "It is back in the pool once it has proved at work that it is well: a quarter of an hour, twice as "
+				"long with each ticket of the last seven days." },
 	{ .path = "series",
 		.operands = "metric",
 		.method = GET,

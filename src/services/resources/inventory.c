@@ -206,7 +206,8 @@ int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDe
 	    vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
 		return HCP_ENOMEM;
 	snprintf(id, sizeof(id), "%s/%s", n->id, a->id);
-	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib, .place = (uint32_t)n->n_devices };
+	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib,
+			      .place = (uint32_t)n->n_devices };
 	r->n_devices++; /* from here on closing frees its texts */
 	d->id = mem_strdup(id);
 	d->name = mem_strdup(a->name);

@@ -69,7 +69,8 @@ void plan_want(struct resources *r, struct facility *f)
 
 static bool plannable(const struct device *d)
 {
-	return !d->alloc && !d->ticket && d->node->connected && (d->state == DEVICE_ST_IDLE || d->state == DEVICE_ST_DRAINING);
+	return !d->alloc && !d->ticket && d->node->connected &&
+	       (d->state == DEVICE_ST_IDLE || d->state == DEVICE_ST_DRAINING);
 }
 
 struct candidate {
