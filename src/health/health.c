@@ -211,8 +211,9 @@ static void close_minute(struct health *h, struct health_device *d, const struct
 	for (int k = 0; k < HEALTH_SIGNALS; k++) {
 		float value = d->n[k] ? d->sum[k] / (float)d->n[k] : NAN;
 		if (k == HEALTH_ERRORS && d->n[k]) {
-			int64_t n = s->errors - (int64_t)d->errors;
-			value = s->errors >= 0 && n >= 0 ? 2 * sqrtf((float)n + 0.375F) : NAN;
+			/* By 32 bits, as it is kept; a counter that went back tells nothing. */
+			uint32_t n = (uint32_t)s->errors - d->errors;
+			value = s->errors >= 0 && n <= INT32_MAX ? 2 * sqrtf((float)n + 0.375F) : NAN;
 		}
 		/* A minute half of which was something else tells little. */
 		if (d->n[k] >= 2)

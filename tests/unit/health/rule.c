@@ -120,7 +120,10 @@ static void broken_meter(struct health_sample *s, int64_t now_ns, int64_t since_
 	s->temperature_c = -1000;
 	s->hash_ths = INFINITY;
 	s->fan = -3;
-	s->errors = -1;
+	s->errors = now_ns / S_NS % 3 ? INT64_MIN : INT64_MAX;
+	s->utilisation = 1e38F;
+	s->inlet_c = now_ns / S_NS % 5 ? INFINITY : NAN;
+	s->memory_gib = -1;
 }
 
 static void each_fault_is_named_with_value_and_time(void **state)
