@@ -25,6 +25,7 @@ enum { ID_TEXT_MAX = 36 };
 #define ID_DECISION "dec"
 #define ID_PLAN "pl"
 #define ID_SWITCH "sw"
+#define ID_TICKET "tk"
 #define ID_USER "usr"
 #define ID_CUSTOMER "cus"
 #define ID_APIKEY "key"

@@ -6,6 +6,7 @@
 
 #include "base/rng.h"
 #include "econ/forecast.h"
+#include "learn/gru.h"
 
 /*
  * What the models share. All of them work on z = asinh(x / scale): prices are heavy-tailed and sometimes negative,
@@ -207,7 +208,7 @@ int fc_forest_get(
 /* ---- recurrent net ---- */
 
 /*
- * A gated recurrent unit (Cho et al. 2014) over FC_SEQ_LEN steps, then an affine layer: corrections to the spread at
+ * A recurrent layer (src/learn/gru) over FC_SEQ_LEN steps, then an affine layer: corrections to the spread at
  * the first FC_GRU_KNOTS knots. Loss: pinball in units of the regression's spread.
  */
 enum {
@@ -221,15 +222,14 @@ enum {
 	FC_GRU_BATCH = 64,
 };
 
-struct fc_gru_work; /* activations of a batch */
-struct fc_gru_work *fc_gru_work_new(void);
-void fc_gru_work_free(struct fc_gru_work *w);
+/* NULL: no memory. gru_free() it. */
+struct gru *fc_gru_new(void);
 void fc_gru_start(double *param, uint64_t seed);
 /* x: [SEQ_LEN][batch][SEQ_N]; out: [batch][OUT]. batch <= FC_GRU_BATCH */
-void fc_gru_forward(struct fc_gru_work *w, const double *param, const double *x, size_t batch, double *out);
+void fc_gru_forward(struct gru *g, const double *param, const double *x, size_t batch, double *out);
 /* After forward: adds to grad what d_out [batch][OUT] makes of the parameters. */
 void fc_gru_backward(
-	struct fc_gru_work *w, const double *param, const double *x, size_t batch, const double *d_out, double *grad);
+	struct gru *g, const double *param, const double *x, size_t batch, const double *d_out, double *grad);
 
 /* ---- bytes ---- */
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "learn/adam.h"
 
 /*
  * The recurrent net reads the last FC_SEQ_LEN steps and corrects the quantiles of the regression's remainder at the
@@ -15,16 +16,16 @@ enum { ROWS_MAX = 12000, OUT = FC_GRU_OUT, SEQ = FC_SEQ_LEN * FC_SEQ_N };
 struct recurrent {
 	struct fc_linear linear;
 	double param[FC_GRU_PARAMS];
-	struct fc_gru_work *work; /* owned */
+	struct gru *work; /* owned */
 };
 
 static int recurrent_init(struct forecaster *f, struct err *err)
 {
 	struct recurrent *m = mem_calloc(1, sizeof(*m));
-	struct fc_gru_work *work = fc_gru_work_new();
+	struct gru *work = fc_gru_new();
 	if (!m || !work) {
 		mem_free(m);
-		fc_gru_work_free(work);
+		gru_free(work);
 		return err_set(err, HCP_ENOMEM, "", "no memory for a recurrent net");
 	}
 	m->work = work;
@@ -36,7 +37,7 @@ static void recurrent_release(struct forecaster *f)
 {
 	struct recurrent *m = f->priv;
 	if (m)
-		fc_gru_work_free(m->work);
+		gru_free(m->work);
 	mem_free(m);
 }
 
@@ -89,21 +90,6 @@ struct trainer {
 	uint64_t steps;
 };
 
-static void adam(struct trainer *t)
-{
-	double norm = 0, c1 = 1 - pow(0.9, (double)++t->steps), c2 = 1 - pow(0.999, (double)t->steps);
-	for (size_t i = 0; i < FC_GRU_PARAMS; i++)
-		norm += t->grad[i] * t->grad[i];
-	norm = sqrt(norm);
-	double by = norm > GRADIENT_MAX ? GRADIENT_MAX / norm : 1;
-	for (size_t i = 0; i < FC_GRU_PARAMS; i++) {
-		double g = t->grad[i] * by;
-		t->m1[i] = 0.9 * t->m1[i] + 0.1 * g;
-		t->m2[i] = 0.999 * t->m2[i] + 0.001 * g * g;
-		t->param[i] -= RATE * (t->m1[i] / c1) / (sqrt(t->m2[i] / c2) + 1e-8);
-	}
-}
-
 /* out becomes the gradient of the batch's mean loss. */
 static void loss_gradient(struct trainer *t, const double *weight, size_t batch)
 {
@@ -116,7 +102,7 @@ static void loss_gradient(struct trainer *t, const double *weight, size_t batch)
 	}
 }
 
-static void train_batch(struct trainer *t, struct fc_gru_work *work, size_t first, size_t upto)
+static void train_batch(struct trainer *t, struct gru *work, size_t first, size_t upto)
 {
 	double weight[FC_GRU_BATCH];
 	size_t batch = 0, rows[FC_GRU_BATCH];
@@ -133,10 +119,10 @@ static void train_batch(struct trainer *t, struct fc_gru_work *work, size_t firs
 	loss_gradient(t, weight, batch);
 	memset(t->grad, 0, sizeof(t->grad));
 	fc_gru_backward(work, t->param, t->x, batch, t->out, t->grad);
-	adam(t);
+	adam_step(t->param, t->grad, t->m1, t->m2, FC_GRU_PARAMS, ++t->steps, RATE, GRADIENT_MAX);
 }
 
-static void train_net(struct trainer *t, struct fc_gru_work *work, size_t upto, const struct forecast_conf *conf)
+static void train_net(struct trainer *t, struct gru *work, size_t upto, const struct forecast_conf *conf)
 {
 	struct rng rng;
 	rng_init(&rng, conf->seed ^ 0x9e3779b97f4a7c15u);

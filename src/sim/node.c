@@ -87,8 +87,11 @@ int node_init(struct node *n, const struct node_conf *conf, struct err *err)
 	}
 	n->n_allocs = 1;
 	n->allocs[0].devices = (uint32_t)n->n_devices;
-	for (size_t i = 0; i < n->n_devices; i++)
+	inlet_init(&n->inlet, n->cls->kind, n->facility, conf->seed);
+	for (size_t i = 0; i < n->n_devices; i++) {
 		fleet_device_init(&n->devices[i].d, n->cls, DEVICE_SAFE, conf->start_ns);
+		fleet_device_vary(&n->devices[i].d, &n->rng);
+	}
 	new_boot(n);
 	n->next_report_ns = conf->start_ns + conf->phase_ms * MS_NS;
 	return 0;
@@ -217,9 +220,11 @@ static void pass(struct node *n, int64_t now_ns)
 		if (n->leased && n->lease_until_ns > n->now_ns && n->lease_until_ns < next_ns)
 			next_ns = n->lease_until_ns;
 		int64_t dt_ns = next_ns - n->now_ns;
+		struct fleet_step step;
+		fleet_step_init(&step, &n->rules, inlet_at(&n->inlet, next_ns), next_ns, dt_ns);
 		for (size_t i = 0; i < n->n_devices; i++) {
 			struct node_device *d = &n->devices[i];
-			struct fleet_flow flow = fleet_device_step(&d->d, &n->rules, &n->rng, d->alloc != 0, next_ns, dt_ns);
+			struct fleet_flow flow = fleet_device_step(&d->d, &step, &n->rng, d->alloc != 0);
 			node_meter_add(n, d, &flow, dt_ns);
 		}
 		n->now_ns = next_ns;
@@ -241,11 +246,16 @@ Hcp__DeviceReading *node_reading(struct node *n, size_t i)
 	r->mode = node_wire_mode((enum device_mode)d->d.gate);
 	r->power_w = (int32_t)lround(d->d.power_mw / 1000.0);
 	r->hash_ths = (double)d->d.hash_ths;
-	r->temperature_c = (int32_t)lround((double)d->d.temperature_c);
+	r->temperature_c = (int32_t)lround((double)d->d.sensor_c);
 	r->utilisation = d->d.mode == DEVICE_SERVE ? (double)d->d.load : d->d.hash_ths > 0 ? 1 : 0;
 	r->requests = d->d.requests;
+	r->fan_percent = (int32_t)lround(100 * (double)d->d.duty);
+	r->memory_used_mib = (int32_t)lround(1024 * fleet_device_memory_gib(&d->d));
+	r->errors = d->d.errors;
 	if (d->d.fault == FLEET_DEAD)
 		r->error = "the device does not answer";
+	else if (d->d.tripped)
+		r->error = "stopped above its highest temperature";
 	return r;
 }
 
@@ -315,6 +325,7 @@ static void emit_report(struct node *n, node_emit_fn *emit, void *arg)
 	r.node_id = n->id;
 	r.boot_id = n->boot_id;
 	r.at_ns = n->now_ns;
+	r.inlet_k = 273.15 + (double)inlet_at(&n->inlet, n->now_ns);
 	r.seq = ++n->seq;
 	up.kind_case = HCP__AGENT_UP__KIND_REPORT;
 	up.report = &r;

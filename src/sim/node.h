@@ -9,6 +9,7 @@
 #include "base/id.h"
 #include "hcp.pb-c.h"
 #include "sim/fleet.h"
+#include "sim/inlet.h"
 
 /*
  * A simulated node: the agent's side of the agent protocol over devices of one class. Time and AgentDown messages go
@@ -85,6 +86,7 @@ struct node {
 	char boot_id[ID_TEXT_MAX];
 	const struct device_class *cls;
 	struct fleet_rules rules;
+	struct inlet inlet;
 	struct rng rng;
 	struct node_device *devices; /* owned */
 	size_t n_devices;

@@ -1,6 +1,7 @@
 #include "cmd/cli/command.h"
 
 #include "cmd/cli/forecast.h"
+#include "cmd/cli/health.h"
 #include "cmd/cli/ppo.h"
 #include "cmd/cli/ops.h"
 
@@ -247,6 +248,16 @@ static const struct flag switches_flags[] = {
 	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "the latest so many" },
 	END,
 };
+static const struct flag tickets_flags[] = {
+	{ .name = "device", .field = "device_id", .help = "of this device only" },
+	{ .name = "all", .kind = FLAG_SWITCH, .field = "all", .help = "those that are done, too" },
+	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "the latest so many" },
+	END,
+};
+static const struct flag ticket_close_flags[] = {
+	{ .name = "note", .field = "note", .help = "what was done" },
+	END,
+};
 static const struct flag series_flags[] = {
 	{ .name = "scope", .kind = FLAG_CHOICE, .field = "scope", .choices = "site class node device",
 	  .help = "default site" },
@@ -415,6 +426,19 @@ static const struct flag what_if_flags[] = {
 	{ .name = "to", .required = true, .help = "last day, which is included (or a time, which is not)" },
 	END,
 };
+static const struct flag health_report_flags[] = {
+	{ .name = "judge", .kind = FLAG_CHOICE, .choices = "rule charts forest autoencoder",
+	  .help = "the rule, or one part of it alone (default rule)" },
+	{ .name = "asics", .kind = FLAG_INT, .min = 0, .max = 20000, .help = "simulated miners (default 600)" },
+	{ .name = "gpus", .kind = FLAG_INT, .min = 0, .max = 20000, .help = "simulated GPUs (default 400)" },
+	{ .name = "learn-days", .kind = FLAG_INT, .min = 0, .max = 365, .help = "days before faults begin (default 3)" },
+	{ .name = "days", .kind = FLAG_INT, .min = 1, .max = 3660, .help = "days with faults (default 14)" },
+	{ .name = "from", .kind = FLAG_TIME, .help = "first day, for the season (default 2025-05-01)" },
+	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = INT32_MAX, .help = "of devices and faults (default 1)" },
+	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
+	END,
+};
+
 static const struct flag forecast_train_flags[] = {
 	{ .name = "data", .required = true, .help = "folder of recorded market data" },
 	{ .name = "location", .help = "settlement point (default HB_WEST)" },
@@ -822,6 +846,24 @@ const struct command commands[] = {
 		.views = { { "switches", "switch_id=SWITCH node_id=NODE devices:n to ok total_ns=TOOK rolled_back evidence "
 								 "done_at_ns:age=AGE decision_id=DECISION error" } },
 		.help = "the latest switches and what proved them" },
+	{ .path = "tickets",
+		.method = GET,
+		.route = "/api/v1/tickets",
+		.shape = SHAPE_LIST,
+		.traits = CMD_WATCH,
+		.flags = tickets_flags,
+		.views = { { "tickets", "id device_id=DEVICE state signal times:n opened_at_ns:age=AGE proved_min:n=PROVED "
+								"proof_min:n=OF reason" } },
+		.help = "devices that were found sick: what, since when, and whether they are back" },
+	{ .path = "tickets close",
+		.operands = "id",
+		.method = POST,
+		.route = "/api/v1/tickets/{id}/close",
+		.shape = SHAPE_OBJECT,
+		.flags = ticket_close_flags,
+		.help = "say that a device was repaired",
+		.more = "It is back in the pool once it has proved at work that it is well: a quarter of an hour, twice as "
+				"long with each ticket of the last seven days." },
 	{ .path = "series",
 		.operands = "metric",
 		.method = GET,
@@ -959,6 +1001,15 @@ const struct command commands[] = {
 		.run = ppo_command_train,
 		.help = "train the nets of policy ppo on recorded prices",
 		.more = "Miners of the site are run through the prices again and again; nothing of --to or later is read." },
+	{ .path = "health report",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = health_report_flags,
+		.run = health_command_report,
+		.views = { { "scores", "device_class=CLASS fault injected recall:ratio precision:ratio named:ratio "
+							   "false_alarms=FALSE delay_p50_min:real=P50_MIN delay_p90_min:real=P90_MIN "
+							   "by_forest:ratio by_autoencoder:ratio=BY_AE" } },
+		.help = "how well injected faults are found on simulated devices, and how often it is wrong" },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

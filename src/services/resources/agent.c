@@ -588,6 +588,7 @@ static int take_error(struct resources *r, struct svc_ctx *ctx, struct device *d
 	if (rc == 0 && d->command)
 		rc = command_drop_device(r, ctx, d, err);
 	plan_want(r, d->group->facility);
+	care_failed(d, svc_now_ns(ctx));
 	return rc < 0 ? rc : device_event(r, d, DEVICE_EV_FAIL, WHY_DEVICE_ERROR, svc_now_ns(ctx), err);
 }
 
@@ -605,7 +606,7 @@ static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device 
 	if (x->error[0])
 		return take_error(r, ctx, d, x->error, err);
 	int rc = 0;
-	if (d->state == DEVICE_ST_FAILED && d->why == WHY_DEVICE_ERROR) {
+	if (d->state == DEVICE_ST_FAILED && d->why == WHY_DEVICE_ERROR && care_may_return(d, now)) {
 		d->resync = true;
 		plan_want(r, d->group->facility);
 		rc = device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now, err);
@@ -670,12 +671,19 @@ static void check_stale(struct resources *r, struct node *n, int64_t now_ns)
 	}
 }
 
-static int take_readings(struct resources *r, struct svc_ctx *ctx, struct node *n, size_t n_readings,
-			 Hcp__DeviceReading *const *x, int64_t measured_at_ns, struct err *err)
+static int take_readings(struct resources *r, struct svc_ctx *ctx, struct node *n, const Hcp__NodeReport *rep,
+			 int64_t measured_at_ns, struct err *err)
 {
 	int rc = 0;
-	for (size_t i = 0; i < n_readings && rc == 0; i++)
-		rc = take_reading(r, ctx, reading_device(r, n, x[i]->device_id, i), x[i], measured_at_ns, err);
+	for (size_t i = 0; i < rep->n_readings && rc == 0; i++) {
+		const Hcp__DeviceReading *x = rep->readings[i];
+		struct device *d = reading_device(r, n, x->device_id, i);
+		rc = take_reading(r, ctx, d, x, measured_at_ns, err);
+		if (rc == 0)
+			rc = care_reading(r, ctx, d, x, rep->inlet_k, measured_at_ns, err);
+	}
+	if (rc == 0)
+		rc = care_node(r, ctx, n, err);
 	return rc < 0 ? rc : commands_of_node(r, ctx, n, err);
 }
 
@@ -695,6 +703,8 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		return close_boot(r, ctx, n, "its reports are numbered anew", err);
 	if (rep->seq <= n->seq)
 		return 0; /* repeated, or overtaken by a later one: the counters in that one hold it all */
+	if (!isfinite(rep->inlet_k))
+		return err_set(err, HCP_ERANGE, "inlet_k", "must be finite");
 	if (rep->n_readings > RESOURCES_NODE_DEVICES || rep->n_meters > RESOURCES_NODE_METERS)
 		return err_set(err, HCP_ELIMIT, "readings", "more than a node can have");
 	int rc = check_readings(r, n, rep->n_readings, rep->readings, err);
@@ -712,7 +722,7 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 	if (rc == 0)
 		rc = meters_take(r, ctx, n, rep, err);
 	if (rc == 0)
-		rc = take_readings(r, ctx, n, rep->n_readings, rep->readings, measured_at, err);
+		rc = take_readings(r, ctx, n, rep, measured_at, err);
 	if (rc == 0 && rep->n_readings < n->n_devices)
 		check_stale(r, n, now);
 	/* The fleet has grown, or shrunk, since it was told how often to report. */

@@ -357,6 +357,8 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 	device_mark(r, d);
 	if (d->state != DEVICE_ST_DRAINING)
 		return 0;
+	if (d->ticket)
+		return device_event(r, d, DEVICE_EV_MAINTAIN, WHY_DEGRADED, svc_now_ns(ctx), err);
 	return device_event(r, d, DEVICE_EV_RELEASE, WHY_NONE, svc_now_ns(ctx), err);
 }
 

@@ -25,6 +25,11 @@ static const char *const schema[] = {
 	"NULL,"
 	"  step_ns INTEGER NOT NULL, devices INTEGER NOT NULL, commands INTEGER NOT NULL, is_short INTEGER NOT NULL,"
 	"  shed_w INTEGER NOT NULL, over_ns INTEGER NOT NULL, raised_w INTEGER NOT NULL) WITHOUT ROWID;",
+	"CREATE TABLE ticket(id TEXT PRIMARY KEY, device_id TEXT NOT NULL, state INTEGER NOT NULL,"
+	"  opened_ns INTEGER NOT NULL, body BLOB NOT NULL);"
+	"CREATE INDEX ticket_device ON ticket(device_id, opened_ns);"
+	"CREATE TABLE chart(number INTEGER PRIMARY KEY, v BLOB NOT NULL);"
+	"CREATE TABLE norm(class TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -40,6 +45,9 @@ static void resources_close(void *state)
 		command_free(list_entry(c, struct command, link));
 	list_each_safe(a, tmp_a, &r->allocs)
 		alloc_free(list_entry(a, struct alloc, link));
+	list_each_safe(t, tmp_t, &r->tickets)
+		ticket_free(list_entry(t, struct ticket, link));
+	health_free(r->health);
 	for (size_t i = 0; i < r->n_nodes; i++)
 		node_free(r->node[i]);
 	for (size_t i = 0; i < r->n_devices; i++) {
@@ -80,12 +88,15 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
 	struct list *lists[] = {&r->nodes_seen,	   &r->nodes_lost, &r->nodes_work,
-				&r->nodes_unsaved, &r->commands,   &r->allocs};
+				&r->nodes_unsaved, &r->commands,   &r->allocs, &r->tickets};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	buf_init(&r->directive, 1 << 20);
 	device_tolerance_default(&r->tolerance);
-	int rc = load_all(r, db, err);
+	struct health_conf health;
+	health_conf_default(&health);
+	r->health = health_new(&health);
+	int rc = r->health ? load_all(r, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
 		rc = curtail_load(r, db, err);
 	if (rc < 0) {
@@ -125,6 +136,8 @@ static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	if (rc == 0)
 		rc = prune(r, ctx, err);
 	if (rc == 0)
+		rc = care_timer(r, ctx, err);
+	if (rc == 0)
 		rc = inventory_flush(r, ctx, "reconcile", err);
 	return rc < 0 ? rc : capacity_publish(r, ctx, err);
 }
@@ -142,7 +155,7 @@ static int64_t resources_due(const void *state, int64_t now_ns)
 				!list_empty(&r->commands) || !list_empty(&r->nodes_work);
 	for (size_t i = 0; i < r->n_facilities; i++)
 		busy |= r->facility[i]->dirty;
-	if (busy || allocs_waiting(r))
+	if (busy || r->learning || allocs_waiting(r))
 		return now_ns;
 	int64_t at_ns = earlier(earlier(r->pruned_at_ns + PRUNE_EVERY_NS, agents_due(r)), curtail_due(r));
 	return r->capacity_dirty ? earlier(at_ns, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS) : at_ns;
@@ -174,6 +187,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_FLEET_GET, on_fleet, true },
 	{ MSG_NODES_LIST, on_nodes, true },
 	{ MSG_SWITCHES_LIST, on_switches, true },
+	{ MSG_TICKETS_LIST, on_tickets, true },
+	{ MSG_TICKET_CLOSE, on_ticket_close, false },
 	{ 0 },
 };
 

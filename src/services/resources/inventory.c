@@ -64,6 +64,7 @@ const char *why_text(enum why w)
 		"not proved before the deadline",
 		"the agent could not switch",
 		"no reading for too long",
+		"found sick; it has a ticket",
 	};
 	if (w >= WHY_DRIFT && w < WHY_END)
 		return device_drift_name((enum device_drift)(w - WHY_DRIFT));
@@ -159,6 +160,7 @@ void node_free(struct node *n)
 	mem_free(n->models);
 	mem_free(n->devices);
 	mem_free(n->meters);
+	mem_free(n->cares);
 	mem_free(n);
 }
 
@@ -204,7 +206,8 @@ int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDe
 	    vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
 		return HCP_ENOMEM;
 	snprintf(id, sizeof(id), "%s/%s", n->id, a->id);
-	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib };
+	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib,
+			      .place = (uint32_t)n->n_devices };
 	r->n_devices++; /* from here on closing frees its texts */
 	d->id = mem_strdup(id);
 	d->name = mem_strdup(a->name);
@@ -256,7 +259,7 @@ void device_settled(struct resources *r, struct device *d)
 
 bool device_free(const struct device *d)
 {
-	return d->state == DEVICE_ST_IDLE && !d->alloc && d->node->connected;
+	return d->state == DEVICE_ST_IDLE && !d->alloc && !d->ticket && d->node->connected;
 }
 
 int device_event(struct resources *r, struct device *d, enum device_event e, enum why why, int64_t now_ns,
@@ -319,7 +322,7 @@ void device_fill(const struct device *d, Hcp__Device *out)
 	out->changed_at_ns = d->changed_at_ns;
 	out->reason = why_text(d->why);
 	out->memory_gib = d->memory_gib;
-	out->health = d->state == DEVICE_ST_FAILED ? 0 : d->ctl.drifted ? 1.0 / (1 + d->fails) : 1;
+	out->health = d->state == DEVICE_ST_FAILED ? 0 : d->ticket ? 0.25 : d->ctl.drifted ? 1.0 / (1 + d->fails) : 1;
 	out->name = d->name;
 }
 

@@ -277,6 +277,11 @@ int load_all(struct resources *r, struct db *db, struct err *err)
 	     "SELECT id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,reported_ns,"
 	     "items,froms,report FROM command ORDER BY rowid",
 	     command_load(r, row));
+	EACH(db, "norm", "SELECT class,v FROM norm ORDER BY class", care_load_norms(r, db_text(row, 0), db_blob(row, 1)));
+	EACH(db, "chart", "SELECT number,v FROM chart ORDER BY number", care_load_charts(r, db_i64(row, 0),
+		db_blob(row, 1)));
+	EACH(db, "ticket", "SELECT id,state,body FROM ticket WHERE state<2 ORDER BY opened_ns,id",
+	     care_load_ticket(r, db_text(row, 0), db_i64(row, 1), db_blob(row, 2)));
 	for (size_t i = 0; i < r->n_facilities; i++)
 		plan_want(r, r->facility[i]);
 	inventory_all_said(r);

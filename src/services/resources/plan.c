@@ -69,7 +69,8 @@ void plan_want(struct resources *r, struct facility *f)
 
 static bool plannable(const struct device *d)
 {
-	return !d->alloc && d->node->connected && (d->state == DEVICE_ST_IDLE || d->state == DEVICE_ST_DRAINING);
+	return !d->alloc && !d->ticket && d->node->connected &&
+	       (d->state == DEVICE_ST_IDLE || d->state == DEVICE_ST_DRAINING);
 }
 
 struct candidate {
@@ -228,6 +229,7 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 	int64_t watts = 0, cap_w = facility_cap_w(f);
 	int rc = 0;
 	f->dirty = false;
+	care_rest(r, f);
 	for (size_t i = 0; i < r->n_groups; i++)
 		if (r->group[i]->facility == f)
 			count_group(r, r->group[i], &watts);
@@ -259,7 +261,7 @@ int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err)
 
 static bool needs_command(const struct device *d, int64_t now_ns)
 {
-	if (d->state == DEVICE_ST_FAILED || d->state == DEVICE_ST_MAINTENANCE || d->state == DEVICE_ST_ALLOCATING)
+	if (d->state == DEVICE_ST_FAILED || d->state == DEVICE_ST_ALLOCATING)
 		return false;
 	if (d->command)
 		return false;

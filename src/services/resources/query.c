@@ -17,8 +17,7 @@ struct filter {
 	size_t limit;
 };
 
-/* The answer is read by other threads while our state goes on changing, so it shares nothing with it. */
-static int answer(struct svc_ctx *ctx, unsigned type, const ProtobufCMessage *built)
+int reply_copy(struct svc_ctx *ctx, unsigned type, const ProtobufCMessage *built)
 {
 	size_t size = protobuf_c_message_get_packed_size(built);
 	uint8_t *p = arena_alloc(svc_arena(ctx), size);
@@ -113,7 +112,7 @@ int on_resources_list(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		show(m, d, row);
 		last = d;
 	}
-	return answer(ctx, MSG_RESOURCES, &built.base);
+	return reply_copy(ctx, MSG_RESOURCES, &built.base);
 }
 
 int on_resource_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -125,7 +124,7 @@ int on_resource_get(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		return err_set(err, HCP_ENOTFOUND, "id", "there is no device %.96s", g->id);
 	Hcp__Device built;
 	show(m, d, &built);
-	return answer(ctx, MSG_DEVICE, &built.base);
+	return reply_copy(ctx, MSG_DEVICE, &built.base);
 }
 
 /* ---- capacity ---- */
@@ -206,7 +205,7 @@ int on_availability(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		if (capacity_of(r, gr, a, &c) < 0 || pb_push(a, &reply->n_classes, &reply->classes, c) < 0)
 			return HCP_ENOMEM;
 	}
-	return answer(ctx, MSG_AVAILABILITY, &built.base);
+	return reply_copy(ctx, MSG_AVAILABILITY, &built.base);
 }
 
 int on_fleet(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -225,7 +224,7 @@ int on_fleet(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 		reply->power_budget_w += r->facility[i]->budget_w;
 	reply->nodes = (int32_t)r->n_nodes;
 	reply->nodes_connected = (int32_t)r->nodes_connected;
-	return answer(ctx, MSG_FLEET, &built.base);
+	return reply_copy(ctx, MSG_FLEET, &built.base);
 }
 
 int on_nodes(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -253,7 +252,7 @@ int on_nodes(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 		row->models = n->models;
 		row->n_models = n->n_models;
 	}
-	return answer(ctx, MSG_NODES, &built.base);
+	return reply_copy(ctx, MSG_NODES, &built.base);
 }
 
 int on_switches(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

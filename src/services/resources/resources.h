@@ -37,6 +37,13 @@ enum {
 	RESOURCES_MAX_DEVICES = 1 << 20,
 	RESOURCES_EVENT_DEVICES = 500,   /* devices in one DevicesChanged */
 	RESOURCES_KEEP_SWITCHES = 1000,
+	RESOURCES_DRAIN_MS = 900000,     /* who works on a device that was found sick may end by himself for so long */
+	RESOURCES_PROOF_MIN = 15,        /* minutes of good work after a repair; doubles with each ticket of … */
+	RESOURCES_PROOF_MAX_MIN = 1440,
+	RESOURCES_FLAP_DAYS = 7,         /* … these days */
+	RESOURCES_FLAPS_FREE = 3,        /* errors within an hour after which a device is back at once */
+	RESOURCES_LIST_TICKETS = 1000,
+	RESOURCES_KEEP_TICKETS_DAYS = 90,
 	RESOURCES_ID_MAX = 96,           /* node ids and agents' device ids, with the NUL */
 };
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/money.h"
 #include "base/panic.h"
+#include "health/health.h"
 #include "model/allocation.h"
 #include "model/device.h"
 #include "model/switch.h"
@@ -35,6 +36,7 @@ enum why {
 	WHY_DEADLINE = 7,
 	WHY_AGENT_REFUSED = 8,
 	WHY_STALE = 9,
+	WHY_DEGRADED = 10,
 	WHY_DRIFT = 16, /* + enum device_drift */
 	WHY_END = WHY_DRIFT + DEVICE_DRIFT_END,
 };
@@ -57,6 +59,10 @@ struct device {
 	bool resync;             /* must be commanded even if it seems right: the agent may run what we do not know */
 	bool local;              /* switched FILL to SERVE by its node under lease */
 	uint8_t fails;           /* failed switches in a row */
+	uint8_t flaps;           /* errors within an hour of each other; in memory only */
+	uint32_t place;          /* in its node */
+	struct ticket *ticket;   /* borrowed: open, or proving that it is well; NULL: none */
+	int64_t flap_ns;         /* the last such error */
 	int64_t changed_at_ns;
 	int64_t retry_at_ns;     /* not commanded before */
 	int64_t requests_base;   /* served since boot when the command went out */
@@ -80,6 +86,25 @@ struct meter {
 	double hashes;
 };
 
+/* What is known of a device's health: charts are stored every quarter-hour, the window is not. */
+struct care {
+	struct health_device health;
+	struct health_window window;
+};
+
+enum ticket_state { TICKET_OPEN = 0, TICKET_PROVING = 1, TICKET_DONE = 2 }; /* stored: append only */
+
+struct ticket {
+	struct list link; /* r->tickets, oldest first */
+	char id[ID_TEXT_MAX];
+	struct device *device; /* borrowed */
+	enum ticket_state state;
+	int64_t opened_at_ns, since_ns, closed_at_ns, done_at_ns;
+	int32_t times;      /* the device's tickets of the last days, with this one; each doubles its proof */
+	int32_t proved_min;
+	char signal[16], reason[REASON_MAX], note[REASON_MAX];
+};
+
 struct node {
 	char id[RESOURCES_ID_MAX];
 	char name[RESOURCES_ID_MAX], facility[NAME_MAX_LEN], region[NAME_MAX_LEN], version[NAME_MAX_LEN], endpoint[256];
@@ -88,6 +113,9 @@ struct node {
 	size_t n_models;
 	struct device **devices; /* owned array */
 	size_t n_devices, cap_devices;
+	struct care *cares; /* owned, by place; n_cares of them */
+	size_t n_cares;
+	int64_t charts_at_ns;
 	uint32_t number;
 	bool connected;
 	uint64_t seq, lease_number;
@@ -184,7 +212,10 @@ struct resources {
 	size_t n_groups, cap_groups;
 	struct facility **facility;
 	size_t n_facilities, cap_facilities;
-	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs;
+	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs, tickets;
+	struct health *health; /* owned */
+	int64_t norms_at_ns;
+	bool learning;        /* a model is being trained */
 	struct device **changed; /* marked since the last flush */
 	size_t n_changed, cap_changed;
 	/* directive */
@@ -323,7 +354,29 @@ bool allocs_waiting(const struct resources *r);
 int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *n, const char *allocation_id,
 		   const char **ret, struct err *err) MUST_CHECK;
 
+/* ---- care.c: sick devices ---- */
+/* One device of a report: may open a ticket, and moves a device that has one. */
+int care_reading(struct resources *r, struct svc_ctx *ctx, struct device *d, const Hcp__DeviceReading *x,
+		 double inlet_k, int64_t at_ns, struct err *err) MUST_CHECK;
+/* After the readings of a report: stores charts that are due. */
+int care_node(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
+int care_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int care_load_charts(struct resources *r, int64_t number, struct str v) MUST_CHECK;
+int care_load_norms(struct resources *r, struct str class_name, struct str v) MUST_CHECK;
+int care_load_ticket(struct resources *r, struct str id, int64_t state, struct str body) MUST_CHECK;
+/* Before a plan: devices that prove themselves rest while the facility may not draw. */
+void care_rest(struct resources *r, const struct facility *f);
+void ticket_free(struct ticket *t);
+void ticket_fill(const struct ticket *t, Hcp__Ticket *out);
+/* The device said an error; how long it then stays out although the error has gone. */
+void care_failed(struct device *d, int64_t now_ns);
+bool care_may_return(const struct device *d, int64_t now_ns);
+int on_tickets(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_ticket_close(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
 /* ---- query.c ---- */
+/* The answer is read by other threads while our state goes on changing, so it shares nothing with it. */
+int reply_copy(struct svc_ctx *ctx, unsigned type, const ProtobufCMessage *built) MUST_CHECK;
 int on_resources_list(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_resource_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_availability(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

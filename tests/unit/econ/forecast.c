@@ -415,7 +415,7 @@ static void the_net_s_gradient_is_that_of_its_loss(void **state)
 {
 	(void)state;
 	enum { BATCH = 3 };
-	struct fc_gru_work *w = fc_gru_work_new();
+	struct gru *w = fc_gru_new();
 	double *param = mem_calloc(FC_GRU_PARAMS, sizeof(double)), *grad = mem_calloc(FC_GRU_PARAMS, sizeof(double));
 	double *x = mem_calloc(FC_SEQ_LEN * BATCH * FC_SEQ_N, sizeof(double));
 	static double out[BATCH * FC_GRU_OUT], by[BATCH * FC_GRU_OUT];
@@ -444,7 +444,7 @@ static void the_net_s_gradient_is_that_of_its_loss(void **state)
 		if (fabs(slope - grad[i]) > 1e-5 * (1 + fabs(slope)))
 			fail_msg("parameter %d: the loss rises by %.9g, the gradient says %.9g", i, slope, grad[i]);
 	}
-	fc_gru_work_free(w);
+	gru_free(w);
 	mem_free(param);
 	mem_free(grad);
 	mem_free(x);

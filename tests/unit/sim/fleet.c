@@ -21,6 +21,15 @@
 
 static const struct fleet_rules good;
 
+/* A step of the physics in air of 25 °C. */
+static struct fleet_flow pass(struct fleet_device *d, const struct fleet_rules *rules, struct rng *rng, bool busy,
+	int64_t now_ns, int64_t dt_ns)
+{
+	struct fleet_step s;
+	fleet_step_init(&s, rules, 25, now_ns, dt_ns);
+	return fleet_device_step(d, &s, rng, busy);
+}
+
 static const struct device_class *cls(const char *name)
 {
 	const struct device_class *c = device_class_find(str_of(name));
@@ -42,7 +51,7 @@ static void asic_boots_ramps_and_stops(void **state)
 	assert_int_equal(fleet_device_order(&d, &good, &rng, DEVICE_FILL, 0, t), 0);
 	for (int s = 1; s <= 60; s++) {
 		t += S_NS;
-		(void)fleet_device_step(&d, &good, &rng, false, t, S_NS);
+		(void)pass(&d, &good, &rng, false, t, S_NS);
 		double w = d.power_mw / 1000.0;
 		if (s < 20)
 			assert_true(w < 0.12 * 3500 && d.hash_ths == 0);
@@ -50,25 +59,26 @@ static void asic_boots_ramps_and_stops(void **state)
 		assert_true(w > before_w * 0.95);
 		before_w = w;
 	}
-	assert_true(fabs(d.power_mw / 1000.0 - 3500) < 3500 * 0.03);
+	/* Cold chips leak less and their fans are slow. */
+	assert_true(fabs(d.power_mw / 1000.0 - 3500) < 3500 * 0.06);
 	assert_true(fabs((double)d.hash_ths - 200) < 200 * 0.03);
 	/* Warm after a while, and not above what the fans allow. */
 	for (int s = 0; s < 600; s++) {
 		t += S_NS;
-		(void)fleet_device_step(&d, &good, &rng, false, t, S_NS);
+		(void)pass(&d, &good, &rng, false, t, S_NS);
 	}
 	assert_true(d.temperature_c > 60 && d.temperature_c < 80);
 	assert_int_equal(fleet_device_order(&d, &good, &rng, DEVICE_IDLE, 0, t), 0);
 	for (int s = 0; s < 3; s++) {
 		t += S_NS;
-		(void)fleet_device_step(&d, &good, &rng, false, t, S_NS);
+		(void)pass(&d, &good, &rng, false, t, S_NS);
 	}
 	assert_true(d.hash_ths == 0);
 	assert_true(d.power_mw < 90000);
 	float hot = d.temperature_c;
 	for (int s = 0; s < 600; s++) {
 		t += S_NS;
-		(void)fleet_device_step(&d, &good, &rng, false, t, S_NS);
+		(void)pass(&d, &good, &rng, false, t, S_NS);
 	}
 	assert_true(d.temperature_c < hot - 15);
 	assert_int_equal(fleet_device_order(&d, &good, &rng, DEVICE_SERVE, 0, t), HCP_EUNSUPPORTED);
@@ -83,9 +93,10 @@ static void power_cap_lowers_watts_and_hashes_alike(void **state)
 	fleet_device_init(&d, cls("S21"), DEVICE_IDLE, t);
 	assert_int_equal(fleet_device_order(&d, &good, &rng, DEVICE_FILL, 1750, t), 0);
 	t += 100 * S_NS;
-	(void)fleet_device_step(&d, &good, &rng, false, t, 100 * S_NS);
+	(void)pass(&d, &good, &rng, false, t, 100 * S_NS);
 	assert_true(fabs(d.power_mw / 1000.0 - 1750) < 50);
-	assert_true(fabs((double)d.hash_ths - 100) < 3);
+	/* Cold chips make a little more of the same watts. */
+	assert_true(d.hash_ths > 98 && d.hash_ths < 107);
 }
 
 static void faults_show_in_the_readings(void **state)
@@ -95,37 +106,37 @@ static void faults_show_in_the_readings(void **state)
 	int64_t t = START_NS;
 	rng_init(&rng, 1);
 	fleet_device_init(&d, cls("S21"), DEVICE_FILL, t);
-	fleet_device_break(&d, FLEET_BOARD_LOST, INT64_MAX);
-	(void)fleet_device_step(&d, &good, &rng, false, t += S_NS, S_NS);
+	fleet_device_break(&d, FLEET_BOARD_LOST, 0.5, INT64_MAX);
+	(void)pass(&d, &good, &rng, false, t += S_NS, S_NS);
 	assert_true(fabs((double)d.hash_ths - 200 * 2 / 3.0) < 4);
-	assert_true(fabs(d.power_mw / 1000.0 - 3500 * 2 / 3.0) < 50);
+	assert_true(fabs(d.power_mw / 1000.0 - 3500 * 2 / 3.0) < 140);
 
 	fleet_device_init(&d, cls("S21"), DEVICE_FILL, t);
-	fleet_device_break(&d, FLEET_STUCK, t + 10 * S_NS);
+	fleet_device_break(&d, FLEET_STUCK, 0.5, t + 10 * S_NS);
 	assert_int_equal(fleet_device_order(&d, &good, &rng, DEVICE_IDLE, 0, t), 0);
-	(void)fleet_device_step(&d, &good, &rng, false, t += 5 * S_NS, 5 * S_NS);
+	(void)pass(&d, &good, &rng, false, t += 5 * S_NS, 5 * S_NS);
 	/* Its gate says idle; its watts do not. */
 	assert_int_equal(d.gate, DEVICE_IDLE);
-	assert_true(d.power_mw > 3400000);
+	assert_true(d.power_mw > 3250000);
 
 	fleet_device_init(&d, cls("S21"), DEVICE_IDLE, t);
-	fleet_device_break(&d, FLEET_DEAD, t + 10 * S_NS);
-	(void)fleet_device_step(&d, &good, &rng, false, t += S_NS, S_NS);
+	fleet_device_break(&d, FLEET_DEAD, 0.5, t + 10 * S_NS);
+	(void)pass(&d, &good, &rng, false, t += S_NS, S_NS);
 	assert_int_equal(d.power_mw, 0);
 	/* A miner whose power comes back mines, in the middle of a curtailment too. */
-	(void)fleet_device_step(&d, &good, &rng, false, t += 20 * S_NS, S_NS);
-	(void)fleet_device_step(&d, &good, &rng, false, t += 90 * S_NS, S_NS);
+	(void)pass(&d, &good, &rng, false, t += 20 * S_NS, S_NS);
+	(void)pass(&d, &good, &rng, false, t += 90 * S_NS, S_NS);
 	assert_int_equal(d.gate, DEVICE_FILL);
 	assert_true(d.hash_ths > 190);
 
 	struct fleet_rules lies = { .lie_rate = 1 };
 	fleet_device_init(&d, cls("S21"), DEVICE_FILL, t);
 	assert_int_equal(fleet_device_order(&d, &lies, &rng, DEVICE_IDLE, 0, t), 0);
-	(void)fleet_device_step(&d, &lies, &rng, false, t += 5 * S_NS, S_NS);
-	assert_true(d.lying && d.gate == DEVICE_IDLE && d.power_mw > 3400000);
+	(void)pass(&d, &lies, &rng, false, t += 5 * S_NS, S_NS);
+	assert_true(d.lying && d.gate == DEVICE_IDLE && d.power_mw > 3250000);
 	/* Safe watts are the device's own: there it cannot lie. */
 	assert_int_equal(fleet_device_order(&d, &lies, &rng, DEVICE_SAFE, 0, t), 0);
-	(void)fleet_device_step(&d, &lies, &rng, false, t += 5 * S_NS, S_NS);
+	(void)pass(&d, &lies, &rng, false, t += 5 * S_NS, S_NS);
 	assert_true(d.power_mw < 60000);
 }
 
@@ -515,8 +526,8 @@ static void late_devices_go_back_and_are_named(void **state)
 {
 	static struct world w;
 	make(&w, "S21", 10, good);
-	fleet_device_break(&w.node.devices[2].d, FLEET_BOARD_LOST, INT64_MAX);
-	fleet_device_break(&w.node.devices[7].d, FLEET_DEAD, INT64_MAX);
+	fleet_device_break(&w.node.devices[2].d, FLEET_BOARD_LOST, 0.5, INT64_MAX);
+	fleet_device_break(&w.node.devices[7].d, FLEET_DEAD, 0.5, INT64_MAX);
 	command(&w, "sw-1", 10, HCP__MODE__FILL, "", 100000);
 	run_for(&w, 101000, true);
 	assert_false(w.ok);
@@ -532,7 +543,7 @@ static void late_devices_go_back_and_are_named(void **state)
 
 	/* A gang goes back as a whole. */
 	make(&w, "H100", 8, good);
-	fleet_device_break(&w.node.devices[5].d, FLEET_DEAD, INT64_MAX);
+	fleet_device_break(&w.node.devices[5].d, FLEET_DEAD, 0.5, INT64_MAX);
 	command(&w, "sw-1", 8, HCP__MODE__SERVE, "al-1", 3000);
 	run_for(&w, 4000, true);
 	assert_false(w.ok);
@@ -765,7 +776,7 @@ static void default_fleet_is_cheap(void **state)
 	}
 	print_message("%zu devices: %.2f ms of processor time a simulated second, %.0f kB/s of reports, %.2f MW\n", devices,
 		ms, (double)c.bytes / SECONDS / 1e3, (double)power_w / 1e6);
-	assert_true(power_w > 50000000 && power_w < 52000000);
+	assert_true(power_w > 49000000 && power_w < 52000000);
 	buf_release(&c.out);
 }
 

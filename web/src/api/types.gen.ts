@@ -7,6 +7,7 @@ export type DeviceKind = '' | 'gpu' | 'asic' | 'cpu';
 export type DeviceState = '' | 'idle' | 'allocating' | 'active' | 'draining' | 'maintenance' | 'device_failed';
 export type Mode = '' | 'serve' | 'fill' | 'off' | 'safe';
 export type AllocationState = '' | 'reserved' | 'switching' | 'held' | 'releasing' | 'released' | 'refused';
+export type TicketState = '' | 'ticket_open' | 'ticket_proving' | 'ticket_done';
 
 export type Empty = Record<string, never>;
 
@@ -967,6 +968,43 @@ export interface Switches {
   switches: SwitchDone[];
 }
 
+export interface Ticket {
+  id: string;
+  device_id: string;
+  device_class: string;
+  facility: string;
+  state: TicketState;
+  signal: string;
+  reason: string;
+  note: string;
+  times: number;
+  opened_at_ns: number;
+  since_ns: number;
+  closed_at_ns: number;
+  done_at_ns: number;
+  proved_min: number;
+  proof_min: number;
+}
+
+export interface TicketsList {
+  limit: number;
+  device_id: string;
+  all: boolean;
+}
+
+export interface Tickets {
+  tickets: Ticket[];
+}
+
+export interface TicketClose {
+  id: string;
+  note: string;
+}
+
+export interface TicketChanged {
+  ticket?: Ticket;
+}
+
 export interface Curtail {
   facility: string;
   kw: number;
@@ -1052,6 +1090,9 @@ export interface DeviceReading {
   utilisation: number;
   error: string;
   requests: number;
+  fan_percent: number;
+  memory_used_mib: number;
+  errors: number;
 }
 
 export interface NodeReport {
@@ -1061,6 +1102,7 @@ export interface NodeReport {
   readings: DeviceReading[];
   meters: Meter[];
   seq: number;
+  inlet_k: number;
 }
 
 export interface SwitchItem {
@@ -1461,6 +1503,11 @@ export const SHAPES: Record<string, Record<string, string>> = {
   SwitchDone: { switch_id: 's', decision_id: 's', node_id: 's', devices: '0', to: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', total_ns: '0', signal_at_ns: '0', done_at_ns: '0', evidence: 's', allocation_id: 's', served_at_ns: '0' },
   SwitchesList: { limit: '0' },
   Switches: { switches: '[SwitchDone' },
+  Ticket: { id: 's', device_id: 's', device_class: 's', facility: 's', state: 's', signal: 's', reason: 's', note: 's', times: '0', opened_at_ns: '0', since_ns: '0', closed_at_ns: '0', done_at_ns: '0', proved_min: '0', proof_min: '0' },
+  TicketsList: { limit: '0', device_id: 's', all: 'b' },
+  Tickets: { tickets: '[Ticket' },
+  TicketClose: { id: 's', note: 's' },
+  TicketChanged: { ticket: '?Ticket' },
   Curtail: { facility: 's', kw: '0', within_ms: '0', duration_s: '0', reason: 's' },
   CurtailRestore: { id: 's' },
   CurtailmentsList: { facility: 's' },
@@ -1469,8 +1516,8 @@ export const SHAPES: Record<string, Record<string, string>> = {
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
   NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', stream: '0' },
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
-  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0' },
-  NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0' },
+  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0' },
+  NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0', inlet_k: '0' },
   SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0' },
   SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
   SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0' },
