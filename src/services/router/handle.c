@@ -39,6 +39,7 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->svc = svc;
 	list_init(&r->order);
+	list_init(&r->untold);
 	list_init(&r->resting);
 	list_init(&r->keepers);
 	map_init(&r->devices);
@@ -173,6 +174,8 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 	int rc = 0;
 	if (again) {
 		j->state = JOB_WAITING;
+		if (!j->told_ns && list_empty(&j->untold))
+			list_add_tail(&r->untold, &j->untold);
 		j->again = false;
 		router_job_requeue(r, j);
 		rc = queue_enqueue(r->queue, &j->q, err);

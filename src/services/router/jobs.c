@@ -82,6 +82,7 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	j->uuid = uuid;
 	list_init(&j->kept);
+	list_init(&j->untold);
 	j->w = clone(w);
 	snprintf(j->id, sizeof(j->id), "%s", w->id);
 	snprintf(j->customer_id, sizeof(j->customer_id), "%.63s", w->customer_id);
@@ -92,6 +93,7 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 	}
 	fill_queue_job(r, j, now_ns);
 	list_add_tail(&r->order, &j->node);
+	list_add_tail(&r->untold, &j->untold);
 	*ret = j;
 	return 0;
 }
@@ -104,6 +106,7 @@ void router_job_free(struct router *r, struct job *j)
 	if (j->allocation_id[0])
 		map_del(&r->by_allocation, str_of(j->allocation_id));
 	list_del(&j->node);
+	list_del(&j->untold);
 	free_workload(j->w);
 	mem_free(j);
 }

@@ -150,11 +150,13 @@ static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const st
 /* Those that have just come and could not be placed hear why, once. */
 static int tell_waiting(struct router *r, struct svc_ctx *ctx)
 {
-	for (struct list *it = r->order.prev; it != &r->order; it = it->prev) {
-		struct job *j = list_entry(it, struct job, node);
-		if (j->told_ns)
-			break;
-		if (j->state != JOB_WAITING || !j->wait_reason[0])
+	list_each_safe(it, tmp, &r->untold)
+	{
+		struct job *j = list_entry(it, struct job, untold);
+		if (j->state == JOB_WAITING && !j->wait_reason[0] && !j->told_ns)
+			continue;
+		list_del(it);
+		if (j->state != JOB_WAITING || j->told_ns)
 			continue;
 		j->told_ns = svc_now_ns(ctx);
 		int rc = tell(ctx, j, "waiting", j->wait_reason, NULL);

@@ -26,6 +26,7 @@ struct job {
 	char wait_reason[256];     /* as it was told */
 	int64_t told_ns;           /* when the reason was last published */
 	int64_t since_ns;          /* it runs since then; 0: it does not */
+	struct list untold;        /* router.untold: has not heard yet why it waits */
 	struct list kept;          /* router.keepers: others yield to it, devices in `room` are kept for it until … */
 	struct placement_room room;
 	int64_t kept_until_ns;
@@ -60,6 +61,7 @@ struct router {
 	struct map jobs;           /* workload id -> struct job, owned */
 	struct map by_allocation;  /* allocation id -> struct job */
 	struct list order;
+	struct list untold;
 	struct list resting;       /* devices, in the order in which they are offered again */
 	struct map facilities;     /* name -> index + 1 */
 	struct map nodes;          /* node id / class -> number + 1 */
