@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/panic.h"
 
-enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 1024, DB_MAX_ARGS = 40, DB_COPY_ASK = 256 };
+enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40, DB_COPY_ASK = 256 };
 
 struct db_row {
 	struct db *db; /* borrowed */

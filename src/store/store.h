@@ -26,7 +26,7 @@ struct db_conf {
 	 * open. */
 	const char *vfs;
 	bool durable;     /* commits reach the disk (WAL, FULL); false: may lose the last commits on power loss */
-	int cache_kib;    /* page cache, used as far as it is needed; 0: 1024 */
+	int cache_kib;    /* page cache, used as far as it is needed; 0: 512 */
 	/* Test hook, called before each COMMIT; a negative code makes the commit fail with nothing kept. */
 	int (*before_commit)(void *arg);
 	void *arg;
