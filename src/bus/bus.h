@@ -28,7 +28,7 @@ enum {
 	BUS_HEADER = 32,
 	BUS_MAX_PAYLOAD = 8 << 20,
 	BUS_TAIL = 8192, /* newest records kept in memory for readers that keep up … */
-	BUS_TAIL_BYTES = 4 << 20, /* … and no more than this, where there are files to read the others from */
+	BUS_TAIL_BYTES = 2 << 20, /* … and no more than this, where there are files to read the others from */
 };
 
 struct bus_conf {

@@ -15,7 +15,8 @@ enum {
 	BUS_MAX_WATCHERS = 64,
 	BUS_INDEX_EVERY = 64,
 	BUS_PATH_MAX = 4096,
-	TAIL_BLOCKS = BUS_TAIL / BUS_INDEX_EVERY
+	TAIL_BLOCKS = BUS_TAIL / BUS_INDEX_EVERY,
+	OUT_KEPT = 256 << 10, /* bytes kept for the next append */
 };
 
 /* Records that follow one another. Readers of rare topics pass over those that have none of theirs. */
@@ -348,6 +349,8 @@ static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struc
 		pos += BUS_HEADER + e[i].payload.n;
 	}
 	seg->bytes = pos;
+	if (bus->out.cap > OUT_KEPT)
+		buf_release(&bus->out); /* of a rare large append */
 	return 0;
 }
 

@@ -365,12 +365,17 @@ static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct
 {
 	struct bus_rec *rec[SVC_EVENTS_A_BATCH];
 	uint64_t seen[SVC_COUNT];
-	size_t n = 0;
+	size_t n = 0, bytes = 0;
 	bool stopped = false;
 	memcpy(seen, svc->inbox, sizeof(seen));
 	int got = bus_read(svc->conf.bus, svc->bus_next, svc->mask, max, rec, &svc->bus_read_next, err);
 	for (int i = 0; i < got; i++) {
 		bool fresh = rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender];
+		if (fresh && n && !stopped && bytes + rec[i]->payload.n > SVC_EVENT_BYTES_A_BATCH) {
+			stopped = true; /* unpacked they take ten times as much, of every service that reads them */
+			svc->bus_read_next = rec[i]->offset;
+		}
+		bytes += rec[i]->payload.n;
 		int rc = fresh && !stopped ? decode_event(svc, rec[i], &in[n]) : 0;
 		if (rc == HCP_ENOMEM) {
 			stopped = true;

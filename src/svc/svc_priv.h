@@ -98,6 +98,7 @@ struct svc {
 
 enum {
 	SVC_EVENTS_A_BATCH = 64,
+	SVC_EVENT_BYTES_A_BATCH = 128 << 10, /* packed; one larger event is taken alone */
 	SVC_POISON_TRIES = 3,
 	SVC_PRUNE_EVERY = 256,
 	SVC_COUNT_EVERY = 16, /* batches between two times that the numbers of bytes are stored */
