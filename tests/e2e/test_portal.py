@@ -262,10 +262,30 @@ def test_admin_sees_live_numbers_and_why(browser, base):
 
 def test_operator_pages_open(browser, base):
     sign_in(browser, base, ADMIN)
-    for name in ("Fleet", "Switches", "Models", "Workloads", "Revenue", "API keys", "Overview"):
+    for name in ("Fleet", "Switches", "Operations", "Models", "Workloads", "Revenue", "API keys", "Overview"):
         go(browser, name)
         until(browser, f"{name} has loaded", lambda b: not b.find_elements(By.CSS_SELECTOR, "[aria-label=Loading]"))
         assert not [e.text for e in browser.find_elements(By.CSS_SELECTOR, "main [role=alert]")]
+    assert not severe(browser)
+
+
+def test_operator_draws_less_power_and_gives_it_back(browser, base):
+    sign_in(browser, base, ADMIN)
+    go(browser, "Operations")
+    until(browser, "the tickets", lambda b: "No device is sick" in b.find_element(By.TAG_NAME, "main").text)
+    button(browser, "Draw less power", "main").click()
+    find(browser, "#curtail-kw").send_keys("99999999")
+    button(browser, "Draw 99,999,999 kW less", "[role=dialog]").click()
+    until(browser, "the refusal at its field", lambda b: "at most" in b.find_element(By.ID, "curtail-kw-helper-text").text)
+    field = find(browser, "#curtail-kw")
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys("1")
+    button(browser, "Draw 1 kW less", "[role=dialog]").click()
+    table = "[aria-label='Orders to draw less power']"
+    until(browser, "the order", lambda b: any(s in find(b, table).text for s in ("Shedding", "Held", "Late", "Short")))
+    button(browser, "Restore", "main").click()
+    button(browser, "Restore", "[role=dialog]").click()
+    until(browser, "the way back", lambda b: any(s in find(b, table).text for s in ("Restoring", "Over")))
     assert not severe(browser)
 
 
@@ -355,7 +375,7 @@ def test_phone_width_has_no_sideways_scroll(browser, base):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     )
-    for path in ("/overview", "/decisions", "/fleet", "/switches", "/models", "/workloads", "/revenue", "/keys"):
+    for path in ("/overview", "/decisions", "/fleet", "/switches", "/operations", "/models", "/workloads", "/revenue", "/keys"):
         browser.get(base + path)
         find(browser, "h1")
         time.sleep(0.5)

@@ -13,6 +13,7 @@ import { Keys } from './pages/Keys';
 import { Landing } from './pages/Landing';
 import { LoginPage } from './pages/Login';
 import { Models } from './pages/Models';
+import { Operations } from './pages/Operations';
 import { Overview } from './pages/Overview';
 import { Revenue } from './pages/Revenue';
 import { Switches } from './pages/Switches';
@@ -52,6 +53,7 @@ const router = createBrowserRouter(
         { path: '/decisions/:id', element: <Staff><Decisions /></Staff> },
         { path: '/fleet', element: <Staff><Fleet /></Staff> },
         { path: '/switches', element: <Staff><Switches /></Staff> },
+        { path: '/operations', element: <Staff><Operations /></Staff> },
         { path: '/models', element: <Staff><Models /></Staff> },
         { path: '/revenue', element: <Staff><Revenue /></Staff> },
         { path: '/workloads', element: <WorkloadsPage /> },

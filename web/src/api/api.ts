@@ -30,7 +30,7 @@ export type WorkloadDraft = Partial<T.WorkloadSubmit>;
 export const api = createApi({
   reducerPath: 'api',
   baseQuery,
-  tagTypes: ['Workloads', 'Keys', 'Status', 'Policy', 'Models'],
+  tagTypes: ['Workloads', 'Keys', 'Status', 'Policy', 'Models', 'Curtailments', 'Tickets'],
   keepUnusedDataFor: 30,
   endpoints: (b) => ({
     login: b.mutation<T.Session, Pick<T.Login, 'email' | 'password'>>({
@@ -105,6 +105,23 @@ export const api = createApi({
     rollbackModel: b.mutation<T.Model, T.ModelRollback>({
       query: ({ name, reason }) => ({ path: `/models/${encodeURIComponent(name)}/rollback`, method: 'POST', body: { reason }, reply: 'Model' }),
       invalidatesTags: ['Models'],
+    }),
+    curtailments: b.query<T.Curtailments, void>({ query: () => ({ path: '/curtailments', reply: 'Curtailments' }), providesTags: ['Curtailments'] }),
+    curtail: b.mutation<T.Curtailment, T.Curtail>({
+      query: (body) => ({ path: '/curtailments', method: 'POST', body, reply: 'Curtailment' }),
+      invalidatesTags: ['Curtailments'],
+    }),
+    restore: b.mutation<T.Curtailment, string>({
+      query: (id) => ({ path: `/curtailments/${encodeURIComponent(id)}/restore`, method: 'POST', body: {}, reply: 'Curtailment' }),
+      invalidatesTags: ['Curtailments'],
+    }),
+    tickets: b.query<T.Tickets, { all: boolean }>({
+      query: (query) => ({ path: '/tickets', query, reply: 'Tickets' }),
+      providesTags: ['Tickets'],
+    }),
+    closeTicket: b.mutation<T.Ticket, T.TicketClose>({
+      query: ({ id, note }) => ({ path: `/tickets/${encodeURIComponent(id)}/close`, method: 'POST', body: { note }, reply: 'Ticket' }),
+      invalidatesTags: ['Tickets'],
     }),
     series: b.query<T.Series, { metric: string; scope?: string; key?: string; minutes?: number }>({
       query: (query) => ({ path: '/telemetry/series', query, reply: 'Series' }),

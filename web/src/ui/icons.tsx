@@ -17,6 +17,7 @@ export const PriceIcon = stroke('M4 4v16h16M7 15l4-5 3 3 5-7');
 export const WorkIcon = stroke('M4 6h16M4 12h16M4 18h10M17 16l2 2 3-4');
 export const SwitchIcon = stroke('M4 8h13l-3-3M20 16H7l3 3');
 export const ModelIcon = stroke('M12 3l8 4.5v9L12 21l-8-4.5v-9zM4 7.5l8 4.5 8-4.5M12 12v9');
+export const CareIcon = stroke('M13 3L5 14h6l-1 7 8-11h-6z');
 export const MoneyIcon = stroke('M12 3v18M16.5 7.5C15.5 6 13.8 5.5 12 5.5c-2.5 0-4.5 1.1-4.5 3.1 0 4.4 9.3 2.1 9.3 6.7 0 2.1-2.2 3.2-4.8 3.2-2.2 0-4-.8-5-2.5');
 export const KeyIcon = stroke('M14 10a4 4 0 1 0-3.5 4L13 11.5h0zM13 12l7 7M17 16l2-2');
 export const UsageIcon = stroke('M5 20V10M12 20V4M19 20v-7');
