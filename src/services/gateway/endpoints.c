@@ -87,6 +87,7 @@ static void set_device(struct endpoint *n, const char *id, bool up, bool serving
 		if (!more)
 			return;
 		n->devices = more;
+		more[i].serving = false;
 		if (str_copy(more[i].id, sizeof(more[i].id), str_of(id)) < 0)
 			return;
 		n->n_devices++;
