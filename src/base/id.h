@@ -36,6 +36,11 @@ enum { ID_TEXT_MAX = 36 };
 /* Entropy comes from the caller: a handler's seeded generator, or one seeded from the system outside handlers. */
 struct id id_new(int64_t now_ns, struct rng *rng);
 bool id_is_nil(const struct id *id);
+/* Its bytes as a key of a map; borrowed. */
+static inline struct str id_key(const struct id *id)
+{
+	return (struct str){ (const char *)id->b, sizeof(id->b) };
+}
 /* dst gets "<type>-<26 digits>". type: 1-4 lower-case letters. Returns dst. */
 char *id_format(char dst[ID_TEXT_MAX], const char *type, const struct id *id);
 /* HCP_EPARSE unless s is "<type>-" and 26 valid digits. type NULL takes any. */

@@ -227,3 +227,24 @@ const char *history_kind_name(enum history_kind k)
 {
 	return (unsigned)k < HISTORY_KIND_END ? kind_name[k] : "unknown";
 }
+
+struct history_window history_window(const double *newest, ptrdiff_t step, size_t n)
+{
+	struct history_window w = { -INFINITY, INFINITY, 0, 0 };
+	double sum = 0, squares = 0, known = 0;
+	for (size_t k = 0; k < n; k++) {
+		double v = newest[(ptrdiff_t)k * step];
+		if (isnan(v))
+			continue;
+		w.max = v > w.max ? v : w.max;
+		w.min = v < w.min ? v : w.min;
+		sum += v;
+		squares += v * v;
+		known++;
+	}
+	if (known == 0)
+		return (struct history_window){ NAN, NAN, NAN, NAN };
+	w.mean = sum / known;
+	w.std = sqrt(fmax(0, squares / known - w.mean * w.mean));
+	return w;
+}

@@ -97,6 +97,13 @@ int64_t history_end_ns(const struct history_series *s);
  */
 int64_t history_known_ns(enum history_kind kind, int64_t start_ns, int64_t step_ns);
 
+/* Of some values; all NAN if none of them is known. */
+struct history_window {
+	double max, min, mean, std;
+};
+/* n values from the newest on, `step` apart in memory; those not known (NAN) are passed over. */
+struct history_window history_window(const double *newest, ptrdiff_t step, size_t n);
+
 const char *history_kind_name(enum history_kind k);
 
 #endif

@@ -27,30 +27,11 @@ static double at(const struct view *v, size_t i, size_t back)
 	return i >= back ? v->price[i - back] : NAN;
 }
 
-struct window {
-	double max, min, mean, std;
-};
-
-/* Over `n` slots, the newest of them `back` before i; holes are passed over. */
-static struct window look(const struct view *v, size_t i, size_t back, size_t n)
+/* Over n slots, the newest of them `back` before i. */
+static struct history_window look(const struct view *v, size_t i, size_t back, size_t n)
 {
-	struct window w = { -INFINITY, INFINITY, 0, 0 };
-	double sum = 0, squares = 0, known = 0;
-	for (size_t k = back; k < back + n && k <= i; k++) {
-		double p = v->price[i - k];
-		if (isnan(p))
-			continue;
-		w.max = p > w.max ? p : w.max;
-		w.min = p < w.min ? p : w.min;
-		sum += p;
-		squares += p * p;
-		known++;
-	}
-	if (known == 0)
-		return (struct window){ NAN, NAN, NAN, NAN };
-	w.mean = sum / known;
-	w.std = sqrt(fmax(0, squares / known - w.mean * w.mean));
-	return w;
+	size_t there = i >= back ? i - back + 1 : 0;
+	return history_window(there ? &v->price[i - back] : v->price, -1, n < there ? n : there);
 }
 
 /* Central time of day in quarter-hours, weekday, day of the year, and hours since sunset and sunrise in West Texas. */
@@ -108,7 +89,8 @@ struct key {
 static void features(const struct view *v, size_t i, float ret[SPIKE_PLAIN_N], struct key *key)
 {
 	double p1 = at(v, i, 1), p2 = at(v, i, 2), p3 = at(v, i, 3);
-	struct window hour = look(v, i, 1, 4), two = look(v, i, 1, 8), four = look(v, i, 1, 16), day = look(v, i, 1, 96);
+	struct history_window hour = look(v, i, 1, 4), two = look(v, i, 1, 8), four = look(v, i, 1, 16),
+						  day = look(v, i, 1, 96);
 	struct week week = look_week(v, i);
 	size_t n = 0;
 	double y_max[3];

@@ -16,39 +16,13 @@
 
 /* ---- what is seen ---- */
 
-struct window {
-	double max, min, mean, std;
-};
-
-/* Over n quarter-hours, the newest of them back[first]; unknown ones are passed over, all unknown: NAN. */
-static struct window look(const double *back, size_t first, size_t n)
-{
-	struct window w = { -INFINITY, INFINITY, 0, 0 };
-	double sum = 0, squares = 0, known = 0;
-	for (size_t k = first; k < first + n; k++) {
-		double p = back[k];
-		if (isnan(p))
-			continue;
-		w.max = p > w.max ? p : w.max;
-		w.min = p < w.min ? p : w.min;
-		sum += p;
-		squares += p * p;
-		known++;
-	}
-	if (known == 0)
-		return (struct window){ NAN, NAN, NAN, NAN };
-	w.mean = sum / known;
-	double variance = squares / known - w.mean * w.mean;
-	w.std = variance > 0 ? sqrt(variance) : 0;
-	return w;
-}
-
 /* What the last seven days were at this time of day: the quarter-hour itself, and the hours from it on and before. */
 static void look_week(const double *back, double ret[4])
 {
 	double slots = 0, hours = 0, mean = 0, max = -INFINITY, ahead = 0, before = 0;
 	for (size_t d = PPO_DAY; d <= 7 * PPO_DAY; d += PPO_DAY) {
-		double p = back[d - 1], from = look(back, d - 4, 4).mean, until = look(back, d, 4).mean;
+		double p = back[d - 1], from = history_window(back + d - 4, 1, 4).mean,
+			   until = history_window(back + d, 1, 4).mean;
 		if (!isnan(p)) {
 			mean += p;
 			max = p > max ? p : max;
@@ -72,15 +46,16 @@ enum { LAST = 0, MAX_4H = 9, YESTERDAY_MAX = 22 };
 static void prices(const double *back, float ret[PPO_PRICES])
 {
 	static const size_t days[] = { PPO_DAY, 2 * PPO_DAY, 7 * PPO_DAY };
-	struct window w1 = look(back, 0, 4), w2 = look(back, 0, 8), w4 = look(back, 0, 16), w24 = look(back, 0, PPO_DAY);
+	struct history_window w1 = history_window(back, 1, 4), w2 = history_window(back, 1, 8),
+						  w4 = history_window(back, 1, 16), w24 = history_window(back, 1, PPO_DAY);
 	double week[4], last = back[0],
 					v[PPO_PRICES] = { last, back[1], back[2], back[3], back[4], back[5], back[7], w1.max, w2.max,
-						w4.max, w24.max, w1.mean, w2.mean, w4.mean, w24.mean, look(back, 0, 7 * PPO_DAY).mean, w1.std,
-						w4.std, w24.std, w1.min, w4.min };
+						w4.max, w24.max, w1.mean, w2.mean, w4.mean, w24.mean, history_window(back, 1, 7 * PPO_DAY).mean,
+						w1.std, w4.std, w24.std, w1.min, w4.min };
 	size_t n = 21;
 	for (size_t k = 0; k < 3; k++) {
 		v[n++] = back[days[k] - 1];
-		v[n++] = look(back, days[k] - 5, 9).max;
+		v[n++] = history_window(back + days[k] - 5, 1, 9).max;
 		v[n++] = back[days[k]];
 	}
 	look_week(back, week);

@@ -61,11 +61,6 @@ static void young_place(void *m, size_t at)
 	((struct job *)m)->young_at = at;
 }
 
-static struct str id_key(const struct id *id)
-{
-	return (struct str){ (const char *)id->b, sizeof(id->b) };
-}
-
 static uint64_t lane_key(enum workload_class cls, uint16_t device_class, uint16_t facility)
 {
 	return (uint64_t)cls << 32 | (uint64_t)device_class << 16 | facility;

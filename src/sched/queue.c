@@ -151,11 +151,6 @@ static void old_place(void *m, size_t at)
 	((struct lane *)m)->old_at = at;
 }
 
-static struct str id_key(const struct id *id)
-{
-	return (struct str){ (const char *)id->b, sizeof(id->b) };
-}
-
 static int check_capacity(const double capacity[QUEUE_RESOURCE_END], struct err *err)
 {
 	for (int i = 0; i < QUEUE_RESOURCE_END; i++) {

@@ -15,7 +15,6 @@
 #include "cmd/cli/ops.h"
 #include "cmd/cli/site_file.h"
 #include "os/clock.h"
-#include "os/file.h"
 
 #define DAY_NS (INT64_C(86400) * NS_PER_S)
 
@@ -332,7 +331,7 @@ static int run_all(struct backtest_report *r, const struct backtest_feed *feed, 
 
 static int write_report(struct cli *cli, const struct backtest_report *r, struct err *err)
 {
-	const char *form = args_text(&cli->args, "output"), *path = args_text(&cli->args, "out");
+	const char *form = args_text(&cli->args, "output");
 	struct buf out;
 	int rc = 0;
 	buf_init(&out, 0);
@@ -342,12 +341,7 @@ static int write_report(struct cli *cli, const struct backtest_report *r, struct
 		backtest_report_html(r, &out);
 	else
 		rc = backtest_report_table(cli, r, &out, err);
-	if (rc == 0 && buf_failed(&out))
-		rc = err_set(err, HCP_ENOMEM, "", "no memory for the report");
-	if (rc == 0)
-		rc = path ? file_write_atomic(path, buf_str(&out), 0644, err) : cli_print(&out, err);
-	buf_release(&out);
-	return rc;
+	return cli_finish_report(cli, &out, rc, err);
 }
 
 /* Lines of a buffer as a list. */

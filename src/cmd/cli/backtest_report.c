@@ -181,39 +181,28 @@ int backtest_report_json(const struct backtest_report *r, struct buf *out, struc
 
 /* ---- table ---- */
 
-static void cell(struct grid *g, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void cell(struct grid *g, const char *fmt, ...)
-{
-	char text[64];
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	grid_cell(g, str_of(text));
-}
-
 static void grid_row(struct grid *g, const struct backtest_report *r, const struct backtest_row *row)
 {
 	const struct backtest_sum *s = &row->books.mine;
 	double fraction = backtest_row_fraction(r, row);
-	cell(g, "%s", backtest_row_name(row));
-	cell(g, "%.0f", usd(s->profit_micros));
-	cell(g, "%.0f", usd(s->profit_micros - r->rows[1].books.mine.profit_micros));
+	grid_printf(g, "%s", backtest_row_name(row));
+	grid_printf(g, "%.0f", usd(s->profit_micros));
+	grid_printf(g, "%.0f", usd(s->profit_micros - r->rows[1].books.mine.profit_micros));
 	if (isfinite(fraction))
-		cell(g, "%.4f", fraction);
+		grid_printf(g, "%.4f", fraction);
 	else
-		cell(g, "-");
-	cell(g, "%.0f", usd(s->revenue_micros));
-	cell(g, "%.0f", usd(s->energy_micros));
-	cell(g, "%.0f", usd(s->wear_micros + s->start_wear_micros));
-	cell(g, "%.0f", s->curtailed_mwh);
-	cell(g, "%.1f", (double)s->starts / 1000);
-	cell(g, "%.0f", usd(row->books.drawdown_micros));
+		grid_printf(g, "-");
+	grid_printf(g, "%.0f", usd(s->revenue_micros));
+	grid_printf(g, "%.0f", usd(s->energy_micros));
+	grid_printf(g, "%.0f", usd(s->wear_micros + s->start_wear_micros));
+	grid_printf(g, "%.0f", s->curtailed_mwh);
+	grid_printf(g, "%.1f", (double)s->starts / 1000);
+	grid_printf(g, "%.0f", usd(row->books.drawdown_micros));
 	if (row->books.daily.n)
-		cell(g, "%.0f", row->books.daily.cvar);
+		grid_printf(g, "%.0f", row->books.daily.cvar);
 	else
-		cell(g, "-");
-	cell(g, "%.0f", usd(row->books.ai.profit_micros));
+		grid_printf(g, "-");
+	grid_printf(g, "%.0f", usd(row->books.ai.profit_micros));
 }
 
 int backtest_report_table(struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err)

@@ -17,6 +17,7 @@
 #include "cmd/cli/ops.h"
 #include "cmd/cli/request.h"
 #include "os/clock.h"
+#include "os/file.h"
 
 enum { CLI_ARENA_CHUNK = 64 * 1024, CLI_ARENA_MAX = 512 * 1024 * 1024, CLI_TIMEOUT_S = 30 };
 
@@ -52,6 +53,17 @@ int cli_print(const struct buf *out, struct err *err)
 	if (fwrite(out->data ? out->data : "", 1, out->n, stdout) != out->n || fflush(stdout) != 0)
 		return err_set(err, HCP_EIO, "", "cannot write the output: %s", strerror(errno));
 	return 0;
+}
+
+int cli_finish_report(struct cli *cli, struct buf *out, int rc, struct err *err)
+{
+	const char *path = args_text(&cli->args, "out");
+	if (rc == 0 && buf_failed(out))
+		rc = err_set(err, HCP_ENOMEM, "", "no memory for the report");
+	if (rc == 0)
+		rc = path ? file_write_atomic(path, buf_str(out), 0644, err) : cli_print(out, err);
+	buf_release(out);
+	return rc;
 }
 
 int cli_bin_dir(struct cli *cli, const char **ret_dir, struct err *err)

@@ -42,6 +42,8 @@ int cli_usage(struct cli *cli, struct err *err, const char *field, const char *f
 void cli_say(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Writes to stdout and flushes; HCP_EIO when that fails (a full disk, a closed pipe). */
 int cli_print(const struct buf *out, struct err *err) MUST_CHECK;
+/* Ends the report of a local command, if rc is 0: into the file of --out, else to standard output. Releases out. */
+int cli_finish_report(struct cli *cli, struct buf *out, int rc, struct err *err) MUST_CHECK;
 /* The folder of this program and its siblings ($HCP_BIN_DIR, else where this binary lies). */
 int cli_bin_dir(struct cli *cli, const char **ret_dir, struct err *err) MUST_CHECK;
 /* Server, token and output format from flags, environment and credentials file. */

@@ -1,5 +1,7 @@
 #include "cmd/cli/grid.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <wchar.h>
 
 #include "base/mem.h"
@@ -105,6 +107,16 @@ void grid_cell(struct grid *g, struct str text)
 	g->cells[g->ncells++] = kept;
 	if (width > g->cols[col].width)
 		g->cols[col].width = width;
+}
+
+void grid_printf(struct grid *g, const char *fmt, ...)
+{
+	char text[64];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	grid_cell(g, str_of(text));
 }
 
 static size_t total_width(const struct grid *g, size_t ncols)

@@ -35,6 +35,8 @@ struct grid {
 void grid_init(struct grid *g, struct arena *arena);
 void grid_column(struct grid *g, struct str title, bool right);
 void grid_cell(struct grid *g, struct str text);
+/* A cell of at most 63 bytes. */
+void grid_printf(struct grid *g, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* width 0: unlimited. ret_dropped: how many columns did not fit. */
 int grid_render(struct grid *g, size_t width, bool color, struct buf *out, size_t *ret_dropped) MUST_CHECK;
 

@@ -110,7 +110,7 @@ static int run_all(struct sched_report *r, struct err *err)
 
 static int write_report(struct cli *cli, const struct sched_report *r, struct err *err)
 {
-	const char *form = args_text(&cli->args, "output"), *path = args_text(&cli->args, "out");
+	const char *form = args_text(&cli->args, "output");
 	struct buf out;
 	int rc = 0;
 	buf_init(&out, 0);
@@ -120,12 +120,7 @@ static int write_report(struct cli *cli, const struct sched_report *r, struct er
 		sched_report_html(r, &out);
 	else
 		rc = sched_report_table(cli, r, &out, err);
-	if (rc == 0 && buf_failed(&out))
-		rc = err_set(err, HCP_ENOMEM, "", "no memory for the report");
-	if (rc == 0)
-		rc = path ? file_write_atomic(path, buf_str(&out), 0644, err) : cli_print(&out, err);
-	buf_release(&out);
-	return rc;
+	return cli_finish_report(cli, &out, rc, err);
 }
 
 int ops_sched_replay(struct cli *cli, struct err *err)

@@ -132,17 +132,6 @@ int sched_report_json(const struct sched_report *r, struct buf *out, struct err 
 
 /* ---- table ---- */
 
-static void cell(struct grid *g, const char *fmt, ...) PRINTF_LIKE(2, 3);
-static void cell(struct grid *g, const char *fmt, ...)
-{
-	char text[64];
-	va_list ap;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	grid_cell(g, str_of(text));
-}
-
 static void number(struct grid *g, const char *fmt, double v)
 {
 	char text[32];
@@ -167,7 +156,7 @@ static int policies_table(struct cli *cli, const struct sched_report *r, struct 
 		grid_column(&g, str_of(title[i]), i > 0);
 	for (size_t i = 0; i < r->n; i++) {
 		const struct sched_result *x = &r->result[i];
-		cell(&g, "%s", sched_policy_name(r->policy[i]));
+		grid_printf(&g, "%s", sched_policy_name(r->policy[i]));
 		number(&g, "1", x->all.mean_s);
 		number(&g, "1", x->all.p99_s);
 		number(&g, "%", (double)x->all.in_target / (double)x->all.n);
@@ -177,10 +166,10 @@ static int policies_table(struct cli *cli, const struct sched_report *r, struct 
 		number(&g, "1", x->contended_frag_gpus);
 		number(&g, "4", x->jain);
 		number(&g, "4", x->jain_service);
-		cell(&g, "%zu", x->preemptions);
+		grid_printf(&g, "%zu", x->preemptions);
 		number(&g, "1", x->lost_gpu_h);
-		cell(&g, "%zu", x->moves);
-		cell(&g, "%zu", x->refused);
+		grid_printf(&g, "%zu", x->moves);
+		grid_printf(&g, "%zu", x->refused);
 	}
 	return grid_render(&g, cli->width, cli->color, out, dropped);
 }
@@ -198,9 +187,9 @@ static int classes_table(struct cli *cli, const struct sched_report *r, struct b
 			const struct sched_waits *w = &r->result[i].cls[c];
 			if (!w->n)
 				continue;
-			cell(&g, "%s", workload_class_name((enum workload_class)c));
-			cell(&g, "%s", sched_policy_name(r->policy[i]));
-			cell(&g, "%zu", w->n);
+			grid_printf(&g, "%s", workload_class_name((enum workload_class)c));
+			grid_printf(&g, "%s", sched_policy_name(r->policy[i]));
+			grid_printf(&g, "%zu", w->n);
 			number(&g, "1", w->mean_s);
 			number(&g, "1", w->p50_s);
 			number(&g, "1", w->p95_s);
