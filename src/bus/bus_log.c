@@ -16,7 +16,8 @@ enum {
 	BUS_INDEX_EVERY = 64,
 	BUS_PATH_MAX = 4096,
 	TAIL_BLOCKS = BUS_TAIL / BUS_INDEX_EVERY,
-	OUT_KEPT = 256 << 10, /* bytes kept for the next append */
+	OUT_KEPT = 256 << 10,  /* bytes kept for the next append */
+	READ_CHUNK = 64 << 10, /* of a file, for a reader that is behind the tail */
 };
 
 /* Records that follow one another. Readers of rare topics pass over those that have none of theirs. */
@@ -25,10 +26,16 @@ struct block {
 	uint64_t topics; /* a bit for each that is in it */
 };
 
+/* Shared by the log and whoever reads from it outside the lock. */
+struct seg_file {
+	int fd;
+	atomic_uint refs;
+};
+
 struct segment {
 	uint64_t first;  /* offset of its first record */
 	uint64_t bytes;
-	int fd;          /* owned */
+	struct seg_file *file; /* owned */
 	struct block *index; /* owned: every BUS_INDEX_EVERY records; NULL until read */
 	size_t index_n;
 };
@@ -74,6 +81,14 @@ void bus_rec_unref(struct bus_rec *rec)
 		mem_free(s);
 }
 
+static void seg_file_unref(struct seg_file *f)
+{
+	if (f && atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) == 1) {
+		file_close(f->fd);
+		mem_free(f);
+	}
+}
+
 static struct shared_rec *rec_new(uint64_t offset, const struct bus_entry *e)
 {
 	struct shared_rec *s = mem_alloc(sizeof(*s) + e->payload.n);
@@ -114,13 +129,31 @@ static void encode(struct buf *b, uint64_t offset, const struct bus_entry *e)
 	buf_adds(b, e->payload);
 }
 
+/* A record from its header, without its payload; NULL: out of memory. */
+static struct shared_rec *rec_of_header(const unsigned char h[BUS_HEADER])
+{
+	uint64_t n = get_le(h, 4);
+	struct shared_rec *s = mem_alloc(sizeof(*s) + n);
+	if (!s)
+		return NULL;
+	s->rec = (struct bus_rec){ get_le(h + 8, 8), get_le(h + 16, 8), (uint16_t)get_le(h + 24, 2),
+		(uint16_t)get_le(h + 26, 2), { s->data, n } };
+	atomic_init(&s->refs, 1);
+	return s;
+}
+
+static bool rec_is_whole(const struct shared_rec *s, const unsigned char h[BUS_HEADER])
+{
+	return crc32c(crc32c(0, h + 8, BUS_HEADER - 8), s->data, s->rec.payload.n) == get_le(h + 4, 4);
+}
+
 /* One record at pos: HCP_EAGAIN at the clean end, HCP_ECORRUPT where it is torn. */
 static int decode_at(
 	const struct segment *seg, uint64_t pos, struct shared_rec **ret, uint64_t *ret_next, struct err *err)
 {
 	unsigned char h[BUS_HEADER];
 	size_t got;
-	int rc = file_read_at(seg->fd, pos, h, sizeof(h), &got, err);
+	int rc = file_read_at(seg->file->fd, pos, h, sizeof(h), &got, err);
 	if (rc < 0)
 		return rc;
 	if (got == 0)
@@ -128,14 +161,11 @@ static int decode_at(
 	uint64_t n = get_le(h, 4);
 	if (got < sizeof(h) || n > BUS_MAX_PAYLOAD)
 		return HCP_ECORRUPT;
-	struct shared_rec *s = mem_alloc(sizeof(*s) + n);
+	struct shared_rec *s = rec_of_header(h);
 	if (!s)
 		return HCP_ENOMEM;
-	s->rec = (struct bus_rec){ get_le(h + 8, 8), get_le(h + 16, 8), (uint16_t)get_le(h + 24, 2),
-				   (uint16_t)get_le(h + 26, 2), { s->data, n } };
-	atomic_init(&s->refs, 1);
-	rc = file_read_at(seg->fd, pos + BUS_HEADER, s->data, n, &got, err);
-	if (rc == 0 && (got < n || crc32c(crc32c(0, h + 8, BUS_HEADER - 8), s->data, n) != get_le(h + 4, 4)))
+	rc = file_read_at(seg->file->fd, pos + BUS_HEADER, s->data, n, &got, err);
+	if (rc == 0 && (got < n || !rec_is_whole(s, h)))
 		rc = HCP_ECORRUPT;
 	if (rc < 0) {
 		mem_free(s);
@@ -202,7 +232,7 @@ static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, ui
 				mem_free(s);
 			seg->bytes = pos;
 			*ret_end = want;
-			return rc == HCP_EAGAIN ? 0 : file_truncate(seg->fd, pos, bus->dir, err);
+			return rc == HCP_EAGAIN ? 0 : file_truncate(seg->file->fd, pos, bus->dir, err);
 		}
 		if (rc < 0)
 			return rc;
@@ -228,10 +258,16 @@ static int open_segment(struct bus *bus, uint64_t first, struct err *err)
 	if (snprintf(path, sizeof(path), "%s/%020" PRIu64 ".log", bus->dir, first) >= (int)sizeof(path))
 		return err_set(err, HCP_ERANGE, bus->dir, "path too long");
 	struct segment *seg = &bus->seg[bus->n_seg];
-	*seg = (struct segment){ .first = first };
-	int rc = file_open_append(path, &seg->fd, &seg->bytes, err);
+	struct seg_file *file = mem_calloc(1, sizeof(*file));
+	if (!file)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	*seg = (struct segment){ .first = first, .file = file };
+	atomic_init(&file->refs, 1);
+	int rc = file_open_append(path, &file->fd, &seg->bytes, err);
 	if (rc == 0)
 		bus->n_seg++;
+	else
+		mem_free(file);
 	return rc;
 }
 
@@ -291,7 +327,7 @@ void bus_close(struct bus *bus)
 	if (bus->dir && bus->n_seg)
 		(void)!bus_sync(bus, NULL, NULL);
 	for (int i = 0; i < bus->n_seg; i++) {
-		file_close(bus->seg[i].fd);
+		seg_file_unref(bus->seg[i].file);
 		mem_free(bus->seg[i].index);
 	}
 	for (int i = 0; i < BUS_TAIL; i++)
@@ -311,7 +347,7 @@ static void drop_oldest(struct bus *bus)
 	while (bus->n_seg > 1 && (total > bus->keep_bytes || bus->n_seg > BUS_MAX_SEGMENTS - 2)) {
 		char path[BUS_PATH_MAX];
 		total -= bus->seg[0].bytes;
-		file_close(bus->seg[0].fd);
+		seg_file_unref(bus->seg[0].file);
 		mem_free(bus->seg[0].index);
 		snprintf(path, sizeof(path), "%s/%020" PRIu64 ".log", bus->dir, bus->seg[0].first);
 		(void)file_remove(path, NULL);
@@ -324,7 +360,7 @@ static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struc
 {
 	struct segment *seg = &bus->seg[bus->n_seg - 1];
 	if (seg->bytes >= bus->segment_bytes) {
-		int rc = file_sync(seg->fd, bus->dir, err);
+		int rc = file_sync(seg->file->fd, bus->dir, err);
 		if (rc == 0)
 			rc = open_segment(bus, bus->next, err);
 		if (rc < 0)
@@ -337,9 +373,9 @@ static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struc
 		encode(&bus->out, bus->next + i, &e[i]);
 	if (buf_failed(&bus->out))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	int rc = file_append(seg->fd, buf_str(&bus->out), bus->dir, err);
+	int rc = file_append(seg->file->fd, buf_str(&bus->out), bus->dir, err);
 	if (rc < 0) {
-		(void)!file_truncate(seg->fd, seg->bytes, bus->dir, NULL);
+		(void)!file_truncate(seg->file->fd, seg->bytes, bus->dir, NULL);
 		return rc;
 	}
 	uint64_t pos = seg->bytes;
@@ -407,11 +443,13 @@ int bus_sync(struct bus *bus, uint64_t *ret, struct err *err)
 {
 	pthread_mutex_lock(&bus->lock);
 	uint64_t upto = bus->next;
-	int fd = bus->dir ? bus->seg[bus->n_seg - 1].fd : -1;
-	bool dirty = bus->synced < upto;
+	struct seg_file *file = bus->dir && bus->synced < upto ? bus->seg[bus->n_seg - 1].file : NULL;
+	if (file)
+		atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
 	pthread_mutex_unlock(&bus->lock);
 	/* Outside the lock: appenders go on. A segment that was closed meanwhile was synced when it was. */
-	int rc = fd >= 0 && dirty ? file_sync(fd, bus->dir, err) : 0;
+	int rc = file ? file_sync(file->fd, bus->dir, err) : 0;
+	seg_file_unref(file);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&bus->lock);
@@ -467,30 +505,6 @@ static int segment_of(struct bus *bus, uint64_t offset, struct segment **ret, st
 	return bus->seg[i].index ? 0 : scan_segment(bus, &bus->seg[i], false, &end, err);
 }
 
-/* The record at offset from its segment file; from < bus->next. */
-static int read_file(struct bus *bus, uint64_t offset, struct shared_rec **ret, struct err *err)
-{
-	struct segment *seg;
-	int rc = segment_of(bus, offset, &seg, err);
-	if (rc < 0)
-		return rc;
-	uint64_t nth = offset - seg->first;
-	if (nth / BUS_INDEX_EVERY >= seg->index_n)
-		return err_set(err, HCP_ECORRUPT, bus->dir, "event %" PRIu64 " is missing", offset);
-	uint64_t pos = seg->index[nth / BUS_INDEX_EVERY].pos;
-	for (uint64_t at = nth - nth % BUS_INDEX_EVERY;; at++) {
-		struct shared_rec *s;
-		rc = decode_at(seg, pos, &s, &pos, err);
-		if (rc < 0)
-			return err_set(err, HCP_ECORRUPT, bus->dir, "event %" PRIu64 " cannot be read", offset);
-		if (at == nth) {
-			*ret = s;
-			return 0;
-		}
-		mem_free(s);
-	}
-}
-
 /* The block that an offset is in and the offset after it; *ret NULL: not known. */
 static int block_of(struct bus *bus, uint64_t at, const struct block **ret, uint64_t *ret_after, struct err *err)
 {
@@ -528,26 +542,106 @@ static int pass_over(struct bus *bus, uint64_t *at, uint64_t mask, struct err *e
 	return 0;
 }
 
-static int read_locked(struct bus *bus, uint64_t *at, uint64_t mask, size_t max, struct bus_rec **out, struct err *err)
+/* Where a reader behind the tail goes on, outside the lock. */
+struct behind {
+	struct seg_file *file; /* a reference; NULL: not behind */
+	uint64_t first, pos;   /* of the block that the record is in */
+	uint64_t end;          /* of what may be read of the file */
+};
+
+static int begin_behind(struct bus *bus, uint64_t at, struct behind *ret, struct err *err)
+{
+	struct segment *seg;
+	int rc = bus->dir ? segment_of(bus, at, &seg, err) : 0;
+	if (rc < 0)
+		return rc;
+	uint64_t nth = bus->dir ? (at - seg->first) / BUS_INDEX_EVERY : 0;
+	if (!bus->dir || nth >= seg->index_n)
+		return err_set(err, HCP_ECORRUPT, bus->dir ? bus->dir : "", "event %" PRIu64 " is missing", at);
+	*ret = (struct behind){ seg->file, seg->first + nth * BUS_INDEX_EVERY, seg->index[nth].pos, seg->bytes };
+	atomic_fetch_add_explicit(&seg->file->refs, 1, memory_order_relaxed);
+	return 0;
+}
+
+/*
+ * What of a chunk of a file is wanted. Moves *b over the records that are whole in it and returns how many it took, or a
+ * negative code; *ret_need: bytes from b->pos on that the record after them takes, 0 if not even its header is there.
+ */
+static int take_chunk(const unsigned char *chunk, size_t n, struct behind *b, uint64_t at, uint64_t mask, size_t max,
+	struct bus_rec **out, size_t *ret_need)
+{
+	size_t p = 0, taken = 0;
+	*ret_need = 0;
+	while (n - p >= BUS_HEADER && taken < max) {
+		const unsigned char *h = chunk + p;
+		uint64_t size = get_le(h, 4);
+		if (size > BUS_MAX_PAYLOAD || get_le(h + 8, 8) != b->first)
+			return taken ? (int)taken : HCP_ECORRUPT;
+		*ret_need = BUS_HEADER + size;
+		if (n - p < *ret_need)
+			break;
+		if (b->first >= at && mask >> (get_le(h + 24, 2) & 63) & 1) {
+			struct shared_rec *s = rec_of_header(h);
+			if (!s)
+				return taken ? (int)taken : HCP_ENOMEM;
+			memcpy(s->data, h + BUS_HEADER, size);
+			out[taken] = &s->rec;
+			if (!rec_is_whole(s, h)) {
+				bus_rec_unref(&s->rec);
+				return taken ? (int)taken : HCP_ECORRUPT;
+			}
+			taken++;
+		}
+		p += *ret_need;
+		b->pos += *ret_need;
+		b->first++;
+		*ret_need = 0;
+	}
+	return (int)taken;
+}
+
+/* Reads on from a file until something is found or the chunk that *at is in has been passed. Without the lock. */
+static int read_behind(struct behind b, uint64_t *at, uint64_t mask, size_t max, struct bus_rec **out, struct err *err)
+{
+	size_t cap = READ_CHUNK, got, need = 0;
+	unsigned char *chunk = mem_alloc(cap);
+	int n = chunk ? 0 : HCP_ENOMEM;
+	while (n == 0 && b.first <= *at) {
+		if (need > cap) {
+			mem_free(chunk);
+			chunk = mem_alloc(cap = need);
+		}
+		uint64_t before = b.pos;
+		size_t want = b.end - b.pos < cap ? (size_t)(b.end - b.pos) : cap;
+		n = chunk ? file_read_at(b.file->fd, b.pos, chunk, want, &got, err) : HCP_ENOMEM;
+		if (n == 0)
+			n = take_chunk(chunk, got, &b, *at, mask, max, out, &need);
+		if (n == 0 && b.pos == before && need <= cap)
+			n = HCP_ECORRUPT;
+	}
+	mem_free(chunk);
+	if (n < 0)
+		return err_set(err, n, "", n == HCP_ENOMEM ? "out of memory" : "event %" PRIu64 " cannot be read", b.first);
+	*at = b.first;
+	return n;
+}
+
+/* From the tail; where a record is not in it: *ret_behind, and nothing more is read. */
+static int read_locked(struct bus *bus, uint64_t *at, uint64_t mask, size_t max, struct bus_rec **out,
+	struct behind *ret_behind, struct err *err)
 {
 	int n = 0;
 	for (; *at < bus->next && (size_t)n < max; (*at)++) {
-		int passed = pass_over(bus, at, mask, err);
-		if (passed < 0)
-			return n ? n : passed;
+		int rc = pass_over(bus, at, mask, err);
+		if (rc < 0)
+			return n ? n : rc;
 		if (*at >= bus->next)
 			break;
 		struct shared_rec *s = bus->tail[*at % BUS_TAIL];
-		bool in_tail = s && s->rec.offset == *at;
-		if (!in_tail) {
-			int rc = read_file(bus, *at, &s, err);
-			if (rc < 0)
-				return n ? n : rc;
-		}
+		if (!s || s->rec.offset != *at)
+			return n ? n : begin_behind(bus, *at, ret_behind, err);
 		if (mask >> s->rec.topic & 1)
-			out[n++] = in_tail ? bus_rec_ref(&s->rec) : &s->rec;
-		else if (!in_tail)
-			bus_rec_unref(&s->rec);
+			out[n++] = bus_rec_ref(&s->rec);
 	}
 	return n;
 }
@@ -555,15 +649,25 @@ static int read_locked(struct bus *bus, uint64_t *at, uint64_t mask, size_t max,
 int bus_read(struct bus *bus, uint64_t from, uint64_t mask, size_t max, struct bus_rec **out, uint64_t *ret_next,
 	     struct err *err)
 {
-	pthread_mutex_lock(&bus->lock);
-	uint64_t at = from, begin = begin_locked(bus);
-	if (at < begin)
-		at = begin;
-	int n = read_locked(bus, &at, mask, max, out, err);
-	pthread_mutex_unlock(&bus->lock);
-	if (n >= 0)
-		*ret_next = at;
-	return n;
+	uint64_t at = from;
+	for (;;) {
+		struct behind behind = { 0 };
+		pthread_mutex_lock(&bus->lock);
+		uint64_t begin = begin_locked(bus);
+		if (at < begin)
+			at = begin;
+		int n = read_locked(bus, &at, mask, max, out, &behind, err);
+		pthread_mutex_unlock(&bus->lock);
+		if (n == 0 && behind.file) {
+			n = read_behind(behind, &at, mask, max, out, err);
+			seg_file_unref(behind.file);
+			if (n == 0)
+				continue;
+		}
+		if (n >= 0)
+			*ret_next = at;
+		return n;
+	}
 }
 
 int bus_watch(struct bus *bus, uint64_t mask, void (*fn)(void *arg), void *arg)

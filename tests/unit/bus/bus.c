@@ -168,6 +168,72 @@ static void rare_topics_are_found_in_memory_and_in_files(void **state)
 	bus_close(bus);
 }
 
+enum { LARGE = 200 << 10 };
+
+/* Every eighth is larger than what a reader behind the tail takes of a file at once. */
+static void append_sizes(struct bus *bus, uint64_t first, uint64_t n)
+{
+	static char payload[LARGE];
+	struct err err = { 0 };
+	for (uint64_t i = first; i < first + n; i++) {
+		memset(payload, (int)(i % 251), sizeof(payload));
+		struct bus_entry e = { i, (uint16_t)(i % 2), 1, { payload, i % 8 ? i % 900 : LARGE - i } };
+		assert_int_equal(bus_append(bus, &e, 1, &err), 0);
+	}
+}
+
+static void a_reader_behind_the_tail_gets_all(void **state)
+{
+	enum { N = 300 };
+	struct bus *bus;
+	struct err err = { 0 };
+	assert_int_equal(bus_open(&(struct bus_conf){ .dir = dir, .segment_bytes = 3 << 20 }, &bus, &err), 0);
+	append_sizes(bus, 1, N);
+	for (uint64_t mask = 1; mask <= 3; mask++) {
+		struct bus_rec *rec[7];
+		uint64_t from = 1, want = mask == 2 ? 1 : mask == 1 ? 2 : 1, step = mask == 3 ? 1 : 2;
+		int n;
+		while ((n = bus_read(bus, from, mask, 7, rec, &from, &err)) > 0)
+			for (int i = 0; i < n; i++, want += step) {
+				assert_int_equal(rec[i]->seq, want);
+				assert_int_equal(rec[i]->payload.n, want % 8 ? want % 900 : LARGE - want);
+				if (rec[i]->payload.n)
+					assert_int_equal((unsigned char)rec[i]->payload.p[rec[i]->payload.n - 1], want % 251);
+				bus_rec_unref(rec[i]);
+			}
+		assert_int_equal(n, 0);
+		assert_true(want > N);
+	}
+	bus_close(bus);
+}
+
+/* The file is cut or altered under a log that has long written it: what is whole before that is read, then it says so. */
+static void a_reader_behind_the_tail_meets_damage(void **state)
+{
+	char path[128];
+	struct bus *bus;
+	struct bus_rec *rec[64];
+	struct err err = { 0 };
+	uint64_t next = 1;
+	assert_int_equal(bus_open(&(struct bus_conf){ .dir = dir }, &bus, &err), 0);
+	append(bus, 1, BUS_TAIL + 200);
+	snprintf(path, sizeof(path), "%s/%020d.log", dir, 1);
+	FILE *f = fopen(path, "r+b");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, 10 * (BUS_HEADER + 7) + BUS_HEADER, SEEK_SET), 0); /* in one of the first */
+	assert_int_equal(fputc('!', f), '!');
+	assert_int_equal(fclose(f), 0);
+	int n = bus_read(bus, 1, 7, 64, rec, &next, &err);
+	assert_in_range(n, 5, 12);
+	for (int i = 0; i < n; i++)
+		bus_rec_unref(rec[i]);
+	assert_int_equal(bus_read(bus, next, 7, 64, rec, &next, &err), HCP_ECORRUPT);
+	assert_non_null(strstr(err.text, "cannot be read"));
+	assert_int_equal(truncate(path, 500), 0);
+	assert_int_equal(bus_read(bus, 100, 7, 64, rec, &next, &err), HCP_ECORRUPT);
+	bus_close(bus);
+}
+
 static void wake(void *arg)
 {
 	++*(int *)arg;
@@ -195,6 +261,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(torn_tail_is_cut, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(old_segments_go, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(rare_topics_are_found_in_memory_and_in_files, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_reader_behind_the_tail_gets_all, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_reader_behind_the_tail_meets_damage, fresh_dir, remove_dir),
 		cmocka_unit_test(watchers_hear_their_topics_only),
 	};
 	return cmocka_run_group_tests_name("bus", tests, NULL, NULL);
