@@ -564,8 +564,8 @@ static int begin_behind(struct bus *bus, uint64_t at, struct behind *ret, struct
 }
 
 /*
- * What of a chunk of a file is wanted. Moves *b over the records that are whole in it and returns how many it took, or a
- * negative code; *ret_need: bytes from b->pos on that the record after them takes, 0 if not even its header is there.
+ * What of a chunk of a file is wanted. Moves *b over the records that are whole in it and returns how many it took, or
+ * a negative code; *ret_need: bytes from b->pos on that the record after them takes, 0 if not even its header is there.
  */
 static int take_chunk(const unsigned char *chunk, size_t n, struct behind *b, uint64_t at, uint64_t mask, size_t max,
 	struct bus_rec **out, size_t *ret_need)

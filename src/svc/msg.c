@@ -73,6 +73,7 @@ void msg_free(struct msg *m)
 {
 	if (!m)
 		return;
+	bus_rec_unref(m->rec);
 	arena_release(&m->arena);
 	mem_free(m);
 }
@@ -94,8 +95,19 @@ int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err
 	return 0;
 }
 
+/* An event as its sender packed it, and where it came: fields of an envelope may follow in any order. */
+static int pack_event(const struct msg *m, struct buf *out)
+{
+	Hcp__Envelope where = HCP__ENVELOPE__INIT;
+	where.bus_offset = m->bus_offset;
+	buf_adds(out, m->rec->payload);
+	return buf_failed(out) ? HCP_ENOMEM : pb_append(&where.base, out);
+}
+
 int msg_pack(const struct msg *m, struct buf *out)
 {
+	if (m->rec)
+		return pack_event(m, out);
 	Hcp__Envelope e = HCP__ENVELOPE__INIT;
 	size_t n = m->body ? protobuf_c_message_get_packed_size(m->body) : 0;
 	uint8_t *body = mem_alloc(n);

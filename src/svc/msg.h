@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/str.h"
+#include "bus/bus.h"
 #include "spec_table.h"
 
 /*
@@ -20,6 +21,7 @@ struct msg {
 	int sender;             /* enum svc_id of events, SVC_NONE from outside */
 	uint64_t seq;           /* sender's event number; 0: not an event */
 	uint64_t bus_offset;
+	struct bus_rec *rec;    /* a reference to the event as it was packed; NULL: came another way */
 	uint64_t clock;         /* logical time of an event: later than all that led to it; 0 for requests */
 	int64_t at_ns;          /* when it was made */
 	int64_t deadline_ns;    /* 0: none */

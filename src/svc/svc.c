@@ -145,8 +145,8 @@ static bool left_no_trace(const struct svc *svc, int64_t rows_before)
 int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, struct err *err)
 {
 	struct svc_ctx *ctx = &svc->ctx;
-	bool write =
-		needs_commit(svc, in, n) && !svc->replaying; /* a replay is one transaction, and keeps no rows of its own */
+	bool may_change = needs_commit(svc, in, n);
+	bool write = may_change && !svc->replaying; /* a replay is one transaction, and keeps no rows of its own */
 	uint64_t seq_before = svc->seq;
 	int64_t rows_before = db_total_changes(svc->db);
 	ctx_begin(svc, in, n, now_ns);
@@ -162,6 +162,8 @@ int svc_run_batch(struct svc *svc, struct msg **in, size_t n, int64_t now_ns, st
 			in[i] = NULL;
 		ctx->kept = false;
 	}
+	if (rc == 0 && svc->def->settle && may_change)
+		rc = svc->def->settle(svc->state, ctx, err);
 	must(write || svc->replaying || svc->seq == seq_before); /* a query publishes nothing */
 	if (rc == 0 && write && left_no_trace(svc, rows_before)) {
 		db_rollback(svc->db);
@@ -346,7 +348,7 @@ int svc_republish(struct svc *const *svc, size_t n, struct err *err)
 
 /* ---- the step ---- */
 
-static int decode_event(struct svc *svc, const struct bus_rec *rec, struct msg **ret)
+static int decode_event(struct svc *svc, struct bus_rec *rec, struct msg **ret)
 {
 	struct err err = { 0 };
 	int rc = msg_unpack(rec->payload, ret, &err);
@@ -357,6 +359,7 @@ static int decode_event(struct svc *svc, const struct bus_rec *rec, struct msg *
 	(*ret)->sender = rec->sender;
 	(*ret)->seq = rec->seq;
 	(*ret)->bus_offset = rec->offset;
+	(*ret)->rec = bus_rec_ref(rec);
 	return 0;
 }
 

@@ -73,6 +73,11 @@ struct svc_def {
 	 */
 	int64_t (*timer_due)(const void *state, int64_t now_ns);
 	int timer_ms;
+	/*
+	 * Called once after the last message of every batch that may change something, before the commit: for what is
+	 * worth doing only once however many messages came. NULL: nothing. Fails as a handler with a fatal code does.
+	 */
+	int (*settle)(void *state, struct svc_ctx *ctx, struct err *err);
 	bool no_journal; /* inputs are not kept (bulk telemetry); its events still are */
 };
 

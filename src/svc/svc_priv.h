@@ -97,7 +97,7 @@ struct svc {
 #define SVC_NUMBERS (UINT64_C(1) << 24) /* a batch; 2^39 batches */
 
 enum {
-	SVC_EVENTS_A_BATCH = 64,
+	SVC_EVENTS_A_BATCH = 256,
 	SVC_EVENT_BYTES_A_BATCH = 128 << 10, /* packed; one larger event is taken alone */
 	SVC_POISON_TRIES = 3,
 	SVC_PRUNE_EVERY = 256,

@@ -135,7 +135,7 @@ static int lose(struct resources *r, struct svc_ctx *ctx, struct node *n, const 
 		list_add_tail(&r->nodes_unsaved, &n->unsaved);
 	int rc = allocs_end_all(r, ctx, n, reason, err);
 	if (rc == 0)
-		rc = command_cancel_all(r, ctx, NULL, n, reason, err);
+		rc = commands_cancel_node(r, ctx, n, reason, err);
 	for (size_t i = 0; i < n->n_devices && rc == 0; i++) {
 		struct device *d = n->devices[i];
 		if (d->state != DEVICE_ST_FAILED)
@@ -156,7 +156,7 @@ int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 	if (g->stream && n->stream && g->stream != n->stream)
 		return 0;
 	int rc = lose(r, ctx, n, "node lost", err);
-	return rc < 0 ? rc : inventory_flush(r, ctx, "node lost", err);
+	return rc;
 }
 
 /* A lost node's watts stay reserved until its lease has ended and its devices have fallen to SAFE. */
@@ -446,6 +446,7 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 		n->seq = 0;
 		list_each(l, &n->commands)
 			list_entry(l, struct command, of_node)->sent_at_ns = 0; /* what it was told died with it */
+		r->commands_due_ns = 0;
 	}
 	/* A changed endpoint or model is news, even when up and mode stay. */
 	if (strcmp(n->endpoint, h->endpoint) || n->n_models != h->n_models)
@@ -495,7 +496,7 @@ int on_hello(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 		rc = report_save(r, ctx, n, err);
 	if (rc == 0 && list_empty(&n->unsaved))
 		list_add_tail(&r->nodes_unsaved, &n->unsaved);
-	return rc < 0 ? rc : inventory_flush(r, ctx, "hello", err);
+	return rc;
 }
 
 /* ---- readings ---- */
@@ -733,7 +734,7 @@ int on_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err 
 		rc = send_lease(r, ctx, n);
 	if (rc == 0)
 		rc = report_save(r, ctx, n, err);
-	return rc < 0 ? rc : inventory_flush(r, ctx, "report", err);
+	return rc;
 }
 
 int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -760,7 +761,7 @@ int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 	c = rc == 0 ? map_get(&r->command_by_id, str_of(rep->switch_id)) : NULL;
 	if (c)
 		rc = command_take_report(r, ctx, c, rep, err);
-	return rc < 0 ? rc : inventory_flush(r, ctx, "switch", err);
+	return rc;
 }
 
 int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -786,7 +787,7 @@ int on_local_switch(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		struct device_finding f = { .verdict = DEVICE_DRIFTED };
 		take_finding(r, d, &f, WHY_MODE_DIFFERS, svc_now_ns(ctx));
 	}
-	return inventory_flush(r, ctx, "local switch", err);
+	return 0;
 }
 
 /* Nodes' streams end here; what is lost the orchestrator says again until the node answers. */

@@ -23,6 +23,7 @@ static struct alloc *alloc_new(size_t n)
 	if (!a)
 		return NULL;
 	list_init(&a->link);
+	list_init(&a->waits);
 	a->devices = mem_calloc(n ? n : 1, sizeof(struct device *));
 	if (!a->devices) {
 		alloc_free(a);
@@ -120,6 +121,8 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 		rc = map_put(&r->alloc_by_id, str_of(a->id), a, NULL);
 	if (rc == 0) {
 		list_add_tail(&r->allocs, &a->link);
+		if (state == ALLOCATION_RESERVED)
+			list_add_tail(&r->waiting, &a->waits);
 		for (size_t i = 0; i < a->n; i++)
 			a->devices[i]->alloc = a;
 	} else {
@@ -147,7 +150,7 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 	bool held = a->state == ALLOCATION_RUNNING;
 	int rc = move(a, e, err);
 	if (rc == 0)
-		rc = command_cancel_all(r, ctx, a, NULL, reason, err);
+		rc = commands_cancel_alloc(r, ctx, a, reason, err);
 	if (rc == 0)
 		rc = announce(r, ctx, a, held || e == ALLOCATION_EV_RELEASE ? HCP__ALLOCATION_STATE__RELEASED :
 			      HCP__ALLOCATION_STATE__REFUSED, reason, err);
@@ -166,6 +169,7 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 	}
 	(void)map_del(&r->alloc_by_id, str_of(a->id));
 	list_del(&a->link);
+	list_del(&a->waits);
 	alloc_free(a);
 	return rc;
 }
@@ -209,11 +213,15 @@ static bool has_power(const struct alloc *a)
 	return enough;
 }
 
-/* Commands to all its nodes, once there is power for all. */
+/* Commands to all its nodes, once there is power for all; until then it is among those that wait. */
 static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct err *err)
 {
-	if (!has_power(a))
+	if (!has_power(a)) {
+		if (list_empty(&a->waits))
+			list_add_tail(&r->waiting, &a->waits);
 		return 0;
+	}
+	list_del(&a->waits);
 	struct item *items = arena_alloc(svc_arena(ctx), (a->n + 1) * sizeof(*items));
 	if (!items)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
@@ -338,8 +346,11 @@ static int reserve(struct resources *r, struct svc_ctx *ctx, struct alloc *a, st
 		plan_want(r, d->group->facility);
 	}
 	if (rc == 0)
-		rc = announce(r, ctx, a, HCP__ALLOCATION_STATE__RESERVED, "", err);
-	return rc < 0 ? rc : start(r, ctx, a, err);
+		rc = start(r, ctx, a, err);
+	/* One that starts at once says that; one that waits says so. */
+	return rc < 0 || a->state != ALLOCATION_RESERVED
+			   ? rc
+			   : announce(r, ctx, a, HCP__ALLOCATION_STATE__RESERVED, "", err);
 }
 
 /* *ret_unfit: the device that another placement would not name, knowing what we know. */
@@ -371,7 +382,7 @@ int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 {
 	struct resources *r = state;
 	const Hcp__Place *p = (const Hcp__Place *)m->body;
-	char reason[REASON_MAX], action[NAME_MAX_LEN];
+	char reason[REASON_MAX];
 	const char *unfit_id = "";
 	int rc = check_place(p, err);
 	if (rc == 0)
@@ -394,39 +405,29 @@ int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 		return rc;
 	}
 	rc = reserve(r, ctx, a, err);
-	snprintf(action, sizeof(action), "allocation %.36s", p->allocation_id);
-	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
+	return rc;
 }
 
 int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct resources *r = state;
 	const Hcp__Release *rel = (const Hcp__Release *)m->body;
-	char action[NAME_MAX_LEN];
 	/* Unknown or over: what the router wants is so already. */
 	struct alloc *a = map_get(&r->alloc_by_id, str_of(rel->allocation_id));
 	if (!a)
 		return 0;
-	snprintf(action, sizeof(action), "release %.36s", a->id);
 	snprintf(a->preempted_by, sizeof(a->preempted_by), "%.35s", rel->preempted_by);
 	int rc = alloc_end(r, ctx, a, ALLOCATION_EV_RELEASE, rel->reason[0] ? rel->reason : "released", err);
-	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
+	return rc;
 }
 
-bool allocs_waiting(const struct resources *r)
-{
-	list_each(l, &r->allocs) if (list_entry(l, struct alloc, link)->state == ALLOCATION_RESERVED) return true;
-	return false;
-}
-
-int allocs_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
+int allocs_start(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
 	int rc = 0;
-	list_each_safe(l, tmp, &r->allocs) {
-		struct alloc *a = list_entry(l, struct alloc, link);
-		if (rc < 0 || a->state != ALLOCATION_RESERVED)
-			continue;
-		rc = start(r, ctx, a, err);
+	list_each_safe(l, tmp, &r->waiting) {
+		struct alloc *a = list_entry(l, struct alloc, waits);
+		if (rc == 0)
+			rc = start(r, ctx, a, err);
 		if (rc == 0 && a->state == ALLOCATION_RESERVED && svc_now_ns(ctx) >= a->expires_ns)
 			rc = alloc_end(r, ctx, a, ALLOCATION_EV_EXPIRE, "no power within the facility's budget", err);
 	}

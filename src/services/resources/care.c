@@ -423,5 +423,5 @@ int on_ticket_close(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	Hcp__Ticket built;
 	ticket_fill(t, &built);
 	int rc = reply_copy(ctx, MSG_TICKET, &built.base);
-	return rc < 0 ? rc : inventory_flush(r, ctx, "ticket", err);
+	return rc;
 }

@@ -157,6 +157,13 @@ static void order_device(struct resources *r, struct device *d, enum device_mode
 	device_mark(r, d);
 }
 
+static void due(struct resources *r, struct svc_ctx *ctx, int64_t at_ns)
+{
+	if (at_ns < r->commands_due_ns)
+		r->commands_due_ns = at_ns;
+	svc_wake_at(ctx, at_ns);
+}
+
 int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, struct alloc *a, const struct item *items,
 		  size_t n_items, struct err *err)
 {
@@ -189,7 +196,7 @@ int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, stru
 		rc = send_to_agent(ctx, c, &body);
 	if (rc == 0 && a)
 		memcpy(a->switch_id, c->id, sizeof(a->switch_id));
-	svc_wake_at(ctx, now + RESOURCES_RESEND_MS * NS_PER_MS);
+	due(r, ctx, now + RESOURCES_RESEND_MS * NS_PER_MS);
 	return rc;
 }
 
@@ -321,7 +328,7 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 	hcp__switch_done__pack(&done, p);
 	int rc = db_run(svc_db(ctx), err, "INSERT INTO switch(no,body) VALUES($1,$2)", "ib", r->next_switch_no,
 			(struct str){ (const char *)p, size });
-	if (rc == 0)
+	if (rc == 0 && r->next_switch_no % RESOURCES_PRUNE_SWITCHES == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM switch WHERE no<=$1", "i",
 			    r->next_switch_no - RESOURCES_KEEP_SWITCHES);
 	r->next_switch_no++;
@@ -453,15 +460,21 @@ int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device 
 	return store(r, ctx, c, &body, err);
 }
 
-int command_cancel_all(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct node *n, const char *why,
-		       struct err *err)
+int commands_cancel_alloc(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *why, struct err *err)
 {
 	int rc = 0;
-	list_each_safe(l, tmp, n ? &n->commands : &r->commands) {
-		struct command *c = n ? list_entry(l, struct command, of_node) : list_entry(l, struct command, link);
-		if (rc == 0 && (!a || c->alloc == a))
-			rc = cancel(r, ctx, c, why, err);
-	}
+	for (size_t i = 0; i < a->n && rc == 0; i++)
+		if (a->devices[i]->command && a->devices[i]->command->alloc == a)
+			rc = cancel(r, ctx, a->devices[i]->command, why, err);
+	return rc;
+}
+
+int commands_cancel_node(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *why, struct err *err)
+{
+	int rc = 0;
+	list_each_safe(l, tmp, &n->commands)
+		if (rc == 0)
+			rc = cancel(r, ctx, list_entry(l, struct command, of_node), why, err);
 	return rc;
 }
 
@@ -474,6 +487,22 @@ void command_proved(struct device *d)
 		return;
 	c->items[d->item].proved = true;
 	c->unproved--;
+}
+
+/* A machine that boots for a minute need not hear it thirty times. */
+static int64_t resend_at(const struct command *c)
+{
+	return c->sent_at_ns + ((RESOURCES_RESEND_MS * NS_PER_MS) << (c->sends ? c->sends - 1 : 0));
+}
+
+/* When time alone has something to say about it. */
+static int64_t due_at(const struct command *c)
+{
+	int64_t at_ns = c->reported_at_ns ? c->reported_at_ns + RESOURCES_VERIFY_MS * NS_PER_MS : resend_at(c);
+	int64_t gathered_ns = c->proved_at_ns + RESOURCES_GATHER_MS * NS_PER_MS;
+	if (c->proved_at_ns && !c->needs_report && !c->reported_at_ns && gathered_ns < at_ns)
+		at_ns = gathered_ns;
+	return at_ns < c->deadline_ns ? at_ns : c->deadline_ns;
 }
 
 static int check(struct resources *r, struct svc_ctx *ctx, struct command *c, bool *ret_ended, struct err *err)
@@ -493,6 +522,14 @@ static int check(struct resources *r, struct svc_ctx *ctx, struct command *c, bo
 		return finish(r, ctx, c, false, WHY_DEADLINE, "not proved before the deadline", err);
 	*ret_ended = false;
 	return 0;
+}
+
+static int look(struct resources *r, struct svc_ctx *ctx, struct command *c, bool *ret_ended, struct err *err)
+{
+	int rc = check(r, ctx, c, ret_ended, err);
+	if (rc == 0 && !*ret_ended)
+		due(r, ctx, due_at(c));
+	return rc;
 }
 
 /* The end of one that an allocation waits for may end others of that allocation: the walk must start again. */
@@ -519,7 +556,7 @@ static int walk(struct resources *r, struct svc_ctx *ctx, struct node *n,
 
 int commands_of_node(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err)
 {
-	return walk(r, ctx, n, check, err);
+	return walk(r, ctx, n, look, err);
 }
 
 int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command *c, const Hcp__SwitchReport *rep,
@@ -541,10 +578,9 @@ int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command
 	if (!rep->ok)
 		return finish(r, ctx, c, false, WHY_AGENT_REFUSED,
 			      rep->error[0] ? rep->error : "the agent could not switch", err);
-	int rc = check(r, ctx, c, &ended, err);
+	int rc = look(r, ctx, c, &ended, err);
 	if (rc < 0 || ended)
 		return rc;
-	svc_wake_at(ctx, c->reported_at_ns + RESOURCES_VERIFY_MS * NS_PER_MS);
 	return store(r, ctx, c, &body, err);
 }
 
@@ -562,14 +598,16 @@ static int tick(struct resources *r, struct svc_ctx *ctx, struct command *c, boo
 	int rc = check(r, ctx, c, ret_ended, err);
 	if (rc < 0 || *ret_ended)
 		return rc;
-	/* A machine that boots for a minute need not hear it thirty times. */
-	int64_t wait_ns = (RESOURCES_RESEND_MS * NS_PER_MS) << (c->sends ? c->sends - 1 : 0);
-	if (!c->reported_at_ns && svc_now_ns(ctx) >= c->sent_at_ns + wait_ns)
-		return resend(ctx, c);
-	return 0;
+	if (!c->reported_at_ns && svc_now_ns(ctx) >= resend_at(c))
+		rc = resend(ctx, c);
+	due(r, ctx, due_at(c));
+	return rc;
 }
 
 int commands_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
+	if (svc_now_ns(ctx) < r->commands_due_ns)
+		return 0;
+	r->commands_due_ns = INT64_MAX;
 	return walk(r, ctx, NULL, tick, err);
 }

@@ -92,7 +92,7 @@ int curtail_load(struct resources *r, struct db *db, struct err *err)
 		}
 		mem_free(f->curtailment);
 		f->curtailment = c;
-		plan_want(r, f);
+		plan_want_now(r, f);
 	}
 	return rc;
 }
@@ -245,7 +245,7 @@ static int order(struct resources *r, struct svc_ctx *ctx, struct facility *f, c
 	c->within_ms = q->within_ms ? q->within_ms : CURTAIL_WITHIN_MS;
 	mem_free(f->curtailment);
 	f->curtailment = c;
-	plan_want(r, f);
+	plan_want_now(r, f);
 	if (rc == 0)
 		rc = plan_dirty(r, ctx, err);
 	if (rc == 0)
@@ -266,7 +266,7 @@ int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 		rc = order(r, ctx, f, q, m->principal ? m->principal->email : "", err);
 	if (rc == 0)
 		rc = answer(r, ctx, f, err);
-	return rc < 0 ? rc : inventory_flush(r, ctx, "curtail", err);
+	return rc;
 }
 
 static int begin_restore(struct svc_ctx *ctx, struct facility *f, struct err *err)
@@ -299,7 +299,7 @@ static int step_up(struct resources *r, struct svc_ctx *ctx, struct facility *f,
 	int64_t now = svc_now_ns(ctx);
 	c->raised_w += (c->asked_w + CURTAIL_STEPS - 1) / CURTAIL_STEPS;
 	c->step_ns = now + CURTAIL_STEP_S * NS_PER_S;
-	plan_want(r, f);
+	plan_want_now(r, f);
 	bool over = c->raised_w >= c->asked_w;
 	int rc = store(ctx, f, over ? STATE_OVER : STATE_RESTORING, measured_w(r, f), err);
 	if (rc == 0 && over) {
@@ -323,7 +323,7 @@ static int tend(struct resources *r, struct svc_ctx *ctx, struct facility *f, st
 	return was == (c->confirmed_ns != 0) && was_short == c->is_short ? 0 : store(ctx, f, STATE_HELD, 0, err);
 }
 
-int curtail_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
+int curtail_tend(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
 	int rc = 0;
 	for (size_t i = 0; i < r->n_facilities && rc == 0; i++)

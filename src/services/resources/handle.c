@@ -88,7 +88,7 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
 	struct list *lists[] = {&r->nodes_seen,	   &r->nodes_lost, &r->nodes_work,
-				&r->nodes_unsaved, &r->commands,   &r->allocs, &r->tickets};
+				&r->nodes_unsaved, &r->commands,   &r->allocs, &r->waiting, &r->tickets};
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	buf_init(&r->directive, 1 << 20);
@@ -122,23 +122,26 @@ static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	struct resources *r = state;
 	int rc = agents_timer(r, ctx, err);
 	if (rc == 0)
-		rc = curtail_timer(r, ctx, err);
-	if (rc == 0)
 		rc = commands_timer(r, ctx, err);
-	if (rc == 0)
-		rc = plan_dirty(r, ctx, err);
-	if (rc == 0)
-		rc = allocs_timer(r, ctx, err);
-	if (rc == 0)
-		rc = plan_dirty(r, ctx, err);
-	if (rc == 0)
-		rc = reconcile(r, ctx, err);
+	r->poke |= !list_empty(&r->nodes_work) || !list_empty(&r->waiting); /* another try */
 	if (rc == 0)
 		rc = prune(r, ctx, err);
+	return rc < 0 ? rc : care_timer(r, ctx, err);
+}
+
+/* However many messages came: one plan, then what can be commanded, then what has changed, told and stored once. */
+static int resources_settle(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	struct resources *r = state;
+	int rc = curtail_tend(r, ctx, err);
 	if (rc == 0)
-		rc = care_timer(r, ctx, err);
+		rc = plan_dirty(r, ctx, err);
+	if (rc == 0 && r->poke)
+		rc = allocs_start(r, ctx, err);
+	if (rc == 0 && r->poke)
+		rc = reconcile(r, ctx, err);
 	if (rc == 0)
-		rc = inventory_flush(r, ctx, "reconcile", err);
+		rc = inventory_flush(r, ctx, err);
 	return rc < 0 ? rc : capacity_publish(r, ctx, err);
 }
 
@@ -147,17 +150,18 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
-/* Whatever is under way is looked at every second; a fleet at rest is left alone. */
+/* What waits for power or for another try is looked at every second; a fleet at rest is left alone. */
 static int64_t resources_due(const void *state, int64_t now_ns)
 {
 	const struct resources *r = state;
-	bool busy = !r->started_at_ns || r->poke || r->n_changed || !list_empty(&r->nodes_unsaved) ||
-				!list_empty(&r->commands) || !list_empty(&r->nodes_work);
-	for (size_t i = 0; i < r->n_facilities; i++)
-		busy |= r->facility[i]->dirty;
-	if (busy || r->learning || allocs_waiting(r))
+	if (!r->started_at_ns || r->poke || r->n_changed || r->learning || !list_empty(&r->nodes_unsaved) ||
+		!list_empty(&r->nodes_work) || !list_empty(&r->waiting))
 		return now_ns;
 	int64_t at_ns = earlier(earlier(r->pruned_at_ns + PRUNE_EVERY_NS, agents_due(r)), curtail_due(r));
+	at_ns = earlier(at_ns, r->commands_due_ns);
+	for (size_t i = 0; i < r->n_facilities; i++)
+		if (r->facility[i]->dirty)
+			at_ns = earlier(at_ns, r->facility[i]->rest_until_ns);
 	return r->capacity_dirty ? earlier(at_ns, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS) : at_ns;
 }
 
@@ -201,4 +205,5 @@ const struct svc_def resources_def = {
 	.timer = resources_timer,
 	.timer_due = resources_due,
 	.timer_ms = 1000,
+	.settle = resources_settle,
 };

@@ -326,7 +326,7 @@ void device_fill(const struct device *d, Hcp__Device *out)
 	out->name = d->name;
 }
 
-/* ---- the end of a handler ---- */
+/* ---- the end of a batch ---- */
 
 static uint32_t summary(const struct device *d)
 {
@@ -335,7 +335,7 @@ static uint32_t summary(const struct device *d)
 	       (uint32_t) !!d->ctl.confirmed_at_ns << 17;
 }
 
-static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n, const char *action)
+static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n)
 {
 	struct arena *a = svc_arena(ctx);
 	Hcp__DevicesChanged ev = HCP__DEVICES_CHANGED__INIT;
@@ -344,7 +344,6 @@ static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n, 
 	if (!rows || !ev.devices)
 		return HCP_ENOMEM;
 	ev.n_devices = n;
-	ev.action = action;
 	ev.node_id = d[0]->node->id;
 	for (size_t i = 0; i < n; i++) {
 		device_fill(d[i], &rows[i]);
@@ -355,7 +354,7 @@ static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n, 
 	return svc_publish(ctx, ev.node_id, &ev.base);
 }
 
-static int publish_changed(struct resources *r, struct svc_ctx *ctx, const char *action)
+static int publish_changed(struct resources *r, struct svc_ctx *ctx)
 {
 	struct device **told = r->changed;
 	size_t n = 0;
@@ -373,8 +372,7 @@ static int publish_changed(struct resources *r, struct svc_ctx *ctx, const char 
 	r->n_changed = 0;
 	r->capacity_dirty |= n > 0;
 	for (size_t at = 0; at < n && rc == 0; at += RESOURCES_EVENT_DEVICES)
-		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES,
-				  action);
+		rc = publish_some(ctx, told + at, n - at < RESOURCES_EVENT_DEVICES ? n - at : RESOURCES_EVENT_DEVICES);
 	return rc;
 }
 
@@ -422,9 +420,9 @@ void inventory_all_said(struct resources *r)
 	}
 }
 
-int inventory_flush(struct resources *r, struct svc_ctx *ctx, const char *action, struct err *err)
+int inventory_flush(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
-	int rc = r->n_changed ? publish_changed(r, ctx, action) : 0;
+	int rc = r->n_changed ? publish_changed(r, ctx) : 0;
 	struct list *l;
 	while (rc == 0 && (l = list_pop(&r->nodes_unsaved))) {
 		struct node *n = list_entry(l, struct node, unsaved);
@@ -432,9 +430,7 @@ int inventory_flush(struct resources *r, struct svc_ctx *ctx, const char *action
 		if (rc == 0)
 			rc = node_say_endpoint(r, ctx, n, err);
 	}
-	if (r->poke)
-		svc_wake_at(ctx, svc_now_ns(ctx));
-	else if (r->capacity_dirty)
+	if (r->capacity_dirty)
 		svc_wake_at(ctx, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS);
 	return rc;
 }

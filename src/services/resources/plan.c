@@ -67,6 +67,12 @@ void plan_want(struct resources *r, struct facility *f)
 	r->poke = true;
 }
 
+void plan_want_now(struct resources *r, struct facility *f)
+{
+	plan_want(r, f);
+	f->rest_until_ns = 0;
+}
+
 static bool plannable(const struct device *d)
 {
 	return !d->alloc && !d->ticket && d->node->connected &&
@@ -226,13 +232,17 @@ static void leave(struct resources *r, struct group *g)
 
 static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err)
 {
-	int64_t watts = 0, cap_w = facility_cap_w(f);
+	int64_t watts = 0, cap_w = facility_cap_w(f), devices = 0;
 	int rc = 0;
 	f->dirty = false;
 	care_rest(r, f);
-	for (size_t i = 0; i < r->n_groups; i++)
-		if (r->group[i]->facility == f)
-			count_group(r, r->group[i], &watts);
+	for (size_t i = 0; i < r->n_groups; i++) {
+		if (r->group[i]->facility != f)
+			continue;
+		count_group(r, r->group[i], &watts);
+		devices += (int64_t)r->group[i]->n;
+	}
+	f->rest_until_ns = svc_now_ns(ctx) + devices * RESOURCES_PLAN_REST_NS;
 	f->planned_w = watts;
 	if (cap_w && watts > cap_w)
 		f->planned_w = cap_w + cut_to_budget(r, f, watts - cap_w);
@@ -250,10 +260,16 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 
 int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
+	int64_t now = svc_now_ns(ctx);
 	int rc = 0;
-	for (size_t i = 0; i < r->n_facilities && rc == 0; i++)
-		if (r->facility[i]->dirty)
-			rc = plan_facility(r, ctx, r->facility[i], err);
+	for (size_t i = 0; i < r->n_facilities && rc == 0; i++) {
+		struct facility *f = r->facility[i];
+		bool rests = now < f->rest_until_ns && f->rest_until_ns - now <= RESOURCES_PLAN_REST_MAX_NS; /* or set back */
+		if (f->dirty && !rests)
+			rc = plan_facility(r, ctx, f, err);
+		else if (f->dirty)
+			svc_wake_at(ctx, f->rest_until_ns);
+	}
 	return rc;
 }
 
@@ -368,7 +384,6 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 {
 	struct resources *r = state;
 	const Hcp__Directive *d = (const Hcp__Directive *)m->body;
-	char action[NAME_MAX_LEN];
 	int rc = check_directive(d, err);
 	if (rc < 0)
 		return rc;
@@ -384,13 +399,8 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 	if (rc == 0 && r->emergency)
 		rc = allocs_end_all(r, ctx, NULL, "emergency stop", err);
 	for (size_t i = 0; i < r->n_facilities; i++)
-		plan_want(r, r->facility[i]);
-	if (rc == 0)
-		rc = plan_dirty(r, ctx, err);
-	if (rc == 0)
-		rc = reconcile(r, ctx, err);
+		plan_want_now(r, r->facility[i]);
 	for (size_t i = 0; i < r->n_nodes && rc == 0; i++)
 		rc = node_say_endpoint(r, ctx, r->node[i], err);
-	snprintf(action, sizeof(action), "%s %.36s", r->emergency ? "emergency stop" : "directive", d->id);
-	return rc < 0 ? rc : inventory_flush(r, ctx, action, err);
+	return rc;
 }

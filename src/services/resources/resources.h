@@ -29,6 +29,8 @@ enum {
 	RESOURCES_SLACK_MS = 5000,       /* on top of the phases' deadlines: transport and scheduling */
 	RESOURCES_VERIFY_MS = 10000,     /* after an agent's "done": readings must prove it within this time */
 	RESOURCES_GATHER_MS = 3000,      /* proved by readings: how long to wait for the agent's phase times */
+	RESOURCES_PLAN_REST_NS = 1000,   /* a device: between two plans of a facility that allocations come and go in … */
+	RESOURCES_PLAN_REST_MAX_NS = 1 << 30, /* … at most */
 	RESOURCES_CAPACITY_MS = 500,     /* least time between two CapacityChanged */
 	RESOURCES_RETRY_MAX_MS = 64000,  /* most time between two tries to bring a drifted device back */
 	RESOURCES_NODE_DEVICES = 4096,   /* devices of one node */
@@ -37,6 +39,7 @@ enum {
 	RESOURCES_MAX_DEVICES = 1 << 20,
 	RESOURCES_EVENT_DEVICES = 500,   /* devices in one DevicesChanged */
 	RESOURCES_KEEP_SWITCHES = 1000,
+	RESOURCES_PRUNE_SWITCHES = 64,   /* so many more may be there */
 	RESOURCES_DRAIN_MS = 900000,     /* who works on a device that was found sick may end by himself for so long */
 	RESOURCES_PROOF_MIN = 15,        /* minutes of good work after a repair; doubles with each ticket of … */
 	RESOURCES_PROOF_MAX_MIN = 1440,

@@ -151,7 +151,8 @@ struct facility {
 	int64_t planned_w; /* what the last plan lets it draw at most */
 	int64_t reserved_w;
 	int64_t promised_w; /* scratch of one decision */
-	bool dirty; /* plan again */
+	bool dirty; /* plan again … */
+	int64_t rest_until_ns; /* … but a large facility not in every batch */
 };
 
 /* An order to draw less for a while (curtail.c). */
@@ -189,6 +190,7 @@ struct command {
 
 struct alloc {
 	struct list link; /* r->allocs */
+	struct list waits; /* r->waiting: reserved, but there was no power to start it */
 	char id[ID_TEXT_MAX], workload_id[ID_TEXT_MAX], customer_id[NAME_MAX_LEN], model[NAME_MAX_LEN];
 	enum allocation_state state;
 	Hcp__WorkloadType type;
@@ -212,7 +214,7 @@ struct resources {
 	size_t n_groups, cap_groups;
 	struct facility **facility;
 	size_t n_facilities, cap_facilities;
-	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs, tickets;
+	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs, waiting, tickets;
 	struct health *health; /* owned */
 	int64_t norms_at_ns;
 	bool learning;        /* a model is being trained */
@@ -224,7 +226,8 @@ struct resources {
 	int64_t decided_at_ns, signal_at_ns;
 	bool emergency;
 	bool capacity_dirty;
-	bool poke;            /* something may be commanded now: wake the timer */
+	bool poke;            /* something may be commanded: this batch does it when it settles */
+	int64_t commands_due_ns; /* not before then has time anything to say about commands under way */
 	int64_t started_at_ns; /* first timer since the state was loaded */
 	int64_t lived_ns, lived_at_ns; /* time that we were there to see, see live() */
 	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;
@@ -260,8 +263,8 @@ int device_event(struct resources *r, struct device *d, enum device_event e, enu
 void device_set_desired(struct resources *r, struct device *d, enum device_mode m);
 void node_want_work(struct resources *r, struct node *n);
 void device_fill(const struct device *d, Hcp__Device *out);
-/* Ends a handler: rows of changed nodes, DevicesChanged, EndpointChanged, and a wake-up for what remains. */
-int inventory_flush(struct resources *r, struct svc_ctx *ctx, const char *action, struct err *err) MUST_CHECK;
+/* Ends a batch: rows of changed nodes, DevicesChanged, EndpointChanged, and a wake-up for what remains. */
+int inventory_flush(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
 
 /* What was said before a restart is known to the world: nothing is said again. */
@@ -299,7 +302,11 @@ int meters_load(struct node *n, struct str packed) MUST_CHECK;
 int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int plan_load_directive(struct resources *r) MUST_CHECK;
 void plan_find_target(struct resources *r, struct group *g);
+/* A plan costs all devices of the facility: wanted, it is made when the batch settles, or a while after the last one.
+ */
 void plan_want(struct resources *r, struct facility *f);
+/* The same, however soon after the last one. */
+void plan_want_now(struct resources *r, struct facility *f);
 int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Commands for every node that may need some, as far as breakers and budgets allow. */
 int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
@@ -308,7 +315,8 @@ int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CH
 /* Watts that the facility may draw now: the less of its budget and an order to curtail; 0: no limit. */
 int64_t facility_cap_w(const struct facility *f);
 int curtail_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
-int curtail_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Steps, ends and confirms orders; cheap. */
+int curtail_tend(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int64_t curtail_due(const struct resources *r);
 int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_curtail_restore(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
@@ -322,8 +330,10 @@ int command_load(struct resources *r, struct db_row *row) MUST_CHECK;
 void command_free(struct command *c);
 /* A later wish takes the device out of the command under way. */
 int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err) MUST_CHECK;
-int command_cancel_all(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct node *n, const char *why,
-		       struct err *err) MUST_CHECK;
+int commands_cancel_alloc(
+	struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *why, struct err *err) MUST_CHECK;
+int commands_cancel_node(
+	struct resources *r, struct svc_ctx *ctx, struct node *n, const char *why, struct err *err) MUST_CHECK;
 int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command *c, const Hcp__SwitchReport *rep,
 			struct err *err) MUST_CHECK;
 /* The device was proved to be in its commanded mode. */
@@ -347,9 +357,8 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 	      struct err *err) MUST_CHECK;
 int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *reason, struct err *err)
 	MUST_CHECK;
-int allocs_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
-/* Some allocation waits for power. */
-bool allocs_waiting(const struct resources *r);
+/* Those that wait for power: begun, or refused when their time is over. */
+int allocs_start(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Customer of an allocation that has a device on this node; "" if there is none such. */
 int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *n, const char *allocation_id,
 		   const char **ret, struct err *err) MUST_CHECK;

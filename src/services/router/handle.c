@@ -40,6 +40,7 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	r->svc = svc;
 	list_init(&r->order);
 	list_init(&r->untold);
+	list_init(&r->unsaved);
 	list_init(&r->resting);
 	list_init(&r->keepers);
 	map_init(&r->devices);
@@ -91,7 +92,8 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (j && j->state != JOB_WAITING) {
 		j->again = true;
 		int renewed = router_job_renew(r, j, w, err);
-		return renewed < 0 ? renewed : router_job_save(ctx, j, NULL, err);
+		router_job_save(r, j);
+		return renewed;
 	}
 	if (j)
 		return 0; /* waits already */
@@ -101,10 +103,12 @@ int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		return refuse_hopeless(r, ctx, j);
 	if (rc == 0)
 		rc = queue_enqueue(r->queue, &j->q, err);
-	if (rc == 0)
-		rc = router_job_save(ctx, j, NULL, err);
 	router_demand_changed(r, ctx);
-	return rc < 0 ? rc : router_place_new(r, ctx, j, err);
+	if (rc < 0)
+		return rc;
+	router_job_save(r, j);
+	router_place_new(r, ctx, j);
+	return 0;
 }
 
 static int send_release(struct svc_ctx *ctx, const struct job *j, const char *reason)
@@ -131,31 +135,36 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 		return rc < 0 && rc != HCP_ENOTFOUND ? rc : router_job_drop(r, ctx, j, err);
 	}
 	j->again = false;
+	router_job_save(r, j);
 	if (j->state == JOB_RELEASING)
-		return router_job_save(ctx, j, NULL, err);
+		return 0;
 	j->state = JOB_RELEASING;
-	int rc = send_release(ctx, j, c->reason);
-	return rc < 0 ? rc : router_job_save(ctx, j, NULL, err);
+	return send_release(ctx, j, c->reason);
 }
 
-static void free_devices(struct router *r, struct job *j)
+/* Those that worked drain now, and are not offered until resources has news of them, which is on its way. */
+static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j)
 {
-	placement_dev devs[64];
-	uint32_t n = j->hold ? placement_devices(r->place, j->hold, devs, 64) : 0;
-	if (n > 64) {
-		size_t pos = 0;
-		void *v;
-		while (map_next(&r->devices, &pos, NULL, &v))
-			if (!strcmp(((struct rdev *)v)->owner, j->id))
-				((struct rdev *)v)->owner[0] = '\0';
+	uint32_t n = j->hold ? placement_devices(r->place, j->hold, NULL, 0) : 0;
+	placement_dev *devs = arena_alloc(svc_arena(ctx), (n + 1) * sizeof(*devs));
+	if (!devs)
+		return HCP_ENOMEM;
+	if (j->hold)
+		placement_devices(r->place, j->hold, devs, n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct rdev *rd = r->by_dev[devs[i]];
+		rd->owner[0] = '\0';
+		if (j->committed) {
+			rd->usable = false;
+			(void)!placement_set_in_service(r->place, rd->dev, false, NULL);
+		}
 	}
-	for (uint32_t i = 0; i < n && n <= 64; i++)
-		r->by_dev[devs[i]]->owner[0] = '\0';
 	if (j->hold)
 		(void)!placement_release(r->place, j->hold, NULL);
 	j->hold = 0;
 	queue_uncharge(r->queue, &j->q);
 	router_look_again(r);
+	return 0;
 }
 
 /* Resources gave the devices back (or never gave them). */
@@ -165,7 +174,8 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 	router_yield_forget(r, j);
 	r->n_yielding -= j->yields;
 	j->yields = false;
-	free_devices(r, j);
+	if (free_devices(r, ctx, j) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->victims_changed++;
 	j->since_ns = 0;
 	router_demand_changed(r, ctx);
@@ -179,8 +189,7 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err
 		j->again = false;
 		router_job_requeue(r, j);
 		rc = queue_enqueue(r->queue, &j->q, err);
-		if (rc == 0)
-			rc = router_job_save(ctx, j, NULL, err);
+		router_job_save(r, j);
 	} else {
 		rc = router_job_drop(r, ctx, j, err);
 	}
@@ -205,7 +214,8 @@ int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg
 				return err_set(err, HCP_EINTERNAL, "", "a held allocation had no reservation");
 			if (j->state == JOB_PLACED)
 				rc = router_yield_runs(r, j, svc_now_ns(ctx), err);
-			return rc < 0 ? rc : router_job_save(ctx, j, NULL, err);
+			router_job_save(r, j);
+			return rc;
 		}
 		return 0;
 	case HCP__ALLOCATION_STATE__REFUSED:
@@ -225,10 +235,18 @@ static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	struct router *r = state;
 	router_inventory_wake(r, svc_now_ns(ctx));
 	router_yield_expire(r, svc_now_ns(ctx));
+	r->look = true;
 	int rc = router_place_expire(r, ctx, err);
-	if (rc == 0)
-		rc = router_place_waiting(r, ctx, err);
 	return rc < 0 ? rc : router_demand_tick(r, ctx, err);
+}
+
+/* However many messages came: one look at who fits now, and one row a job that changed. */
+static int router_settle(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	struct router *r = state;
+	int rc = r->look ? router_place_waiting(r, ctx, err) : 0;
+	r->look = false;
+	return rc < 0 ? rc : router_jobs_settle(r, ctx, err);
 }
 
 /* Waiting jobs are tried again every second, but not where nothing has changed that could make one fit. */
@@ -269,4 +287,5 @@ const struct svc_def router_def = {
 	.timer = router_timer,
 	.timer_due = router_due,
 	.timer_ms = 1000,
+	.settle = router_settle,
 };

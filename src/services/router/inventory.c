@@ -1,4 +1,5 @@
 /* Devices as resources tells of them, kept in the placement index. */
+#include <math.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -172,6 +173,22 @@ void router_inventory_wake(struct router *r, int64_t now_ns)
 	}
 }
 
+/* Is what a restart would take from its row another now? Degrees that come and go are not worth a row. */
+static bool is_news(struct router *r, const Hcp__Device *d)
+{
+	struct rdev *rd = router_inventory_find(r, d->id);
+	struct placement_quality q = quality_of(d);
+	bool fill = d->desired == HCP__MODE__FILL;
+	if (rd->fill_saved == fill && rd->usable_saved == rd->usable && fabs(rd->health_saved - q.health) < 0.001 &&
+		fabs(rd->thermal_saved - q.thermal_headroom) < 0.1)
+		return false;
+	rd->fill_saved = fill;
+	rd->usable_saved = rd->usable;
+	rd->health_saved = (float)q.health;
+	rd->thermal_saved = (float)q.thermal_headroom;
+	return true;
+}
+
 int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
@@ -183,7 +200,7 @@ int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		int rc = router_inventory_apply(r, d, &one);
 		if (rc == HCP_ENOMEM)
 			return err_set(err, rc, "", "out of memory");
-		if (rc < 0)
+		if (rc < 0 || !is_news(r, d))
 			continue; /* a device this version does not know is not offered */
 		size_t n = hcp__device__get_packed_size(d);
 		uint8_t *body = arena_alloc(svc_arena(ctx), n);
@@ -198,7 +215,8 @@ int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	}
 	r->victims_changed++;
 	int rc = router_inventory_capacity(r, err);
-	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
+	r->look = true;
+	return rc;
 }
 
 int router_inventory_load(struct router *r, struct db *db, struct err *err)

@@ -65,6 +65,7 @@ int router_job_renew(struct router *r, struct job *j, const Hcp__Workload *w, st
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	free_workload(j->w);
 	j->w = copy;
+	j->body_unsaved = true;
 	return 0;
 }
 
@@ -83,6 +84,7 @@ int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, str
 	j->uuid = uuid;
 	list_init(&j->kept);
 	list_init(&j->untold);
+	list_init(&j->unsaved);
 	j->w = clone(w);
 	snprintf(j->id, sizeof(j->id), "%s", w->id);
 	snprintf(j->customer_id, sizeof(j->customer_id), "%.63s", w->customer_id);
@@ -107,31 +109,58 @@ void router_job_free(struct router *r, struct job *j)
 		map_del(&r->by_allocation, str_of(j->allocation_id));
 	list_del(&j->node);
 	list_del(&j->untold);
+	list_del(&j->unsaved);
 	free_workload(j->w);
 	mem_free(j);
 }
 
-int router_job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err)
+void router_job_save(struct router *r, struct job *j)
 {
-	size_t n = hcp__workload__get_packed_size(j->w), k = place ? hcp__place__get_packed_size(place) : 0;
-	uint8_t *body = arena_alloc(svc_arena(ctx), n), *devices = arena_alloc(svc_arena(ctx), k);
-	if (!body || !devices)
+	if (list_empty(&j->unsaved))
+		list_add_tail(&r->unsaved, &j->unsaved);
+}
+
+static int update_row(struct svc_ctx *ctx, const struct job *j, struct err *err)
+{
+	return db_run(svc_db(ctx), err,
+		"UPDATE job SET state=$2, again=$3, committed=$4, enqueued_ns=$5, since_ns=$6,"
+		" place=CASE WHEN $2=0 THEN x'' ELSE place END WHERE n=$1",
+		"iiiiii", j->row, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns, j->since_ns);
+}
+
+static int write_row(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+{
+	size_t n = hcp__workload__get_packed_size(j->w);
+	uint8_t *body = arena_alloc(svc_arena(ctx), n);
+	if (!body)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	hcp__workload__pack(j->w, body);
-	if (place)
-		hcp__place__pack(place, devices);
+	if (!j->row)
+		j->row = r->next_row++;
 	return db_run(svc_db(ctx), err,
-		"INSERT INTO job(id,state,again,committed,enqueued_ns,body,place,since_ns) VALUES($1,$2,$3,$4,$5,$6,$7,$8)"
-		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
+		"INSERT INTO job(n,id,state,again,committed,enqueued_ns,body,place,since_ns) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9)"
+		" ON CONFLICT(n) DO UPDATE SET state=excluded.state, again=excluded.again, committed=excluded.committed,"
 		" enqueued_ns=excluded.enqueued_ns, body=excluded.body, since_ns=excluded.since_ns,"
 		" place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END",
-		"ziiiibbi", j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
-		(struct str){ (char *)body, n }, (struct str){ (char *)devices, k }, j->since_ns);
+		"iziiiibbi", j->row, j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
+		(struct str){ (char *)body, n }, j->place.n ? j->place : STR(""), j->since_ns);
+}
+
+int router_jobs_settle(struct router *r, struct svc_ctx *ctx, struct err *err)
+{
+	int rc = 0;
+	while (rc == 0 && !list_empty(&r->unsaved)) {
+		struct job *j = list_entry(list_pop(&r->unsaved), struct job, unsaved);
+		rc = j->row && !j->body_unsaved && !j->place.n ? update_row(ctx, j, err) : write_row(r, ctx, j, err);
+		j->body_unsaved = false;
+		j->place = STR("");
+	}
+	return rc;
 }
 
 int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
 {
-	int rc = db_run(svc_db(ctx), err, "DELETE FROM job WHERE id=$1", "z", j->id);
+	int rc = j->row ? db_run(svc_db(ctx), err, "DELETE FROM job WHERE n=$1", "i", j->row) : 0;
 	if (rc == 0)
 		router_job_free(r, j);
 	return rc;
@@ -175,6 +204,8 @@ static int load_row(struct router *r, struct db_row *row, struct arena *a, struc
 	j->state = (enum job_state)db_i64(row, 0);
 	j->again = db_i64(row, 1) != 0;
 	j->committed = db_i64(row, 5) != 0;
+	j->row = db_i64(row, 7);
+	r->next_row = j->row + 1;
 	if (j->state == JOB_WAITING)
 		return queue_enqueue(r->queue, &j->q, err);
 	Hcp__Place *p = (void *)pb_unpack_arena(&hcp__place__descriptor, db_blob(row, 4), a);
@@ -189,8 +220,9 @@ int router_jobs_load(struct router *r, struct db *db, struct err *err)
 	struct arena a;
 	int rc;
 	arena_init(&a, 4096, 0);
+	r->next_row = 1;
 	for (rc = db_query(
-			 db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed,since_ns FROM job ORDER BY n", "");
+			 db, &row, err, "SELECT state,again,enqueued_ns,body,place,committed,since_ns,n FROM job ORDER BY n", "");
 		 rc == 1; rc = db_next(row, err)) {
 		arena_clear(&a);
 		int bad = load_row(r, row, &a, err);

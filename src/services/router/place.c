@@ -124,6 +124,18 @@ static int tell(struct svc_ctx *ctx, const struct job *j, const char *state, con
 	return svc_publish(ctx, j->id, &ev.base);
 }
 
+/* Packed for its row. */
+static int keep_place(struct svc_ctx *ctx, struct job *j, const Hcp__Place *p)
+{
+	size_t n = hcp__place__get_packed_size(p);
+	uint8_t *packed = arena_alloc(svc_arena(ctx), n);
+	if (!packed)
+		return HCP_ENOMEM;
+	hcp__place__pack(p, packed);
+	j->place = (struct str){ (const char *)packed, n };
+	return 0;
+}
+
 static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, struct err *err)
 {
 	Hcp__Place p = HCP__PLACE__INIT;
@@ -137,7 +149,8 @@ static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const st
 	if (rc == 0)
 		rc = build_place(r, ctx, j, t, &p);
 	if (rc == 0)
-		rc = router_job_save(ctx, j, &p, err);
+		rc = keep_place(ctx, j, &p);
+	router_job_save(r, j);
 	/* The orchestrator first: it must know the allocation before resources has news of it. */
 	if (rc == 0)
 		rc = tell(ctx, j, "placing", "", &p);
@@ -258,18 +271,19 @@ static uint32_t free_for(const struct router *r, const struct placement_request 
 	return n;
 }
 
-int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+void router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j)
 {
 	struct placement_request req = router_request_of(r, j);
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
 	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
 	bool asks = j->q.cls == WORKLOAD_P1 && router_yield_asks_at(r, j) <= svc_now_ns(ctx);
-	if (asks || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN)
-		return router_place_waiting(r, ctx, err);
+	if (asks || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN) {
+		r->look = true;
+		return;
+	}
 	snprintf(j->wait_reason, sizeof(j->wait_reason), "%u of %u devices are free; %zu jobs wait", free, req.count,
 		queue_len(r->queue));
 	j->told_ns = svc_now_ns(ctx);
-	return 0;
 }
 
 /* The least time to start on any class that it may have. */
@@ -328,8 +342,7 @@ int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 			ev.workload_id = j->id;
 			ev.reason = "not confirmed in time";
 			int rc = svc_publish(ctx, j->allocation_id, &ev.base);
-			if (rc == 0)
-				rc = router_job_save(ctx, j, NULL, err);
+			router_job_save(r, j);
 			if (rc < 0)
 				return rc;
 			break;
@@ -390,6 +403,8 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 			return HCP_ENOMEM;
 	}
 	r->demand_dirty = false;
-	r->demand_at_ns = svc_now_ns(ctx) + ROUTER_DEMAND_MS * NS_PER_MS;
+	int64_t rest_ns = (int64_t)r->jobs.n * ROUTER_DEMAND_JOB_NS; /* all jobs were counted */
+	r->demand_at_ns =
+		svc_now_ns(ctx) + (rest_ns > ROUTER_DEMAND_MS * NS_PER_MS ? rest_ns : ROUTER_DEMAND_MS * NS_PER_MS);
 	return svc_publish(ctx, "", &ev.base);
 }

@@ -51,7 +51,8 @@ int router_on_quota(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (rc == 0)
 		rc = apply(r, was, q, err);
 	router_look_again(r);
-	return rc < 0 ? rc : router_place_waiting(r, ctx, err);
+	r->look = true;
+	return rc;
 }
 
 int router_quota_load(struct router *r, struct db *db, struct err *err)

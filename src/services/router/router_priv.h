@@ -22,6 +22,10 @@ struct job {
 	bool yields; /* its devices are being released for another */
 	struct queue_job q;
 	placement_handle hold;     /* while placed or releasing; 0 if it never got devices */
+	int64_t row;               /* in the table; 0: not yet */
+	struct list unsaved;       /* router.unsaved: the row is behind … */
+	bool body_unsaved;         /* … with the workload, too */
+	struct str place;          /* and this packed Place, in the batch's arena; empty: as it was */
 	Hcp__Workload *w;          /* owned, unpacked with the default allocator */
 	char wait_reason[256];     /* as it was told */
 	int64_t told_ns;           /* when the reason was last published */
@@ -45,6 +49,8 @@ struct rdev {
 	placement_dev dev;
 	uint16_t cls, facility;
 	bool fill, usable;      /* as resources last told */
+	bool fill_saved, usable_saved; /* as the row has it */
+	float health_saved, thermal_saved;
 	struct list rests;      /* router.resting: not offered until … */
 	int64_t rests_until_ns; /* … since resources refused it, for a reason that we cannot see */
 	char id[96];
@@ -62,6 +68,9 @@ struct router {
 	struct map by_allocation;  /* allocation id -> struct job */
 	struct list order;
 	struct list untold;
+	struct list unsaved;       /* jobs whose rows are written when the batch settles */
+	int64_t next_row;
+	bool look;                 /* waiting jobs are looked at when the batch settles */
 	struct list resting;       /* devices, in the order in which they are offered again */
 	struct map facilities;     /* name -> index + 1 */
 	struct map nodes;          /* node id / class -> number + 1 */
@@ -105,7 +114,9 @@ void router_job_free(struct router *r, struct job *j);
 int router_job_renew(struct router *r, struct job *j, const Hcp__Workload *w, struct err *err) MUST_CHECK;
 /* Made anew for the queue; not while it waits or is charged. */
 void router_job_requeue(struct router *r, struct job *j);
-int router_job_save(struct svc_ctx *ctx, const struct job *j, const Hcp__Place *place, struct err *err) MUST_CHECK;
+/* Its row is written when the batch settles. */
+void router_job_save(struct router *r, struct job *j);
+int router_jobs_settle(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
 int router_jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
 
@@ -115,7 +126,7 @@ struct placement_request router_request_of(const struct router *r, const struct 
 /* A job came or went, or devices became what they were not: waiting jobs may fit now. */
 void router_look_again(struct router *r);
 /* A job has just been queued: cheap while the queue is stuck and its kind of device is taken. */
-int router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err) MUST_CHECK;
+void router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j);
 /* Its deadline cannot be met even if nothing else ran; why stands in wait_reason. */
 bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j);
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

@@ -133,7 +133,8 @@ static int send_yield(
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->preemptions++;
 	int rc = svc_publish(ctx, v->allocation_id, &ev.base);
-	return rc < 0 ? rc : router_job_save(ctx, v, NULL, err);
+	router_job_save(r, v);
+	return rc;
 }
 
 static void keep_for(

@@ -207,7 +207,8 @@ static void a_reader_behind_the_tail_gets_all(void **state)
 	bus_close(bus);
 }
 
-/* The file is cut or altered under a log that has long written it: what is whole before that is read, then it says so. */
+/* The file is cut or altered under a log that has long written it: what is whole before that is read, then it says so.
+ */
 static void a_reader_behind_the_tail_meets_damage(void **state)
 {
 	char path[128];

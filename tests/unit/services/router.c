@@ -8,6 +8,14 @@ static const char *wl_id(int n, char dst[ID_TEXT_MAX])
 	return id_format(dst, ID_WORKLOAD, &id);
 }
 
+/* What was announced last of a node, so that it can be said again. */
+static struct told {
+	const char *node, *cls;
+	int n;
+	Hcp__Mode mode;
+} told[16];
+static size_t n_told;
+
 static void devices(struct rig *r, const char *node, const char *cls, int n, Hcp__DeviceState st, Hcp__Mode mode)
 {
 	Hcp__DevicesChanged ev = HCP__DEVICES_CHANGED__INIT;
@@ -30,6 +38,12 @@ static void devices(struct rig *r, const char *node, const char *cls, int n, Hcp
 	ev.n_devices = (size_t)n;
 	ev.devices = p;
 	rig_event(r, SVC_RESOURCES, &ev.base);
+	size_t at = 0;
+	while (at < n_told && (strcmp(told[at].node, node) != 0 || strcmp(told[at].cls, cls) != 0))
+		at++;
+	assert_true(at < sizeof(told) / sizeof(told[0]));
+	told[at] = (struct told){ node, cls, n, mode };
+	n_told += at == n_told;
 }
 
 static void enqueue(struct rig *r, int n, const char *customer, Hcp__WorkloadType type, const char *cls, int count)
@@ -62,6 +76,14 @@ static void news(struct rig *r, const char *alloc, Hcp__AllocationState s)
 	ev.allocation_id = alloc;
 	ev.state = s;
 	rig_event(r, SVC_RESOURCES, &ev.base);
+}
+
+/* Given back, and the devices are idle again. */
+static void given_back(struct rig *r, const char *alloc)
+{
+	news(r, alloc, HCP__ALLOCATION_STATE__RELEASED);
+	for (size_t i = 0; i < n_told; i++)
+		devices(r, told[i].node, told[i].cls, told[i].n, HCP__DEVICE_STATE__IDLE, told[i].mode);
 }
 
 /* The last Place since rig_forget; alloc gets its id. Returns how many there were. */
@@ -111,7 +133,7 @@ static void jobs_get_devices_and_give_them_back(void **state)
 	msg_free(rig_published(&r, MSG_RELEASE, &n));
 	assert_int_equal(n, 1);
 	assert_int_equal(places(&r, b, &devs), 0); /* not before resources lets go */
-	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, a);
 	assert_int_equal(places(&r, b, &devs), 1);
 	assert_int_equal(devs, 2);
 	assert_int_equal(queue(&r)->n_entries, 0);
@@ -135,7 +157,7 @@ static void a_restart_keeps_who_holds_what(void **state)
 	assert_int_equal(places(&r, b, &devs), 0);
 	assert_int_equal(queue(&r)->n_entries, 1);
 	news(&r, a, HCP__ALLOCATION_STATE__HELD);
-	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, a);
 	assert_int_equal(places(&r, b, &devs), 1);
 	rig_expect_replay(&r);
 	rig_release(&r);
@@ -172,7 +194,7 @@ static void a_job_asked_for_again_waits_for_its_release(void **state)
 	rig_restart(&r); /* publishes again what the bus may have lost */
 	rig_forget(&r);
 	assert_int_equal(places(&r, b, &devs), 0);
-	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, a);
 	assert_int_equal(places(&r, b, &devs), 1);
 	assert_string_not_equal(a, b);
 	rig_release(&r);
@@ -250,7 +272,7 @@ static void a_reservation_nobody_confirms_ends(void **state)
 	rig_pass(&r, (ROUTER_HOLD_S + 2) * NS_PER_S);
 	msg_free(rig_published(&r, MSG_RELEASE, &n));
 	assert_int_equal(n, 1);
-	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, a);
 	assert_int_equal(places(&r, b, &devs), 1);
 	rig_release(&r);
 }
@@ -415,10 +437,7 @@ static void the_cheapest_yields_to_real_time_work(void **state)
 	assert_int_equal(releases(&r, who, by), 0);
 	enqueue(&r, 4, "cus-d", REALTIME, "H100", 1);
 	assert_int_equal(releases(&r, who, by), 0);
-	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
-	ev.allocation_id = a;
-	ev.state = HCP__ALLOCATION_STATE__RELEASED;
-	rig_event(&r, SVC_RESOURCES, &ev.base);
+	given_back(&r, a);
 	assert_int_equal(places(&r, c, &devs), 1);
 	struct msg *m = rig_published(&r, MSG_PLACE, &devs);
 	assert_string_equal(((Hcp__Place *)m->body)->workload->id, wl_id(3, id));
@@ -442,7 +461,7 @@ static void who_yielded_has_its_old_place(void **state)
 	rig_pass(&r, HOUR_NS);
 	enqueue(&r, 2, "cus-b", REALTIME, "H100", 1);
 	assert_int_equal(releases(&r, who, by), 1);
-	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, a);
 	assert_int_equal(places(&r, b, &devs), 1);
 	news(&r, b, HCP__ALLOCATION_STATE__HELD);
 	rig_forget(&r);
@@ -490,7 +509,7 @@ static void borrowed_devices_are_reclaimed_after_a_while(void **state)
 	rig_run(&r);
 	assert_int_equal(releases(&r, who, by), 1);
 	assert_string_equal(by, wl_id(3, id));
-	news(&r, !strcmp(who, wl_id(1, id)) ? a[0] : a[1], HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, !strcmp(who, wl_id(1, id)) ? a[0] : a[1]);
 	assert_int_equal(places(&r, a[2], &devs), 1);
 	news(&r, a[2], HCP__ALLOCATION_STATE__HELD);
 	rig_forget(&r);
@@ -516,7 +535,7 @@ static void after_a_restart_the_same_ones_may_yield(void **state)
 	assert_int_equal(releases(&r, who, by), 1);
 	rig_restart(&r);
 	rig_forget(&r);
-	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	given_back(&r, a);
 	assert_int_equal(places(&r, a, &(int){ 0 }), 1);
 	rig_expect_replay(&r);
 	rig_release(&r);
@@ -529,7 +548,8 @@ static void what_does_not_come_is_not_kept_for_ever(void **state)
 	char a[ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX];
 	int devs;
 	rig_init(&r, &router_def, NULL);
-	devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	devices(&r, "n2", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
 	run(&r, 1, "cus-a", TRAINING, 2, a);
 	rig_pass(&r, HOUR_NS);
 	enqueue(&r, 2, "cus-b", REALTIME, "H100", 2);
@@ -541,6 +561,7 @@ static void what_does_not_come_is_not_kept_for_ever(void **state)
 	ev.state = HCP__ALLOCATION_STATE__RELEASED;
 	rig_event_seq(&r, SVC_RESOURCES, &ev.base, 0);
 	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__DEVICE_FAILED, HCP__MODE__OFF); /* one of the two */
+	devices(&r, "n2", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
 	assert_int_equal(places(&r, a, &devs), 0);
 	assert_non_null(strstr(entry_of(&r, 3)->reason, "kept for"));
 	rig_pass(&r, (ROUTER_YIELD_S + 1) * NS_PER_S);
@@ -674,28 +695,34 @@ static void quotas_bind(void **state)
 	rig_release(&r);
 }
 
+static int forget_told(void **state)
+{
+	n_told = 0;
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(jobs_get_devices_and_give_them_back),
-		cmocka_unit_test(a_restart_keeps_who_holds_what),
-		cmocka_unit_test(refused_allocations_free_their_devices),
-		cmocka_unit_test(a_job_asked_for_again_waits_for_its_release),
-		cmocka_unit_test(an_order_that_overtakes_the_end_is_kept),
-		cmocka_unit_test(draining_devices_are_not_offered),
-		cmocka_unit_test(failed_devices_are_not_offered),
-		cmocka_unit_test(a_reservation_nobody_confirms_ends),
-		cmocka_unit_test(an_unfit_device_rests),
-		cmocka_unit_test(demand_is_told_by_class),
-		cmocka_unit_test(bad_messages_change_nothing),
-		cmocka_unit_test(the_cheapest_yields_to_real_time_work),
-		cmocka_unit_test(who_yielded_has_its_old_place),
-		cmocka_unit_test(borrowed_devices_are_reclaimed_after_a_while),
-		cmocka_unit_test(after_a_restart_the_same_ones_may_yield),
-		cmocka_unit_test(what_does_not_come_is_not_kept_for_ever),
-		cmocka_unit_test(hopeless_deadlines_are_refused_at_once),
-		cmocka_unit_test(the_queue_comes_by_pages),
-		cmocka_unit_test(quotas_bind),
+		cmocka_unit_test_setup(jobs_get_devices_and_give_them_back, forget_told),
+		cmocka_unit_test_setup(a_restart_keeps_who_holds_what, forget_told),
+		cmocka_unit_test_setup(refused_allocations_free_their_devices, forget_told),
+		cmocka_unit_test_setup(a_job_asked_for_again_waits_for_its_release, forget_told),
+		cmocka_unit_test_setup(an_order_that_overtakes_the_end_is_kept, forget_told),
+		cmocka_unit_test_setup(draining_devices_are_not_offered, forget_told),
+		cmocka_unit_test_setup(failed_devices_are_not_offered, forget_told),
+		cmocka_unit_test_setup(a_reservation_nobody_confirms_ends, forget_told),
+		cmocka_unit_test_setup(an_unfit_device_rests, forget_told),
+		cmocka_unit_test_setup(demand_is_told_by_class, forget_told),
+		cmocka_unit_test_setup(bad_messages_change_nothing, forget_told),
+		cmocka_unit_test_setup(the_cheapest_yields_to_real_time_work, forget_told),
+		cmocka_unit_test_setup(who_yielded_has_its_old_place, forget_told),
+		cmocka_unit_test_setup(borrowed_devices_are_reclaimed_after_a_while, forget_told),
+		cmocka_unit_test_setup(after_a_restart_the_same_ones_may_yield, forget_told),
+		cmocka_unit_test_setup(what_does_not_come_is_not_kept_for_ever, forget_told),
+		cmocka_unit_test_setup(hopeless_deadlines_are_refused_at_once, forget_told),
+		cmocka_unit_test_setup(the_queue_comes_by_pages, forget_told),
+		cmocka_unit_test_setup(quotas_bind, forget_told),
 	};
 	return cmocka_run_group_tests_name("router", tests, NULL, NULL);
 }

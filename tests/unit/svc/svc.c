@@ -316,6 +316,55 @@ static void a_clock_set_back_stops_nothing(void **state)
 	svc_close(a);
 }
 
+static int count_settled(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	char id[ID_TEXT_MAX];
+	return db_run(svc_db(ctx), err, "INSERT INTO job(id,n) VALUES($1,1000)", "z", svc_new_id(ctx, id, ID_EVENT));
+}
+
+static int64_t settled(struct svc *a)
+{
+	struct db_row *row;
+	struct err err = { 0 };
+	assert_int_equal(db_query(svc_database(a), &row, &err, "SELECT count(*) FROM job WHERE n=1000", ""), 1);
+	int64_t n = db_i64(row, 0);
+	db_done(row);
+	return n;
+}
+
+/* However many messages a batch has; in the same transaction; not where nothing was asked. */
+static void a_batch_settles_once(void **state)
+{
+	static const struct svc_def def = { .id = SVC_ORCHESTRATOR,
+		.schema = submit_schema,
+		.handlers = submit_handlers,
+		.open = plain_open,
+		.close = mem_free,
+		.settle = count_settled };
+	const int64_t s = INT64_C(1000000000);
+	struct svc *a;
+	struct err err = { 0 };
+	struct answers got = { 0 };
+	int left = 0;
+	struct svc_conf conf = { .seed = 1, .before_commit = fail_once, .commit_arg = &left, .now_ns = s };
+	assert_int_equal(svc_open(&def, &conf, &a, &err), 0);
+	for (int i = 1; i <= 5; i++)
+		submit(a, i, &got);
+	assert_int_equal(svc_step(a, s), 5);
+	assert_int_equal(got.ok, 5);
+	assert_int_equal(settled(a), 1);
+	assert_int_equal(svc_step(a, 2 * s), 0);
+	assert_int_equal(settled(a), 1);
+	left = 1;
+	submit(a, 6, &got);
+	assert_true(svc_step(a, 3 * s) < 0);
+	assert_int_equal(settled(a), 1);
+	submit(a, 6, &got);
+	assert_int_equal(svc_step(a, 5 * s), 1);
+	assert_int_equal(settled(a), 2);
+	svc_close(a);
+}
+
 static void append_noise(struct bus *bus, int n)
 {
 	for (int i = 0; i < n; i++) {
@@ -634,6 +683,7 @@ int main(void)
 		cmocka_unit_test(failed_commit_answers_unavailable_and_recovers),
 		cmocka_unit_test(events_wait_for_a_full_log),
 		cmocka_unit_test(a_clock_set_back_stops_nothing),
+		cmocka_unit_test(a_batch_settles_once),
 		cmocka_unit_test(a_reader_of_a_shortened_log_misses_nothing),
 		cmocka_unit_test(lost_events_come_again_in_their_order),
 		cmocka_unit_test(replay_is_bit_for_bit),

@@ -800,7 +800,6 @@ export interface Device {
 export interface DevicesChanged {
   devices: Device[];
   node_id: string;
-  action: string;
 }
 
 export interface ResourcesList {
@@ -1482,7 +1481,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Classify: { type_hint: 's', size_mb: '0', max_latency_ms: '0', needs_gpu: 'b', duration_s: '0', customer_tier: 's' },
   Classification: { type: 's', priority_class: 's', confidence: '0', rule: 's' },
   Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's' },
-  DevicesChanged: { devices: '[Device', node_id: 's', action: 's' },
+  DevicesChanged: { devices: '[Device', node_id: 's' },
   ResourcesList: { limit: '0', cursor: 's', kind: 's', device_class: 's', state: 's', facility: 's', node_id: 's' },
   Resources: { devices: '[Device', next_cursor: 's', total: '0' },
   ResourceGet: { id: 's' },
