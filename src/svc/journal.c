@@ -289,7 +289,7 @@ static int republish_row(struct svc *svc, struct str events, struct err *err)
 		const struct msg_info *info = msg_info(b->events[i]->type);
 		struct buf bytes;
 		buf_init(&bytes, 0);
-		rc = pb_append(&b->events[i]->base, &bytes);
+		rc = pb_pack(&b->events[i]->base, &bytes);
 		struct bus_entry e = { b->events[i]->seq, info ? (uint16_t)info->topic : 0, (uint16_t)svc->def->id,
 				       buf_str(&bytes) };
 		if (rc == 0 && info)

@@ -2,45 +2,8 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
-#include "wire/pb.h"
 
 enum { MSG_ARENA = 1024, MSG_ARENA_MAX = 64 << 20 };
-
-ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a)
-{
-	ProtobufCMessage *m = NULL;
-	return pb_unpack(d, bytes, a, &m, NULL) < 0 ? NULL : m;
-}
-
-int pb_append(const ProtobufCMessage *m, struct buf *out)
-{
-	size_t n = protobuf_c_message_get_packed_size(m);
-	int rc = buf_reserve(out, n);
-	if (rc < 0)
-		return rc;
-	protobuf_c_message_pack(m, (uint8_t *)out->data + out->n);
-	out->n += n;
-	out->data[out->n] = '\0';
-	return 0;
-}
-
-int pb_push_(struct arena *a, size_t *n, void ***items, void *item)
-{
-	if (!item)
-		return HCP_ENOMEM;
-	/* Capacity is the next power of two, so it need not be stored. */
-	if ((*n & (*n - 1)) == 0) {
-		size_t cap = *n ? *n * 2 : 1;
-		void **more = arena_alloc(a, cap * sizeof(*more));
-		if (!more)
-			return HCP_ENOMEM;
-		if (*n)
-			memcpy(more, *items, *n * sizeof(*more));
-		*items = more;
-	}
-	(*items)[(*n)++] = item;
-	return 0;
-}
 
 static struct msg *msg_alloc(unsigned type)
 {
@@ -101,7 +64,7 @@ static int pack_event(const struct msg *m, struct buf *out)
 	Hcp__Envelope where = HCP__ENVELOPE__INIT;
 	where.bus_offset = m->bus_offset;
 	buf_adds(out, m->rec->payload);
-	return buf_failed(out) ? HCP_ENOMEM : pb_append(&where.base, out);
+	return buf_failed(out) ? HCP_ENOMEM : pb_pack(&where.base, out);
 }
 
 int msg_pack(const struct msg *m, struct buf *out)
@@ -109,14 +72,13 @@ int msg_pack(const struct msg *m, struct buf *out)
 	if (m->rec)
 		return pack_event(m, out);
 	Hcp__Envelope e = HCP__ENVELOPE__INIT;
-	size_t n = m->body ? protobuf_c_message_get_packed_size(m->body) : 0;
-	uint8_t *body = mem_alloc(n);
-	if (!body)
-		return HCP_ENOMEM;
-	if (m->body)
-		protobuf_c_message_pack(m->body, body);
+	struct buf body;
+	buf_init(&body, 0);
+	int rc = m->body ? pb_pack(m->body, &body) : 0;
+	if (rc < 0)
+		return rc;
 	e.type = m->type;
-	e.body = (ProtobufCBinaryData){ n, body };
+	e.body = (ProtobufCBinaryData){ body.n, (uint8_t *)body.data };
 	e.sender = m->sender == SVC_NONE ? e.sender : (char *)svc_table[m->sender].name;
 	e.seq = m->seq;
 	e.bus_offset = m->bus_offset;
@@ -129,8 +91,8 @@ int msg_pack(const struct msg *m, struct buf *out)
 	e.trace_hi = m->trace_hi;
 	e.trace_lo = m->trace_lo;
 	e.span = m->span;
-	int rc = pb_append(&e.base, out);
-	mem_free(body);
+	rc = pb_pack(&e.base, out);
+	buf_release(&body);
 	return rc;
 }
 
@@ -160,7 +122,7 @@ int msg_from_envelope(const Hcp__Envelope *e, struct msg **ret, struct err *err)
 	if (e->principal) {
 		struct buf b;
 		buf_init(&b, 0);
-		if (pb_append(&e->principal->base, &b) == 0)
+		if (pb_pack(&e->principal->base, &b) == 0)
 			m->principal = (void *)pb_unpack_arena(&hcp__principal__descriptor, buf_str(&b), &m->arena);
 		buf_release(&b);
 	}

@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "bus/bus.h"
 #include "spec_table.h"
+#include "wire/pb.h"
 
 /*
  * A message in flight: envelope, and a body that lives in the message's own arena. One owner at a time: whoever
@@ -54,12 +55,5 @@ void msg_answer_problem(struct msg *m, int code, const struct err *err);
 
 /* Fills *err from a Problem message and returns its code; 0 if m is none. */
 int msg_error(const struct msg *m, struct err *err);
-
-/* protobuf-c into an arena: nothing to free. */
-ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a);
-int pb_append(const ProtobufCMessage *m, struct buf *out) MUST_CHECK;
-/* Adds to a repeated message field held in an arena; for building replies: grows by doubling. */
-int pb_push_(struct arena *a, size_t *n, void ***items, void *item) MUST_CHECK;
-#define pb_push(arena, n, items, item) pb_push_((arena), (n), (void ***)(void *)(items), (item))
 
 #endif

@@ -125,15 +125,13 @@ int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *bo
 	const struct msg_info *info = msg_info_of(body->descriptor);
 	must(info && info->kind == MSG_KIND_EVENT && topic_table[info->topic].from == svc->def->id);
 	Hcp__Envelope e = HCP__ENVELOPE__INIT;
-	size_t n = protobuf_c_message_get_packed_size(body);
-	uint8_t *packed = arena_alloc(&ctx->arena, n);
+	struct str packed, bytes;
 	struct out_event *p = grow(ctx, ctx->events, ctx->n_events, &ctx->cap_events, sizeof(*p));
-	if (!packed || !p)
+	if (!p || pb_pack_arena(body, &ctx->arena, &packed) < 0)
 		return HCP_ENOMEM;
 	ctx->events = p;
-	protobuf_c_message_pack(body, packed);
 	e.type = info->type;
-	e.body = (ProtobufCBinaryData){ n, packed };
+	e.body = (ProtobufCBinaryData){ packed.n, (uint8_t *)packed.p };
 	e.sender = (char *)name_of(svc);
 	e.seq = ++svc->seq;
 	e.at_ns = ctx->now_ns;
@@ -144,25 +142,21 @@ int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *bo
 		e.trace_lo = ctx->current->trace_lo;
 		e.span = ctx->current->span;
 	}
-	size_t size = hcp__envelope__get_packed_size(&e);
-	char *bytes = arena_alloc(&ctx->arena, size);
-	if (!bytes)
+	if (pb_pack_arena(&e.base, &ctx->arena, &bytes) < 0)
 		return HCP_ENOMEM;
-	hcp__envelope__pack(&e, (uint8_t *)bytes);
-	p[ctx->n_events++] = (struct out_event){ e.seq, (uint16_t)info->topic, { bytes, size } };
+	p[ctx->n_events++] = (struct out_event){ e.seq, (uint16_t)info->topic, bytes };
 	return 0;
 }
 
 int svc_send_agent(struct svc_ctx *ctx, const char *node_id, const Hcp__AgentDown *body)
 {
 	struct out_agent *p = grow(ctx, ctx->agents, ctx->n_agents, &ctx->cap_agents, sizeof(*p));
-	size_t n = hcp__agent_down__get_packed_size(body);
-	char *bytes = arena_alloc(&ctx->arena, n), *node = arena_strdup(&ctx->arena, node_id);
-	if (!p || !bytes || !node)
+	struct str bytes;
+	char *node = arena_strdup(&ctx->arena, node_id);
+	if (!p || !node || pb_pack_arena(&body->base, &ctx->arena, &bytes) < 0)
 		return HCP_ENOMEM;
 	ctx->agents = p;
-	hcp__agent_down__pack(body, (uint8_t *)bytes);
-	p[ctx->n_agents++] = (struct out_agent){ node, { bytes, n } };
+	p[ctx->n_agents++] = (struct out_agent){ node, bytes };
 	return 0;
 }
 

@@ -1,5 +1,9 @@
 #include "wire/pb.h"
 
+#include "wire/pb_fast.h"
+
+enum { PB_SCRATCH = 16 << 10 }; /* larger messages are sized first */
+
 /* protobuf-c does not say why it failed; whether an allocation did is ours to remember. */
 struct unpack_mem {
 	struct arena *arena;
@@ -99,6 +103,11 @@ static bool depth_fits(const ProtobufCMessageDescriptor *d, struct reader r, int
 int pb_unpack(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a, ProtobufCMessage **ret,
 	struct err *err)
 {
+	int fast = pb_fast_unpack(d, bytes, a, ret);
+	if (fast == 1)
+		return 0;
+	if (fast == HCP_ENOMEM)
+		return err_set(err, HCP_ENOMEM, "", "no memory for a %s of %zu bytes", d->short_name, bytes.n);
 	const uint8_t *p = (const uint8_t *)(bytes.p ? bytes.p : "");
 	if (!depth_fits(d, (struct reader){ p, p + bytes.n }, PB_DEPTH_MAX))
 		return err_set(err, HCP_ELIMIT, "", "%s is nested deeper than %d messages", d->short_name, PB_DEPTH_MAX);
@@ -113,13 +122,35 @@ int pb_unpack(const ProtobufCMessageDescriptor *d, struct str bytes, struct aren
 	return 0;
 }
 
+int pb_pack_arena(const ProtobufCMessage *m, struct arena *a, struct str *ret)
+{
+	uint8_t scratch[PB_SCRATCH];
+	int fast = pb_fast_pack(m, scratch, sizeof(scratch));
+	size_t n = fast < 0 ? protobuf_c_message_get_packed_size(m) : (size_t)fast;
+	uint8_t *p = arena_alloc(a, n);
+	if (!p)
+		return HCP_ENOMEM;
+	if (fast < 0)
+		protobuf_c_message_pack(m, p);
+	else
+		memcpy(p, scratch + sizeof(scratch) - n, n);
+	*ret = (struct str){ (const char *)p, n };
+	return 0;
+}
+
 int pb_pack(const ProtobufCMessage *m, struct buf *out)
 {
-	size_t n = protobuf_c_message_get_packed_size(m);
+	uint8_t scratch[PB_SCRATCH];
+	int fast = pb_fast_pack(m, scratch, sizeof(scratch));
+	size_t n = fast < 0 ? protobuf_c_message_get_packed_size(m) : (size_t)fast;
 	int rc = buf_reserve(out, n);
 	if (rc < 0)
 		return rc;
-	out->n += protobuf_c_message_pack(m, (uint8_t *)out->data + out->n);
+	if (fast < 0)
+		protobuf_c_message_pack(m, (uint8_t *)out->data + out->n);
+	else
+		memcpy(out->data + out->n, scratch + sizeof(scratch) - n, n);
+	out->n += n;
 	out->data[out->n] = '\0';
 	return 0;
 }
@@ -143,4 +174,28 @@ ProtobufCMessage *pb_new(const ProtobufCMessageDescriptor *d, struct arena *a)
 	if (m)
 		protobuf_c_message_init(d, m);
 	return m;
+}
+
+ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a)
+{
+	ProtobufCMessage *m = NULL;
+	return pb_unpack(d, bytes, a, &m, NULL) < 0 ? NULL : m;
+}
+
+int pb_push_(struct arena *a, size_t *n, void ***items, void *item)
+{
+	if (!item)
+		return HCP_ENOMEM;
+	/* Capacity is the next power of two, so it need not be stored. */
+	if ((*n & (*n - 1)) == 0) {
+		size_t cap = *n ? *n * 2 : 1;
+		void **more = arena_alloc(a, cap * sizeof(*more));
+		if (!more)
+			return HCP_ENOMEM;
+		if (*n)
+			memcpy(more, *items, *n * sizeof(*more));
+		*items = more;
+	}
+	(*items)[(*n)++] = item;
+	return 0;
 }

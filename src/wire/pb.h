@@ -21,9 +21,18 @@ int pb_unpack(const ProtobufCMessageDescriptor *d, struct str bytes, struct aren
 
 /* Appends the packed message to out. HCP_ENOMEM or HCP_ELIMIT from the buffer. */
 int pb_pack(const ProtobufCMessage *m, struct buf *out) MUST_CHECK;
+/* The packed message as bytes in arena a. HCP_ENOMEM. */
+int pb_pack_arena(const ProtobufCMessage *m, struct arena *a, struct str *ret) MUST_CHECK;
 
 /* A deep copy in arena a. */
 int pb_clone(const ProtobufCMessage *m, struct arena *a, ProtobufCMessage **ret, struct err *err) MUST_CHECK;
+
+/* The message, or NULL for whatever reason. */
+ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a)
+	__attribute__((warn_unused_result));
+/* Adds to a repeated message field held in an arena; for building replies: grows by doubling. */
+int pb_push_(struct arena *a, size_t *n, void ***items, void *item) MUST_CHECK;
+#define pb_push(arena, n, items, item) pb_push_((arena), (n), (void ***)(void *)(items), (item))
 
 /* A fresh message with the defaults of its descriptor; NULL when memory is exhausted. */
 ProtobufCMessage *pb_new(const ProtobufCMessageDescriptor *d, struct arena *a) __attribute__((warn_unused_result));

@@ -182,7 +182,7 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 		return;
 	}
 	buf_init(&b, 0);
-	must(pb_append(body, &b) == 0);
+	must(pb_pack(body, &b) == 0);
 	send(x, msg_info_of(body->descriptor)->type, buf_str(&b));
 	buf_release(&b);
 }

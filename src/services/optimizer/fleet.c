@@ -81,14 +81,12 @@ static int store(struct svc_ctx *ctx, const Hcp__ClassCapacity *c, struct err *e
 		return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM capacity WHERE facility=$1 AND class=$2", "zz",
 				      c->facility, name);
 	}
-	size_t n = hcp__class_capacity__get_packed_size(c);
-	uint8_t *p = arena_alloc(svc_arena(ctx), n);
-	if (!p)
+	struct str packed;
+	if (pb_pack_arena(&c->base, svc_arena(ctx), &packed) < 0)
 		return HCP_ENOMEM;
-	hcp__class_capacity__pack(c, p);
 	return db_run(svc_db(ctx), err, "INSERT INTO capacity(facility,class,body) VALUES($1,$2,$3)"
 		      " ON CONFLICT(facility,class) DO UPDATE SET body=excluded.body", "zzb", c->facility,
-		      device_class_find(str_of(c->device_class))->name, (struct str){ (const char *)p, n });
+		      device_class_find(str_of(c->device_class))->name, packed);
 }
 
 int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -133,14 +131,12 @@ int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, s
 		const struct device_class *cls = device_class_find(str_of(d->device_class));
 		if (!cls)
 			continue;
-		size_t n = hcp__demand__get_packed_size(d);
-		uint8_t *p = arena_alloc(svc_arena(ctx), n);
-		if (!p)
+		struct str packed;
+		if (pb_pack_arena(&d->base, svc_arena(ctx), &packed) < 0)
 			return HCP_ENOMEM;
-		hcp__demand__pack(d, p);
 		int rc = db_run(svc_db(ctx), err, "INSERT INTO demand(class,body) VALUES($1,$2)"
 				" ON CONFLICT(class) DO UPDATE SET body=excluded.body", "zb", cls->name,
-				(struct str){ (const char *)p, n });
+				packed);
 		if (rc < 0)
 			return rc;
 		optimizer_fleet_put_demand(o, d);

@@ -194,7 +194,7 @@ int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struc
 	if (rc < 0)
 		return rc;
 	buf_clear(&o->last);
-	rc = pb_append(&d.base, &o->last);
+	rc = pb_pack(&d.base, &o->last);
 	if (rc < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	o->last_n++;
@@ -287,7 +287,7 @@ int optimizer_on_switch_done(void *state, struct svc_ctx *ctx, const struct msg 
 	d->realised_switching_usd = optimizer_outcome_switch_usd(o, d, ms, optimizer_market_now_ns(o, svc_now_ns(ctx)));
 	struct buf b;
 	buf_init(&b, 4 << 20);
-	rc = pb_append(&d->base, &b);
+	rc = pb_pack(&d->base, &b);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "UPDATE decision SET body=$2 WHERE n=$1", "ib", n, buf_str(&b));
 	if (rc == 0 && n == o->last_n) {

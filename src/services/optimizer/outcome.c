@@ -63,7 +63,7 @@ int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const stru
 	fill_outcome(d, p, in_force_ns);
 	struct buf b;
 	buf_init(&b, 4 << 20);
-	int rc = pb_append(&d->base, &b);
+	int rc = pb_pack(&d->base, &b);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "UPDATE decision SET body=$2 WHERE n=$1", "ib", o->last_n, buf_str(&b));
 	else

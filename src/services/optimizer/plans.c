@@ -138,8 +138,8 @@ static int store(struct optimizer *o, struct svc_ctx *ctx, Hcp__Plan *m, int64_t
 	head.n_steps = head.n_classes = 0;
 	buf_init(&whole, 4 << 20);
 	buf_init(&brief, 1 << 20);
-	int rc = pb_append(&m->base, &whole);
-	rc = rc < 0 ? rc : pb_append(&head.base, &brief);
+	int rc = pb_pack(&m->base, &whole);
+	rc = rc < 0 ? rc : pb_pack(&head.base, &brief);
 	if (rc < 0)
 		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
 	else

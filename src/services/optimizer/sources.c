@@ -29,7 +29,7 @@ int optimizer_sources_put(struct optimizer *o, const Hcp__Ticks *t, struct err *
 	only.sources = t->sources;
 	only.n_sources = t->n_sources;
 	buf_clear(&o->sources);
-	if (pb_append(&only.base, &o->sources) == 0)
+	if (pb_pack(&only.base, &o->sources) == 0)
 		return 0;
 	buf_clear(&o->sources);
 	return err_set(err, HCP_ENOMEM, "sources", "no memory for the sources' state");

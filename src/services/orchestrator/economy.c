@@ -65,7 +65,7 @@ static int send_directive(struct orchestrator *o, struct svc_ctx *ctx, Hcp__Dire
 	if (rc < 0 || !keep)
 		return rc;
 	buf_clear(&o->directive);
-	rc = pb_append(&d->base, &o->directive);
+	rc = pb_pack(&d->base, &o->directive);
 	return rc < 0 ? rc : put(ctx, "directive", buf_str(&o->directive), err);
 }
 

@@ -149,12 +149,10 @@ static int answer(struct svc_ctx *ctx, const char *customer, struct err *err)
 	if (!set->customer_id)
 		return HCP_ENOMEM;
 	if (a.set) {
-		size_t n = hcp__customer_quota_set__get_packed_size(a.set);
-		uint8_t *p = arena_alloc(to, n);
-		if (!p)
+		struct str packed;
+		if (pb_pack_arena(&a.set->base, to, &packed) < 0)
 			return HCP_ENOMEM;
-		hcp__customer_quota_set__pack(a.set, p);
-		set = (void *)pb_unpack_arena(&hcp__customer_quota_set__descriptor, (struct str){ (char *)p, n }, to);
+		set = (void *)pb_unpack_arena(&hcp__customer_quota_set__descriptor, packed, to);
 		if (!set)
 			return HCP_ENOMEM;
 	}
@@ -178,15 +176,13 @@ int orch_on_quota_set(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	const Hcp__CustomerQuotaSet *q = (const Hcp__CustomerQuotaSet *)m->body;
 	Hcp__CustomerQuotaChanged ev = HCP__CUSTOMER_QUOTA_CHANGED__INIT;
 	int rc = check_set(q, err);
-	size_t n = hcp__customer_quota_set__get_packed_size(q);
-	uint8_t *body = rc == 0 ? arena_alloc(svc_arena(ctx), n) : NULL;
-	if (!body)
-		return rc < 0 ? rc : HCP_ENOMEM;
-	hcp__customer_quota_set__pack(q, body);
+	struct str body;
+	if (rc < 0 || (rc = pb_pack_arena(&q->base, svc_arena(ctx), &body)) < 0)
+		return rc;
 	rc = db_run(svc_db(ctx), err,
 		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,$2,0,0)"
 		" ON CONFLICT(customer_id) DO UPDATE SET body=excluded.body",
-		"zb", q->customer_id, (struct str){ (char *)body, n });
+		"zb", q->customer_id, body);
 	ev.quota = (Hcp__CustomerQuotaSet *)q;
 	if (rc == 0)
 		rc = svc_publish(ctx, q->customer_id, &ev.base);

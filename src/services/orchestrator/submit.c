@@ -74,12 +74,8 @@ static double device_hours(const Hcp__WorkloadSubmit *s)
 
 static uint64_t digest_of(const Hcp__WorkloadSubmit *s, struct arena *a)
 {
-	size_t n = hcp__workload_submit__get_packed_size(s);
-	uint8_t *p = arena_alloc(a, n);
-	if (!p)
-		return 0;
-	hcp__workload_submit__pack(s, p);
-	return hash_bytes(p, n, 0x68637031) >> 1;
+	struct str packed;
+	return pb_pack_arena(&s->base, a, &packed) < 0 ? 0 : hash_bytes(packed.p, packed.n, 0x68637031) >> 1;
 }
 
 /* 1: the key was used for the same body, *ret is what it made; 0: new; <0: conflict or failure. */

@@ -17,13 +17,7 @@ static Hcp__WorkloadState wire_state(enum workload_state s)
 
 static int pack(struct svc_ctx *ctx, const Hcp__Workload *w, struct str *ret)
 {
-	size_t n = hcp__workload__get_packed_size(w);
-	uint8_t *p = arena_alloc(svc_arena(ctx), n);
-	if (!p)
-		return HCP_ENOMEM;
-	hcp__workload__pack(w, p);
-	*ret = (struct str){ (const char *)p, n };
-	return 0;
+	return pb_pack_arena(&w->base, svc_arena(ctx), ret);
 }
 
 int orch_workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err)

@@ -65,17 +65,15 @@ static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState
 static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, const Hcp__AllocationChanged *ev,
 		 bool ended, struct err *err)
 {
-	size_t size = hcp__allocation_changed__get_packed_size(ev);
-	uint8_t *p = arena_alloc(svc_arena(ctx), size);
-	if (!p)
+	struct str body;
+	if (pb_pack_arena(&ev->base, svc_arena(ctx), &body) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	hcp__allocation_changed__pack(ev, p);
 	return db_run(
 		svc_db(ctx), err,
 		"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body) VALUES($1,$2,$3,$4,$5,$6)"
 		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
 		"ziiizb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
-		(struct str){(const char *)p, size});
+		body);
 }
 
 static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s,

@@ -141,16 +141,14 @@ static int ticket_tell(struct svc_ctx *ctx, const struct ticket *t, struct err *
 	Hcp__Ticket row;
 	Hcp__TicketChanged ev = HCP__TICKET_CHANGED__INIT;
 	ticket_fill(t, &row);
-	size_t size = hcp__ticket__get_packed_size(&row);
-	uint8_t *p = arena_alloc(svc_arena(ctx), size);
-	if (!p)
+	struct str packed;
+	if (pb_pack_arena(&row.base, svc_arena(ctx), &packed) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	hcp__ticket__pack(&row, p);
 	ev.ticket = &row;
 	int rc = db_run(svc_db(ctx), err,
 			"INSERT INTO ticket(id,device_id,state,opened_ns,body) VALUES($1,$2,$3,$4,$5)"
 			" ON CONFLICT(id) DO UPDATE SET state=excluded.state, body=excluded.body", "zziib", t->id,
-			t->device->id, (int64_t)t->state, t->opened_at_ns, (struct str){ (const char *)p, size });
+			t->device->id, (int64_t)t->state, t->opened_at_ns, packed);
 	return rc < 0 ? rc : svc_publish(ctx, t->device->id, &ev.base);
 }
 

@@ -72,21 +72,10 @@ static int send_to_agent(struct svc_ctx *ctx, struct command *c, Hcp__SwitchComm
 	return svc_send_agent(ctx, c->node->id, &down);
 }
 
-static int pack_items(struct svc_ctx *ctx, const Hcp__SwitchCommand *body, struct str *ret)
-{
-	size_t size = hcp__switch_command__get_packed_size(body);
-	uint8_t *p = arena_alloc(svc_arena(ctx), size);
-	if (!p)
-		return HCP_ENOMEM;
-	hcp__switch_command__pack(body, p);
-	*ret = (struct str){ (const char *)p, size };
-	return 0;
-}
-
 static int store(struct resources *r, struct svc_ctx *ctx, struct command *c, Hcp__SwitchCommand *body, struct err *err)
 {
 	struct str items, froms;
-	if (build(ctx, c, body, &froms) < 0 || pack_items(ctx, body, &items) < 0)
+	if (build(ctx, c, body, &froms) < 0 || pb_pack_arena(&body->base, svc_arena(ctx), &items) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	return db_run(
 		svc_db(ctx), err,
@@ -321,13 +310,10 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 	}
 	if (fill_phases(ctx, c, rep, &done) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	size_t size = hcp__switch_done__get_packed_size(&done);
-	uint8_t *p = arena_alloc(svc_arena(ctx), size);
-	if (!p)
+	struct str body;
+	if (pb_pack_arena(&done.base, svc_arena(ctx), &body) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	hcp__switch_done__pack(&done, p);
-	int rc = db_run(svc_db(ctx), err, "INSERT INTO switch(no,body) VALUES($1,$2)", "ib", r->next_switch_no,
-			(struct str){ (const char *)p, size });
+	int rc = db_run(svc_db(ctx), err, "INSERT INTO switch(no,body) VALUES($1,$2)", "ib", r->next_switch_no, body);
 	if (rc == 0 && r->next_switch_no % RESOURCES_PRUNE_SWITCHES == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM switch WHERE no<=$1", "i",
 			    r->next_switch_no - RESOURCES_KEEP_SWITCHES);
@@ -569,7 +555,7 @@ int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command
 		return commands_of_node(r, ctx, c->node, err);
 	kept.n_readings = 0;
 	kept.readings = NULL;
-	if (pb_append(&kept.base, &c->report) < 0)
+	if (pb_pack(&kept.base, &c->report) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	c->reported_at_ns = svc_now_ns(ctx);
 	for (size_t i = 0; i < c->n; i++)

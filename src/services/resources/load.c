@@ -102,12 +102,10 @@ static int pack_node(struct svc_ctx *ctx, const struct node *n, struct str *ret)
 		rows[i].name = d->name;
 		h.devices[i] = &rows[i];
 	}
-	size_t size = hcp__node_hello__get_packed_size(&h);
-	uint8_t *p = arena_alloc(a, size);
-	if (!p)
+	struct str packed;
+	if (pb_pack_arena(&h.base, a, &packed) < 0)
 		return HCP_ENOMEM;
-	hcp__node_hello__pack(&h, p);
-	*ret = (struct str){ (const char *)p, size };
+	*ret = packed;
 	return 0;
 }
 

@@ -234,12 +234,10 @@ static int pack_meters(struct svc_ctx *ctx, const struct node *n, struct str *re
 		rows[i].hashes = e->hashes;
 		rep.meters[i] = &rows[i];
 	}
-	size_t size = hcp__node_report__get_packed_size(&rep);
-	uint8_t *p = arena_alloc(a, size);
-	if (!p)
+	struct str packed;
+	if (pb_pack_arena(&rep.base, a, &packed) < 0)
 		return HCP_ENOMEM;
-	hcp__node_report__pack(&rep, p);
-	*ret = (struct str){ (const char *)p, size };
+	*ret = packed;
 	return 0;
 }
 

@@ -144,7 +144,9 @@ static int assign(struct resources *r, struct svc_ctx *ctx, struct group *g, str
 	for (size_t i = 0; i < g->n; i++)
 		if (plannable(g->devices[i]))
 			c[n++] = (struct candidate){g->devices[i], g->devices[i]->ctl.desired, rank_of(g->devices[i])};
-	qsort(c, n, sizeof(*c), by_rank);
+	/* Where all become the same there is nothing to choose. */
+	if ((g->plan_serve || g->plan_mine) && (size_t)g->plan_serve < n && (size_t)g->plan_mine < n)
+		qsort(c, n, sizeof(*c), by_rank);
 	choose_all(r, c, n, g->plan_serve, g->plan_mine);
 	return 0;
 }
@@ -388,7 +390,7 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 	if (rc < 0)
 		return rc;
 	buf_clear(&r->directive);
-	rc = pb_append(&d->base, &r->directive);
+	rc = pb_pack(&d->base, &r->directive);
 	if (rc == 0)
 		rc = plan_load_directive(r);
 	if (rc < 0)

@@ -19,14 +19,11 @@ struct filter {
 
 int reply_copy(struct svc_ctx *ctx, unsigned type, const ProtobufCMessage *built)
 {
-	size_t size = protobuf_c_message_get_packed_size(built);
-	uint8_t *p = arena_alloc(svc_arena(ctx), size);
-	void *reply = p ? svc_reply(ctx, type) : NULL;
+	struct str packed;
+	void *reply = pb_pack_arena(built, svc_arena(ctx), &packed) < 0 ? NULL : svc_reply(ctx, type);
 	if (!reply)
 		return HCP_ENOMEM;
-	protobuf_c_message_pack(built, p);
-	const ProtobufCMessage *copy = pb_unpack_arena(built->descriptor, (struct str){ (const char *)p, size },
-						       svc_reply_arena(ctx));
+	const ProtobufCMessage *copy = pb_unpack_arena(built->descriptor, packed, svc_reply_arena(ctx));
 	if (!copy)
 		return HCP_ENOMEM;
 	memcpy(reply, copy, built->descriptor->sizeof_message);

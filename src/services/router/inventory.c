@@ -202,14 +202,12 @@ int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, str
 			return err_set(err, rc, "", "out of memory");
 		if (rc < 0 || !is_news(r, d))
 			continue; /* a device this version does not know is not offered */
-		size_t n = hcp__device__get_packed_size(d);
-		uint8_t *body = arena_alloc(svc_arena(ctx), n);
-		if (!body)
+		struct str body;
+		if (pb_pack_arena(&d->base, svc_arena(ctx), &body) < 0)
 			return HCP_ENOMEM;
-		hcp__device__pack(d, body);
 		rc = db_run(svc_db(ctx), err,
 			"INSERT INTO device(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body", "zb", d->id,
-			(struct str){ (char *)body, n });
+			body);
 		if (rc < 0)
 			return rc;
 	}

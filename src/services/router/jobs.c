@@ -14,13 +14,12 @@ struct job *router_job_find(const struct router *r, const char *id)
 static Hcp__Workload *clone(const Hcp__Workload *w)
 {
 	static ProtobufCAllocator alloc = { mem_hook_alloc, mem_hook_free, NULL };
-	size_t n = hcp__workload__get_packed_size(w);
-	uint8_t *p = mem_alloc(n);
-	if (!p)
-		return NULL;
-	hcp__workload__pack(w, p);
-	Hcp__Workload *copy = hcp__workload__unpack(&alloc, n, p);
-	mem_free(p);
+	struct buf packed;
+	buf_init(&packed, 0);
+	Hcp__Workload *copy = pb_pack(&w->base, &packed) < 0
+							  ? NULL
+							  : hcp__workload__unpack(&alloc, packed.n, (const uint8_t *)packed.data);
+	buf_release(&packed);
 	return copy;
 }
 
@@ -130,11 +129,9 @@ static int update_row(struct svc_ctx *ctx, const struct job *j, struct err *err)
 
 static int write_row(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
 {
-	size_t n = hcp__workload__get_packed_size(j->w);
-	uint8_t *body = arena_alloc(svc_arena(ctx), n);
-	if (!body)
+	struct str body;
+	if (pb_pack_arena(&j->w->base, svc_arena(ctx), &body) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	hcp__workload__pack(j->w, body);
 	if (!j->row)
 		j->row = r->next_row++;
 	return db_run(svc_db(ctx), err,
@@ -143,7 +140,7 @@ static int write_row(struct router *r, struct svc_ctx *ctx, struct job *j, struc
 		" enqueued_ns=excluded.enqueued_ns, body=excluded.body, since_ns=excluded.since_ns,"
 		" place=CASE WHEN length(excluded.place)>0 OR excluded.state=0 THEN excluded.place ELSE place END",
 		"iziiiibbi", j->row, j->id, (int64_t)j->state, (int64_t)j->again, (int64_t)j->committed, j->q.enqueued_ns,
-		(struct str){ (char *)body, n }, j->place.n ? j->place : STR(""), j->since_ns);
+		body, j->place.n ? j->place : STR(""), j->since_ns);
 }
 
 int router_jobs_settle(struct router *r, struct svc_ctx *ctx, struct err *err)

@@ -40,14 +40,12 @@ int router_on_quota(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		was = (void *)pb_unpack_arena(&hcp__customer_quota_set__descriptor, db_blob(row, 0), svc_arena(ctx));
 		db_done(row);
 	}
-	size_t n = hcp__customer_quota_set__get_packed_size(q);
-	uint8_t *body = arena_alloc(svc_arena(ctx), n);
-	if (rc < 0 || !body)
-		return rc < 0 ? rc : HCP_ENOMEM;
-	hcp__customer_quota_set__pack(q, body);
+	struct str body;
+	if (rc < 0 || (rc = pb_pack_arena(&q->base, svc_arena(ctx), &body)) < 0)
+		return rc;
 	rc = db_run(svc_db(ctx), err,
 		"INSERT INTO quota(customer_id,body) VALUES($1,$2) ON CONFLICT(customer_id) DO UPDATE SET body=excluded.body",
-		"zb", q->customer_id, (struct str){ (char *)body, n });
+		"zb", q->customer_id, body);
 	if (rc == 0)
 		rc = apply(r, was, q, err);
 	router_look_again(r);

@@ -108,7 +108,7 @@ static inline void *drive_call_as(struct drive *d, const Hcp__Principal *who, co
 	struct msg *m;
 	struct err err = { 0 };
 	buf_init(&b, 0);
-	assert_int_equal(pb_append(body, &b), 0);
+	assert_int_equal(pb_pack(body, &b), 0);
 	assert_int_equal(msg_from_bytes(info->type, buf_str(&b), &m, &err), 0);
 	buf_release(&b);
 	if (who) {
@@ -172,13 +172,13 @@ static inline void drive_event_seq(struct drive *d, int sender, uint64_t seq, co
 	struct err err = { 0 };
 	buf_init(&packed, 0);
 	buf_init(&env, 0);
-	assert_int_equal(pb_append(body, &packed), 0);
+	assert_int_equal(pb_pack(body, &packed), 0);
 	e.type = info->type;
 	e.body = (ProtobufCBinaryData){ packed.n, (uint8_t *)packed.data };
 	e.sender = svc_table[sender].name;
 	e.seq = seq;
 	e.at_ns = d->now_ns;
-	assert_int_equal(pb_append(&e.base, &env), 0);
+	assert_int_equal(pb_pack(&e.base, &env), 0);
 	struct bus_entry entry = { seq, (uint16_t)info->topic, (uint16_t)sender, buf_str(&env) };
 	assert_int_equal(bus_append(d->bus, &entry, 1, &err), 0);
 	buf_release(&packed);

@@ -360,7 +360,7 @@ static struct str all_devices(struct rig *g, struct buf *b)
 		rs->devices[i]->temperature_c = rs->devices[i]->power_w = 0;
 	}
 	buf_init(b, 0);
-	assert_int_equal(pb_append(&rs->base, b), 0);
+	assert_int_equal(pb_pack(&rs->base, b), 0);
 	msg_free(m);
 	return buf_str(b);
 }

@@ -240,7 +240,7 @@ static inline struct msg *new_msg(unsigned type, const ProtobufCMessage *body)
 	struct msg *m;
 	struct err err = { 0 };
 	buf_init(&b, 0);
-	assert_int_equal(pb_append(body, &b), 0);
+	assert_int_equal(pb_pack(body, &b), 0);
 	assert_int_equal(msg_from_bytes(type, buf_str(&b), &m, &err), 0);
 	buf_release(&b);
 	return m;

@@ -127,7 +127,7 @@ static inline void rig_event_seq(struct rig *r, int sender, const ProtobufCMessa
 	struct msg *m;
 	buf_init(&packed, 0);
 	buf_init(&envelope, 0);
-	assert_int_equal(pb_append(body, &packed), 0);
+	assert_int_equal(pb_pack(body, &packed), 0);
 	assert_int_equal(msg_from_bytes(info->type, buf_str(&packed), &m, NULL), 0);
 	m->sender = sender;
 	m->seq = seq ? seq : ++r->seq[sender];
