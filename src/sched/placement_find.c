@@ -291,6 +291,18 @@ static enum placement_refusal_code narrow(const struct placement *p, const struc
 	return w->free < r->count ? PLACEMENT_R_BUSY : PLACEMENT_R_FRAGMENTED;
 }
 
+static const char *instance_name(const struct placement_request *r)
+{
+	const char *name = r->device_class >= 0 ? mig_name(device_class_at((size_t)r->device_class), r->mig) : NULL;
+	return name ? name : "the instance";
+}
+
+/* With its memory, where the class says what that is. */
+static uint32_t wanted_milli(const struct placement_request *r)
+{
+	return r->device_class >= 0 ? share_milli((size_t)r->device_class, r) : r->milli;
+}
+
 void find_explain(const struct placement *p, const struct placement_request *r, struct placement_refusal *ret)
 {
 	struct placement_refusal w = { .wanted = r->count };
@@ -321,10 +333,15 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 			r->cpu_milli / 1000.0, r->memory_mib / 1024.0);
 		break;
 	case PLACEMENT_R_BUSY:
-		if (r->mig || (r->milli && r->milli < 1000))
+		if (r->mig)
 			snprintf(t, cap,
-				"No device is free and no shared one has room for %s%.0u; at most %u thousandths are left on one.",
-				r->mig ? "the instance" : "", r->milli, w.largest_milli);
+				"No device is free and no split one has a place for %s; fits when others end, or ask for a smaller one.",
+				instance_name(r));
+		else if (r->milli && r->milli < 1000)
+			snprintf(t, cap,
+				"No device is free, and at most %u thousandths are left on a shared one; wants %u. Ask for less, or it fits "
+				"when others end.",
+				w.largest_milli, wanted_milli(r));
 		else if (w.total < r->count)
 			snprintf(t, cap, "Wants %u, the inventory has %u; ask for fewer.", r->count, w.total);
 		else

@@ -135,10 +135,12 @@ int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	return 0;
 }
 
-static int started(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, struct err *err)
+static int started(
+	struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const Hcp__AllocationChanged *a, struct err *err)
 {
 	if (r->w->state != HCP__WORKLOAD_STATE__SCHEDULED)
 		return 0;
+	r->w->share_milli = a->share ? a->share->milli : 0;
 	if (r->w->duration_s) {
 		r->ends_ns = svc_now_ns(ctx) + (r->w->remaining_ns ? r->w->remaining_ns : r->w->duration_s * NS_PER_S);
 		if (r->ends_ns < o->next_end_ns)
@@ -207,7 +209,7 @@ int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, st
 		return 0;
 	switch (a->state) {
 	case HCP__ALLOCATION_STATE__HELD:
-		return started(o, ctx, &r, err);
+		return started(o, ctx, &r, a, err);
 	case HCP__ALLOCATION_STATE__REFUSED:
 	case HCP__ALLOCATION_STATE__RELEASED:
 		if (a->preempted_by[0])

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/money.h"
+#include "model/slice.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 #define HOUR_NS (3600 * NS_PER_S)
@@ -39,6 +40,12 @@ static int load(struct svc_ctx *ctx, const char *customer, struct allowance *ret
 	return bad ? err_set(err, HCP_ECORRUPT, "customer_id", "its quota cannot be read") : 0;
 }
 
+/* Thousandths of devices that it held. */
+static int64_t held_milli(const Hcp__Workload *w)
+{
+	return w->share_milli ? w->share_milli : SLICE_WHOLE * (int64_t)w->device_count;
+}
+
 int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
 {
 	struct allowance a;
@@ -54,10 +61,8 @@ int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err
 	rc = ran_ns > 0 ? load(ctx, w->customer_id, &a, err) : 0;
 	if (rc < 0 || ran_ns <= 0)
 		return rc;
-	int64_t used_ns;
-	if (__builtin_mul_overflow(ran_ns, (int64_t)w->device_count, &used_ns) ||
-		__builtin_add_overflow(used_ns, a.used_ns, &used_ns))
-		used_ns = INT64_MAX;
+	__int128 used = (__int128)ran_ns * held_milli(w) / SLICE_WHOLE + a.used_ns;
+	int64_t used_ns = used > INT64_MAX ? INT64_MAX : (int64_t)used;
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,x'',$2,$3)"
 		" ON CONFLICT(customer_id) DO UPDATE SET month=excluded.month, used_ns=excluded.used_ns",

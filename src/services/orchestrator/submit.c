@@ -3,14 +3,38 @@
 
 #include "base/map.h"
 #include "base/money.h"
+#include "base/panic.h"
 #include "model/device_class.h"
+#include "model/slice.h"
 #include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
 enum { IDEMPOTENCY_KEY_MAX = 255 };
 
+static bool gives_fraction(const Hcp__WorkloadSubmit *s)
+{
+	return s->has_gpu_fraction_case == HCP__WORKLOAD_SUBMIT__HAS_GPU_FRACTION_GPU_FRACTION;
+}
+
+/* The part of one GPU that it asks for; milli 0: whole devices. */
+static int slice_of(const Hcp__WorkloadSubmit *s, struct slice *ret, struct err *err)
+{
+	struct slice_wish wish = { .gpu_fraction = gives_fraction(s) ? s->gpu_fraction : 0,
+		.mig_profile = str_of(s->mig_profile),
+		.cls = device_class_find(str_of(s->device_class)),
+		.device_count = s->device_count,
+		.memory_gib = s->memory_gib };
+	if (gives_fraction(s) && s->gpu_fraction == 0)
+		return err_set(err, HCP_ERANGE, "gpu_fraction", "must be from 0.001 to 1; leave it out for whole devices");
+	if ((gives_fraction(s) || s->mig_profile[0]) && s->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING)
+		return err_set(err, HCP_EINVAL, gives_fraction(s) ? "gpu_fraction" : "mig_profile",
+			"mining takes whole devices; leave it out");
+	return slice_wanted(&wish, ret, err);
+}
+
 static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
+	struct slice slice;
 	struct workload_spec spec = {
 		.name = str_of(s->name),
 		.model_id = str_of(s->model),
@@ -44,7 +68,10 @@ static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, 
 		spec.gpu_count = s->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING ? 0 : s->device_count ? s->device_count : 1;
 	else
 		spec.cpu_cores = 1;
-	int rc = workload_validate(&spec, now_ns, err);
+	int rc = slice_of(s, &slice, err);
+	if (rc < 0)
+		return rc;
+	rc = workload_validate(&spec, now_ns, err);
 	if (rc == 0 && s->callback_url[0])
 		return orch_callback_check(o, s->callback_url, err);
 	if (rc < 0 && err && !strcmp(err->field, "gpu_type"))
@@ -66,10 +93,21 @@ static int choose_customer(const struct msg *m, const Hcp__WorkloadSubmit *s, co
 	return 0;
 }
 
+/* Thousandths of devices that it asks for; the request is valid. */
+static int64_t wanted_milli(const Hcp__WorkloadSubmit *s)
+{
+	const struct device_class *c = device_class_find(str_of(s->device_class));
+	struct slice slice;
+	must(slice_of(s, &slice, NULL) == 0);
+	if (slice.milli)
+		return c ? slice_held_milli(c, &slice, s->memory_gib) : slice.milli;
+	return SLICE_WHOLE * (int64_t)(s->device_count ? s->device_count : 1);
+}
+
 /* Of its whole duration; work without an end is counted as it is done. */
 static double device_hours(const Hcp__WorkloadSubmit *s)
 {
-	return (double)s->duration_s / 3600 * (s->device_count ? s->device_count : 1);
+	return (double)s->duration_s / 3600 * (double)wanted_milli(s) / SLICE_WHOLE;
 }
 
 static uint64_t digest_of(const Hcp__WorkloadSubmit *s, struct arena *a)
@@ -104,13 +142,13 @@ static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *cus
 	return rc < 0 ? rc : 1;
 }
 
-static int64_t estimate_micros(const Hcp__WorkloadSubmit *s, int32_t count)
+static int64_t estimate_micros(const Hcp__WorkloadSubmit *s)
 {
 	const struct device_class *c = device_class_find(str_of(s->device_class[0] ? s->device_class : "H100"));
 	int64_t rate, cost;
 	if (!c || !s->duration_s || money_from_usd(c->list_usd_h, &rate) < 0)
 		return 0;
-	if (money_hours_cost(s->duration_s * NS_PER_S, rate * count, &cost) < 0)
+	if (money_hours_cost(s->duration_s * NS_PER_S, rate * wanted_milli(s) / SLICE_WHOLE, &cost) < 0)
 		return 0;
 	return cost;
 }
@@ -119,6 +157,8 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 		const char *customer, Hcp__Workload *w, char id[ID_TEXT_MAX], struct err *err)
 {
 	static const char *const no_reason = "waiting for placement";
+	struct slice slice;
+	must(slice_of(s, &slice, NULL) == 0); /* valid */
 	hcp__workload__init(w);
 	w->id = svc_new_id(ctx, id, ID_WORKLOAD);
 	w->customer_id = customer;
@@ -130,6 +170,9 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->priority_class = workload_class_name(workload_class_of((enum workload_type)s->type));
 	w->device_class = s->device_class;
 	w->device_count = s->device_count ? s->device_count : 1;
+	w->gpu_fraction = slice.mig ? 0 : (double)slice.milli / SLICE_WHOLE;
+	if (slice.mig)
+		w->mig_profile = mig_name(device_class_find(str_of(s->device_class)), (enum mig_geometry)slice.mig);
 	w->memory_gib = s->memory_gib;
 	w->max_latency_ms = s->max_latency_ms;
 	w->duration_s = s->duration_s;
@@ -141,7 +184,7 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->project = s->project;
 	w->version = 1;
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
-	w->estimated_cost_micros = estimate_micros(s, w->device_count);
+	w->estimated_cost_micros = estimate_micros(s);
 	w->submitted_by = m->principal ? m->principal->email : "";
 	int rc = orch_workload_insert(ctx, w, err);
 	if (rc == 0)

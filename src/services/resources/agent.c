@@ -422,8 +422,7 @@ static int hello_missing(struct resources *r, struct svc_ctx *ctx, struct node *
 		struct device *d = n->devices[i];
 		if (there[i] || (d->state == DEVICE_ST_FAILED && d->why == WHY_NOT_ANNOUNCED))
 			continue;
-		if (d->alloc)
-			rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, "device gone", err);
+		rc = device_end_allocs(r, ctx, d, "device gone", err);
 		if (rc == 0 && d->command)
 			rc = command_drop_device(r, ctx, d, err);
 		if (rc == 0 && d->state != DEVICE_ST_FAILED)
@@ -580,17 +579,42 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 
 static int take_error(struct resources *r, struct svc_ctx *ctx, struct device *d, const char *error, struct err *err)
 {
-	int rc = 0;
+	int rc;
 	if (d->state == DEVICE_ST_FAILED)
 		return 0;
 	log_warn("resources", "device %s: %.120s", d->id, error);
-	if (d->alloc)
-		rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, "device failed", err);
+	rc = device_end_allocs(r, ctx, d, "device failed", err);
 	if (rc == 0 && d->command)
 		rc = command_drop_device(r, ctx, d, err);
 	plan_want(r, d->group->facility);
 	care_failed(d, svc_now_ns(ctx));
 	return rc < 0 ? rc : device_event(r, d, DEVICE_EV_FAIL, WHY_DEVICE_ERROR, svc_now_ns(ctx), err);
+}
+
+static bool has_part(const Hcp__DeviceReading *x, const struct alloc *a)
+{
+	Hcp__DeviceShare want;
+	alloc_share(a, &want);
+	for (size_t i = 0; i < x->n_shares; i++) {
+		const Hcp__DeviceShare *s = x->shares[i];
+		if (!strcmp(s->allocation_id, a->id))
+			return s->milli == want.milli && s->mig_start == want.mig_start && !strcmp(s->mig_profile, want.mig_profile);
+	}
+	return false;
+}
+
+/* Does the device itself show other parts than it was told? Not asked while it is yet to be told. */
+static bool parts_differ(const struct device *d, const Hcp__DeviceReading *x)
+{
+	size_t n = 0;
+	if (d->resync || d->again)
+		return false;
+	for (const struct alloc *a = device_is_shared(d) ? d->alloc : NULL; a; a = a->beside) {
+		if (alloc_is_told(a) && !has_part(x, a))
+			return true;
+		n += alloc_is_told(a);
+	}
+	return n != x->n_shares;
 }
 
 static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device *d, const Hcp__DeviceReading *x,
@@ -616,8 +640,9 @@ static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device 
 	d->requests = x->requests;
 	if (!local && d->requests < d->requests_base)
 		d->requests_base = 0; /* its agent started again */
-	struct device_finding f = d->gate != d->ctl.commanded ? mismatch(r, d, now) : find(r, d, measured_at_ns, now);
-	enum why why = d->gate != d->ctl.commanded ? WHY_MODE_DIFFERS : (enum why)(WHY_DRIFT + (int)f.reason);
+	bool moved = d->gate != d->ctl.commanded, other = !moved && parts_differ(d, x);
+	struct device_finding f = moved || other ? mismatch(r, d, now) : find(r, d, measured_at_ns, now);
+	enum why why = moved ? WHY_MODE_DIFFERS : other ? WHY_PARTS_DIFFER : (enum why)(WHY_DRIFT + (int)f.reason);
 	take_finding(r, d, &f, why, now);
 	return rc;
 }

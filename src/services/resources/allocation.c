@@ -9,6 +9,59 @@ enum device_mode alloc_mode(const struct alloc *a)
 	return a->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING ? DEVICE_FILL : DEVICE_SERVE;
 }
 
+bool device_is_shared(const struct device *d)
+{
+	return d->alloc && d->alloc->part.milli;
+}
+
+bool alloc_is_told(const struct alloc *a)
+{
+	return a->state != ALLOCATION_RESERVED;
+}
+
+void alloc_share(const struct alloc *a, Hcp__DeviceShare *out)
+{
+	const char *name = mig_name(a->devices[0]->group->cls, (enum mig_geometry)a->part.mig);
+	hcp__device_share__init(out);
+	out->milli = a->part.milli;
+	out->mig_profile = name ? name : "";
+	out->mig_start = a->part.start;
+	out->allocation_id = a->id;
+	out->workload_id = a->workload_id;
+	out->customer_id = a->customer_id;
+	out->model = a->model;
+}
+
+/* Whole devices, or one that it joins after those that have parts of it already. */
+static void join(struct device *d, struct alloc *a)
+{
+	struct alloc **at = &d->alloc;
+	while (*at)
+		at = &(*at)->beside;
+	*at = a;
+	d->parts_no += a->part.milli != 0;
+}
+
+static void leave(struct device *d, struct alloc *a)
+{
+	struct alloc **at = &d->alloc;
+	while (*at != a)
+		at = &(*at)->beside;
+	*at = a->beside;
+	a->beside = NULL;
+	d->parts_no += a->part.milli != 0;
+}
+
+/* HCP_ECONFLICT: others have what it wants of the device. */
+static int check_room(const struct device *d, const struct slice *more, struct err *err)
+{
+	struct slice have[SLICES_MAX];
+	size_t n = 0;
+	for (const struct alloc *a = d->alloc; a && n < SLICES_MAX; a = a->beside)
+		have[n++] = a->part;
+	return slice_fits(have, n, more, err);
+}
+
 void alloc_free(struct alloc *a)
 {
 	if (!a)
@@ -51,8 +104,11 @@ static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState
 	ev->device_class = a->n ? a->devices[0]->group->cls->name : "";
 	ev->node_id = a->n ? a->devices[0]->node->id : "";
 	ev->device_ids = arena_alloc(svc_arena(ctx), (a->n + 1) * sizeof(*ev->device_ids));
-	if (!ev->device_ids)
+	ev->share = a->part.milli && a->n ? arena_alloc(svc_arena(ctx), sizeof(*ev->share)) : NULL;
+	if (!ev->device_ids || (a->part.milli && a->n && !ev->share))
 		return HCP_ENOMEM;
+	if (ev->share)
+		alloc_share(a, ev->share);
 	for (size_t i = 0; i < a->n; i++) {
 		ev->device_ids[i] = a->devices[i]->id;
 		if (a->devices[i]->node != a->devices[0]->node)
@@ -87,6 +143,21 @@ static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc
 	return rc < 0 ? rc : svc_publish(ctx, a->id, &ev.base);
 }
 
+/* Its part, and what it leaves alone: whole devices have one owner, parts fit beside one another. */
+static int load_part(struct alloc *a, const Hcp__AllocationChanged *ev)
+{
+	const Hcp__DeviceShare *x = ev->share;
+	for (size_t i = 0; i < a->n; i++)
+		if (a->devices[i]->alloc && !(x && device_is_shared(a->devices[i])))
+			return HCP_ECORRUPT;
+	if (!x)
+		return 0;
+	if (a->n != 1 || slice_make(a->devices[0]->group->cls, x->milli, str_of(x->mig_profile), x->mig_start, &a->part,
+						 NULL) < 0)
+		return HCP_ECORRUPT;
+	return check_room(a->devices[0], &a->part, NULL) < 0 ? HCP_ECORRUPT : 0;
+}
+
 int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
 	       enum allocation_state state)
 {
@@ -116,13 +187,15 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 			a->devices[a->n++] = d;
 	}
 	if (rc == 0)
+		rc = load_part(a, ev);
+	if (rc == 0)
 		rc = map_put(&r->alloc_by_id, str_of(a->id), a, NULL);
 	if (rc == 0) {
 		list_add_tail(&r->allocs, &a->link);
 		if (state == ALLOCATION_RESERVED)
 			list_add_tail(&r->waiting, &a->waits);
 		for (size_t i = 0; i < a->n; i++)
-			a->devices[i]->alloc = a;
+			join(a->devices[i], a);
 	} else {
 		alloc_free(a);
 	}
@@ -145,7 +218,7 @@ static int move(struct alloc *a, enum allocation_event e, struct err *err)
 int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum allocation_event e, const char *reason,
 	      struct err *err)
 {
-	bool held = a->state == ALLOCATION_RUNNING;
+	bool held = a->state == ALLOCATION_RUNNING, told = alloc_is_told(a);
 	int rc = move(a, e, err);
 	if (rc == 0)
 		rc = commands_cancel_alloc(r, ctx, a, reason, err);
@@ -154,10 +227,15 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 			      HCP__ALLOCATION_STATE__REFUSED, reason, err);
 	for (size_t i = 0; i < a->n && rc == 0; i++) {
 		struct device *d = a->devices[i];
-		d->alloc = NULL;
+		leave(d, a);
+		device_mark(r, d);
+		if (d->alloc) { /* others stay: the device goes on, and is told that this part is nobody's */
+			*(d->command ? &d->again : &d->resync) |= told;
+			node_want_work(r, d->node);
+			continue;
+		}
 		d->resync = true;
 		d->retry_at_ns = 0;
-		device_mark(r, d);
 		if (d->state == DEVICE_ST_ACTIVE)
 			rc = device_event(r, d, DEVICE_EV_DRAIN, WHY_NONE, svc_now_ns(ctx), err);
 		else if (d->state == DEVICE_ST_ALLOCATING)
@@ -172,6 +250,14 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 	return rc;
 }
 
+int device_end_allocs(struct resources *r, struct svc_ctx *ctx, struct device *d, const char *reason, struct err *err)
+{
+	int rc = 0;
+	while (rc == 0 && d->alloc)
+		rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, reason, err);
+	return rc;
+}
+
 int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, const char *reason, struct err *err)
 {
 	int rc = 0;
@@ -182,8 +268,7 @@ int allocs_end_all(struct resources *r, struct svc_ctx *ctx, struct node *n, con
 		return rc;
 	}
 	for (size_t i = 0; i < n->n_devices && rc == 0; i++)
-		if (n->devices[i]->alloc)
-			rc = alloc_end(r, ctx, n->devices[i]->alloc, ALLOCATION_EV_LOSE, reason, err);
+		rc = device_end_allocs(r, ctx, n->devices[i], reason, err);
 	return rc;
 }
 
@@ -211,10 +296,19 @@ static bool has_power(const struct alloc *a)
 	return enough;
 }
 
+/* A device has one switch at a time: a part waits until that of another part is over. */
+static bool waits_for_turn(const struct alloc *a)
+{
+	return a->part.milli && a->devices[0]->command;
+}
+
 /* Commands to all its nodes, once there is power for all; until then it is among those that wait. */
 static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct err *err)
 {
-	if (!has_power(a)) {
+	bool later = waits_for_turn(a);
+	if (later)
+		a->expires_ns = svc_now_ns(ctx) + ALLOCATION_RESERVE_NS; /* that switch has a deadline of its own */
+	if (later || !has_power(a)) {
 		if (list_empty(&a->waits))
 			list_add_tail(&r->waiting, &a->waits);
 		return 0;
@@ -244,7 +338,8 @@ int alloc_switched(struct resources *r, struct svc_ctx *ctx, struct alloc *a, co
 	memcpy(a->switch_id, switch_id, strlen(switch_id) + 1);
 	int rc = move(a, ALLOCATION_EV_START, err);
 	for (size_t i = 0; i < a->n && rc == 0; i++)
-		rc = device_event(r, a->devices[i], DEVICE_EV_START, WHY_NONE, svc_now_ns(ctx), err);
+		if (a->devices[i]->state == DEVICE_ST_ALLOCATING)
+			rc = device_event(r, a->devices[i], DEVICE_EV_START, WHY_NONE, svc_now_ns(ctx), err);
 	return rc < 0 ? rc : announce(r, ctx, a, HCP__ALLOCATION_STATE__HELD, "", err);
 }
 
@@ -255,6 +350,8 @@ static const char *mistaken(const struct alloc *a, const struct device *d)
 {
 	if (d->alloc == a)
 		return "is named twice";
+	if (a->part.milli && d->group->cls->kind != DEVICE_GPU)
+		return "cannot be shared";
 	if (d->group->cls->kind == DEVICE_ASIC && alloc_mode(a) != DEVICE_FILL)
 		return "can only mine";
 	if (a->n && a->devices[0]->group->cls != d->group->cls)
@@ -262,16 +359,21 @@ static const char *mistaken(const struct alloc *a, const struct device *d)
 	return NULL;
 }
 
-/* Why this device cannot be had now, which the router could not know; NULL if it can. */
-static const char *unfit(struct svc_ctx *ctx, const struct device *d)
+/* Why this device cannot be had now, which the router could not know; NULL if it can. The text may stand in *err. */
+static const char *unfit(struct svc_ctx *ctx, const struct alloc *a, const struct device *d, struct err *err)
 {
 	const struct breaker *b = &d->node->breaker;
 	if (!d->node->connected)
 		return "its node is not connected";
-	if (d->alloc)
+	bool shared = a->part.milli && device_is_shared(d);
+	if (d->alloc && !shared)
 		return "is taken";
-	if (d->state != DEVICE_ST_IDLE)
-		return device_state_name(d->state);
+	if (shared && check_room(d, &a->part, err) < 0)
+		return err->text;
+	bool ready = d->state == DEVICE_ST_IDLE ||
+				 (shared && (d->state == DEVICE_ST_ACTIVE || d->state == DEVICE_ST_ALLOCATING));
+	if (!ready || (shared && d->ticket))
+		return d->ticket ? "is sick" : device_state_name(d->state);
 	if (d->ctl.drifted)
 		return "drifted: not in the mode it was told";
 	if (b->state == BREAKER_HALF_OPEN || (b->state == BREAKER_OPEN && svc_now_ns(ctx) < b->open_until_ns))
@@ -284,7 +386,7 @@ static int refuse(struct resources *r, struct svc_ctx *ctx, struct alloc *a, con
 {
 	Hcp__AllocationChanged ev;
 	for (size_t i = 0; i < a->n; i++)
-		a->devices[i]->alloc = NULL;
+		leave(a->devices[i], a);
 	a->n = 0;
 	a->state = ALLOCATION_EXPIRED;
 	int rc = fill(ctx, a, HCP__ALLOCATION_STATE__REFUSED, reason, &ev);
@@ -309,6 +411,8 @@ static int check_place(const Hcp__Place *p, struct err *err)
 	if (p->n_device_ids == 0 || p->n_device_ids > ALLOCATION_DEVICES_MAX)
 		return err_set(err, HCP_ERANGE, "device_ids", "must be 1 to %d, are %zu", ALLOCATION_DEVICES_MAX,
 			       p->n_device_ids);
+	if (p->share && p->n_device_ids != 1)
+		return err_set(err, HCP_EINVAL, "share", "is of one device, not of %zu", p->n_device_ids);
 	return 0;
 }
 
@@ -337,6 +441,9 @@ static int reserve(struct resources *r, struct svc_ctx *ctx, struct alloc *a, st
 	list_add_tail(&r->allocs, &a->link);
 	for (size_t i = 0; i < a->n && rc == 0; i++) {
 		struct device *d = a->devices[i];
+		device_mark(r, d);
+		if (d->state != DEVICE_ST_IDLE)
+			continue; /* it joins others */
 		rc = device_event(r, d, DEVICE_EV_ASSIGN, WHY_NONE, now, err);
 		if (rc == 0 && d->command)
 			rc = command_drop_device(r, ctx, d, err);
@@ -360,17 +467,20 @@ static int find_devices(struct resources *r, struct svc_ctx *ctx, const Hcp__Pla
 		return HCP_ESTATE;
 	}
 	for (size_t i = 0; i < p->n_device_ids; i++) {
+		struct err err = { 0 };
 		struct device *d = map_get(&r->devices, str_of(p->device_ids[i]));
-		const char *why = d ? mistaken(a, d) : NULL;
+		const Hcp__DeviceShare *x = d ? p->share : NULL;
+		bool bad = x && slice_make(d->group->cls, x->milli, str_of(x->mig_profile), x->mig_start, &a->part, &err) < 0;
+		const char *why = bad ? err.text : d ? mistaken(a, d) : NULL;
 		if (!why) {
-			why = d ? unfit(ctx, d) : "is not known";
+			why = d ? unfit(ctx, a, d, &err) : "is not known";
 			*ret_unfit = why ? p->device_ids[i] : "";
 		}
 		if (why) {
-			snprintf(reason, REASON_MAX, "device %.64s: %s", p->device_ids[i], why);
+			snprintf(reason, REASON_MAX, "device %.64s: %.80s", p->device_ids[i], why);
 			return HCP_ESTATE;
 		}
-		d->alloc = a;
+		join(d, a);
 		a->devices[a->n++] = d;
 	}
 	return 0;

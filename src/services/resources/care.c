@@ -252,8 +252,8 @@ static int leave_pool(struct resources *r, struct svc_ctx *ctx, struct device *d
 {
 	int64_t now = svc_now_ns(ctx);
 	int rc = 0;
-	if (d->alloc && now >= d->ticket->opened_at_ns + RESOURCES_DRAIN_MS * NS_PER_MS)
-		rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, "device degraded", err);
+	if (now >= d->ticket->opened_at_ns + RESOURCES_DRAIN_MS * NS_PER_MS)
+		rc = device_end_allocs(r, ctx, d, "device degraded", err);
 	if (rc == 0 && d->state == DEVICE_ST_DRAINING)
 		device_set_desired(r, d, DEVICE_IDLE);
 	if (rc < 0 || d->alloc || d->state != DEVICE_ST_IDLE)

@@ -29,6 +29,27 @@ static const char *model_of(const struct node *n, const struct device *d)
 	return n->n_models ? n->models[0] : "";
 }
 
+/* Who has it, or all that shall have parts of it. */
+static int fill_owners(struct arena *arena, const struct device *d, Hcp__SwitchItem *row)
+{
+	if (!device_is_shared(d)) {
+		row->allocation_id = d->alloc ? d->alloc->id : "";
+		row->workload_id = d->alloc ? d->alloc->workload_id : "";
+		return 0;
+	}
+	for (const struct alloc *a = d->alloc; a; a = a->beside) {
+		Hcp__DeviceShare *s = alloc_is_told(a) ? arena_alloc(arena, sizeof(*s)) : NULL;
+		if (!alloc_is_told(a))
+			continue;
+		if (!s)
+			return HCP_ENOMEM;
+		alloc_share(a, s);
+		if (pb_push(arena, &row->n_shares, &row->shares, s) < 0)
+			return HCP_ENOMEM;
+	}
+	return 0;
+}
+
 static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchCommand *out, struct str *ret_froms)
 {
 	struct arena *a = svc_arena(ctx);
@@ -50,8 +71,8 @@ static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchComman
 		hcp__switch_item__init(row);
 		row->device_id = d->agent_id;
 		row->to = wire_mode(c->items[i].to);
-		row->allocation_id = d->alloc ? d->alloc->id : "";
-		row->workload_id = d->alloc ? d->alloc->workload_id : "";
+		if (fill_owners(a, d, row) < 0)
+			return HCP_ENOMEM;
 		if (c->items[i].to == DEVICE_SERVE)
 			row->model = model_of(c->node, d);
 		froms[out->n_items] = (char)c->items[i].from;
@@ -343,7 +364,9 @@ static int64_t backoff_ns(const struct device *d)
 
 static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err)
 {
-	d->resync = false;
+	d->resync = d->again;
+	d->again = false;
+	r->poke |= device_is_shared(d); /* another part may wait for its turn */
 	d->fails = 0;
 	d->retry_at_ns = 0;
 	device_settled(r, d);
@@ -363,6 +386,7 @@ static void item_failed(struct resources *r, struct svc_ctx *ctx, struct item *i
 		device_command(&d->ctl, it->from, 0, svc_now_ns(ctx));
 	d->ctl.drifted |= !it->proved || rolled_back;
 	d->resync = true;
+	d->again = false;
 	if (d->fails < UINT8_MAX)
 		d->fails++;
 	d->retry_at_ns = svc_now_ns(ctx) + backoff_ns(d);
@@ -416,6 +440,7 @@ static int cancel(struct resources *r, struct svc_ctx *ctx, struct command *c, c
 		if (!c->items[i].device)
 			continue;
 		c->items[i].device->resync = true;
+		c->items[i].device->again = false;
 		device_mark(r, c->items[i].device);
 		node_want_work(r, c->node);
 	}
@@ -443,6 +468,7 @@ int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device 
 	it->device = NULL;
 	d->command = NULL;
 	d->resync = true;
+	d->again = false;
 	return store(r, ctx, c, &body, err);
 }
 

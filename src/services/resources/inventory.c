@@ -65,6 +65,7 @@ const char *why_text(enum why w)
 		"the agent could not switch",
 		"no reading for too long",
 		"found sick; it has a ticket",
+		"its parts are not those that it was told",
 	};
 	if (w >= WHY_DRIFT && w < WHY_END)
 		return device_drift_name((enum device_drift)(w - WHY_DRIFT));
@@ -297,9 +298,23 @@ void node_want_work(struct resources *r, struct node *n)
 		list_add_tail(&r->nodes_work, &n->work);
 }
 
-void device_fill(const struct device *d, Hcp__Device *out)
+static int fill_shares(struct arena *arena, const struct device *d, Hcp__Device *out)
+{
+	for (const struct alloc *a = d->alloc; a; a = a->beside) {
+		Hcp__DeviceShare *s = arena_alloc(arena, sizeof(*s));
+		if (!s)
+			return HCP_ENOMEM;
+		alloc_share(a, s);
+		if (pb_push(arena, &out->n_shares, &out->shares, s) < 0)
+			return HCP_ENOMEM;
+	}
+	return 0;
+}
+
+int device_fill(struct arena *arena, const struct device *d, Hcp__Device *out)
 {
 	const struct device_class *c = d->group->cls;
+	const struct alloc *whole = device_is_shared(d) ? NULL : d->alloc;
 	hcp__device__init(out);
 	out->id = d->id;
 	out->node_id = d->node->id;
@@ -312,9 +327,9 @@ void device_fill(const struct device *d, Hcp__Device *out)
 	out->commanded = wire_mode(d->ctl.commanded);
 	out->confirmed = d->ctl.confirmed_at_ns ? wire_mode(d->ctl.confirmed) : HCP__MODE__MODE_UNSPECIFIED;
 	out->drifted = d->ctl.drifted;
-	out->allocation_id = d->alloc ? d->alloc->id : "";
-	out->workload_id = d->alloc ? d->alloc->workload_id : "";
-	out->customer_id = d->alloc ? d->alloc->customer_id : "";
+	out->allocation_id = whole ? whole->id : "";
+	out->workload_id = whole ? whole->workload_id : "";
+	out->customer_id = whole ? whole->customer_id : "";
 	out->power_w = d->power_w;
 	out->hash_ths = d->hash_ths;
 	out->temperature_c = d->temperature_c;
@@ -324,6 +339,7 @@ void device_fill(const struct device *d, Hcp__Device *out)
 	out->memory_gib = d->memory_gib;
 	out->health = d->state == DEVICE_ST_FAILED ? 0 : d->ticket ? 0.25 : d->ctl.drifted ? 1.0 / (1 + d->fails) : 1;
 	out->name = d->name;
+	return device_is_shared(d) ? fill_shares(arena, d, out) : 0;
 }
 
 /* ---- the end of a batch ---- */
@@ -346,7 +362,8 @@ static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n)
 	ev.n_devices = n;
 	ev.node_id = d[0]->node->id;
 	for (size_t i = 0; i < n; i++) {
-		device_fill(d[i], &rows[i]);
+		if (device_fill(a, d[i], &rows[i]) < 0)
+			return HCP_ENOMEM;
 		ev.devices[i] = &rows[i];
 		if (d[i]->node != d[0]->node)
 			ev.node_id = "";
@@ -363,10 +380,11 @@ static int publish_changed(struct resources *r, struct svc_ctx *ctx)
 		struct device *d = r->changed[i];
 		uint32_t now = summary(d);
 		d->marked = false;
-		if (now == d->said && d->alloc == d->said_alloc)
+		if (now == d->said && d->alloc == d->said_alloc && d->parts_no == d->said_parts)
 			continue;
 		d->said = now;
 		d->said_alloc = d->alloc;
+		d->said_parts = d->parts_no;
 		told[n++] = d;
 	}
 	r->n_changed = 0;
@@ -413,6 +431,7 @@ void inventory_all_said(struct resources *r)
 		struct device *d = resources_device_at(r, i);
 		d->said = summary(d);
 		d->said_alloc = d->alloc;
+		d->said_parts = d->parts_no;
 	}
 	for (size_t i = 0; i < r->n_nodes; i++) {
 		r->node[i]->said_up = r->node[i]->connected && !r->emergency;

@@ -16,7 +16,7 @@ struct device_rec {
 
 static_assert(sizeof(struct device_rec) == 64, "stored");
 
-enum { REC_DRIFTED = 1, REC_ACKED = 2, REC_RESYNC = 4, REC_LOCAL = 8 };
+enum { REC_DRIFTED = 1, REC_ACKED = 2, REC_RESYNC = 4, REC_LOCAL = 8, REC_AGAIN = 16 };
 
 static struct device_rec rec_of(const struct device *d)
 {
@@ -38,7 +38,8 @@ static struct device_rec rec_of(const struct device *d)
 		.gate = (uint8_t)d->gate,
 		.fails = d->fails,
 		.flags = (uint8_t)((c->drifted ? REC_DRIFTED : 0) | (c->acked ? REC_ACKED : 0) |
-				   (d->resync ? REC_RESYNC : 0) | (d->local ? REC_LOCAL : 0)),
+				   (d->resync ? REC_RESYNC : 0) | (d->local ? REC_LOCAL : 0) |
+				   (d->again ? REC_AGAIN : 0)),
 	};
 }
 
@@ -61,6 +62,7 @@ static int apply_rec(struct device *d, const struct device_rec *rec)
 	d->gate = rec->gate;
 	d->resync = rec->flags & REC_RESYNC;
 	d->local = rec->flags & REC_LOCAL;
+	d->again = rec->flags & REC_AGAIN;
 	d->fails = rec->fails;
 	d->changed_at_ns = rec->changed_at_ns;
 	d->retry_at_ns = rec->retry_at_ns;

@@ -36,12 +36,19 @@ static bool is_customer(const struct msg *m)
 }
 
 /* A customer sees every device, but of others' work only that it is taken. */
-static void show(const struct msg *m, const struct device *d, Hcp__Device *out)
+static int show(struct arena *a, const struct msg *m, const struct device *d, Hcp__Device *out)
 {
-	device_fill(d, out);
-	if (!is_customer(m) || !strcmp(out->customer_id, m->principal->customer_id))
-		return;
-	out->allocation_id = out->workload_id = out->customer_id = "";
+	int rc = device_fill(a, d, out);
+	if (rc < 0 || !is_customer(m))
+		return rc;
+	if (strcmp(out->customer_id, m->principal->customer_id) != 0)
+		out->allocation_id = out->workload_id = out->customer_id = "";
+	for (size_t i = 0; i < out->n_shares; i++) {
+		Hcp__DeviceShare *s = out->shares[i];
+		if (strcmp(s->customer_id, m->principal->customer_id) != 0)
+			s->allocation_id = s->workload_id = s->customer_id = s->model = "";
+	}
+	return 0;
 }
 
 static int parse_filter(const struct resources *r, const Hcp__ResourcesList *l, struct filter *f, struct err *err)
@@ -104,9 +111,8 @@ int on_resources_list(void *state, struct svc_ctx *ctx, const struct msg *m, str
 			continue;
 		}
 		Hcp__Device *row = arena_alloc(a, sizeof(*row));
-		if (pb_push(a, &reply->n_devices, &reply->devices, row) < 0)
+		if (!row || pb_push(a, &reply->n_devices, &reply->devices, row) < 0 || show(a, m, d, row) < 0)
 			return HCP_ENOMEM;
-		show(m, d, row);
 		last = d;
 	}
 	return reply_copy(ctx, MSG_RESOURCES, &built.base);
@@ -120,7 +126,8 @@ int on_resource_get(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (!d)
 		return err_set(err, HCP_ENOTFOUND, "id", "there is no device %.96s", g->id);
 	Hcp__Device built;
-	show(m, d, &built);
+	if (show(svc_arena(ctx), m, d, &built) < 0)
+		return HCP_ENOMEM;
 	return reply_copy(ctx, MSG_DEVICE, &built.base);
 }
 

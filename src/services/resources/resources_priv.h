@@ -10,6 +10,7 @@
 #include "health/health.h"
 #include "model/allocation.h"
 #include "model/device.h"
+#include "model/slice.h"
 #include "model/switch.h"
 #include "services/resources/resources.h"
 
@@ -18,7 +19,8 @@
  *                                            ▲
  *   node ─────────────────────────▶ devices ─┘          what agents report and take commands for
  *   command ─▶ node, items ─▶ devices                   one SwitchCommand under way; a device is in at most one
- *   alloc ──▶ devices                                   a workload's hold; a device has at most one
+ *   alloc ──▶ devices                                   a workload's hold; a device has at most one, …
+ *   device ─▶ alloc ─▶ beside ─▶ beside                 … or several that each hold a part of it, oldest first
  *
  * Devices lie in blocks that never move, so pointers to them stay good.
  */
@@ -37,6 +39,7 @@ enum why {
 	WHY_AGENT_REFUSED = 8,
 	WHY_STALE = 9,
 	WHY_DEGRADED = 10,
+	WHY_PARTS_DIFFER = 11,
 	WHY_DRIFT = 16, /* + enum device_drift */
 	WHY_END = WHY_DRIFT + DEVICE_DRIFT_END,
 };
@@ -44,7 +47,7 @@ enum why {
 struct device {
 	struct node *node;       /* borrowed, all of these */
 	struct group *group;
-	struct alloc *alloc;
+	struct alloc *alloc;     /* who has it, or the first of those who have parts of it; NULL: nobody */
 	struct command *command; /* under way, or NULL */
 	size_t item;             /* its place in the command */
 	char *id;                /* owned, "<node>/<agent's id>"; agent_id points into it */
@@ -57,6 +60,7 @@ struct device {
 	enum device_state state;
 	enum why why;
 	bool resync;             /* must be commanded even if it seems right: the agent may run what we do not know */
+	bool again;              /* its parts changed under the command under way: one more is needed after it */
 	bool local;              /* switched FILL to SERVE by its node under lease */
 	uint8_t fails;           /* failed switches in a row */
 	uint8_t flaps;           /* errors within an hour of each other; in memory only */
@@ -76,6 +80,7 @@ struct device {
 	bool marked;
 	uint32_t said;
 	const struct alloc *said_alloc;
+	uint32_t parts_no, said_parts; /* grows whenever a part comes, starts or goes */
 };
 
 struct meter {
@@ -196,6 +201,8 @@ struct alloc {
 	Hcp__WorkloadType type;
 	struct device **devices; /* owned array */
 	size_t n;
+	struct slice part;       /* of the one device; milli 0: whole devices */
+	struct alloc *beside;    /* the next that has a part of this device */
 	int64_t price_micros_h, at_ns, expires_ns;
 	size_t commands; /* not finished */
 	char switch_id[ID_TEXT_MAX];
@@ -262,7 +269,8 @@ int device_event(struct resources *r, struct device *d, enum device_event e, enu
 		 struct err *err) MUST_CHECK;
 void device_set_desired(struct resources *r, struct device *d, enum device_mode m);
 void node_want_work(struct resources *r, struct node *n);
-void device_fill(const struct device *d, Hcp__Device *out);
+/* Parts are allocated in the arena. */
+int device_fill(struct arena *arena, const struct device *d, Hcp__Device *out) MUST_CHECK;
 /* Ends a batch: rows of changed nodes, DevicesChanged, EndpointChanged, and a wake-up for what remains. */
 int inventory_flush(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
@@ -349,6 +357,14 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 	       enum allocation_state state) MUST_CHECK;
 void alloc_free(struct alloc *a);
 enum device_mode alloc_mode(const struct alloc *a);
+bool device_is_shared(const struct device *d);
+/* Is it in the command of its device: was it started? Those that wait for their turn are not. */
+bool alloc_is_told(const struct alloc *a);
+/* A part as others read it; texts are borrowed. */
+void alloc_share(const struct alloc *a, Hcp__DeviceShare *out);
+/* Ends all that hold the device or parts of it. */
+int device_end_allocs(struct resources *r, struct svc_ctx *ctx, struct device *d, const char *reason, struct err *err)
+	MUST_CHECK;
 /* One of its commands ended well; HELD after the last. */
 int alloc_switched(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *switch_id, struct err *err)
 	MUST_CHECK;

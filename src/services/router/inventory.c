@@ -102,7 +102,7 @@ static int add(struct router *r, const Hcp__Device *d, const struct device_class
 	}
 	rd->facility = pd.facility;
 	r->kinds[c->kind]++;
-	r->cell[router_resource_of(c->kind)]++;
+	r->cell[router_resource_of(c->kind)] += SLICE_WHOLE;
 	r->cell[QUEUE_MEMORY] += c->memory_gib;
 	return 0;
 }

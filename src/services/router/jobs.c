@@ -30,6 +30,19 @@ static void free_workload(Hcp__Workload *w)
 		hcp__workload__free_unpacked(w, &alloc);
 }
 
+/* Of one device; where the class is open, of the one on which its memory is the largest share. */
+static uint32_t most_milli(const struct device_class *c, const struct slice *part, double memory_gib)
+{
+	uint32_t most = c ? slice_held_milli(c, part, memory_gib) : part->milli;
+	for (size_t i = 0; !c && i < device_class_count(); i++) {
+		const struct device_class *any = device_class_at(i);
+		uint32_t milli = slice_class_ok(any) ? slice_held_milli(any, part, memory_gib) : 0;
+		if (milli > most && milli <= SLICE_WHOLE)
+			most = milli;
+	}
+	return most;
+}
+
 static void fill_queue_job(const struct router *r, struct job *j, int64_t now_ns)
 {
 	const Hcp__Workload *w = j->w;
@@ -48,7 +61,9 @@ static void fill_queue_job(const struct router *r, struct job *j, int64_t now_ns
 	};
 	req = router_request_of(r, j);
 	const struct device_class *c = req.device_class >= 0 ? device_class_at((size_t)req.device_class) : NULL;
-	j->q.need[router_resource_of(c ? c->kind : req.kind)] = req.count;
+	struct slice part = router_slice_of(w);
+	j->q.need[router_resource_of(c ? c->kind : req.kind)] =
+		part.milli ? most_milli(c, &part, req.memory_gib) : SLICE_WHOLE * (double)req.count;
 	j->q.need[QUEUE_MEMORY] = w->memory_gib;
 }
 
@@ -163,7 +178,26 @@ int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct
 	return rc;
 }
 
-/* Takes again the very devices that a job held before the restart. */
+/* Its very place on the one device. */
+static int claim_part(
+	struct router *r, struct job *j, const struct rdev *rd, const Hcp__DeviceShare *x, struct err *err)
+{
+	struct slice s;
+	int rc = slice_make(device_class_at(rd->cls), x->milli, str_of(x->mig_profile), x->mig_start, &s, err);
+	if (rc < 0)
+		return err_set(err, HCP_ECORRUPT, "job", "the part of %s cannot be read", j->id);
+	const struct placement_part part = {
+		.owner = j->uuid, .milli = s.milli, .mig = (enum mig_geometry)s.mig, .mig_start = s.start
+	};
+	j->q.need[QUEUE_GPU] = s.milli;
+	rc = placement_claim_part(r->place, rd->dev, &part, &j->hold, err);
+	return rc == HCP_EAGAIN ? HCP_ENOTFOUND : rc;
+}
+
+/*
+ * Takes again the very devices that a job held before the restart; those that are not offered now, too: they go out of
+ * service with whoever has them.
+ */
 static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct err *err)
 {
 	placement_dev *devs = mem_alloc((p->n_device_ids + 1) * sizeof(*devs));
@@ -175,9 +209,15 @@ static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct 
 		if (!rd)
 			continue;
 		devs[n++] = rd->dev;
-		snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
+		(void)!placement_set_in_service(r->place, rd->dev, true, NULL);
+		if (!p->share)
+			snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
 	}
-	int rc = n ? placement_claim(r->place, &j->uuid, devs, n, &j->hold, err) : 0;
+	int rc = !n           ? 0
+			 : p->share ? claim_part(r, j, r->by_dev[devs[0]], p->share, err)
+						: placement_claim(r->place, &j->uuid, devs, n, &j->hold, err);
+	for (uint32_t i = 0; i < n; i++)
+		(void)!placement_set_in_service(r->place, devs[i], r->by_dev[devs[i]]->usable, NULL);
 	mem_free(devs);
 	if (rc < 0 && rc != HCP_ENOTFOUND) /* devices that failed meanwhile are resources' news to tell */
 		return rc;

@@ -20,6 +20,18 @@ struct attempt {
 	int64_t again_ns; /* when another look may help one of those that did not fit */
 };
 
+struct slice router_slice_of(const Hcp__Workload *w)
+{
+	struct slice_wish wish = { .gpu_fraction = w->gpu_fraction,
+		.mig_profile = str_of(w->mig_profile),
+		.cls = device_class_find(str_of(w->device_class)),
+		.device_count = w->device_count };
+	struct slice part = { 0 };
+	/* The orchestrator has checked it; of what this version does not know whole devices are taken. */
+	(void)!slice_wanted(&wish, &part, NULL);
+	return part;
+}
+
 struct placement_request router_request_of(const struct router *r, const struct job *j)
 {
 	const Hcp__Workload *w = j->w;
@@ -30,7 +42,12 @@ struct placement_request router_request_of(const struct router *r, const struct 
 		.memory_gib = w->memory_gib / (double)count, .region = w->region, .strategy = PLACEMENT_BEST,
 		.latency_max_ms = w->max_latency_ms, .split_clusters = true,
 	};
-	if (w->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING)
+	struct slice part = router_slice_of(w);
+	req.mig = (enum mig_geometry)part.mig;
+	req.milli = part.mig ? 0 : part.milli;
+	if (part.milli)
+		req.kind = DEVICE_GPU;
+	else if (w->type == HCP__WORKLOAD_TYPE__BITCOIN_MINING)
 		req.kind = DEVICE_ASIC;
 	else
 		req.kind = r->kinds[DEVICE_GPU] ? DEVICE_GPU : DEVICE_CPU;
@@ -123,6 +140,25 @@ static char *explain(struct arena *a, const struct placement_result *got)
 	return arena_strdup(a, text);
 }
 
+/* The part that it got of its one device. A fraction whose memory is all of the device's has the device. */
+static int build_share(const struct router *r, struct arena *a, const struct job *j, const struct attempt *t,
+	Hcp__Place *p)
+{
+	struct slice part = router_slice_of(j->w);
+	if (!part.milli || (!part.mig && t->got.milli == SLICE_WHOLE))
+		return 0;
+	p->share = arena_alloc(a, sizeof(*p->share));
+	if (!p->share)
+		return HCP_ENOMEM;
+	hcp__device_share__init(p->share);
+	p->share->milli = t->got.milli;
+	if (part.mig) {
+		p->share->mig_profile = mig_name(device_class_at(r->by_dev[t->got.first]->cls), (enum mig_geometry)part.mig);
+		p->share->mig_start = t->got.mig_start;
+	}
+	return 0;
+}
+
 static int build_place(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, Hcp__Place *p)
 {
 	struct arena *a = svc_arena(ctx);
@@ -133,10 +169,13 @@ static int build_place(struct router *r, struct svc_ctx *ctx, struct job *j, con
 	placement_devices(r->place, t->got.handle, devs, t->got.count);
 	for (uint32_t i = 0; i < t->got.count; i++) {
 		struct rdev *rd = r->by_dev[devs[i]];
-		snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
+		if (t->got.milli == SLICE_WHOLE)
+			snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
 		p->device_ids[i] = rd->id;
 	}
 	p->n_device_ids = t->got.count;
+	if (build_share(r, a, j, t, p) < 0)
+		return HCP_ENOMEM;
 	p->allocation_id = j->allocation_id;
 	p->workload = j->w;
 	p->score = t->got.score.total;
@@ -164,6 +203,16 @@ static int keep_place(struct svc_ctx *ctx, struct job *j, const Hcp__Place *p)
 	return pb_pack_arena(&p->base, svc_arena(ctx), &j->place);
 }
 
+/* Its memory may be a larger share of the device that it got than of the one that was counted on. */
+static int charge_part(struct router *r, struct job *j, const struct attempt *t, struct err *err)
+{
+	if (!router_slice_of(j->w).milli || j->q.need[QUEUE_GPU] == t->got.milli)
+		return 0;
+	queue_uncharge(r->queue, &j->q);
+	j->q.need[QUEUE_GPU] = t->got.milli;
+	return queue_charge(r->queue, &j->q, err);
+}
+
 static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const struct attempt *t, struct err *err)
 {
 	Hcp__Place p = HCP__PLACE__INIT;
@@ -174,6 +223,8 @@ static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const st
 	j->hold = t->got.handle;
 	svc_new_id(ctx, j->allocation_id, ID_ALLOCATION);
 	int rc = map_put(&r->by_allocation, str_of(j->allocation_id), j, NULL);
+	if (rc == 0)
+		rc = charge_part(r, j, t, err);
 	if (rc == 0)
 		rc = build_place(r, ctx, j, t, &p);
 	if (rc == 0)
@@ -305,7 +356,8 @@ void router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j)
 	uint32_t free = r->stuck ? free_for(r, &req) : 0;
 	/* The first hear why they wait; for the long queue behind them it stands in GET /queue. */
 	bool asks = j->q.cls == WORKLOAD_P1 && router_yield_asks_at(r, j) <= svc_now_ns(ctx);
-	if (asks || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN) {
+	bool part = req.milli || req.mig; /* may fit where no device is free */
+	if (asks || part || !r->stuck || free >= req.count || queue_len(r->queue) <= ROUTER_QUEUE_SHOWN) {
 		r->look = true;
 		return;
 	}
@@ -400,34 +452,43 @@ static size_t class_of(const struct router *r, const struct job *j)
 	return 0;
 }
 
+static int32_t whole_devices(int64_t milli)
+{
+	int64_t n = (milli + SLICE_WHOLE - 1) / SLICE_WHOLE;
+	return n < INT32_MAX ? (int32_t)n : INT32_MAX;
+}
+
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct arena *a = svc_arena(ctx);
 	if (!r->demand_dirty || svc_now_ns(ctx) < r->demand_at_ns)
 		return 0;
 	Hcp__DemandChanged ev = HCP__DEMAND_CHANGED__INIT;
-	Hcp__Demand *by_class = arena_calloc(a, device_class_count() * sizeof(*by_class));
-	if (!by_class)
+	Hcp__Demand *rows = arena_alloc(a, device_class_count() * sizeof(*rows));
+	struct {
+		int64_t realtime, batch, waiting; /* thousandths of devices */
+	} *by_class = arena_calloc(a, device_class_count() * sizeof(*by_class));
+	if (!by_class || !rows)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	list_each(it, &r->order) {
 		const struct job *j = list_entry(it, struct job, node);
-		Hcp__Demand *d = &by_class[class_of(r, j)];
-		int32_t n = j->w->device_count > 0 ? j->w->device_count : 1;
+		struct slice part = router_slice_of(j->w);
+		int64_t milli = part.milli ? part.milli : SLICE_WHOLE * (int64_t)(j->w->device_count > 0 ? j->w->device_count : 1);
+		size_t c = class_of(r, j);
 		if (j->state == JOB_WAITING)
-			d->waiting += n;
+			by_class[c].waiting += milli;
 		else if (j->q.cls == WORKLOAD_P1)
-			d->realtime += n;
+			by_class[c].realtime += milli;
 		else
-			d->batch += n;
+			by_class[c].batch += milli;
 	}
 	for (size_t i = 0; i < device_class_count(); i++) {
-		Hcp__Demand d = HCP__DEMAND__INIT;
-		d.device_class = device_class_at(i)->name;
-		d.realtime = by_class[i].realtime;
-		d.batch = by_class[i].batch;
-		d.waiting = by_class[i].waiting;
-		by_class[i] = d;
-		if (pb_push(a, &ev.n_demands, &ev.demands, &by_class[i]) < 0)
+		hcp__demand__init(&rows[i]);
+		rows[i].device_class = device_class_at(i)->name;
+		rows[i].realtime = whole_devices(by_class[i].realtime);
+		rows[i].batch = whole_devices(by_class[i].batch);
+		rows[i].waiting = whole_devices(by_class[i].waiting);
+		if (pb_push(a, &ev.n_demands, &ev.demands, &rows[i]) < 0)
 			return HCP_ENOMEM;
 	}
 	r->demand_dirty = false;

@@ -45,6 +45,8 @@ static int add_entry(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp
 	e->project = arena_strdup(a, j->w->project);
 	e->device_class = arena_strdup(a, j->w->device_class);
 	e->device_count = j->w->device_count;
+	e->gpu_fraction = j->w->gpu_fraction;
+	e->mig_profile = arena_strdup(a, j->w->mig_profile);
 	e->preemptions = j->w->preemptions;
 	e->priority_class = workload_class_name(j->q.cls);
 	e->position = (int32_t)x.position + 1;
@@ -55,7 +57,7 @@ static int add_entry(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp
 	e->share = x.dominant_share;
 	e->fair_share = queue_fair_share(r->queue);
 	e->reason = reason_of(r, ctx, a, j, &x);
-	if (!e->workload_id || !e->customer_id || !e->project || !e->device_class || !e->reason)
+	if (!e->workload_id || !e->customer_id || !e->project || !e->device_class || !e->mig_profile || !e->reason)
 		return HCP_ENOMEM;
 	return pb_push(a, &reply->n_entries, &reply->entries, e);
 }

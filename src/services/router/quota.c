@@ -16,7 +16,7 @@ static int apply(struct router *r, const Hcp__CustomerQuotaSet *was, const Hcp__
 	for (int i = 0; i < QUEUE_RESOURCE_END; i++)
 		limit[i] = INFINITY;
 	if (now->max_devices > 0)
-		limit[QUEUE_GPU] = limit[QUEUE_CPU] = limit[QUEUE_POWER] = now->max_devices;
+		limit[QUEUE_GPU] = limit[QUEUE_CPU] = limit[QUEUE_POWER] = SLICE_WHOLE * (double)now->max_devices;
 	int rc = queue_set_weight(r->queue, customer, now->weight > 0 ? now->weight : 1, err);
 	if (rc == 0)
 		rc = queue_set_limit(r->queue, customer, limit, err);

@@ -3,6 +3,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "model/slice.h"
 #include "sched/placement.h"
 #include "sched/preempt.h"
 #include "sched/queue.h"
@@ -54,7 +55,7 @@ struct rdev {
 	struct list rests;      /* router.resting: not offered until … */
 	int64_t rests_until_ns; /* … since resources refused it, for a reason that we cannot see */
 	char id[96];
-	char owner[ID_TEXT_MAX];   /* workload that holds it, "" if free */
+	char owner[ID_TEXT_MAX];   /* workload that holds it as a whole, or "" */
 };
 
 struct router {
@@ -83,7 +84,7 @@ struct router {
 	int64_t preemptions; /* since the start */
 	size_t n_yielding;   /* jobs that give their devices up for another */
 	size_t kinds[DEVICE_KIND_END];
-	double cell[QUEUE_RESOURCE_END]; /* what all devices are together, the queue's capacity */
+	double cell[QUEUE_RESOURCE_END]; /* what all devices are together, the queue's capacity; devices in thousandths */
 	size_t n_capacity;               /* devices that the queue knows of */
 	bool stuck;               /* at the last look nothing in the queue fitted */
 	bool settled;             /* and neither devices nor queue changed since … */
@@ -121,6 +122,8 @@ int router_job_drop(struct router *r, struct svc_ctx *ctx, struct job *j, struct
 int router_jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
 
 /* place.c: from the queue to devices */
+/* The part of one device that is asked for; milli 0: whole devices. */
+struct slice router_slice_of(const Hcp__Workload *w);
 /* What the job wants; its texts are borrowed from it. */
 struct placement_request router_request_of(const struct router *r, const struct job *j);
 /* A job came or went, or devices became what they were not: waiting jobs may fit now. */
@@ -135,7 +138,8 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) M
 void router_demand_changed(struct router *r, struct svc_ctx *ctx);
 
 /* yield.c: who gives devices up to whom */
-/* Each kind of device is a resource of its own, counted in devices: QUEUE_GPU, QUEUE_CPU, QUEUE_POWER (miners). */
+/* Each kind of device is a resource of its own, counted in thousandths of one: QUEUE_GPU, QUEUE_CPU, QUEUE_POWER
+ * (miners). */
 enum queue_resource router_resource_of(enum device_kind kind);
 /* The job runs since then: from now on it may have to yield. */
 int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct err *err) MUST_CHECK;

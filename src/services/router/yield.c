@@ -24,6 +24,11 @@ int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct 
 	const struct rdev *rd = first_device(r, j);
 	if (!rd)
 		return 0;
+	/* What a part gives up makes no device whole. */
+	if (placement_parts(r->place, rd->dev, NULL, 0)) {
+		j->since_ns = since_ns;
+		return 0;
+	}
 	const struct device_class *c = device_class_at(rd->cls);
 	const struct preempt_job p = {
 		.id = j->uuid,
@@ -69,6 +74,8 @@ const struct job *router_yield_keeper(const struct router *r, const struct job *
 {
 	const struct rdev *rd = r->by_dev[got->first];
 	uint32_t kept = 0;
+	if (placement_parts(r->place, rd->dev, NULL, 0) > 1)
+		return NULL; /* beside others: that takes nothing from anybody */
 	list_each(it, &r->keepers)
 	{
 		const struct job *k = list_entry(it, struct job, kept);
@@ -110,7 +117,7 @@ static bool over(void *arg, uint64_t customer, uint16_t device_class, uint32_t l
 	const struct router *r = arg;
 	double more[QUEUE_RESOURCE_END] = { 0 };
 	const struct device_class *c = device_class_at(device_class);
-	more[router_resource_of(c->kind)] = -(double)less;
+	more[router_resource_of(c->kind)] = -SLICE_WHOLE * (double)less;
 	return queue_share_with(r->queue, customer, more) > queue_fair_share(r->queue) * (1 + 1e-9);
 }
 
