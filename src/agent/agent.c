@@ -211,6 +211,10 @@ static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
 		refuse_switch(a, m, "this node has one device, " AGENT_DEVICE_ID);
 		return;
 	}
+	if (m->items[0]->n_shares) {
+		refuse_switch(a, m, "this node's processor cannot be shared; only GPUs can");
+		return;
+	}
 	if (m->number && m->number < a->order) {
 		log_warn("switch", "command %s was overtaken by a newer one", o.id);
 		return;

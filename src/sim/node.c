@@ -101,6 +101,8 @@ void node_release(struct node *n)
 {
 	node_switch_release(n);
 	arena_release(&n->arena);
+	for (size_t i = 0; n->devices && i < n->n_devices; i++)
+		mem_free(n->devices[i].parts);
 	mem_free(n->devices);
 	mem_free(n->allocs);
 	*n = (struct node){ 0 };
@@ -190,6 +192,7 @@ static void safe(struct node *n)
 		/* Every class has this mode. */
 		(void)!fleet_device_order(&d->d, &n->rules, &n->rng, DEVICE_SAFE, 0, n->now_ns);
 		node_alloc_move(n, d, 0);
+		node_parts_keep(n, d, NULL, 0);
 	}
 }
 
@@ -224,7 +227,7 @@ static void pass(struct node *n, int64_t now_ns)
 		fleet_step_init(&step, &n->rules, inlet_at(&n->inlet, next_ns), next_ns, dt_ns);
 		for (size_t i = 0; i < n->n_devices; i++) {
 			struct node_device *d = &n->devices[i];
-			struct fleet_flow flow = fleet_device_step(&d->d, &step, &n->rng, d->alloc != 0);
+			struct fleet_flow flow = fleet_device_step(&d->d, &step, &n->rng, d->alloc || d->n_parts);
 			node_meter_add(n, d, &flow, dt_ns);
 		}
 		n->now_ns = next_ns;
@@ -256,7 +259,7 @@ Hcp__DeviceReading *node_reading(struct node *n, size_t i)
 		r->error = "the device does not answer";
 	else if (d->d.tripped)
 		r->error = "stopped above its highest temperature";
-	return r;
+	return node_parts_show(n, d, r) < 0 ? NULL : r;
 }
 
 static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)

@@ -57,13 +57,17 @@ int node_alloc_slot(struct node *n, const char *id, uint16_t *ret)
 
 void node_alloc_move(struct node *n, struct node_device *d, uint16_t slot)
 {
-	struct node_alloc *from = &n->allocs[d->alloc], *to = &n->allocs[slot];
-	if (from == to)
+	if (d->alloc == slot)
 		return;
-	from->devices--;
-	from->leases = 0;
-	to->devices++;
+	node_alloc_left(n, d->alloc);
+	n->allocs[slot].devices++;
 	d->alloc = slot;
+}
+
+void node_alloc_left(struct node *n, uint16_t slot)
+{
+	n->allocs[slot].devices--;
+	n->allocs[slot].leases = 0;
 }
 
 /* What the watts are for: work that runs counts as such also while it winds down. */
@@ -74,16 +78,59 @@ static enum node_activity activity_of(const struct fleet_device *d)
 	return d->mode == DEVICE_FILL || d->hash_ths > 0 ? NODE_FILL : NODE_OFF;
 }
 
-void node_meter_add(struct node *n, struct node_device *d, const struct fleet_flow *flow, int64_t dt_ns)
+static struct node_meter *meter_of(struct node *n, uint16_t slot, enum node_activity activity)
 {
-	struct node_meter *m = &n->allocs[d->alloc].meter[activity_of(&d->d)];
+	struct node_meter *m = &n->allocs[slot].meter[activity];
 	if (!m->used) {
 		m->used = true;
 		n->keys++;
 	}
-	m->energy_rest += flow->energy_mw_ns;
+	return m;
+}
+
+static void add_energy(struct node_meter *m, int64_t energy_mw_ns)
+{
+	m->energy_rest += energy_mw_ns;
 	m->energy_j += m->energy_rest / MW_NS_PER_J;
 	m->energy_rest %= MW_NS_PER_J;
+}
+
+/* Whole nanoseconds of so many thousandths of the time; what is left below one is kept for the next. */
+static int64_t take_ns(int64_t dt_ns, uint32_t milli, uint16_t *rest)
+{
+	__int128 thousandths = (__int128)dt_ns * milli + *rest;
+	*rest = (uint16_t)(thousandths % SLICE_WHOLE);
+	return (int64_t)(thousandths / SLICE_WHOLE);
+}
+
+/* Each owner has its thousandths of time and energy, nobody the rest; requests go to them in turn. */
+static void add_parts(struct node *n, struct node_device *d, const struct fleet_flow *flow, int64_t dt_ns)
+{
+	enum node_activity a = activity_of(&d->d);
+	int64_t energy[SLICES_MAX + 1];
+	struct node_meter *m = meter_of(n, d->alloc, a);
+	node_parts_divide(d, flow->energy_mw_ns, energy);
+	add_energy(m, energy[d->n_parts]);
+	m->device_ns += take_ns(dt_ns, node_parts_free_milli(d), &d->ns_rest);
+	for (size_t i = 0; i < d->n_parts; i++) {
+		m = meter_of(n, d->parts[i].alloc, a);
+		add_energy(m, energy[i]);
+		m->device_ns += take_ns(dt_ns, d->parts[i].slice.milli, &d->parts[i].ns_rest);
+		if ((size_t)d->d.requests % d->n_parts != i)
+			continue;
+		m->requests += flow->requests;
+		m->tokens += flow->requests * TOKENS_PER_REQUEST;
+	}
+}
+
+void node_meter_add(struct node *n, struct node_device *d, const struct fleet_flow *flow, int64_t dt_ns)
+{
+	if (d->n_parts) {
+		add_parts(n, d, flow, dt_ns);
+		return;
+	}
+	struct node_meter *m = meter_of(n, d->alloc, activity_of(&d->d));
+	add_energy(m, flow->energy_mw_ns);
 	m->device_ns += dt_ns;
 	m->requests += flow->requests;
 	m->tokens += flow->requests * TOKENS_PER_REQUEST;

@@ -11,6 +11,9 @@ struct node_item {
 	uint8_t to, from;      /* enum device_mode */
 	bool proved, failed;
 	bool unknown;          /* there is no such device; `device` says nothing */
+	uint16_t n_parts;
+	struct node_part *parts; /* owned: all that it shall have */
+	uint64_t kept;         /* bit i: parts[i] was there before */
 	int32_t cap_w, cap_before_w;
 };
 
@@ -39,10 +42,27 @@ void node_switch_drop_all(struct node *n, const char *error);
 void node_switch_emit(struct node *n, node_emit_fn *emit, void *arg);
 void node_switch_release(struct node *n);
 
+/* ---- node_parts.c ---- */
+/* The parts of a command's item, but for their slots; row->n_shares of them. HCP_EINVAL, …: they cannot be. */
+int node_parts_read(const struct node *n, const Hcp__SwitchItem *row, struct node_part *ret, struct err *err)
+	MUST_CHECK;
+/* These and none else. HCP_ENOMEM: some are missing. */
+int node_parts_set(struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts,
+	struct err *err) MUST_CHECK;
+/* Takes away all others. */
+void node_parts_keep(struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts);
+bool node_parts_has(const struct node_device *d, const struct node_part *part);
+int node_parts_show(struct node *n, const struct node_device *d, Hcp__DeviceReading *r) MUST_CHECK;
+/* ret: a number for each part and one for what nobody holds; they add up. */
+void node_parts_divide(const struct node_device *d, int64_t energy, int64_t *ret);
+uint32_t node_parts_free_milli(const struct node_device *d);
+
 /* ---- node_meter.c ---- */
 /* Slot of this allocation, made if needed; 0 for "". HCP_ELIMIT, HCP_ENOMEM. */
 int node_alloc_slot(struct node *n, const char *id, uint16_t *ret) MUST_CHECK;
 void node_alloc_move(struct node *n, struct node_device *d, uint16_t slot);
+/* One device less, or a part of one, that works for it. */
+void node_alloc_left(struct node *n, uint16_t slot);
 void node_meter_add(struct node *n, struct node_device *d, const struct fleet_flow *flow, int64_t dt_ns);
 void node_meter_lease(struct node *n);
 void node_meter_clear(struct node *n);

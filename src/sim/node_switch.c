@@ -13,6 +13,8 @@ static void switch_free(struct node_switch *s)
 {
 	if (!s)
 		return;
+	for (size_t i = 0; s->items && i < s->n; i++)
+		mem_free(s->items[i].parts);
 	mem_free(s->items);
 	mem_free(s);
 }
@@ -49,6 +51,13 @@ static void roll_back(struct node *n, struct node_switch *s, struct node_item *i
 	/* The mode it had is one it can have. */
 	(void)!fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->from, it->cap_before_w, n->now_ns);
 	node_alloc_move(n, d, 0);
+	/* Who had a part before, and is still wanted, keeps it. */
+	struct node_part kept[SLICES_MAX];
+	size_t n_kept = 0;
+	for (size_t i = 0; i < it->n_parts && it->from == DEVICE_SERVE; i++)
+		if (it->kept >> i & 1)
+			kept[n_kept++] = it->parts[i];
+	node_parts_keep(n, d, kept, n_kept);
 }
 
 static void finish(struct node *n, struct node_switch *s, const char *error, bool undo)
@@ -66,7 +75,7 @@ static void finish(struct node *n, struct node_switch *s, const char *error, boo
 		d->under = NULL;
 		if (failed && !it->proved)
 			it->failed = true;
-		if (failed && undo && (!it->proved || it->alloc))
+		if (failed && undo && (!it->proved || it->alloc || it->n_parts))
 			roll_back(n, s, it);
 	}
 	if (failed)
@@ -120,6 +129,10 @@ static int check_item(const struct node *n, const Hcp__SwitchItem *row, struct n
 	it->device = (uint16_t)device;
 	if (device_mode_of(row->to, &to) < 0 || (to == DEVICE_SERVE && n->cls->kind == DEVICE_ASIC)) {
 		*ret_why = "the device does not have this mode";
+		return HCP_EUNSUPPORTED;
+	}
+	if (node_parts_read(n, row, it->parts, NULL) < 0) {
+		*ret_why = "the device cannot have such parts";
 		return HCP_EUNSUPPORTED;
 	}
 	it->to = (uint8_t)to;
@@ -184,6 +197,14 @@ static void refuse(struct node *n, struct node_switch *s, const char *why)
 	finish(n, s, why, false);
 }
 
+/* A part that there is no memory for is missing from the readings, so that the platform sees the switch fail. */
+static void set_parts(struct node *n, struct node_device *d, struct node_item *it)
+{
+	for (size_t i = 0; i < it->n_parts; i++)
+		it->kept |= (uint64_t)node_parts_has(d, &it->parts[i]) << i;
+	(void)!node_parts_set(n, d, it->parts, it->n_parts, NULL);
+}
+
 static void begin(struct node *n, struct node_switch *s)
 {
 	s->begun_ns = n->now_ns;
@@ -201,6 +222,7 @@ static void begin(struct node *n, struct node_switch *s)
 		int rc = fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->to, it->cap_w, n->now_ns);
 		must(rc == 0);
 		node_alloc_move(n, d, it->alloc);
+		set_parts(n, d, it);
 		if (it->to == DEVICE_SERVE)
 			s->evidence = "served_request";
 		else if (it->to == DEVICE_FILL && s->evidence[0] == 'w')
@@ -224,6 +246,22 @@ static bool again(struct node *n, const char *id)
 	return false;
 }
 
+/* Room for its parts, those that it has beside them, and slots for their owners. */
+static int prepare_parts(struct node *n, const Hcp__SwitchItem *row, struct node_item *it)
+{
+	size_t count = row->n_shares < SLICES_MAX ? row->n_shares : SLICES_MAX;
+	it->parts = count ? mem_calloc(count, sizeof(*it->parts)) : NULL;
+	if (count && !it->parts)
+		return HCP_ENOMEM;
+	it->n_parts = (uint16_t)count;
+	for (size_t i = 0; i < count; i++) {
+		int rc = node_alloc_slot(n, row->shares[i]->allocation_id, &it->parts[i].alloc);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
 static int prepare(struct node *n, const Hcp__SwitchCommand *c, struct node_switch **ret)
 {
 	struct node_switch *s = mem_calloc(1, sizeof(*s));
@@ -235,8 +273,11 @@ static int prepare(struct node *n, const Hcp__SwitchCommand *c, struct node_swit
 	s->n = c->n_items;
 	s->deadline_ns = c->deadline_ns ? c->deadline_ns : INT64_MAX;
 	s->error = s->evidence = "";
-	for (size_t i = 0; s->items && rc == 0 && i < s->n; i++)
+	for (size_t i = 0; s->items && rc == 0 && i < s->n; i++) {
 		rc = node_alloc_slot(n, c->items[i]->allocation_id, &s->items[i].alloc);
+		if (rc == 0)
+			rc = prepare_parts(n, c->items[i], &s->items[i]);
+	}
 	if (!s->items)
 		rc = HCP_ENOMEM;
 	if (rc < 0)

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "model/mig.h"
 
 enum { LOAD_CUSTOMERS = 4, LOAD_BATCH_MAX = 6, LOAD_EVERY_S = 45, LOAD_RECENT = 24, LOAD_ACTIVE_MAX = 100 };
 
@@ -96,6 +97,24 @@ static struct sub *new_sub(struct load *l, int customer)
 	return x;
 }
 
+/* Every third wants thousandths of one GPU, every sixth an instance. */
+static void fill_part(Hcp__WorkloadSubmit *w, struct rng *r)
+{
+	static const enum mig_geometry geometry[] = { MIG_1G, MIG_1G, MIG_1G_DOUBLE, MIG_2G, MIG_3G, MIG_4G, MIG_7G };
+	uint64_t dice = rng_below(r, 6);
+	if (dice > 2)
+		return;
+	w->device_count = 1;
+	if (dice < 2) {
+		w->has_gpu_fraction_case = HCP__WORKLOAD_SUBMIT__HAS_GPU_FRACTION_GPU_FRACTION;
+		w->gpu_fraction = (double)(1 + rng_below(r, rng_below(r, 2) ? 1000 : 250)) / 1000;
+		return;
+	}
+	w->device_class = rng_below(r, 2) ? "H100" : "A100";
+	w->memory_gib = 0;
+	w->mig_profile = mig_name(device_class_find(str_of(w->device_class)), geometry[rng_below(r, 7)]);
+}
+
 static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 {
 	static const char *const classes[] = { "H100", "A100", "" };
@@ -112,6 +131,7 @@ static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 	w->checkpointable = rng_below(&r, 2);
 	w->project = rng_below(&r, 2) ? "" : "night";
 	w->callback_url = rng_below(&r, 2) ? "https://hooks.example/told" : "";
+	fill_part(w, &r);
 }
 
 /* ---- answers ---- */

@@ -23,8 +23,9 @@ static const struct peer_node {
 static const char *const schema[] = {
 	"CREATE TABLE device(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, node INTEGER NOT NULL, failed INTEGER NOT "
 	"NULL,"
-	"  alloc TEXT NOT NULL, fill INTEGER NOT NULL);"
-	"CREATE TABLE alloc(id TEXT PRIMARY KEY, state INTEGER NOT NULL, until_ns INTEGER NOT NULL, body BLOB NOT NULL);",
+	"  alloc TEXT NOT NULL, parts INTEGER NOT NULL, fill INTEGER NOT NULL);"
+	"CREATE TABLE alloc(id TEXT PRIMARY KEY, state INTEGER NOT NULL, until_ns INTEGER NOT NULL, part_of TEXT NOT NULL,"
+	"  body BLOB NOT NULL);",
 	NULL,
 };
 
@@ -43,7 +44,7 @@ static int tell_devices(struct svc_ctx *ctx, int64_t node, struct err *err)
 	Hcp__DevicesChanged ev = HCP__DEVICES_CHANGED__INIT;
 	int rc;
 	for (rc = db_query(svc_db(ctx), &row, err,
-			 "SELECT id,node,failed,alloc,fill FROM device WHERE node=$1 OR $1<0 ORDER BY n", "i", node);
+			 "SELECT id,node,failed,alloc<>'' OR parts>0,fill FROM device WHERE node=$1 OR $1<0 ORDER BY n", "i", node);
 		 rc == 1; rc = db_next(row, err)) {
 		const struct peer_node *pn = &peer_node[db_i64(row, 1)];
 		Hcp__Device *d = arena_alloc(a, sizeof(*d));
@@ -56,7 +57,7 @@ static int tell_devices(struct svc_ctx *ctx, int64_t node, struct err *err)
 		d->region = "us";
 		d->device_class = pn->class_name;
 		d->kind = (Hcp__DeviceKind)device_class_find(str_of(pn->class_name))->kind;
-		d->state = db_i64(row, 2) ? HCP__DEVICE_STATE__DEVICE_FAILED : db_text(row, 3).n ? HCP__DEVICE_STATE__ACTIVE
+		d->state = db_i64(row, 2) ? HCP__DEVICE_STATE__DEVICE_FAILED : db_i64(row, 3) ? HCP__DEVICE_STATE__ACTIVE
 												  : HCP__DEVICE_STATE__IDLE;
 		d->desired = db_i64(row, 4) ? HCP__MODE__FILL : HCP__MODE__OFF;
 		d->health = 1;
@@ -80,6 +81,7 @@ static int tell(
 	ev.at_ns = svc_now_ns(ctx);
 	ev.reason = reason;
 	ev.preempted_by = preempted_by;
+	ev.share = p->share;
 	return svc_publish(ctx, p->allocation_id, &ev.base);
 }
 
@@ -94,15 +96,18 @@ static int set_state(
 		return HCP_ENOMEM;
 	hcp__place__pack(p, body);
 	return db_run(svc_db(ctx), err,
-		"INSERT INTO alloc(id,state,until_ns,body) VALUES($1,$2,$3,$4)"
+		"INSERT INTO alloc(id,state,until_ns,part_of,body) VALUES($1,$2,$3,$4,$5)"
 		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, until_ns=excluded.until_ns",
-		"ziib", p->allocation_id, (int64_t)state, until, (struct str){ (char *)body, n });
+		"ziizb", p->allocation_id, (int64_t)state, until, p->share ? p->device_ids[0] : "",
+		(struct str){ (char *)body, n });
 }
 
 static int finish_for(struct svc_ctx *ctx, const Hcp__Place *p, Hcp__AllocationState state, const char *reason,
 	const char *preempted_by, struct err *err)
 {
 	int rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc='' WHERE alloc=$1", "z", p->allocation_id);
+	if (rc == 0 && p->share)
+		rc = db_run(svc_db(ctx), err, "UPDATE device SET parts=parts-1 WHERE id=$1", "z", p->device_ids[0]);
 	if (rc == 0)
 		rc = set_state(ctx, p, state, 0, err);
 	return rc < 0 ? rc : tell(ctx, p, state, reason, preempted_by);
@@ -127,10 +132,11 @@ static int load(struct svc_ctx *ctx, const char *id, Hcp__Place **ret, int64_t *
 	return *ret ? 1 : HCP_ENOMEM;
 }
 
-static int is_free(struct svc_ctx *ctx, const char *id, struct err *err)
+static int is_free(struct svc_ctx *ctx, const char *id, bool part, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT 1 FROM device WHERE id=$1 AND failed=0 AND alloc=''", "z", id);
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT 1 FROM device WHERE id=$1 AND failed=0 AND alloc='' AND (parts=0 OR $2=1)", "zi", id, (int64_t)part);
 	if (rc == 1)
 		db_done(row);
 	return rc;
@@ -144,7 +150,7 @@ static int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	for (size_t i = 0; i < p->n_device_ids; i++) {
-		rc = is_free(ctx, p->device_ids[i], err);
+		rc = is_free(ctx, p->device_ids[i], p->share != NULL, err);
 		if (rc < 0)
 			return rc;
 		if (rc == 0) {
@@ -153,8 +159,8 @@ static int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		}
 	}
 	for (size_t i = 0; i < p->n_device_ids; i++) {
-		rc = db_run(
-			svc_db(ctx), err, "UPDATE device SET alloc=$2 WHERE id=$1", "zz", p->device_ids[i], p->allocation_id);
+		rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc=$2, parts=parts+$3 WHERE id=$1", "zzi",
+			p->device_ids[i], p->share ? "" : p->allocation_id, (int64_t)(p->share != NULL));
 		if (rc < 0)
 			return rc;
 	}
@@ -221,7 +227,8 @@ static int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 		rc = tell_devices(ctx, node, err);
 	if (rc == 0)
 		rc = db_query(svc_db(ctx), &row, err,
-			"SELECT DISTINCT alloc FROM device WHERE node=$1 AND alloc<>'' ORDER BY 1", "i", node);
+			"SELECT alloc FROM device WHERE node=$1 AND alloc<>'' UNION SELECT a.id FROM alloc a JOIN device d"
+			" ON d.id=a.part_of WHERE d.node=$1 AND a.state IN (2,3) ORDER BY 1", "i", node);
 	return end_all(ctx, row, rc, "its node is lost", err);
 }
 
@@ -239,7 +246,7 @@ static int populate(struct svc_ctx *ctx, struct err *err)
 		for (int d = 0; d < peer_node[i].devices; d++) {
 			char id[32];
 			snprintf(id, sizeof(id), "n%d/d%d", (int)i, d);
-			int rc = db_run(svc_db(ctx), err, "INSERT INTO device(n,id,node,failed,alloc,fill) VALUES($1,$2,$3,0,'',0)",
+			int rc = db_run(svc_db(ctx), err, "INSERT INTO device(n,id,node,failed,alloc,parts,fill) VALUES($1,$2,$3,0,'',0,0)",
 					"izi", ++n, id, i);
 			if (rc < 0)
 				return rc;

@@ -1,6 +1,7 @@
 /* Reads every event as it reaches the bus: the digest of the run, and the promises that events alone can break. */
 #include "watch.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -65,6 +66,8 @@ void watch_summary(const struct sim *s)
 {
 	sim_say(s, "%llu workloads were preempted, %llu of them reclaimed by others of their class",
 		(unsigned long long)s->watch->preemptions, (unsigned long long)s->watch->reclaims);
+	sim_say(s, "%llu parts of devices were held, %llu of one at once at most", (unsigned long long)s->watch->parts,
+		(unsigned long long)s->watch->most_parts);
 }
 
 size_t watch_active(const struct sim *s)
@@ -179,6 +182,26 @@ static void set_devices(struct seen_allocation *a, size_t n, const char *const *
 		snprintf(a->device[i], sizeof(a->device[i]), "%s", ids[i]);
 }
 
+/* It is what was asked for; more only where its memory is the larger share. */
+static void place_part(struct watch *w, struct seen_allocation *a, const Hcp__Place *p)
+{
+	const Hcp__Workload *wl = p->workload;
+	const Hcp__DeviceShare *x = p->share;
+	long asked = lround(wl->gpu_fraction * SLICE_WHOLE);
+	if (strcmp(x ? x->mig_profile : "", wl->mig_profile) != 0)
+		sim_fail(w->sim, "%s wants instance '%s', gets '%s'", wl->id, wl->mig_profile, x ? x->mig_profile : "");
+	if (!x && asked && !wl->memory_gib)
+		sim_fail(w->sim, "%s wants %ld thousandths and is given the device", wl->id, asked);
+	if (!x)
+		return;
+	if (!wl->mig_profile[0] && (x->milli < asked || (x->milli > asked && !wl->memory_gib) || !asked))
+		sim_fail(w->sim, "%s wants %ld thousandths, gets %d", wl->id, asked, x->milli);
+	a->part = (struct slice){ .milli = (uint16_t)x->milli, .start = (uint8_t)x->mig_start };
+	enum mig_geometry g;
+	if (x->mig_profile[0] && mig_parse(device_class_find(str_of(wl->device_class)), str_of(x->mig_profile), &g, NULL) == 0)
+		a->part.mig = (uint8_t)g;
+}
+
 static void place(struct watch *w, const Hcp__Place *p)
 {
 	struct seen_allocation *a = map_get(&w->allocations, str_of(p->allocation_id));
@@ -187,6 +210,7 @@ static void place(struct watch *w, const Hcp__Place *p)
 	a = allocation(w, p->allocation_id);
 	set_devices(a, p->n_device_ids, (const char *const *)p->device_ids);
 	snprintf(a->workload, sizeof(a->workload), "%s", p->workload->id);
+	place_part(w, a, p);
 	if (p->n_device_ids != (size_t)p->workload->device_count)
 		sim_fail(w->sim, "%s is placed on %zu devices, asked for %d", p->workload->id, p->n_device_ids,
 			 p->workload->device_count);
@@ -201,22 +225,53 @@ static bool may_follow(int from, int to)
 	return to > from || (from == to && to == HCP__ALLOCATION_STATE__RELEASING);
 }
 
+/* Beside the others of its device: together they are at most the whole, and no instance lies on another. */
+static void take_part(struct watch *w, struct seen_allocation *a, struct seen_allocation *first)
+{
+	struct slice have[SLICES_MAX];
+	struct err err = { 0 };
+	size_t n = 0;
+	for (struct seen_allocation *x = first; x; x = x->beside) {
+		if (x == a)
+			return;
+		must(n < SLICES_MAX);
+		have[n++] = x->part;
+	}
+	if (slice_fits(have, n, &a->part, &err) < 0)
+		sim_fail(w->sim, "%s has no room on device %s beside %zu others: it %s", a->id, a->device[0], n, err.text);
+	a->beside = first;
+	must(map_put(&w->owners, str_of(a->device[0]), a, NULL) == 0);
+	w->parts++;
+	w->most_parts = n + 1 > w->most_parts ? n + 1 : w->most_parts;
+}
+
 static void take(struct watch *w, struct seen_allocation *a)
 {
 	for (size_t i = 0; i < a->n_devices; i++) {
-		void *old = NULL;
-		must(map_put(&w->owners, str_of(a->device[i]), a, &old) == 0);
-		if (old && old != a)
-			sim_fail(w->sim, "device %s belongs to %s and to %s", a->device[i], ((struct seen_allocation *)old)->id,
-				 a->id);
+		struct seen_allocation *old = map_get(&w->owners, str_of(a->device[i]));
+		if (old && old != a && !(a->part.milli && old->part.milli))
+			sim_fail(w->sim, "device %s belongs to %s and to %s", a->device[i], old->id, a->id);
+		if (a->part.milli)
+			take_part(w, a, old);
+		else
+			must(map_put(&w->owners, str_of(a->device[i]), a, NULL) == 0);
 	}
 }
 
 static void give_back(struct watch *w, struct seen_allocation *a)
 {
-	for (size_t i = 0; i < a->n_devices; i++)
-		if (map_get(&w->owners, str_of(a->device[i])) == a)
+	for (size_t i = 0; i < a->n_devices; i++) {
+		struct seen_allocation *first = map_get(&w->owners, str_of(a->device[i]));
+		if (first == a && !a->beside)
 			map_del(&w->owners, str_of(a->device[i]));
+		else if (first == a)
+			must(map_put(&w->owners, str_of(a->device[i]), a->beside, NULL) == 0);
+		while (first && first->beside != a)
+			first = first->beside;
+		if (first)
+			first->beside = a->beside;
+		a->beside = NULL;
+	}
 }
 
 static void allocation_changed(struct watch *w, const Hcp__AllocationChanged *ev)

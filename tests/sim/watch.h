@@ -1,6 +1,7 @@
 #ifndef HCP_TESTS_SIM_WATCH_H
 #define HCP_TESTS_SIM_WATCH_H
 
+#include "model/slice.h"
 #include "sim.h"
 
 enum { WATCH_LOCATIONS = 8 };
@@ -24,6 +25,8 @@ struct seen_allocation {
 	int state;                /* Hcp__AllocationState of the last event; 0: only placed */
 	size_t n_devices;
 	char (*device)[96];       /* owned */
+	struct slice part;        /* of the one device; milli 0: whole ones */
+	struct seen_allocation *beside; /* the next that has a part of it */
 	int64_t price_micros_h;   /* fixed when held; -1: never was */
 	int64_t sold_ns;          /* metered device time but for "off" */
 };
@@ -58,7 +61,8 @@ struct watch {
 	size_t active;            /* of them, not final */
 	struct map allocations;   /* id -> struct seen_allocation, owned */
 	struct map nodes;         /* id -> struct seen_node, owned */
-	struct map owners;        /* device id -> struct seen_allocation that holds it */
+	struct map owners;        /* device id -> struct seen_allocation that holds it, or the first of those with parts */
+	uint64_t parts, most_parts; /* that were held, and at most at once of one device */
 	char odd[320];            /* what was not settled at the last look */
 	struct ledger ledger;
 	int64_t metered_energy_j, metered_device_ns;

@@ -190,13 +190,13 @@ static const struct net_node *node_of(const struct sim *s, const char *id)
 	sim_fail(s, "resources knows a node %s, which there is not", id);
 }
 
-static const struct fleet_device *machine(const struct sim *s, const Hcp__Device *d)
+static const struct node_device *machine(const struct sim *s, const Hcp__Device *d)
 {
 	const struct net_node *x = node_of(s, d->node_id);
 	char name[16];
 	for (size_t i = 0; i < x->node.n_devices; i++)
 		if (!strcmp(node_device_id(&x->node, i, name), d->id + strlen(d->node_id) + 1))
-			return &x->node.devices[i].d;
+			return &x->node.devices[i];
 	sim_fail(s, "resources knows a device %s, which there is not", d->id);
 }
 
@@ -210,11 +210,43 @@ static Hcp__Mode node_wire(int mode)
 	}
 }
 
+/* Those that resources lists are those of the events; the machine's are looked at apart. */
+static void check_parts(struct sim *s, const Hcp__Device *d, const struct seen_allocation *first)
+{
+	size_t n = 0;
+	for (const struct seen_allocation *a = first; a; a = a->beside, n++) {
+		size_t i = 0;
+		while (i < d->n_shares && strcmp(d->shares[i]->allocation_id, a->id) != 0)
+			i++;
+		if (i == d->n_shares || d->shares[i]->milli != a->part.milli || d->shares[i]->mig_start != a->part.start)
+			sim_fail(s, "device %s: the part of %s is not as it was placed", d->id, a->id);
+	}
+	if (n != d->n_shares || d->allocation_id[0])
+		sim_fail(s, "device %s has %zu parts in resources, %zu by the events", d->id, d->n_shares, n);
+}
+
+static bool machine_has_parts(const struct sim *s, const Hcp__Device *d)
+{
+	const struct node_device *m = machine(s, d);
+	const struct net_node *x = node_of(s, d->node_id);
+	for (size_t i = 0; i < d->n_shares; i++) {
+		size_t k = 0;
+		while (k < m->n_parts && strcmp(x->node.allocs[m->parts[k].alloc].id, d->shares[i]->allocation_id) != 0)
+			k++;
+		if (k == m->n_parts || m->parts[k].slice.milli != d->shares[i]->milli ||
+			m->parts[k].slice.start != d->shares[i]->mig_start)
+			return false;
+	}
+	return m->n_parts == d->n_shares;
+}
+
 static bool device_settled(struct sim *s, const Hcp__Device *d)
 {
-	const struct fleet_device *m = machine(s, d);
+	const struct fleet_device *m = &machine(s, d)->d;
 	const struct seen_allocation *owner = map_get(&s->watch->owners, str_of(d->id));
-	if (strcmp(owner ? owner->id : "", d->allocation_id))
+	if (d->n_shares || (owner && owner->part.milli))
+		check_parts(s, d, owner);
+	else if (strcmp(owner ? owner->id : "", d->allocation_id))
 		sim_fail(s, "device %s belongs to '%s' in resources, to '%s' by the events", d->id, d->allocation_id,
 			 owner ? owner->id : "");
 	if (m->fault != FLEET_GOOD || m->lying)
@@ -222,9 +254,11 @@ static bool device_settled(struct sim *s, const Hcp__Device *d)
 	if (d->state == HCP__DEVICE_STATE__DEVICE_FAILED)
 		return odd(s, "device %s is well, but out of the pool: %s (stream open %d, cut %d)", d->id, d->reason,
 			   node_of(s, d->node_id)->open, node_of(s, d->node_id)->cut);
-	if (d->allocation_id[0] && m->mode != DEVICE_SERVE)
-		return odd(s, "device %s is held by %s and is in mode %s", d->id, d->allocation_id,
+	if ((d->allocation_id[0] || d->n_shares) && m->mode != DEVICE_SERVE)
+		return odd(s, "device %s is held by %s and is in mode %s", d->id, owner->id,
 			   device_mode_name((enum device_mode)m->mode));
+	if (!machine_has_parts(s, d))
+		return odd(s, "device %s has %zu parts in resources, and others in truth", d->id, d->n_shares);
 	if (d->commanded != d->confirmed || d->drifted || node_wire(m->mode) != d->commanded)
 		return odd(s, "device %s: commanded %d, confirmed %d, drifted %d, in truth %s", d->id, (int)d->commanded,
 			   (int)d->confirmed, d->drifted, device_mode_name((enum device_mode)m->mode));
