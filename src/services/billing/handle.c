@@ -8,6 +8,7 @@
  * allocation  price as it was when the devices were held; rest in device-ns × micros/h below a micro-dollar
  * usage       by customer, month, workload and class; kind 0 device time, 1 requests at endpoints;
  *             device time in whole seconds and a rest, since nanoseconds of a fleet overflow 64 bits
+ * part_milli  thousandths of one device (its time is metered as so much of the device's); 0: whole ones
  * revenue     by hour of UTC
  */
 static const char *const schema[] = {
@@ -30,6 +31,10 @@ static const char *const schema[] = {
 	"CREATE TABLE price(n INTEGER PRIMARY KEY, symbol TEXT NOT NULL, location TEXT NOT NULL, value REAL NOT NULL,"
 	"  market_ns INTEGER NOT NULL, UNIQUE(symbol, location));"
 	"CREATE TABLE rests(one INTEGER PRIMARY KEY CHECK(one = 1), energy INTEGER NOT NULL, mining INTEGER NOT NULL);",
+	"ALTER TABLE allocation ADD COLUMN part_milli INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE allocation ADD COLUMN mig TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE usage ADD COLUMN part_milli INTEGER NOT NULL DEFAULT 0;" /* as it was held last */
+	"ALTER TABLE usage ADD COLUMN mig TEXT NOT NULL DEFAULT '';",
 	NULL,
 };
 

@@ -73,22 +73,27 @@ static int store_rests(const struct billing *b, struct svc_ctx *ctx, struct err 
 
 struct allocation {
 	char customer[BILLING_NAME_MAX], workload[BILLING_NAME_MAX];
+	char mig[16];
+	int64_t part_milli; /* 0: whole devices */
 	int64_t price_micros_h, amount_micros, rest;
 };
 
 static int load_allocation(struct svc_ctx *ctx, const char *id, struct allocation *a, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT customer_id,workload_id,price_micros_h,amount_micros,rest"
-			  " FROM allocation WHERE id=$1", "z", id);
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT customer_id,workload_id,price_micros_h,amount_micros,rest,"
+			  "part_milli,mig FROM allocation WHERE id=$1", "z", id);
 	if (rc != 1)
 		return rc < 0 ? rc : HCP_ENOTFOUND;
 	*a = (struct allocation){
-		.price_micros_h = db_i64(row, 2), .amount_micros = db_i64(row, 3), .rest = db_i64(row, 4)
+		.price_micros_h = db_i64(row, 2), .amount_micros = db_i64(row, 3), .rest = db_i64(row, 4),
+		.part_milli = db_i64(row, 5)
 	};
 	rc = str_copy(a->customer, sizeof(a->customer), db_text(row, 0));
 	if (rc == 0)
 		rc = str_copy(a->workload, sizeof(a->workload), db_text(row, 1));
+	if (rc == 0)
+		rc = str_copy(a->mig, sizeof(a->mig), db_text(row, 6));
 	db_done(row);
 	return rc < 0 ? err_set(err, HCP_ECORRUPT, "allocation", "%.40s cannot be read", id) : 0;
 }
@@ -108,13 +113,15 @@ static int add_usage_time(struct svc_ctx *ctx, const struct allocation *a, const
 {
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO usage(customer_id,month,kind,workload_id,class,device_s,device_rest_ns,energy_j,requests,"
-		      "tokens,amount_micros,token_micros,token_rest,request_rest) VALUES($1,$2,0,$3,$4,$5,$6,$7,0,0,$8,0,0,0)"
+		      "tokens,amount_micros,token_micros,token_rest,request_rest,part_milli,mig)"
+		      " VALUES($1,$2,0,$3,$4,$5,$6,$7,0,0,$8,0,0,0,$9,$10)"
 		      " ON CONFLICT(customer_id,month,kind,workload_id,class) DO UPDATE SET"
 		      " device_s=device_s+excluded.device_s+(device_rest_ns+excluded.device_rest_ns)/1000000000,"
 		      " device_rest_ns=(device_rest_ns+excluded.device_rest_ns)%1000000000,"
-		      " energy_j=energy_j+excluded.energy_j, amount_micros=amount_micros+excluded.amount_micros",
-		      "zizziiii", a->customer, month, a->workload, cls, device_ns / NS_PER_S, device_ns % NS_PER_S, energy_j,
-		      amount_micros);
+		      " energy_j=energy_j+excluded.energy_j, amount_micros=amount_micros+excluded.amount_micros,"
+		      " part_milli=excluded.part_milli, mig=excluded.mig",
+		      "zizziiiiiz", a->customer, month, a->workload, cls, device_ns / NS_PER_S, device_ns % NS_PER_S, energy_j,
+		      amount_micros, a->part_milli, a->mig);
 }
 
 /* Σ of what this returns in *ret over an allocation's life is floor(Σ device_ns × price / hour). */
@@ -246,6 +253,16 @@ int billing_on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, st
 
 /* ---- allocations ---- */
 
+static int64_t part_milli(const Hcp__AllocationChanged *a)
+{
+	return a->share ? a->share->milli : 0;
+}
+
+static const char *mig(const Hcp__AllocationChanged *a)
+{
+	return a->share ? a->share->mig_profile : "";
+}
+
 /* What was metered without a price is sold now, at the price and in the hour of HELD. */
 static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, int64_t at_ns, struct err *err)
 {
@@ -262,12 +279,15 @@ static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, i
 		return HCP_ENOMEM;
 	snprintf(to.customer, sizeof(to.customer), "%s", a->customer_id);
 	snprintf(to.workload, sizeof(to.workload), "%s", a->workload_id);
+	to.part_milli = part_milli(a);
+	snprintf(to.mig, sizeof(to.mig), "%s", mig(a));
 	int64_t rest_s = 0, micros = billing_take_whole(s, a->price_micros_h, 3600, &rest_s);
 	to.rest = rest_s * NS_PER_S;
 	micros += billing_take_whole(rest_ns, a->price_micros_h, HOUR_NS, &to.rest);
 	rc = db_run(svc_db(ctx), err, "UPDATE allocation SET customer_id=$2, workload_id=$3, class=$4, devices=$5,"
-		    " price_micros_h=$6, amount_micros=$7, rest=$8 WHERE id=$1", "zzzziiii", a->allocation_id, a->customer_id,
-		    a->workload_id, a->device_class, (int64_t)a->n_device_ids, a->price_micros_h, micros, to.rest);
+		    " price_micros_h=$6, amount_micros=$7, rest=$8, part_milli=$9, mig=$10 WHERE id=$1", "zzzziiiiiz",
+		    a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
+		    a->price_micros_h, micros, to.rest, to.part_milli, to.mig);
 	if (rc == 0)
 		rc = add_usage_time(ctx, &to, cls, billing_month_of(at_ns), 0, energy_j, micros, err);
 	/* Whole seconds apart: nanoseconds of a large allocation may not fit. */
@@ -290,9 +310,10 @@ static int open_allocation(struct svc_ctx *ctx, const Hcp__AllocationChanged *a,
 		return rc;
 	return db_run(svc_db(ctx), err,
 		      "INSERT INTO allocation(id,customer_id,workload_id,class,devices,price_micros_h,opened_ns,closed_ns,"
-		      "device_s,device_rest_ns,energy_j,amount_micros,rest) VALUES($1,$2,$3,$4,$5,$6,$7,0,0,0,0,0,0)",
-		      "zzzziii", a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
-		      a->price_micros_h, at_ns);
+		      "device_s,device_rest_ns,energy_j,amount_micros,rest,part_milli,mig)"
+		      " VALUES($1,$2,$3,$4,$5,$6,$7,0,0,0,0,0,0,$8,$9)",
+		      "zzzziiiiz", a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
+		      a->price_micros_h, at_ns, part_milli(a), mig(a));
 }
 
 int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -304,6 +325,8 @@ int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m,
 	if (strlen(a->allocation_id) >= BILLING_NAME_MAX || strlen(a->customer_id) >= BILLING_NAME_MAX ||
 	    strlen(a->workload_id) >= BILLING_NAME_MAX)
 		return err_set(err, HCP_ERANGE, "allocation_id", "longer than %d characters", BILLING_NAME_MAX - 1);
+	if (part_milli(a) < 0 || part_milli(a) > 1000 || strlen(mig(a)) >= sizeof(((struct allocation *)0)->mig))
+		return err_set(err, HCP_ERANGE, "share", "milli must be 1 to 1000, a profile's name is short");
 	if (a->price_micros_h < 0 || a->price_micros_h > BILLING_PRICE_MICROS_H_MAX)
 		return err_set(err, HCP_ERANGE, "price_micros_h", "must be 0 to %lld", (long long)BILLING_PRICE_MICROS_H_MAX);
 	if (a->state == HCP__ALLOCATION_STATE__HELD)

@@ -36,7 +36,8 @@ static int parse_month(const char *text, int64_t now_ns, int64_t *ret, struct er
 }
 
 struct sums {
-	int64_t device_s, device_rest_ns, energy_j, requests, tokens, amount_micros, token_micros;
+	int64_t device_s, device_rest_ns, energy_j, requests, tokens, amount_micros, token_micros, part_milli;
+	const char *mig;
 };
 
 static Hcp__UsageLine *add_line(struct arena *a, Hcp__Usage *u, const char *kind, const char *unit, double quantity)
@@ -63,6 +64,8 @@ static int add_time_line(struct arena *a, Hcp__Usage *u, const struct sums *s, c
 	l->device_class = cls;
 	l->amount_micros = s->amount_micros;
 	l->energy_j = s->energy_j;
+	l->gpu_fraction = (double)s->part_milli / 1000;
+	l->mig_profile = s->mig;
 	if (num_mul_i64(s->device_s, NS_PER_S, &l->device_ns) < 0 ||
 		num_add_i64(l->device_ns, s->device_rest_ns, &l->device_ns) < 0)
 		l->device_ns = INT64_MAX; /* more than 292 device-years; the hours above are exact enough */
@@ -91,9 +94,9 @@ static int add_row(struct arena *a, Hcp__Usage *u, const struct db_row *row)
 {
 	struct sums s = { .device_s = db_i64(row, 3), .device_rest_ns = db_i64(row, 4), .energy_j = db_i64(row, 5),
 			  .requests = db_i64(row, 6), .tokens = db_i64(row, 7), .amount_micros = db_i64(row, 8),
-			  .token_micros = db_i64(row, 9) };
+			  .token_micros = db_i64(row, 9), .part_milli = db_i64(row, 11), .mig = keep(a, db_text(row, 12)) };
 	const char *workload = keep(a, db_text(row, 1)), *cls = keep(a, db_text(row, 2)), *name = keep(a, db_text(row, 10));
-	if (!workload || !cls || !name)
+	if (!workload || !cls || !name || !s.mig)
 		return HCP_ENOMEM;
 	return db_i64(row, 0) ? add_request_lines(a, u, &s, cls) : add_time_line(a, u, &s, workload, name, cls);
 }
@@ -108,12 +111,12 @@ static int add_lines(struct svc_ctx *ctx, const char *customer, int64_t month, H
 	*ret_seen = 0;
 	for (rc = customer[0] ? db_query(svc_db(ctx), &row, err,
 					 "SELECT kind,workload_id,class,device_s,device_rest_ns,u.energy_j,requests,tokens,amount_micros,"
-					 "token_micros,coalesce(w.name,'') FROM usage u LEFT JOIN workload w ON w.id=u.workload_id"
+					 "token_micros,coalesce(w.name,''),part_milli,mig FROM usage u LEFT JOIN workload w ON w.id=u.workload_id"
 					 " WHERE customer_id=$1 AND month=$2 ORDER BY amount_micros DESC,workload_id,class LIMIT $3",
 					 "zii", customer, month, (int64_t)BILLING_LINES_MAX)
 			      : db_query(svc_db(ctx), &row, err,
 					 "SELECT kind,workload_id,class,device_s,device_rest_ns,u.energy_j,requests,tokens,amount_micros,"
-					 "token_micros,coalesce(w.name,'') FROM usage u LEFT JOIN workload w ON w.id=u.workload_id"
+					 "token_micros,coalesce(w.name,''),part_milli,mig FROM usage u LEFT JOIN workload w ON w.id=u.workload_id"
 					 " WHERE month=$1 ORDER BY amount_micros DESC,customer_id,workload_id,class LIMIT $2",
 					 "ii", month, (int64_t)BILLING_LINES_MAX);
 	     rc == 1; rc = db_next(row, err)) {

@@ -366,7 +366,8 @@ static int item_done(struct resources *r, struct svc_ctx *ctx, struct device *d,
 {
 	d->resync = d->again;
 	d->again = false;
-	r->poke |= device_is_shared(d); /* another part may wait for its turn */
+	if (device_is_shared(d)) /* it may have to be told more, or another part waits for its turn */
+		node_want_work(r, d->node);
 	d->fails = 0;
 	d->retry_at_ns = 0;
 	device_settled(r, d);

@@ -134,6 +134,69 @@ static void an_allocation_is_billed_by_its_device_time(void **state)
 	drive_release(&d);
 }
 
+static void allocate_part(struct drive *d, const char *id, const char *who, const char *workload, int milli,
+	const char *mig_profile)
+{
+	Hcp__AllocationChanged a = HCP__ALLOCATION_CHANGED__INIT;
+	Hcp__DeviceShare s = HCP__DEVICE_SHARE__INIT;
+	const char *device = "n/0";
+	s.milli = milli;
+	s.mig_profile = mig_profile;
+	a.allocation_id = id;
+	a.customer_id = who;
+	a.workload_id = workload;
+	a.device_class = "H100";
+	a.state = HCP__ALLOCATION_STATE__HELD;
+	a.price_micros_h = 2490000;
+	a.at_ns = d->now_ns;
+	a.n_device_ids = 1;
+	a.device_ids = &device;
+	a.share = &s;
+	drive_event(d, SVC_RESOURCES, &a.base);
+}
+
+/* Three share a device for an hour: their hours are fractions, their joules those of the device, and the line says so. */
+static void parts_of_a_device_are_billed_as_such(void **state)
+{
+	struct drive d;
+	drive_init(&d, &billing_def, NULL);
+	move_market(&d, "electricity_rt", "HB_HOUSTON", 50);
+	Hcp__MeterDelta early = delta(&d, "serve", "al-3", "");
+	early.device_ns = 286 * 3600 * NS_PER_MS; /* metered before it was known: priced by HELD */
+	early.energy_j = 3;
+	meter(&d, &early, 1);
+	allocate_part(&d, "al-1", "cus-a", "wl-1", 250, "");
+	allocate_part(&d, "al-2", "cus-b", "wl-2", 464, "");
+	allocate_part(&d, "al-3", "cus-b", "wl-3", 286, "2g.20gb");
+	Hcp__MeterDelta m[3] = {
+		delta(&d, "serve", "al-1", "cus-a"), delta(&d, "serve", "al-2", "cus-b"), delta(&d, "serve", "", "")
+	};
+	m[0].device_ns = 250 * 3600 * NS_PER_MS;
+	m[1].device_ns = 464 * 3600 * NS_PER_MS;
+	m[0].energy_j = 630000;
+	m[1].energy_j = 1169280;
+	m[2].energy_j = 720717;
+	meter(&d, m, 3);
+	for (int i = 0; i < 2; i++) {
+		const Hcp__Usage *u = usage(&d, "cus-a", "");
+		assert_int_equal(u->total_micros, 622500);
+		assert_float_equal(u->lines[0]->quantity, 0.25, 1e-12);
+		assert_float_equal(u->lines[0]->gpu_fraction, 0.25, 1e-12);
+		assert_string_equal(u->lines[0]->mig_profile, "");
+		u = usage(&d, "cus-b", "");
+		assert_int_equal(u->n_lines, 2);
+		assert_float_equal(u->lines[0]->gpu_fraction, 0.464, 1e-12);
+		assert_string_equal(u->lines[1]->mig_profile, "2g.20gb");
+		assert_float_equal(u->lines[1]->quantity, 0.286, 1e-12);
+		assert_int_equal(u->total_micros, 2490000 - 622500); /* together the price of the device */
+		assert_int_equal(revenue(&d, 1)->ai_micros, 2490000);
+		assert_int_equal(revenue(&d, 1)->energy_j, 2520000);
+		drive_restart(&d);
+	}
+	drive_replay(&d);
+	drive_release(&d);
+}
+
 static void mining_earns_by_hashprice(void **state)
 {
 	static const struct site site = { .name = "hou-1", .point = "HB_WEST", .pue = 1.05, .pool_fee = 0.02 };
@@ -431,7 +494,7 @@ static void a_long_invoice_is_summed_up(void **state)
 		snprintf(id, sizeof(id), "wl-%lld", (long long)i);
 		sum += i;
 		assert_int_equal(db_run(svc_database(d.svc), &err,
-					 "INSERT INTO usage VALUES('cus-a',$1,0,$2,'H100',1,0,0,0,0,$3,0,0,0)", "izi", month, id, i), 0);
+					 "INSERT INTO usage VALUES('cus-a',$1,0,$2,'H100',1,0,0,0,0,$3,0,0,0,0,'')", "izi", month, id, i), 0);
 	}
 	assert_int_equal(db_commit(svc_database(d.svc), &err), 0);
 	Hcp__Usage *u = usage(&d, "cus-a", "2026-09");
@@ -466,6 +529,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_allocation_is_billed_by_its_device_time),
+		cmocka_unit_test(parts_of_a_device_are_billed_as_such),
 		cmocka_unit_test(mining_earns_by_hashprice),
 		cmocka_unit_test(requests_are_billed_by_token),
 		cmocka_unit_test(metered_before_held_is_priced_by_held),

@@ -23,7 +23,7 @@
 #include "model/device_class.h"
 #include "services/resources/resources.h"
 
-enum { MAX_AGENTS = 64, MAX_AGENT_DEVICES = 512, MAX_NEWS = 60000 };
+enum { MAX_AGENTS = 64, MAX_AGENT_DEVICES = 512, MAX_NEWS = 60000, MAX_SHARED = 4, MAX_PARTS = 8 };
 #define S NS_PER_S
 #define MS NS_PER_MS
 
@@ -33,6 +33,12 @@ struct agent {
 	int n;
 	Hcp__Mode mode[MAX_AGENT_DEVICES], shown[MAX_AGENT_DEVICES];
 	char allocation[MAX_AGENT_DEVICES][ID_TEXT_MAX];
+	struct { /* parts of its first devices */
+		char allocation[ID_TEXT_MAX], mig[16];
+		int milli, start;
+	} part[MAX_SHARED][MAX_PARTS];
+	int n_parts[MAX_SHARED];
+	bool keeps; /* lies about parts: says done, and has those that it had */
 	int64_t requests;
 	uint64_t seq;
 	int64_t energy_j, device_ns;
@@ -344,6 +350,20 @@ static Hcp__DeviceReading reading[MAX_AGENT_DEVICES];
 static Hcp__DeviceReading *readings[MAX_AGENT_DEVICES];
 static char reading_id[MAX_AGENT_DEVICES][16];
 
+static inline void read_parts(struct agent *a, int i)
+{
+	static Hcp__DeviceShare row[MAX_SHARED][MAX_PARTS], *rows[MAX_SHARED][MAX_PARTS];
+	for (int k = 0; k < a->n_parts[i]; k++) {
+		hcp__device_share__init(rows[i][k] = &row[i][k]);
+		row[i][k].allocation_id = a->part[i][k].allocation;
+		row[i][k].milli = a->part[i][k].milli;
+		row[i][k].mig_profile = a->part[i][k].mig;
+		row[i][k].mig_start = a->part[i][k].start;
+	}
+	reading[i].shares = rows[i];
+	reading[i].n_shares = (size_t)a->n_parts[i];
+}
+
 static inline void read_devices(struct agent *a)
 {
 	const struct device_class *c = device_class_find(str_of(a->cls));
@@ -358,6 +378,8 @@ static inline void read_devices(struct agent *a)
 						 a->mode[i] == HCP__MODE__SAFE ? DEVICE_SAFE : DEVICE_IDLE];
 		x->hash_ths = fill ? c->fill_ths : 0;
 		x->requests = a->requests;
+		if (i < MAX_SHARED)
+			read_parts(a, i);
 	}
 }
 
@@ -407,6 +429,21 @@ static inline void switch_report(struct rig *g, struct agent *a, const char *id,
 	say(g, MSG_SWITCH_REPORT, &r.base);
 }
 
+static inline void take_parts(struct agent *a, long at, const Hcp__SwitchItem *item)
+{
+	assert_true(item->n_shares <= MAX_PARTS && (!item->n_shares || at < MAX_SHARED));
+	if (at >= MAX_SHARED || a->keeps)
+		return;
+	a->n_parts[at] = (int)item->n_shares;
+	for (size_t k = 0; k < item->n_shares; k++) {
+		const Hcp__DeviceShare *s = item->shares[k];
+		snprintf(a->part[at][k].allocation, ID_TEXT_MAX, "%s", s->allocation_id);
+		snprintf(a->part[at][k].mig, sizeof(a->part[at][k].mig), "%s", s->mig_profile);
+		a->part[at][k].milli = s->milli;
+		a->part[at][k].start = s->mig_start;
+	}
+}
+
 static inline void obey(struct rig *g, struct agent *a, const Hcp__SwitchCommand *c)
 {
 	a->commands++;
@@ -418,6 +455,7 @@ static inline void obey(struct rig *g, struct agent *a, const Hcp__SwitchCommand
 			continue;
 		a->mode[at] = c->items[i]->to;
 		snprintf(a->allocation[at], sizeof(a->allocation[at]), "%s", c->items[i]->allocation_id);
+		take_parts(a, at, c->items[i]);
 	}
 	char id[ID_TEXT_MAX];
 	snprintf(id, sizeof(id), "%s", c->switch_id);
