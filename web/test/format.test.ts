@@ -1,6 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import * as f from '../src/ui/format';
 
+describe('what a workload asks for', () => {
+  it('is devices, or a part of one', () => {
+    const w = { device_count: 4, device_class: 'H100', gpu_fraction: 0, mig_profile: '' };
+    expect(f.devicesOf(w)).toBe('4 × H100');
+    expect(f.devicesOf({ ...w, device_class: '' })).toBe('4');
+    expect(f.devicesOf({ ...w, device_count: 1, gpu_fraction: 0.25 })).toBe('0.25 of one H100');
+    expect(f.devicesOf({ ...w, device_count: 1, device_class: '', gpu_fraction: 0.5 })).toBe('0.5 of one GPU');
+    expect(f.devicesOf({ ...w, device_count: 1, mig_profile: '1g.10gb' })).toBe('1g.10gb of one H100');
+  });
+});
+
 describe('numbers', () => {
   it('writes what is unknown as a dash, never as zero', () => {
     for (const x of [undefined, null, NaN, Infinity]) {

@@ -155,6 +155,15 @@ describe('workload form', () => {
     expect(draftOf({ ...good, duration_s: '0' }).duration_s).toBe(0);
     expect(draftOf({ ...good, duration_s: '0.0001' }).duration_s).toBe(1); // not 0, which means "until cancelled"
   });
+  it('asks for a part of one GPU, where the kind of work may have one', () => {
+    expect(checkForm({ ...good, gpu_fraction: '0.25' })).toEqual({});
+    expect(Object.keys(checkForm({ ...good, gpu_fraction: '0.2505' }))).toEqual(['gpu_fraction']);
+    expect(Object.keys(checkForm({ ...good, gpu_fraction: '0' }))).toEqual(['gpu_fraction']);
+    expect(Object.keys(checkForm({ ...good, gpu_fraction: '1', mig_profile: '1g.10gb' }))).toEqual(['mig_profile']);
+    expect(draftOf({ ...good, gpu_fraction: '0.25' })).toMatchObject({ gpu_fraction: 0.25 });
+    expect(draftOf({ ...good, mig_profile: ' 1g.10gb ' })).toMatchObject({ mig_profile: '1g.10gb' });
+    expect(draftOf({ ...good, type: 'bitcoin_mining', gpu_fraction: '0.25', mig_profile: '1g.10gb' })).not.toHaveProperty('gpu_fraction');
+  });
   it('counts months back over the turn of the year', () => {
     expect(lastMonths(new Date('2026-02-15T00:00:00Z'), 3)).toEqual(['2026-02', '2026-01', '2025-12']);
   });

@@ -459,10 +459,11 @@ static const struct flag help_flags[] = {
 };
 
 #define WORKLOAD_COLUMNS \
-	"id state type name priority_class=PRIO device_class=CLASS device_count:n=DEVICES created_at_ns:age=AGE reason"
+	"id state type name priority_class=PRIO device_class=CLASS device_count:n=DEVICES gpu_fraction:part=FRACTION " \
+	"mig_profile=MIG created_at_ns:age=AGE reason"
 #define DEVICE_COLUMNS \
 	"id kind device_class=CLASS state desired commanded confirmed drifted power_w=POWER hash_ths=HASH " \
-	"temperature_c=TEMP node_id=NODE workload_id=WORKLOAD"
+	"temperature_c=TEMP node_id=NODE workload_id=WORKLOAD shares:n=PARTS"
 #define CAPACITY_COLUMNS \
 	"device_class=CLASS kind facility region total:n healthy:n allocated:n serving:n filling:n off:n drifted:n " \
 	"power_w=POWER hash_ths=HASH price_micros_h=PRICE/H"
@@ -627,7 +628,8 @@ const struct command commands[] = {
 		.route = "/api/v1/resources/{id}",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_WATCH,
-		.help = "one device" },
+		.views = { { "shares", "allocation_id workload_id customer_id milli:n=THOUSANDTHS mig_profile=MIG mig_start:n=AT" } },
+		.help = "one device, and who has parts of it" },
 	{ .path = "availability",
 		.method = GET,
 		.route = "/api/v1/availability",
@@ -825,6 +827,7 @@ const struct command commands[] = {
 		.traits = CMD_WATCH | CMD_PAGED,
 		.flags = queue_flags,
 		.views = { { "entries", "position:n=POS workload_id=WORKLOAD priority_class=PRIO device_count:n=DEVICES "
+								"gpu_fraction:part=FRACTION mig_profile=MIG "
 								"waiting_since_ns:age=WAITS eta_ms=ETA overdue preemptions:n=YIELDED "
 								"customer_id=CUSTOMER reason" },
 			{ "classes", "priority_class=PRIO waiting:n wait_target_ms=TARGET oldest_wait_ms=OLDEST" } },
@@ -884,7 +887,8 @@ const struct command commands[] = {
 		.route = "/api/v1/billing/usage",
 		.shape = SHAPE_OBJECT,
 		.flags = usage_flags,
-		.views = { { "lines", "kind workload_name=WORKLOAD workload_id=ID device_class=CLASS quantity unit "
+		.views = { { "lines", "kind workload_name=WORKLOAD workload_id=ID device_class=CLASS gpu_fraction:part=FRACTION "
+							  "mig_profile=MIG quantity unit "
 							  "amount_micros=AMOUNT energy_j=ENERGY device_ns=DEVICE-TIME" } },
 		.help = "metered usage and its price in a month" },
 	{ .path = "revenue",

@@ -32,6 +32,7 @@ static const struct named {
 	{ "usd", HUMAN_USD },
 	{ "ns", HUMAN_NS },   { "ms", HUMAN_MS },     { "ratio", HUMAN_RATIO }, { "micros", HUMAN_MICROS },
 	{ "usdh", HUMAN_USD_H },
+	{ "part", HUMAN_PART },
 };
 
 enum human_format human_of(const char *field)
@@ -222,6 +223,8 @@ void human_add(struct buf *out, const json_t *v, enum human_format f, int64_t no
 			add_number(out, (double)whole, whole, f, now_ns);
 		else
 			buf_adds(out, s);
+	} else if (json_is_array(v) && f == HUMAN_COUNT) {
+		add_number(out, 0, (int64_t)json_array_size(v), f, now_ns);
 	} else if (json_is_array(v)) {
 		size_t i;
 		json_t *item;

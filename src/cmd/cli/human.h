@@ -13,7 +13,7 @@
  */
 enum human_format {
 	HUMAN_TEXT,
-	HUMAN_COUNT,     /* integer with thin grouping: 12 345 */
+	HUMAN_COUNT,     /* integer with thin grouping: 12 345; of an array its length */
 	HUMAN_REAL,      /* up to six significant digits */
 	HUMAN_TIME,      /* 2026-11-20 21:53:19Z */
 	HUMAN_AGE,       /* nanoseconds UTC as distance from now: 3m 20s */
@@ -31,6 +31,7 @@ enum human_format {
 	HUMAN_RATIO,     /* 0..1 as per cent */
 	HUMAN_GIB,
 	HUMAN_CELSIUS,
+	HUMAN_PART,      /* of one device; 0: nothing is shown */
 };
 
 /* By the end of a field's name; HUMAN_TEXT if nothing is known about it. */

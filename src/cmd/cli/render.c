@@ -36,6 +36,8 @@ static bool is_empty(const json_t *v, enum human_format f)
 		return true;
 	if (json_is_array(v))
 		return json_array_size(v) == 0;
+	if (f == HUMAN_PART && json_is_number(v))
+		return json_number_value(v) == 0;
 	return (f == HUMAN_TIME || f == HUMAN_AGE) && json_is_integer(v) && json_integer_value(v) == 0;
 }
 

@@ -184,6 +184,61 @@ static void pause_and_resume_refuse_by_the_table(void **state)
 	rig_release(&r);
 }
 
+static void want_fraction(Hcp__WorkloadSubmit *s, double of)
+{
+	s->has_gpu_fraction_case = HCP__WORKLOAD_SUBMIT__HAS_GPU_FRACTION_GPU_FRACTION;
+	s->gpu_fraction = of;
+}
+
+/* Estimate and monthly device-hours are those of the part; what it held in the end may be more than it asked for. */
+static void parts_of_a_gpu_cost_what_they_are(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	for (int i = 0; i < 2; i++) {
+		struct msg *m = submission(&acme, "");
+		Hcp__WorkloadSubmit *s = (Hcp__WorkloadSubmit *)m->body;
+		s->device_count = i ? 1 : 0;
+		s->duration_s = 7200;
+		if (i)
+			s->mig_profile = "2G.20GB";
+		else
+			want_fraction(s, 0.25);
+		rig_post(&r, m);
+		assert_int_equal(r.reply->type, MSG_WORKLOAD);
+		const Hcp__Workload *w = (const Hcp__Workload *)r.reply->body;
+		assert_true(w->gpu_fraction == (i ? 0 : 0.25));
+		assert_string_equal(w->mig_profile, i ? "2g.20gb" : "");
+		assert_int_equal(w->device_count, 1);
+		assert_int_equal(w->estimated_cost_micros, i ? 2 * 2490000 * 286 / 1000 : 2490000 / 2);
+		snprintf(id, sizeof(id), "%s", w->id);
+	}
+	place(&r, id, "al-1");
+	Hcp__AllocationChanged ev = HCP__ALLOCATION_CHANGED__INIT;
+	Hcp__DeviceShare share = HCP__DEVICE_SHARE__INIT;
+	share.milli = 286;
+	ev.workload_id = id;
+	ev.allocation_id = "al-1";
+	ev.state = HCP__ALLOCATION_STATE__HELD;
+	ev.share = &share;
+	rig_event(&r, SVC_RESOURCES, &ev.base);
+	assert_int_equal(get(&r, &acme, id)->share_milli, 286);
+	rig_pass(&r, 3600 * NS_PER_S);
+	struct msg *m = msg_new(MSG_WORKLOAD_CANCEL);
+	((Hcp__WorkloadCancel *)m->body)->id = id;
+	m->principal = &acme;
+	rig_post(&r, m);
+	m = msg_new(MSG_CUSTOMER_QUOTA_GET);
+	((Hcp__CustomerQuotaGet *)m->body)->customer_id = "cus-acme";
+	m->principal = &acme;
+	rig_post(&r, m);
+	double hours = ((const Hcp__CustomerQuota *)r.reply->body)->device_hours;
+	assert_true(hours > 0.2859 && hours < 0.2861);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
 static void bad_submissions_name_their_field(void **state)
 {
 	struct rig r;
@@ -212,6 +267,15 @@ static void bad_submissions_name_their_field(void **state)
 	REFUSED(s->callback_url = "http://LocalHost/done", "invalid", "callback_url");
 	REFUSED(s->duration_s = -5, "out_of_range", "duration_s");
 	REFUSED(s->customer_id = "cus-globex", "forbidden", "customer_id");
+	REFUSED(want_fraction(s, 0.5), "invalid", "device_count"); /* two devices */
+	REFUSED(want_fraction(s, 0), "out_of_range", "gpu_fraction");
+	REFUSED(want_fraction(s, 0.12345), "out_of_range", "gpu_fraction");
+	REFUSED((want_fraction(s, 0.5), s->device_count = 1, s->device_class = "CPU64"), "invalid", "gpu_fraction");
+	REFUSED((want_fraction(s, 0.5), s->device_count = 1, s->mig_profile = "1g.10gb"), "invalid", "mig_profile");
+	REFUSED((s->device_count = 1, s->mig_profile = "1g.5gb"), "not_found", "mig_profile"); /* an A100 has that */
+	REFUSED((s->device_count = 1, s->mig_profile = "1g.10gb", s->device_class = ""), "invalid", "device_class");
+	REFUSED((s->device_count = 1, s->mig_profile = "1g.10gb", s->memory_gib = 11), "out_of_range", "memory_gib");
+	REFUSED((want_fraction(s, 0.5), s->type = HCP__WORKLOAD_TYPE__BITCOIN_MINING), "invalid", "gpu_fraction");
 	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
 	assert_int_equal(n, 0);
 	rig_release(&r);
@@ -674,6 +738,7 @@ int main(void)
 		cmocka_unit_test(a_workload_lives_its_life),
 		cmocka_unit_test(a_paused_workload_keeps_what_is_left_of_its_time),
 		cmocka_unit_test(pause_and_resume_refuse_by_the_table),
+		cmocka_unit_test(parts_of_a_gpu_cost_what_they_are),
 		cmocka_unit_test(bad_submissions_name_their_field),
 		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told),
 		cmocka_unit_test(others_do_not_exist),

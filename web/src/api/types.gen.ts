@@ -340,6 +340,7 @@ export interface Policy {
 }
 
 export interface WorkloadSubmit {
+  gpu_fraction?: number;
   type: WorkloadType;
   name: string;
   model: string;
@@ -355,6 +356,7 @@ export interface WorkloadSubmit {
   customer_id: string;
   checkpointable: boolean;
   project: string;
+  mig_profile: string;
 }
 
 export interface WorkloadSubmitBatch {
@@ -393,6 +395,9 @@ export interface Workload {
   preemptions: number;
   preempted_by: string;
   queued_at_ns: number;
+  gpu_fraction: number;
+  mig_profile: string;
+  share_milli: number;
 }
 
 export interface Workloads {
@@ -679,12 +684,23 @@ export interface ModelChanged {
   model?: Model;
 }
 
+export interface DeviceShare {
+  milli: number;
+  mig_profile: string;
+  mig_start: number;
+  allocation_id: string;
+  workload_id: string;
+  customer_id: string;
+  model: string;
+}
+
 export interface Place {
   allocation_id: string;
   workload?: Workload;
   device_ids: string[];
   score: number;
   explain: string;
+  share?: DeviceShare;
 }
 
 export interface Release {
@@ -737,6 +753,8 @@ export interface QueueEntry {
   preemptions: number;
   device_count: number;
   device_class: string;
+  gpu_fraction: number;
+  mig_profile: string;
 }
 
 export interface QueueClass {
@@ -795,6 +813,7 @@ export interface Device {
   memory_gib: number;
   health: number;
   name: string;
+  shares: DeviceShare[];
 }
 
 export interface DevicesChanged {
@@ -912,6 +931,7 @@ export interface AllocationChanged {
   switch_id: string;
   preempted_by: string;
   unfit_device_id: string;
+  share?: DeviceShare;
 }
 
 export interface Metered {
@@ -1092,6 +1112,7 @@ export interface DeviceReading {
   fan_percent: number;
   memory_used_mib: number;
   errors: number;
+  shares: DeviceShare[];
 }
 
 export interface NodeReport {
@@ -1111,6 +1132,7 @@ export interface SwitchItem {
   workload_id: string;
   model: string;
   power_cap_w: number;
+  shares: DeviceShare[];
 }
 
 export interface SwitchCommand {
@@ -1236,6 +1258,8 @@ export interface UsageLine {
   energy_j: number;
   device_ns: number;
   workload_name: string;
+  gpu_fraction: number;
+  mig_profile: string;
 }
 
 export interface Usage {
@@ -1420,9 +1444,9 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
   Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0', choices: '[s' },
-  WorkloadSubmit: { type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's' },
+  WorkloadSubmit: { gpu_fraction: '?0', type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's', mig_profile: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
-  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0' },
+  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0', gpu_fraction: '0', mig_profile: 's', share_milli: '0' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
@@ -1469,18 +1493,19 @@ export const SHAPES: Record<string, Record<string, string>> = {
   ModelRollback: { name: 's', reason: 's' },
   ModelCommand: { node_id: 's', model: 's', version: 's', digest: 's', order: '0', deadline_ns: '0' },
   ModelChanged: { model: '?Model' },
-  Place: { allocation_id: 's', workload: '?Workload', device_ids: '[s', score: '0', explain: 's' },
+  DeviceShare: { milli: '0', mig_profile: 's', mig_start: '0', allocation_id: 's', workload_id: 's', customer_id: 's', model: 's' },
+  Place: { allocation_id: 's', workload: '?Workload', device_ids: '[s', score: '0', explain: 's', share: '?DeviceShare' },
   Release: { allocation_id: 's', workload_id: 's', reason: 's', preempted_by: 's' },
   JobState: { workload_id: 's', state: 's', reason: 's', allocation_id: 's', device_ids: '[s' },
   Demand: { device_class: 's', realtime: '0', batch: '0', waiting: '0' },
   DemandChanged: { demands: '[Demand' },
   QueueGet: { limit: '0', cursor: 's', priority_class: 's', customer_id: 's', workload_id: 's' },
-  QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's', project: 's', wait_target_ms: '0', overdue: 'b', share: '0', fair_share: '0', preemptions: '0', device_count: '0', device_class: 's' },
+  QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's', project: 's', wait_target_ms: '0', overdue: 'b', share: '0', fair_share: '0', preemptions: '0', device_count: '0', device_class: 's', gpu_fraction: '0', mig_profile: 's' },
   QueueClass: { priority_class: 's', waiting: '0', wait_target_ms: '0', oldest_wait_ms: '0' },
   Queue: { classes: '[QueueClass', entries: '[QueueEntry', next_cursor: 's', total: '0', preemptions: '0', yielding: '0' },
   Classify: { type_hint: 's', size_mb: '0', max_latency_ms: '0', needs_gpu: 'b', duration_s: '0', customer_tier: 's' },
   Classification: { type: 's', priority_class: 's', confidence: '0', rule: 's' },
-  Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's' },
+  Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's', shares: '[DeviceShare' },
   DevicesChanged: { devices: '[Device', node_id: 's' },
   ResourcesList: { limit: '0', cursor: 's', kind: 's', device_class: 's', state: 's', facility: 's', node_id: 's' },
   Resources: { devices: '[Device', next_cursor: 's', total: '0' },
@@ -1495,7 +1520,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Node: { id: 's', name: 's', facility: 's', region: 's', connected: 'b', seen_at_ns: '0', lease_until_ns: '0', devices: '0', endpoint: 's', models: '[s', agent_version: 's', energy_j: '0' },
   Nodes: { nodes: '[Node' },
   EndpointChanged: { node_id: 's', endpoint: 's', models: '[s', up: 'b', device_id: 's', mode: 's', region: 's' },
-  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', preempted_by: 's', unfit_device_id: 's' },
+  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', preempted_by: 's', unfit_device_id: 's', share: '?DeviceShare' },
   Metered: { deltas: '[MeterDelta', node_id: 's', facility: 's' },
   MeterDelta: { device_class: 's', activity: 's', allocation_id: 's', customer_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0', from_ns: '0', to_ns: '0' },
   PhaseTime: { phase: 's', duration_ns: '0' },
@@ -1515,9 +1540,9 @@ export const SHAPES: Record<string, Record<string, string>> = {
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
   NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', stream: '0' },
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
-  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0' },
+  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0', shares: '[DeviceShare' },
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0', inlet_k: '0' },
-  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0' },
+  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0', shares: '[DeviceShare' },
   SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
   SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0' },
   LocalSwitch: { node_id: 's', device_id: 's', to: 's', at_ns: '0', duration_ns: '0', cause: 's' },
@@ -1532,7 +1557,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   SeriesGet: { metric: 's', scope: 's', key: 's', minutes: '0' },
   Series: { metric: 's', scope: 's', key: 's', step_s: '0', points: '[PricePoint' },
   UsageGet: { customer_id: 's', month: 's' },
-  UsageLine: { kind: 's', device_class: 's', workload_id: 's', quantity: '0', unit: 's', amount_micros: '0', energy_j: '0', device_ns: '0', workload_name: 's' },
+  UsageLine: { kind: 's', device_class: 's', workload_id: 's', quantity: '0', unit: 's', amount_micros: '0', energy_j: '0', device_ns: '0', workload_name: 's', gpu_fraction: '0', mig_profile: 's' },
   Usage: { customer_id: 's', month: 's', lines: '[UsageLine', total_micros: '0', currency: 's' },
   RevenueGet: { hours: '0' },
   RevenueHour: { hour_start_ns: '0', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', energy_j: '0', hashes: '0', expected_btc: '0' },

@@ -113,6 +113,7 @@ function DeviceDrawer({ id, onClose }: { id: string; onClose: () => void }) {
                 ['Health', percent(d.health)],
                 ['Workload', d.workload_id ? <Id key="w">{d.workload_id}</Id> : '–'],
                 ['Customer', d.customer_id || '–'],
+                ...d.shares.map((s, i) => [`Part ${i + 1}`, `${s.mig_profile || num(s.milli / 1000, 3)}${s.customer_id ? `, ${s.customer_id}` : ''}`] as [string, string]),
                 ['Last change', <When key="c" ns={d.changed_at_ns} />],
                 ['Reason', d.reason || '–'],
               ]}
@@ -183,7 +184,7 @@ function Devices({ classes, nodes }: { classes: string[]; nodes: T.Node[] }) {
                 { head: 'Power', right: true, cell: (d) => power(d.power_w) },
                 { head: 'Hash rate', right: true, cell: (d) => (d.hash_ths > 0 ? hash(d.hash_ths) : '–'), from: 'sm' },
                 { head: 'Temp.', unit: '°C', right: true, cell: (d) => (d.temperature_c ? num(d.temperature_c) : '–'), from: 'md' },
-                { head: 'Workload', cell: (d) => (d.workload_id ? <Id>{d.workload_id}</Id> : '–'), from: 'lg' },
+                { head: 'Workload', cell: (d) => (d.workload_id ? <Id>{d.workload_id}</Id> : d.shares.length ? `${num(d.shares.length)} share it` : '–'), from: 'lg' },
               ]}
             />
             <Stack direction="row" sx={{ px: 2, py: 1.25, gap: 1, alignItems: 'center' }}>

@@ -4,7 +4,7 @@ import { useState } from 'react';
 import { api } from '../api/api';
 import type * as T from '../api/types.gen';
 import { DataTable } from '../ui/DataTable';
-import { num, percent, spanMs } from '../ui/format';
+import { devicesOf, num, percent, spanMs } from '../ui/format';
 import { Age, Empty, Facts, Id, Kpi, KpiStrip, Loaded, Panel } from '../ui/parts';
 
 export const etaOf = (e: T.QueueEntry): string => (e.eta_ms < 0 ? 'not known yet' : spanMs(e.eta_ms));
@@ -50,7 +50,7 @@ export function QueuePanel({ staff, onOpen }: { staff: boolean; onOpen: (id: str
                 { head: 'Priority', cell: (e) => e.priority_class },
                 { head: 'Workload', cell: (e) => <Id>{e.workload_id}</Id>, from: 'lg' },
                 ...(staff ? [{ head: 'Customer', cell: (e: T.QueueEntry) => e.customer_id, from: 'md' as const }] : []),
-                { head: 'Devices', right: true, cell: (e) => `${num(e.device_count)}${e.device_class ? ` × ${e.device_class}` : ''}`, from: 'sm' },
+                { head: 'Devices', right: true, cell: devicesOf, from: 'sm' },
                 { head: 'Waits', right: true, cell: (e) => <Box component="span" sx={{ fontWeight: e.overdue ? 600 : undefined }}><Age ns={e.waiting_since_ns} />{e.overdue && ' (late)'}</Box> },
                 { head: 'Likely in', right: true, cell: etaOf, from: 'sm' },
                 { head: 'Why, and what would make it fit', cell: (e) => e.reason, wrap: true },

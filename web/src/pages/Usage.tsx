@@ -46,7 +46,7 @@ export function Usage() {
                   columns={[
                     { head: 'Workload', grow: true, cell: (l) => l.workload_name || l.workload_id || '–' },
                     { head: 'Kind', cell: (l) => words(l.kind), from: 'sm' },
-                    { head: 'Class', cell: (l) => l.device_class || '–', from: 'sm' },
+                    { head: 'Class', cell: (l) => (l.mig_profile || l.gpu_fraction ? `${l.mig_profile || l.gpu_fraction} of one ${l.device_class}` : l.device_class || '–'), from: 'sm' },
                     { head: 'Quantity', right: true, cell: (l) => `${num(l.quantity, Number.isInteger(l.quantity) ? 0 : 3)} ${l.unit}` },
                     { head: 'Energy', right: true, cell: (l) => (l.energy_j ? energy(l.energy_j) : '–'), from: 'sm' },
                     { head: 'Amount', right: true, cell: (l) => usdMicros(l.amount_micros) },

@@ -23,7 +23,7 @@ import type * as T from '../api/types.gen';
 import { isStaff } from '../state/session';
 import { useAppSelector } from '../state/store';
 import { DataTable } from '../ui/DataTable';
-import { num, span, spanMs, usdMicros, words } from '../ui/format';
+import { devicesOf, num, span, spanMs, usdMicros, words } from '../ui/format';
 import { CloseIcon, PlusIcon } from '../ui/icons';
 import { Age, Confirm, Empty, Facts, Id, Loaded, Page, Panel, State, When } from '../ui/parts';
 import { QueuePanel, QueuePlace, QueueStrip } from './Queue';
@@ -127,6 +127,8 @@ function Submit({ onClose, onDone }: { onClose: () => void; onDone: (w: T.Worklo
             {form.type !== 'bitcoin_mining' ? field('model', 'Model') : <Box sx={{ display: { xs: 'none', sm: 'block' } }} />}
             {choice('device_class', 'Device class', chosen?.price_micros_h ? `${usdMicros(chosen.price_micros_h)} per device-hour` : '', 'Any that fits', classes)}
             {field('device_count', 'Devices', '', number)}
+            {form.type !== 'bitcoin_mining' && field('gpu_fraction', 'Part of one GPU', 'Empty: whole devices. Else 0.001 to 1', { slotProps: { htmlInput: { inputMode: 'decimal' } } })}
+            {form.type !== 'bitcoin_mining' && field('mig_profile', 'Instance of one GPU', 'Empty: none. Else as its maker names it: 1g.10gb')}
             {field('duration_s', 'Duration, hours', '0 runs until cancelled', { slotProps: { htmlInput: { inputMode: 'decimal' } } })}
             {field('priority', 'Priority', '1 is first, 10 last', number)}
             {field('memory_gib', 'Memory per device, GiB', 'Empty: any', number)}
@@ -229,7 +231,7 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
                 ['Kind', words(x.type)],
                 ...(x.model ? ([['Model', x.model]] as [string, string][]) : []),
                 ['Priority', `${num(x.priority)}${x.priority_class ? ` (${x.priority_class})` : ''}`],
-                ['Devices', `${num(x.device_count)} × ${x.device_class || 'any class that fits'}`],
+                ['Devices', `${devicesOf(x)}${x.device_class ? '' : ', any class that fits'}`],
                 ['Duration', x.duration_s ? span(x.duration_s * 1e9) : 'until cancelled'],
                 ...(x.remaining_ns ? ([['Left at the last stop', span(x.remaining_ns)]] as [string, string][]) : []),
                 ...(x.preemptions ? ([['Yielded to others', `${num(x.preemptions)} ${x.preemptions === 1 ? 'time' : 'times'}, its work was ${x.checkpointable ? 'saved' : 'lost'}`]] as [string, string][]) : []),
@@ -366,7 +368,7 @@ export function WorkloadsPage() {
                   { head: 'Kind', cell: (w) => words(w.type), from: 'md' },
                   ...(staff ? [{ head: 'Customer', cell: (w: T.Workload) => w.customer_id, from: 'md' as const }] : []),
                   { head: 'Priority', cell: (w) => w.priority_class || num(w.priority), from: 'sm' },
-                  { head: 'Devices', right: true, cell: (w) => `${num(w.device_count)}${w.device_class ? ` × ${w.device_class}` : ''}`, from: 'sm' },
+                  { head: 'Devices', right: true, cell: devicesOf, from: 'sm' },
                   { head: 'Estimate', right: true, cell: (w) => usdMicros(w.estimated_cost_micros), from: 'md' },
                   { head: 'Submitted', right: true, cell: (w) => <When ns={w.created_at_ns} />, from: 'lg' },
                   { head: 'Age', right: true, cell: (w) => <Age ns={w.created_at_ns} /> },

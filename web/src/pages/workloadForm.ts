@@ -9,6 +9,8 @@ export interface WorkloadForm {
   priority: string;
   device_class: string;
   device_count: string;
+  gpu_fraction: string;
+  mig_profile: string;
   memory_gib: string;
   max_latency_ms: string;
   duration_s: string; // as hours in the form
@@ -23,6 +25,8 @@ export const emptyForm: WorkloadForm = {
   priority: '5',
   device_class: '',
   device_count: '1',
+  gpu_fraction: '',
+  mig_profile: '',
   memory_gib: '',
   max_latency_ms: '',
   duration_s: '1',
@@ -36,6 +40,11 @@ function whole(text: string): number {
   return /^\d+$/.test(text.trim()) ? Number(text) : NaN;
 }
 
+// Mining takes whole devices.
+function takesPart(f: WorkloadForm): boolean {
+  return f.type !== 'bitcoin_mining';
+}
+
 export function checkForm(f: WorkloadForm): Partial<Record<keyof WorkloadForm, string>> {
   const e: Partial<Record<keyof WorkloadForm, string>> = {};
   if (!f.name.trim()) e.name = 'Give the workload a name';
@@ -46,6 +55,13 @@ export function checkForm(f: WorkloadForm): Partial<Record<keyof WorkloadForm, s
   };
   inside('priority', 1, 10);
   inside('device_count', 1, 4096);
+  if (f.gpu_fraction.trim() && takesPart(f)) {
+    const milli = Number(f.gpu_fraction) * 1000;
+    if (!(milli >= 0.999 && milli <= 1000) || Math.abs(milli - Math.round(milli)) > 1e-6) {
+      e.gpu_fraction = 'From 0.001 to 1, in steps of 0.001';
+    }
+    if (f.mig_profile.trim()) e.mig_profile = 'Either a fraction or an instance';
+  }
   if (f.memory_gib.trim()) inside('memory_gib', 1, 1_000_000);
   if (f.max_latency_ms.trim() && f.type === 'ai_inference_realtime') inside('max_latency_ms', 1, 3_600_000);
   const hours = Number(f.duration_s);
@@ -71,10 +87,12 @@ export function draftOf(f: WorkloadForm): WorkloadDraft {
     ['device_class', true],
     ['region', true],
     ['callback_url', true],
+    ['mig_profile', takesPart(f)],
   ];
   for (const [field, applies] of optional) {
     if (applies && f[field].trim()) Object.assign(draft, { [field]: f[field].trim() });
   }
+  if (f.gpu_fraction.trim() && takesPart(f)) draft.gpu_fraction = Number(f.gpu_fraction);
   if (f.memory_gib.trim()) draft.memory_gib = whole(f.memory_gib);
   if (f.max_latency_ms.trim() && f.type === 'ai_inference_realtime') draft.max_latency_ms = whole(f.max_latency_ms);
   return draft;

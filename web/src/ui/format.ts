@@ -171,3 +171,10 @@ export function priceValue(symbol: string, value: number, unit = symbolUnit(symb
       return `${num(value, 2)} ${unit}`.trim();
   }
 }
+
+// "4 × H100", "0.25 of one H100", "1g.10gb of one H100": what a workload asks for.
+export function devicesOf(w: { device_count: number; device_class: string; gpu_fraction: number; mig_profile: string }): string {
+  const part = w.mig_profile || (w.gpu_fraction ? String(w.gpu_fraction) : '');
+  if (part) return `${part} of one ${w.device_class || 'GPU'}`;
+  return `${num(w.device_count)}${w.device_class ? ` × ${w.device_class}` : ''}`;
+}
