@@ -280,6 +280,7 @@ struct command {
 	Hcp__Mode to;
 	int64_t deadline_ms; /* from now; 0: none */
 	int items;           /* 0: one */
+	int share_milli;     /* 0: the whole device */
 	uint64_t number;
 };
 
@@ -290,6 +291,11 @@ static void send_command(struct world *w, const struct command *c)
 	item.to = c->to;
 	item.allocation_id = c->allocation ? c->allocation : "";
 	item.model = c->model ? c->model : "";
+	Hcp__DeviceShare share = HCP__DEVICE_SHARE__INIT, *shares[] = { &share };
+	share.milli = c->share_milli;
+	share.allocation_id = "al-part";
+	item.shares = shares;
+	item.n_shares = c->share_milli != 0;
 	Hcp__SwitchCommand m = HCP__SWITCH_COMMAND__INIT;
 	m.switch_id = c->id;
 	m.number = c->number;
@@ -470,6 +476,7 @@ static void bad_commands_change_nothing(void **state)
 		{ { .id = "b6", .to = HCP__MODE__OFF, .deadline_ms = -1000 }, "deadline" },
 		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = LONG_ID },
 			"too long" },
+		{ { .id = "b8", .to = HCP__MODE__SERVE, .share_milli = 500 }, "cannot be shared" },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		const struct heard *h = command(&w, &bad[i].c);
