@@ -26,8 +26,8 @@ static int want_fraction(const struct slice_wish *w, struct slice *ret, struct e
 	char able[128];
 	double milli = w->gpu_fraction * SLICE_WHOLE;
 	if (!isfinite(milli) || milli < 0.999999 || milli > SLICE_WHOLE || fabs(milli - round(milli)) > 1e-6)
-		return err_set(err, HCP_ERANGE, "gpu_fraction", "must be from 0.001 to 1 in steps of 0.001, was %g",
-			w->gpu_fraction);
+		return err_set(
+			err, HCP_ERANGE, "gpu_fraction", "must be from 0.001 to 1 in steps of 0.001, was %g", w->gpu_fraction);
 	if (lround(milli) == SLICE_WHOLE)
 		return 0;
 	if (w->cls && !slice_class_ok(w->cls))
@@ -103,11 +103,11 @@ int slice_make(const struct device_class *c, int64_t milli, struct str mig_profi
 		return rc;
 	const struct mig_profile *p = mig_profile_at(g);
 	if (start < 0 || start >= MIG_MEMORY_SLICES || !(p->starts >> start & 1))
-		return err_set(err, HCP_ERANGE, "mig_start", "%s cannot begin at memory slice %lld", mig_name(c, g),
-			(long long)start);
+		return err_set(
+			err, HCP_ERANGE, "mig_start", "%s cannot begin at memory slice %lld", mig_name(c, g), (long long)start);
 	if (milli != p->milli)
-		return err_set(err, HCP_ERANGE, "milli", "%s is %u thousandths, was %lld", mig_name(c, g), p->milli,
-			(long long)milli);
+		return err_set(
+			err, HCP_ERANGE, "milli", "%s is %u thousandths, was %lld", mig_name(c, g), p->milli, (long long)milli);
 	*ret = (struct slice){ .milli = p->milli, .mig = (uint8_t)g, .start = (uint8_t)start };
 	return 0;
 }

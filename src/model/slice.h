@@ -20,8 +20,8 @@
  * memory, so together they may be billed as more than the device (4g and 3g: 1,072 thousandths).
  */
 enum {
-	SLICE_WHOLE = 1000,  /* thousandths */
-	SLICES_MAX = 64,     /* of one device */
+	SLICE_WHOLE = 1000, /* thousandths */
+	SLICES_MAX = 64,    /* of one device */
 };
 
 struct slice {
@@ -32,11 +32,11 @@ struct slice {
 
 /* What a request asks for. */
 struct slice_wish {
-	double gpu_fraction;     /* 0 or 1: whole devices */
-	struct str mig_profile;  /* "1g.10gb"; empty: none */
+	double gpu_fraction;            /* 0 or 1: whole devices */
+	struct str mig_profile;         /* "1g.10gb"; empty: none */
 	const struct device_class *cls; /* NULL: any */
-	int64_t device_count;    /* 0: one */
-	int64_t memory_gib;      /* 0: any */
+	int64_t device_count;           /* 0: one */
+	int64_t memory_gib;             /* 0: any */
 };
 
 /* Can devices of this class be shared? */

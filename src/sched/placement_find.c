@@ -335,11 +335,13 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 	case PLACEMENT_R_BUSY:
 		if (r->mig)
 			snprintf(t, cap,
-				"No device is free and no split one has a place for %s; fits when others end, or ask for a smaller one.",
+				"No device is free and no split one has a place for %s; fits when others end, or ask for a smaller "
+				"one.",
 				instance_name(r));
 		else if (r->milli && r->milli < 1000)
 			snprintf(t, cap,
-				"No device is free, and at most %u thousandths are left on a shared one; wants %u. Ask for less, or it fits "
+				"No device is free, and at most %u thousandths are left on a shared one; wants %u. Ask for less, or it "
+				"fits "
 				"when others end.",
 				w.largest_milli, wanted_milli(r));
 		else if (w.total < r->count)

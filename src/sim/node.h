@@ -24,10 +24,9 @@
  * A command is known by its switch_id: one under way is not started again, of one that is done the report is sent
  * again; what a newer command has overtaken is passed over. A later command takes over devices of an earlier one, which
  *then fails. Whoever fails goes back to the mode it had; if it was for an allocation, all devices of the command do. A
- *GPU may have parts (model/slice): a command names all that it shall have, and what does not fit is refused; a failed one
- *leaves those that were there before and are still wanted.
- *Under a lease with a power budget a command that would pass it (sum of the catalogue's watts) is refused as a whole. A
- *node does not switch by itself besides SAFE.
+ *GPU may have parts (model/slice): a command names all that it shall have, and what does not fit is refused; a failed
+ *one leaves those that were there before and are still wanted. Under a lease with a power budget a command that would
+ *pass it (sum of the catalogue's watts) is refused as a whole. A node does not switch by itself besides SAFE.
  */
 enum {
 	NODE_DEVICES_MAX = 4096,
@@ -70,7 +69,7 @@ struct node_alloc {
 struct node_part {
 	struct slice slice;
 	uint16_t alloc;
-	uint16_t ns_rest;       /* thousandths of a nanosecond */
+	uint16_t ns_rest; /* thousandths of a nanosecond */
 };
 
 struct node_device {
@@ -80,8 +79,8 @@ struct node_device {
 	uint64_t order;            /* number of the newest command for it on this stream; 0: none */
 	struct node_part *parts;   /* owned, in the order in which they came; NULL: none */
 	uint16_t n_parts;
-	uint16_t alloc;            /* of the whole device; 0 while it has parts */
-	uint16_t ns_rest;          /* of what nobody holds beside the parts */
+	uint16_t alloc;   /* of the whole device; 0 while it has parts */
+	uint16_t ns_rest; /* of what nobody holds beside the parts */
 };
 
 struct node_conf {

@@ -52,8 +52,7 @@ bool node_parts_has(const struct node_device *d, const struct node_part *part)
 	return is_among(part, d->parts, d->n_parts);
 }
 
-int node_parts_read(
-	const struct node *n, const Hcp__SwitchItem *row, struct node_part *ret, struct err *err)
+int node_parts_read(const struct node *n, const Hcp__SwitchItem *row, struct node_part *ret, struct err *err)
 {
 	struct slice have[SLICES_MAX];
 	if (row->n_shares > SLICES_MAX)
@@ -73,7 +72,8 @@ int node_parts_read(
 }
 
 /* Those that go first, so that those that come find their places. */
-int node_parts_set(struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts, struct err *err)
+int node_parts_set(
+	struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts, struct err *err)
 {
 	for (size_t i = d->n_parts; i-- > 0;) {
 		if (is_among(&d->parts[i], parts, n_parts))

@@ -13,7 +13,7 @@ struct node_item {
 	bool unknown;          /* there is no such device; `device` says nothing */
 	uint16_t n_parts;
 	struct node_part *parts; /* owned: all that it shall have */
-	uint64_t kept;         /* bit i: parts[i] was there before */
+	uint64_t kept;           /* bit i: parts[i] was there before */
 	int32_t cap_w, cap_before_w;
 };
 
@@ -44,11 +44,11 @@ void node_switch_release(struct node *n);
 
 /* ---- node_parts.c ---- */
 /* The parts of a command's item, but for their slots; row->n_shares of them. HCP_EINVAL, …: they cannot be. */
-int node_parts_read(const struct node *n, const Hcp__SwitchItem *row, struct node_part *ret, struct err *err)
-	MUST_CHECK;
+int node_parts_read(
+	const struct node *n, const Hcp__SwitchItem *row, struct node_part *ret, struct err *err) MUST_CHECK;
 /* These and none else. HCP_ENOMEM: some are missing. */
-int node_parts_set(struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts,
-	struct err *err) MUST_CHECK;
+int node_parts_set(
+	struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts, struct err *err) MUST_CHECK;
 /* Takes away all others. */
 void node_parts_keep(struct node *n, struct node_device *d, const struct node_part *parts, size_t n_parts);
 bool node_parts_has(const struct node_device *d, const struct node_part *part);

@@ -57,8 +57,9 @@ static int tell_devices(struct svc_ctx *ctx, int64_t node, struct err *err)
 		d->region = "us";
 		d->device_class = pn->class_name;
 		d->kind = (Hcp__DeviceKind)device_class_find(str_of(pn->class_name))->kind;
-		d->state = db_i64(row, 2) ? HCP__DEVICE_STATE__DEVICE_FAILED : db_i64(row, 3) ? HCP__DEVICE_STATE__ACTIVE
-												  : HCP__DEVICE_STATE__IDLE;
+		d->state = db_i64(row, 2)   ? HCP__DEVICE_STATE__DEVICE_FAILED
+				   : db_i64(row, 3) ? HCP__DEVICE_STATE__ACTIVE
+									: HCP__DEVICE_STATE__IDLE;
 		d->desired = db_i64(row, 4) ? HCP__MODE__FILL : HCP__MODE__OFF;
 		d->health = 1;
 		if (!d->id || pb_push(a, &ev.n_devices, &ev.devices, d) < 0)
@@ -159,8 +160,8 @@ static int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		}
 	}
 	for (size_t i = 0; i < p->n_device_ids; i++) {
-		rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc=$2, parts=parts+$3 WHERE id=$1", "zzi",
-			p->device_ids[i], p->share ? "" : p->allocation_id, (int64_t)(p->share != NULL));
+		rc = db_run(svc_db(ctx), err, "UPDATE device SET alloc=$2, parts=parts+$3 WHERE id=$1", "zzi", p->device_ids[i],
+			p->share ? "" : p->allocation_id, (int64_t)(p->share != NULL));
 		if (rc < 0)
 			return rc;
 	}
@@ -228,7 +229,8 @@ static int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	if (rc == 0)
 		rc = db_query(svc_db(ctx), &row, err,
 			"SELECT alloc FROM device WHERE node=$1 AND alloc<>'' UNION SELECT a.id FROM alloc a JOIN device d"
-			" ON d.id=a.part_of WHERE d.node=$1 AND a.state IN (2,3) ORDER BY 1", "i", node);
+			" ON d.id=a.part_of WHERE d.node=$1 AND a.state IN (2,3) ORDER BY 1",
+			"i", node);
 	return end_all(ctx, row, rc, "its node is lost", err);
 }
 
@@ -246,8 +248,8 @@ static int populate(struct svc_ctx *ctx, struct err *err)
 		for (int d = 0; d < peer_node[i].devices; d++) {
 			char id[32];
 			snprintf(id, sizeof(id), "n%d/d%d", (int)i, d);
-			int rc = db_run(svc_db(ctx), err, "INSERT INTO device(n,id,node,failed,alloc,parts,fill) VALUES($1,$2,$3,0,'',0,0)",
-					"izi", ++n, id, i);
+			int rc = db_run(svc_db(ctx), err,
+				"INSERT INTO device(n,id,node,failed,alloc,parts,fill) VALUES($1,$2,$3,0,'',0,0)", "izi", ++n, id, i);
 			if (rc < 0)
 				return rc;
 		}

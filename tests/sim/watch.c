@@ -198,7 +198,8 @@ static void place_part(struct watch *w, struct seen_allocation *a, const Hcp__Pl
 		sim_fail(w->sim, "%s wants %ld thousandths, gets %d", wl->id, asked, x->milli);
 	a->part = (struct slice){ .milli = (uint16_t)x->milli, .start = (uint8_t)x->mig_start };
 	enum mig_geometry g;
-	if (x->mig_profile[0] && mig_parse(device_class_find(str_of(wl->device_class)), str_of(x->mig_profile), &g, NULL) == 0)
+	if (x->mig_profile[0] &&
+		mig_parse(device_class_find(str_of(wl->device_class)), str_of(x->mig_profile), &g, NULL) == 0)
 		a->part.mig = (uint8_t)g;
 }
 

@@ -256,7 +256,7 @@ static bool device_settled(struct sim *s, const Hcp__Device *d)
 			   node_of(s, d->node_id)->open, node_of(s, d->node_id)->cut);
 	if ((d->allocation_id[0] || d->n_shares) && m->mode != DEVICE_SERVE)
 		return odd(s, "device %s is held by %s and is in mode %s", d->id, owner->id,
-			   device_mode_name((enum device_mode)m->mode));
+			device_mode_name((enum device_mode)m->mode));
 	if (!machine_has_parts(s, d))
 		return odd(s, "device %s has %zu parts in resources, and others in truth", d->id, d->n_shares);
 	if (d->commanded != d->confirmed || d->drifted || node_wire(m->mode) != d->commanded)

@@ -458,11 +458,11 @@ static const struct flag help_flags[] = {
 	END,
 };
 
-#define WORKLOAD_COLUMNS \
-	"id state type name priority_class=PRIO device_class=CLASS device_count:n=DEVICES gpu_fraction:part=FRACTION " \
+#define WORKLOAD_COLUMNS                                                                                               \
+	"id state type name priority_class=PRIO device_class=CLASS device_count:n=DEVICES gpu_fraction:part=FRACTION "     \
 	"mig_profile=MIG created_at_ns:age=AGE reason"
-#define DEVICE_COLUMNS \
-	"id kind device_class=CLASS state desired commanded confirmed drifted power_w=POWER hash_ths=HASH " \
+#define DEVICE_COLUMNS                                                                                                 \
+	"id kind device_class=CLASS state desired commanded confirmed drifted power_w=POWER hash_ths=HASH "                \
 	"temperature_c=TEMP node_id=NODE workload_id=WORKLOAD shares:n=PARTS"
 #define CAPACITY_COLUMNS \
 	"device_class=CLASS kind facility region total:n healthy:n allocated:n serving:n filling:n off:n drifted:n " \
@@ -628,7 +628,8 @@ const struct command commands[] = {
 		.route = "/api/v1/resources/{id}",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_WATCH,
-		.views = { { "shares", "allocation_id workload_id customer_id milli:n=THOUSANDTHS mig_profile=MIG mig_start:n=AT" } },
+		.views = { { "shares",
+			"allocation_id workload_id customer_id milli:n=THOUSANDTHS mig_profile=MIG mig_start:n=AT" } },
 		.help = "one device, and who has parts of it" },
 	{ .path = "availability",
 		.method = GET,
@@ -887,9 +888,10 @@ const struct command commands[] = {
 		.route = "/api/v1/billing/usage",
 		.shape = SHAPE_OBJECT,
 		.flags = usage_flags,
-		.views = { { "lines", "kind workload_name=WORKLOAD workload_id=ID device_class=CLASS gpu_fraction:part=FRACTION "
-							  "mig_profile=MIG quantity unit "
-							  "amount_micros=AMOUNT energy_j=ENERGY device_ns=DEVICE-TIME" } },
+		.views = { { "lines",
+			"kind workload_name=WORKLOAD workload_id=ID device_class=CLASS gpu_fraction:part=FRACTION "
+			"mig_profile=MIG quantity unit "
+			"amount_micros=AMOUNT energy_j=ENERGY device_ns=DEVICE-TIME" } },
 		.help = "metered usage and its price in a month" },
 	{ .path = "revenue",
 		.method = GET,

@@ -81,14 +81,16 @@ struct allocation {
 static int load_allocation(struct svc_ctx *ctx, const char *id, struct allocation *a, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT customer_id,workload_id,price_micros_h,amount_micros,rest,"
-			  "part_milli,mig FROM allocation WHERE id=$1", "z", id);
+	int rc = db_query(svc_db(ctx), &row, err,
+		"SELECT customer_id,workload_id,price_micros_h,amount_micros,rest,"
+		"part_milli,mig FROM allocation WHERE id=$1",
+		"z", id);
 	if (rc != 1)
 		return rc < 0 ? rc : HCP_ENOTFOUND;
-	*a = (struct allocation){
-		.price_micros_h = db_i64(row, 2), .amount_micros = db_i64(row, 3), .rest = db_i64(row, 4),
-		.part_milli = db_i64(row, 5)
-	};
+	*a = (struct allocation){ .price_micros_h = db_i64(row, 2),
+		.amount_micros = db_i64(row, 3),
+		.rest = db_i64(row, 4),
+		.part_milli = db_i64(row, 5) };
 	rc = str_copy(a->customer, sizeof(a->customer), db_text(row, 0));
 	if (rc == 0)
 		rc = str_copy(a->workload, sizeof(a->workload), db_text(row, 1));
@@ -112,16 +114,16 @@ static int add_usage_time(struct svc_ctx *ctx, const struct allocation *a, const
 			  int64_t device_ns, int64_t energy_j, int64_t amount_micros, struct err *err)
 {
 	return db_run(svc_db(ctx), err,
-		      "INSERT INTO usage(customer_id,month,kind,workload_id,class,device_s,device_rest_ns,energy_j,requests,"
-		      "tokens,amount_micros,token_micros,token_rest,request_rest,part_milli,mig)"
-		      " VALUES($1,$2,0,$3,$4,$5,$6,$7,0,0,$8,0,0,0,$9,$10)"
-		      " ON CONFLICT(customer_id,month,kind,workload_id,class) DO UPDATE SET"
-		      " device_s=device_s+excluded.device_s+(device_rest_ns+excluded.device_rest_ns)/1000000000,"
-		      " device_rest_ns=(device_rest_ns+excluded.device_rest_ns)%1000000000,"
-		      " energy_j=energy_j+excluded.energy_j, amount_micros=amount_micros+excluded.amount_micros,"
-		      " part_milli=excluded.part_milli, mig=excluded.mig",
-		      "zizziiiiiz", a->customer, month, a->workload, cls, device_ns / NS_PER_S, device_ns % NS_PER_S, energy_j,
-		      amount_micros, a->part_milli, a->mig);
+		"INSERT INTO usage(customer_id,month,kind,workload_id,class,device_s,device_rest_ns,energy_j,requests,"
+		"tokens,amount_micros,token_micros,token_rest,request_rest,part_milli,mig)"
+		" VALUES($1,$2,0,$3,$4,$5,$6,$7,0,0,$8,0,0,0,$9,$10)"
+		" ON CONFLICT(customer_id,month,kind,workload_id,class) DO UPDATE SET"
+		" device_s=device_s+excluded.device_s+(device_rest_ns+excluded.device_rest_ns)/1000000000,"
+		" device_rest_ns=(device_rest_ns+excluded.device_rest_ns)%1000000000,"
+		" energy_j=energy_j+excluded.energy_j, amount_micros=amount_micros+excluded.amount_micros,"
+		" part_milli=excluded.part_milli, mig=excluded.mig",
+		"zizziiiiiz", a->customer, month, a->workload, cls, device_ns / NS_PER_S, device_ns % NS_PER_S, energy_j,
+		amount_micros, a->part_milli, a->mig);
 }
 
 /* Σ of what this returns in *ret over an allocation's life is floor(Σ device_ns × price / hour). */
@@ -284,10 +286,11 @@ static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, i
 	int64_t rest_s = 0, micros = billing_take_whole(s, a->price_micros_h, 3600, &rest_s);
 	to.rest = rest_s * NS_PER_S;
 	micros += billing_take_whole(rest_ns, a->price_micros_h, HOUR_NS, &to.rest);
-	rc = db_run(svc_db(ctx), err, "UPDATE allocation SET customer_id=$2, workload_id=$3, class=$4, devices=$5,"
-		    " price_micros_h=$6, amount_micros=$7, rest=$8, part_milli=$9, mig=$10 WHERE id=$1", "zzzziiiiiz",
-		    a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
-		    a->price_micros_h, micros, to.rest, to.part_milli, to.mig);
+	rc = db_run(svc_db(ctx), err,
+		"UPDATE allocation SET customer_id=$2, workload_id=$3, class=$4, devices=$5,"
+		" price_micros_h=$6, amount_micros=$7, rest=$8, part_milli=$9, mig=$10 WHERE id=$1",
+		"zzzziiiiiz", a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
+		a->price_micros_h, micros, to.rest, to.part_milli, to.mig);
 	if (rc == 0)
 		rc = add_usage_time(ctx, &to, cls, billing_month_of(at_ns), 0, energy_j, micros, err);
 	/* Whole seconds apart: nanoseconds of a large allocation may not fit. */
@@ -309,11 +312,11 @@ static int open_allocation(struct svc_ctx *ctx, const Hcp__AllocationChanged *a,
 	if (rc != HCP_ENOTFOUND)
 		return rc;
 	return db_run(svc_db(ctx), err,
-		      "INSERT INTO allocation(id,customer_id,workload_id,class,devices,price_micros_h,opened_ns,closed_ns,"
-		      "device_s,device_rest_ns,energy_j,amount_micros,rest,part_milli,mig)"
-		      " VALUES($1,$2,$3,$4,$5,$6,$7,0,0,0,0,0,0,$8,$9)",
-		      "zzzziiiiz", a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
-		      a->price_micros_h, at_ns, part_milli(a), mig(a));
+		"INSERT INTO allocation(id,customer_id,workload_id,class,devices,price_micros_h,opened_ns,closed_ns,"
+		"device_s,device_rest_ns,energy_j,amount_micros,rest,part_milli,mig)"
+		" VALUES($1,$2,$3,$4,$5,$6,$7,0,0,0,0,0,0,$8,$9)",
+		"zzzziiiiz", a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
+		a->price_micros_h, at_ns, part_milli(a), mig(a));
 }
 
 int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

@@ -92,9 +92,15 @@ static const char *keep(struct arena *a, struct str s)
 
 static int add_row(struct arena *a, Hcp__Usage *u, const struct db_row *row)
 {
-	struct sums s = { .device_s = db_i64(row, 3), .device_rest_ns = db_i64(row, 4), .energy_j = db_i64(row, 5),
-			  .requests = db_i64(row, 6), .tokens = db_i64(row, 7), .amount_micros = db_i64(row, 8),
-			  .token_micros = db_i64(row, 9), .part_milli = db_i64(row, 11), .mig = keep(a, db_text(row, 12)) };
+	struct sums s = { .device_s = db_i64(row, 3),
+		.device_rest_ns = db_i64(row, 4),
+		.energy_j = db_i64(row, 5),
+		.requests = db_i64(row, 6),
+		.tokens = db_i64(row, 7),
+		.amount_micros = db_i64(row, 8),
+		.token_micros = db_i64(row, 9),
+		.part_milli = db_i64(row, 11),
+		.mig = keep(a, db_text(row, 12)) };
 	const char *workload = keep(a, db_text(row, 1)), *cls = keep(a, db_text(row, 2)), *name = keep(a, db_text(row, 10));
 	if (!workload || !cls || !name || !s.mig)
 		return HCP_ENOMEM;
@@ -109,17 +115,21 @@ static int add_lines(struct svc_ctx *ctx, const char *customer, int64_t month, H
 	struct arena *a = svc_reply_arena(ctx);
 	int rc;
 	*ret_seen = 0;
-	for (rc = customer[0] ? db_query(svc_db(ctx), &row, err,
-					 "SELECT kind,workload_id,class,device_s,device_rest_ns,u.energy_j,requests,tokens,amount_micros,"
-					 "token_micros,coalesce(w.name,''),part_milli,mig FROM usage u LEFT JOIN workload w ON w.id=u.workload_id"
-					 " WHERE customer_id=$1 AND month=$2 ORDER BY amount_micros DESC,workload_id,class LIMIT $3",
-					 "zii", customer, month, (int64_t)BILLING_LINES_MAX)
-			      : db_query(svc_db(ctx), &row, err,
-					 "SELECT kind,workload_id,class,device_s,device_rest_ns,u.energy_j,requests,tokens,amount_micros,"
-					 "token_micros,coalesce(w.name,''),part_milli,mig FROM usage u LEFT JOIN workload w ON w.id=u.workload_id"
-					 " WHERE month=$1 ORDER BY amount_micros DESC,customer_id,workload_id,class LIMIT $2",
-					 "ii", month, (int64_t)BILLING_LINES_MAX);
-	     rc == 1; rc = db_next(row, err)) {
+	for (rc =
+			 customer[0]
+				 ? db_query(svc_db(ctx), &row, err,
+					   "SELECT kind,workload_id,class,device_s,device_rest_ns,u.energy_j,requests,tokens,amount_micros,"
+					   "token_micros,coalesce(w.name,''),part_milli,mig FROM usage u LEFT JOIN workload w ON "
+					   "w.id=u.workload_id"
+					   " WHERE customer_id=$1 AND month=$2 ORDER BY amount_micros DESC,workload_id,class LIMIT $3",
+					   "zii", customer, month, (int64_t)BILLING_LINES_MAX)
+				 : db_query(svc_db(ctx), &row, err,
+					   "SELECT kind,workload_id,class,device_s,device_rest_ns,u.energy_j,requests,tokens,amount_micros,"
+					   "token_micros,coalesce(w.name,''),part_milli,mig FROM usage u LEFT JOIN workload w ON "
+					   "w.id=u.workload_id"
+					   " WHERE month=$1 ORDER BY amount_micros DESC,customer_id,workload_id,class LIMIT $2",
+					   "ii", month, (int64_t)BILLING_LINES_MAX);
+		 rc == 1; rc = db_next(row, err)) {
 		*ret_seen += db_i64(row, 8);
 		if (add_row(a, u, row) < 0) {
 			db_done(row);

@@ -598,7 +598,8 @@ static bool has_part(const Hcp__DeviceReading *x, const struct alloc *a)
 	for (size_t i = 0; i < x->n_shares; i++) {
 		const Hcp__DeviceShare *s = x->shares[i];
 		if (!strcmp(s->allocation_id, a->id))
-			return s->milli == want.milli && s->mig_start == want.mig_start && !strcmp(s->mig_profile, want.mig_profile);
+			return s->milli == want.milli && s->mig_start == want.mig_start &&
+				   !strcmp(s->mig_profile, want.mig_profile);
 	}
 	return false;
 }

@@ -152,8 +152,8 @@ static int load_part(struct alloc *a, const Hcp__AllocationChanged *ev)
 			return HCP_ECORRUPT;
 	if (!x)
 		return 0;
-	if (a->n != 1 || slice_make(a->devices[0]->group->cls, x->milli, str_of(x->mig_profile), x->mig_start, &a->part,
-						 NULL) < 0)
+	if (a->n != 1 ||
+		slice_make(a->devices[0]->group->cls, x->milli, str_of(x->mig_profile), x->mig_start, &a->part, NULL) < 0)
 		return HCP_ECORRUPT;
 	return check_room(a->devices[0], &a->part, NULL) < 0 ? HCP_ECORRUPT : 0;
 }
@@ -370,8 +370,8 @@ static const char *unfit(struct svc_ctx *ctx, const struct alloc *a, const struc
 		return "is taken";
 	if (shared && check_room(d, &a->part, err) < 0)
 		return err->text;
-	bool ready = d->state == DEVICE_ST_IDLE ||
-				 (shared && (d->state == DEVICE_ST_ACTIVE || d->state == DEVICE_ST_ALLOCATING));
+	bool ready =
+		d->state == DEVICE_ST_IDLE || (shared && (d->state == DEVICE_ST_ACTIVE || d->state == DEVICE_ST_ALLOCATING));
 	if (!ready || (shared && d->ticket))
 		return d->ticket ? "is sick" : device_state_name(d->state);
 	if (d->ctl.drifted)

@@ -37,9 +37,8 @@ static struct device_rec rec_of(const struct device *d)
 		.confirmed = (uint8_t)c->confirmed,
 		.gate = (uint8_t)d->gate,
 		.fails = d->fails,
-		.flags = (uint8_t)((c->drifted ? REC_DRIFTED : 0) | (c->acked ? REC_ACKED : 0) |
-				   (d->resync ? REC_RESYNC : 0) | (d->local ? REC_LOCAL : 0) |
-				   (d->again ? REC_AGAIN : 0)),
+		.flags = (uint8_t)((c->drifted ? REC_DRIFTED : 0) | (c->acked ? REC_ACKED : 0) | (d->resync ? REC_RESYNC : 0) |
+						   (d->local ? REC_LOCAL : 0) | (d->again ? REC_AGAIN : 0)),
 	};
 }
 

@@ -201,8 +201,8 @@ struct alloc {
 	Hcp__WorkloadType type;
 	struct device **devices; /* owned array */
 	size_t n;
-	struct slice part;       /* of the one device; milli 0: whole devices */
-	struct alloc *beside;    /* the next that has a part of this device */
+	struct slice part;    /* of the one device; milli 0: whole devices */
+	struct alloc *beside; /* the next that has a part of this device */
 	int64_t price_micros_h, at_ns, expires_ns;
 	size_t commands; /* not finished */
 	char switch_id[ID_TEXT_MAX];
@@ -363,8 +363,8 @@ bool alloc_is_told(const struct alloc *a);
 /* A part as others read it; texts are borrowed. */
 void alloc_share(const struct alloc *a, Hcp__DeviceShare *out);
 /* Ends all that hold the device or parts of it. */
-int device_end_allocs(struct resources *r, struct svc_ctx *ctx, struct device *d, const char *reason, struct err *err)
-	MUST_CHECK;
+int device_end_allocs(
+	struct resources *r, struct svc_ctx *ctx, struct device *d, const char *reason, struct err *err) MUST_CHECK;
 /* One of its commands ended well; HELD after the last. */
 int alloc_switched(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *switch_id, struct err *err)
 	MUST_CHECK;

@@ -213,7 +213,7 @@ static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct 
 		if (!p->share)
 			snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
 	}
-	int rc = !n           ? 0
+	int rc = !n         ? 0
 			 : p->share ? claim_part(r, j, r->by_dev[devs[0]], p->share, err)
 						: placement_claim(r->place, &j->uuid, devs, n, &j->hold, err);
 	for (uint32_t i = 0; i < n; i++)

@@ -22,11 +22,13 @@ struct attempt {
 
 struct slice router_slice_of(const Hcp__Workload *w)
 {
+	struct slice part = { 0 };
+	if (w->gpu_fraction == 0 && !w->mig_profile[0])
+		return part;
 	struct slice_wish wish = { .gpu_fraction = w->gpu_fraction,
 		.mig_profile = str_of(w->mig_profile),
 		.cls = device_class_find(str_of(w->device_class)),
 		.device_count = w->device_count };
-	struct slice part = { 0 };
 	/* The orchestrator has checked it; of what this version does not know whole devices are taken. */
 	(void)!slice_wanted(&wish, &part, NULL);
 	return part;
@@ -141,8 +143,8 @@ static char *explain(struct arena *a, const struct placement_result *got)
 }
 
 /* The part that it got of its one device. A fraction whose memory is all of the device's has the device. */
-static int build_share(const struct router *r, struct arena *a, const struct job *j, const struct attempt *t,
-	Hcp__Place *p)
+static int build_share(
+	const struct router *r, struct arena *a, const struct job *j, const struct attempt *t, Hcp__Place *p)
 {
 	struct slice part = router_slice_of(j->w);
 	if (!part.milli || (!part.mig && t->got.milli == SLICE_WHOLE))
@@ -473,7 +475,8 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 	list_each(it, &r->order) {
 		const struct job *j = list_entry(it, struct job, node);
 		struct slice part = router_slice_of(j->w);
-		int64_t milli = part.milli ? part.milli : SLICE_WHOLE * (int64_t)(j->w->device_count > 0 ? j->w->device_count : 1);
+		int64_t milli =
+			part.milli ? part.milli : SLICE_WHOLE * (int64_t)(j->w->device_count > 0 ? j->w->device_count : 1);
 		size_t c = class_of(r, j);
 		if (j->state == JOB_WAITING)
 			by_class[c].waiting += milli;

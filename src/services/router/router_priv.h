@@ -55,7 +55,7 @@ struct rdev {
 	struct list rests;      /* router.resting: not offered until … */
 	int64_t rests_until_ns; /* … since resources refused it, for a reason that we cannot see */
 	char id[96];
-	char owner[ID_TEXT_MAX];   /* workload that holds it as a whole, or "" */
+	char owner[ID_TEXT_MAX]; /* workload that holds it as a whole, or "" */
 };
 
 struct router {

@@ -474,8 +474,7 @@ static void bad_commands_change_nothing(void **state)
 		{ { .id = "b4", .to = HCP__MODE__OFF, .items = 2 }, "one device" },
 		{ { .id = "b5", .to = HCP__MODE__SAFE }, "mode" },
 		{ { .id = "b6", .to = HCP__MODE__OFF, .deadline_ms = -1000 }, "deadline" },
-		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = LONG_ID },
-			"too long" },
+		{ { .id = "b7", .to = HCP__MODE__OFF, .allocation = LONG_ID }, "too long" },
 		{ { .id = "b8", .to = HCP__MODE__SERVE, .share_milli = 500 }, "cannot be shared" },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

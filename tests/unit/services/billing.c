@@ -134,8 +134,8 @@ static void an_allocation_is_billed_by_its_device_time(void **state)
 	drive_release(&d);
 }
 
-static void allocate_part(struct drive *d, const char *id, const char *who, const char *workload, int milli,
-	const char *mig_profile)
+static void allocate_part(
+	struct drive *d, const char *id, const char *who, const char *workload, int milli, const char *mig_profile)
 {
 	Hcp__AllocationChanged a = HCP__ALLOCATION_CHANGED__INIT;
 	Hcp__DeviceShare s = HCP__DEVICE_SHARE__INIT;
@@ -155,7 +155,8 @@ static void allocate_part(struct drive *d, const char *id, const char *who, cons
 	drive_event(d, SVC_RESOURCES, &a.base);
 }
 
-/* Three share a device for an hour: their hours are fractions, their joules those of the device, and the line says so. */
+/* Three share a device for an hour: their hours are fractions, their joules those of the device, and the line says so.
+ */
 static void parts_of_a_device_are_billed_as_such(void **state)
 {
 	struct drive d;
@@ -168,9 +169,8 @@ static void parts_of_a_device_are_billed_as_such(void **state)
 	allocate_part(&d, "al-1", "cus-a", "wl-1", 250, "");
 	allocate_part(&d, "al-2", "cus-b", "wl-2", 464, "");
 	allocate_part(&d, "al-3", "cus-b", "wl-3", 286, "2g.20gb");
-	Hcp__MeterDelta m[3] = {
-		delta(&d, "serve", "al-1", "cus-a"), delta(&d, "serve", "al-2", "cus-b"), delta(&d, "serve", "", "")
-	};
+	Hcp__MeterDelta m[3] = { delta(&d, "serve", "al-1", "cus-a"), delta(&d, "serve", "al-2", "cus-b"),
+		delta(&d, "serve", "", "") };
 	m[0].device_ns = 250 * 3600 * NS_PER_MS;
 	m[1].device_ns = 464 * 3600 * NS_PER_MS;
 	m[0].energy_j = 630000;
@@ -493,8 +493,10 @@ static void a_long_invoice_is_summed_up(void **state)
 		char id[24];
 		snprintf(id, sizeof(id), "wl-%lld", (long long)i);
 		sum += i;
-		assert_int_equal(db_run(svc_database(d.svc), &err,
-					 "INSERT INTO usage VALUES('cus-a',$1,0,$2,'H100',1,0,0,0,0,$3,0,0,0,0,'')", "izi", month, id, i), 0);
+		assert_int_equal(
+			db_run(svc_database(d.svc), &err,
+				"INSERT INTO usage VALUES('cus-a',$1,0,$2,'H100',1,0,0,0,0,$3,0,0,0,0,'')", "izi", month, id, i),
+			0);
 	}
 	assert_int_equal(db_commit(svc_database(d.svc), &err), 0);
 	Hcp__Usage *u = usage(&d, "cus-a", "2026-09");

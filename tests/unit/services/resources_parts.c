@@ -1,8 +1,8 @@
 /* Devices that several share: who joins, who waits for his turn, who leaves, and what a device must show. */
 #include "resources_rig.h"
 
-static void place_part(struct rig *g, const char *id, const char *customer, const char *device, int milli,
-	const char *mig, int start)
+static void place_part(
+	struct rig *g, const char *id, const char *customer, const char *device, int milli, const char *mig, int start)
 {
 	Hcp__Place p = HCP__PLACE__INIT;
 	Hcp__Workload w = HCP__WORKLOAD__INIT;

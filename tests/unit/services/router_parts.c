@@ -126,8 +126,9 @@ static void fractions_share_and_whole_jobs_do_not(void **state)
 	assert_int_equal(ask(&r, 5, "cus-d", fraction(0.25, 0), &d), 0);
 	const Hcp__QueueEntry *e = entry(&r, 5);
 	assert_true(e->gpu_fraction == 0.25);
-	assert_string_equal(e->reason, "No device is free, and at most 0 thousandths are left on a shared one; wants 250. Ask for "
-								   "less, or it fits when others end.");
+	assert_string_equal(e->reason,
+		"No device is free, and at most 0 thousandths are left on a shared one; wants 250. Ask for "
+		"less, or it fits when others end.");
 	/* A device is whole again when the last of them has gone. */
 	news(&r, b.allocation, HCP__ALLOCATION_STATE__RELEASED);
 	rig_forget(&r);

@@ -32,8 +32,8 @@ struct world {
 	int reports;
 	bool ok, rolled_back;
 	char error[80];
-	size_t shown[DEVICES];       /* parts in its last readings */
-	char first[DEVICES][40];     /* allocation of the first of them */
+	size_t shown[DEVICES];   /* parts in its last readings */
+	char first[DEVICES][40]; /* allocation of the first of them */
 };
 
 static void on_up(void *arg, const Hcp__AgentUp *up)
@@ -71,8 +71,15 @@ static void lease(struct world *w)
 
 static void make(struct world *w, struct fleet_rules rules)
 {
-	struct node_conf conf = { .id = "n1", .name = "n", .facility = "f", .region = "r",
-		.cls = device_class_find(STR("H100")), .n_devices = DEVICES, .seed = 42, .start_ns = START_NS, .rules = rules };
+	struct node_conf conf = { .id = "n1",
+		.name = "n",
+		.facility = "f",
+		.region = "r",
+		.cls = device_class_find(STR("H100")),
+		.n_devices = DEVICES,
+		.seed = 42,
+		.start_ns = START_NS,
+		.rules = rules };
 	Hcp__AgentDown d = HCP__AGENT_DOWN__INIT;
 	Hcp__Welcome m = HCP__WELCOME__INIT;
 	*w = (struct world){ .now_ns = START_NS };
@@ -87,7 +94,8 @@ static void make(struct world *w, struct fleet_rules rules)
 }
 
 /* Parts of one device, and none else. */
-static void command(struct world *w, size_t device, Hcp__Mode to, const struct want *want, size_t n, int64_t deadline_ms)
+static void command(
+	struct world *w, size_t device, Hcp__Mode to, const struct want *want, size_t n, int64_t deadline_ms)
 {
 	Hcp__AgentDown d = HCP__AGENT_DOWN__INIT;
 	Hcp__SwitchCommand c = HCP__SWITCH_COMMAND__INIT;
