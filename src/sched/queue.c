@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/list.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/panic.h"
@@ -63,12 +64,16 @@ struct job {
 	uint64_t seq;
 	size_t at;     /* in the branch */
 	size_t age_at; /* in the lane's heap by enqueue time */
+	struct list turn;
 };
 
 struct queue_class {
 	struct heap lanes; /* by share */
 	struct heap old;   /* the same, by their oldest job */
 	size_t n, n_lanes; /* jobs; lanes that have some, in the heaps or not */
+	struct list all;   /* jobs in order of arrival */
+	struct list *next; /* of them, whose turn it is; the head: the first's */
+	size_t seen;       /* whose turn has come since something changed */
 };
 
 struct queue {
@@ -177,6 +182,8 @@ struct queue *queue_new(const struct queue_conf *conf, struct err *err)
 	for (int c = 0; c < WORKLOAD_CLASS_END; c++) {
 		heap_init(&q->cls[c].lanes, lane_less, lane_place);
 		heap_init(&q->cls[c].old, old_less, old_place);
+		list_init(&q->cls[c].all);
+		q->cls[c].next = &q->cls[c].all;
 	}
 	return q;
 }
@@ -512,6 +519,8 @@ static int enlist(struct queue *q, const struct queue_job *job, struct customer 
 	if (map_put(&q->jobs, id_key(&job->id), n, NULL) < 0)
 		goto undo_list;
 	cls->n++;
+	cls->seen = 0;
+	list_add_tail(&cls->all, &n->turn);
 	cls->n_lanes += first;
 	cu->a.waiting++;
 	pr->a.waiting++;
@@ -566,6 +575,9 @@ static void job_forget(struct queue *q, struct job *n)
 	bool was = is_active(cu);
 	if (q->hold == n)
 		q->hold = NULL;
+	if (cls->next == &n->turn)
+		cls->next = n->turn.next;
+	list_del(&n->turn);
 	heap_remove(&lane->ages, n->age_at);
 	heap_remove(&n->branch->jobs, n->at);
 	if (n->branch->jobs.n == 0)
@@ -711,6 +723,24 @@ static struct job *scan_class(struct queue_class *cls, struct scan *s)
 	return found;
 }
 
+/*
+ * Whom the order hides: behind QUEUE_DEPTH_MAX jobs of its customer, or QUEUE_SCAN_MAX of its class, that do not fit. A
+ * few at every look, all in turn.
+ */
+static struct job *scan_turn(struct queue_class *cls, struct scan *s)
+{
+	for (size_t i = 0; i < QUEUE_TURN_MAX && i < cls->n; i++) {
+		struct list *at = cls->next == &cls->all ? cls->all.next : cls->next;
+		struct job *n = list_entry(at, struct job, turn);
+		const struct job *hold = n->j.cls == WORKLOAD_P1 ? NULL : s->hold;
+		cls->next = at->next;
+		cls->seen++;
+		if (n != s->hold && !is_limited(n) && (!s->fits || s->fits(s->arg, &n->j, hold ? &hold->j : NULL)))
+			return n;
+	}
+	return NULL;
+}
+
 static struct job *find_next(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg)
 {
 	struct scan s = { .fits = fits, .arg = arg };
@@ -723,7 +753,12 @@ static struct job *find_next(struct queue *q, int64_t now_ns, queue_fits_fn *fit
 	}
 	for (int c = WORKLOAD_P1; c < WORKLOAD_CLASS_END; c++) {
 		s.left = QUEUE_SCAN_MAX; /* of its own: a class full of what does not fit must not hide the next */
-		struct job *n = scan_class(&q->cls[c], &s);
+		struct queue_class *cls = &q->cls[c];
+		struct job *n = scan_class(cls, &s);
+		if (!n && cls->n > QUEUE_SCAN_MAX - s.left)
+			n = scan_turn(cls, &s);
+		else if (!n)
+			cls->seen = cls->n;
 		if (n)
 			return n;
 	}
@@ -778,9 +813,18 @@ int queue_take(struct queue *q, const struct id *id, int64_t now_ns, struct queu
 	return 0;
 }
 
+void queue_changed(struct queue *q)
+{
+	for (int c = WORKLOAD_P1; c < WORKLOAD_CLASS_END; c++)
+		q->cls[c].seen = 0;
+}
+
 int64_t queue_same_until(const struct queue *q)
 {
 	int64_t until_ns = INT64_MAX;
+	for (int c = WORKLOAD_P1; c < WORKLOAD_CLASS_END; c++)
+		if (q->cls[c].seen < q->cls[c].n)
+			return INT64_MIN;
 	if ((q->hold && !is_limited(q->hold)) || !is_age_turn(q))
 		return until_ns;
 	for (int c = WORKLOAD_P1; c <= WORKLOAD_P3; c++) {
@@ -809,6 +853,7 @@ int queue_charge(struct queue *q, const struct queue_job *job, struct err *err)
 
 void queue_uncharge(struct queue *q, const struct queue_job *job)
 {
+	queue_changed(q); /* a limit may have kept others back */
 	uint64_t id = job->customer, project = job->project;
 	struct customer *cu = map_get(&q->customers, map_key_u64(&id));
 	must(cu && cu->a.charged > 0);

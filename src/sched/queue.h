@@ -30,6 +30,9 @@
  * caller's `fits` lets only those pass that do not delay it, so that space gathers for it. P1 candidates are never held
  * back, and P4 is filler: it gets what the others leave, without a promise.
  *
+ * Nobody is hidden: a pick looks at the first few of each customer only, but then at some of those that were left out,
+ * all in turn, so that a job that fits is found after (jobs / QUEUE_TURN_MAX) picks however many before it do not.
+ *
  * All operations are O(log n) beside the bounded scan of queue_pop. Deterministic. One thread.
  */
 enum queue_resource {
@@ -46,6 +49,7 @@ enum {
 	QUEUE_PROJECTS_MAX = 1024, /* of a customer, beside the one without a name */
 	QUEUE_SCAN_MAX = 64,       /* candidates of one class that one queue_pop offers */
 	QUEUE_DEPTH_MAX = 8,       /* of which from one customer and class */
+	QUEUE_TURN_MAX = 16,       /* beside them of those that they leave out, all in turn */
 	QUEUE_AGE_TURN = 4,
 	QUEUE_EXPLAIN_MAX = 4096, /* jobs, and customers, that queue_explain looks at */
 };
@@ -114,9 +118,12 @@ typedef bool queue_fits_fn(void *arg, const struct queue_job *job, const struct 
 int queue_pop(struct queue *q, int64_t now_ns, queue_fits_fn *fits, void *arg, struct queue_job *ret) MUST_CHECK;
 /* Takes this very job, out of its turn, as queue_pop does. HCP_ENOTFOUND; HCP_ELIMIT: its customer is at its limit. */
 int queue_take(struct queue *q, const struct id *id, int64_t now_ns, struct queue_job *ret) MUST_CHECK;
+/* What fits has changed by the caller's doing: all jobs are offered again. */
+void queue_changed(struct queue *q);
 /*
  * After a queue_pop that found nothing: until when, without any change of the queue and of what fits, another would
- * offer the same jobs. INT64_MAX: for ever; earlier, when a job becomes overdue that an ageing turn then offers.
+ * find nothing, either. INT64_MAX: for ever; earlier, when a job becomes overdue that an ageing turn then offers.
+ * INT64_MIN: not all were offered yet, the next queue_pop goes on with others.
  */
 int64_t queue_same_until(const struct queue *q);
 /* Charges a job that was popped before a restart, as queue_pop did. */

@@ -322,8 +322,8 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 			rc = placed(r, ctx, (struct job *)(uintptr_t)q.tag, &t, err);
 	}
 	r->stuck = rc == HCP_EAGAIN;
-	r->settled = r->stuck;
 	r->settled_until_ns = queue_same_until(r->queue);
+	r->settled = r->stuck && r->settled_until_ns != INT64_MIN; /* else others have their turn at the next look */
 	if (rc == HCP_EAGAIN) {
 		int asked = ask_to_yield(&t, err);
 		rc = asked < 0 ? asked : rc;
@@ -339,6 +339,7 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 void router_look_again(struct router *r)
 {
 	r->settled = false;
+	queue_changed(r->queue);
 }
 
 static uint32_t free_for(const struct router *r, const struct placement_request *req)

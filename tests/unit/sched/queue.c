@@ -311,6 +311,57 @@ static void fair_shares_are_those_of_the_active(void **state)
 	queue_free(q);
 }
 
+struct picky {
+	uint64_t fits; /* the only tag that does */
+	size_t offered;
+};
+
+static bool only_one_fits(void *arg, const struct queue_job *j, const struct queue_job *hold)
+{
+	struct picky *p = arg;
+	p->offered++;
+	return j->tag == p->fits;
+}
+
+/* Jobs that do not fit, all before one that does: of one customer, or of so many that a pick does not get to it. */
+static void nobody_is_hidden_behind_what_does_not_fit(void **state)
+{
+	enum { JOBS = 1000, LOOKS = JOBS / QUEUE_TURN_MAX + 1, OFFERS = QUEUE_SCAN_MAX + QUEUE_TURN_MAX };
+	for (uint64_t customers = 1; customers <= 100; customers *= 100) {
+		struct queue *q = make();
+		struct picky p = { .fits = JOBS };
+		struct queue_job j, got;
+		for (uint64_t i = 0; i < JOBS; i++) {
+			j = job(i, i % customers, WORKLOAD_P2, T0 + (int64_t)i);
+			assert_int_equal(queue_enqueue(q, &j, NULL), 0);
+		}
+		int looks = 0;
+		for (; queue_same_until(q) == INT64_MIN; looks++) {
+			p.offered = 0;
+			assert_int_equal(queue_pop(q, T0 + JOBS, only_one_fits, &p, &got), HCP_EAGAIN);
+			assert_true(p.offered <= OFFERS);
+		}
+		assert_true(looks <= LOOKS); /* all were offered: another look is of no use */
+		p.offered = 0;
+		j = job(JOBS, 0, WORKLOAD_P2, T0 + JOBS);
+		assert_int_equal(queue_enqueue(q, &j, NULL), 0);
+		int rc = HCP_EAGAIN;
+		for (looks = 0; rc == HCP_EAGAIN; looks++)
+			rc = queue_pop(q, T0 + JOBS, only_one_fits, &p, &got);
+		assert_true(rc == 0 && got.tag == JOBS && looks <= LOOKS);
+		/* One that waits in the middle comes to fit by the caller's doing; others go meanwhile. */
+		queue_changed(q);
+		p.fits = 500;
+		for (looks = 0, rc = HCP_EAGAIN; rc == HCP_EAGAIN; looks++) {
+			struct queue_job gone = job(501 + (uint64_t)looks * 3, 0, WORKLOAD_P2, T0);
+			(void)!queue_cancel(q, &gone.id);
+			rc = queue_pop(q, T0 + JOBS, only_one_fits, &p, &got);
+		}
+		assert_true(rc == 0 && got.tag == 500 && looks <= LOOKS);
+		queue_free(q);
+	}
+}
+
 static void survives_every_failed_allocation(void **state)
 {
 	for (uint64_t n = 1; n < 120; n++) {
@@ -346,6 +397,7 @@ int main(void)
 		cmocka_unit_test(projects_share_what_their_customer_gets),
 		cmocka_unit_test(limits_bind_and_hide_nobody),
 		cmocka_unit_test(fair_shares_are_those_of_the_active),
+		cmocka_unit_test(nobody_is_hidden_behind_what_does_not_fit),
 		cmocka_unit_test(survives_every_failed_allocation),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
