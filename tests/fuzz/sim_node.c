@@ -1,6 +1,7 @@
 /*
  * What the platform's side may send to a simulated node, cut into messages by length bytes: refused or taken; energy
- * and time of the meters never go back, every device keeps one owner, and a node left alone ends at safe watts.
+ * and time of the meters never go back, every device keeps one owner or parts that fit beside one another, and a node left
+ * alone ends at safe watts.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -20,6 +21,17 @@ static void on_up(void *arg, const Hcp__AgentUp *up)
 	if (sum_j < *energy_j)
 		abort();
 	*energy_j = sum_j;
+}
+
+static uint32_t count_parts(const struct node_device *d)
+{
+	struct slice have[SLICES_MAX];
+	for (size_t i = 0; i < d->n_parts; i++) {
+		if (slice_fits(have, i, &d->parts[i].slice, NULL) < 0 || d->alloc)
+			abort();
+		have[i] = d->parts[i].slice;
+	}
+	return d->n_parts;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -44,10 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		node_step(&node, now_ns, on_up, &energy_j);
 		at += len + 1;
 	}
-	uint32_t owned = 0;
+	uint32_t owned = 0, parts = 0;
 	for (size_t i = 0; i < node.n_allocs; i++)
 		owned += node.allocs[i].devices;
-	if (owned != node.n_devices)
+	for (size_t i = 0; i < node.n_devices; i++)
+		parts += count_parts(&node.devices[i]);
+	if (owned != node.n_devices + parts)
 		abort();
 	/* No lease is longer than an hour. */
 	node_lost(&node);
@@ -55,6 +69,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	node_step(&node, now_ns + INT64_C(3620000000000), on_up, &energy_j);
 	if (node.leased || node.n_active || node_power_w(&node) > 4 * 75)
 		abort();
+	for (size_t i = 0; i < node.n_devices; i++)
+		if (node.devices[i].n_parts)
+			abort();
 	arena_release(&arena);
 	node_release(&node);
 	return 0;
