@@ -56,7 +56,7 @@ static const struct net_fleet small_fleet[] = {
 };
 /* Less than all of west may draw at once (29,830 W): plans are cut. North has no budget. */
 static const struct net_budget small_budget[] = { { "west", 21000 } };
-static const struct resources_budget resources_budgets[] = { { "west", 21000 } };
+static const struct resources_budget resources_budgets[] = { { .facility = "west", .budget_w = 21000 } };
 static const struct resources_conf resources_conf[] = {
 	{ .budgets = resources_budgets, .n_budgets = 1 },
 	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 5 * RESOURCES_REPORT_MS },

@@ -40,8 +40,8 @@ static void take_budgets(struct services_conf *c, const struct settings *s)
 	c->resources.budgets = c->budget;
 	for (size_t i = 0; i < s->n_sites; i++)
 		if (s->site[i].limit_w > 0)
-			c->budget[c->resources.n_budgets++] = (struct resources_budget){ s->site[i].name,
-				(int64_t)(s->site[i].limit_w / s->site[i].pue) };
+			c->budget[c->resources.n_budgets++] = (struct resources_budget){ .facility = s->site[i].name,
+				.budget_w = (int64_t)(s->site[i].limit_w / s->site[i].pue) };
 }
 
 int services_conf_new(

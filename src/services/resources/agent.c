@@ -113,9 +113,7 @@ static int restore(struct resources *r, struct node *n, int64_t now_ns, struct e
 		struct device *d = n->devices[i];
 		if (d->state != DEVICE_ST_FAILED || d->why != WHY_NODE_LOST)
 			continue;
-		d->resync = true;
-		rc = device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now_ns, err);
-		plan_want(r, d->group->facility);
+		rc = device_return(r, d, now_ns, err);
 	}
 	if (list_empty(&n->unsaved))
 		list_add_tail(&r->nodes_unsaved, &n->unsaved);
@@ -316,6 +314,19 @@ static int check_unique(const Hcp__NodeHello *h, struct err *err)
 	return rc;
 }
 
+static int check_feed(const struct resources *r, const Hcp__NodeHello *h, struct err *err)
+{
+	char path[POWER_PATH_MAX];
+	int rc = power_place(r, h->facility, h->node_id, h->feed, path, err);
+	for (size_t i = 0; i < h->n_devices && rc == 0 && !path[0]; i++) {
+		const struct device_class *c = device_class_find(str_of(h->devices[i]->device_class));
+		if (c && power_must_say(r, h->facility, c))
+			rc = err_set(err, HCP_EINVAL, "feed", "%s hangs at several feeders of %.40s: the node must say at which",
+				     c->name, h->facility);
+	}
+	return rc;
+}
+
 static int check_hello(struct resources *r, const Hcp__NodeHello *h, const struct node *n, struct err *err)
 {
 	char at[32];
@@ -338,6 +349,9 @@ static int check_hello(struct resources *r, const Hcp__NodeHello *h, const struc
 		return rc;
 	if (n && strcmp(n->facility, h->facility))
 		return err_set(err, HCP_ECONFLICT, "facility", "node %.64s is known in %.60s", n->id, n->facility);
+	rc = check_feed(r, h, err);
+	if (rc < 0)
+		return rc;
 	if (h->n_models > 64)
 		return err_set(err, HCP_ELIMIT, "models", "a node has at most 64 models");
 	if (h->n_devices > RESOURCES_NODE_DEVICES || (!n && r->n_nodes >= RESOURCES_MAX_NODES) ||
@@ -371,7 +385,11 @@ static int hello_new_device(struct resources *r, struct node *n, const Hcp__Agen
 	device_reserve(d);
 	device_mark(r, d);
 	plan_want(r, d->group->facility);
-	return 0;
+	if (!power_is_off(device_power(d)))
+		return 0;
+	d->resync = true;
+	device_set_desired(r, d, DEVICE_IDLE);
+	return device_event(r, d, DEVICE_EV_FAIL, WHY_TRIPPED, now_ns, NULL);
 }
 
 static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDevice *a, bool new_boot, int64_t now_ns,
@@ -395,12 +413,7 @@ static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDev
 			device_mark(r, d);
 		}
 	}
-	if (d->state == DEVICE_ST_FAILED && d->why == WHY_NOT_ANNOUNCED) {
-		d->resync = true;
-		plan_want(r, d->group->facility);
-		return device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now_ns, err);
-	}
-	return 0;
+	return d->state == DEVICE_ST_FAILED && d->why == WHY_NOT_ANNOUNCED ? device_return(r, d, now_ns, err) : 0;
 }
 
 /* Devices that the node had and does not announce any more leave the pool. */
@@ -453,8 +466,16 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 	for (size_t i = 0; n->said_mode != -1 && i < h->n_models; i++)
 		if (strcmp(n->models[i], h->models[i]))
 			n->said_mode = -1;
-	if (node_set_info(n, h) < 0)
+	struct facility *f;
+	struct power *p = NULL;
+	if (node_set_info(n, h) < 0 || facility_get(r, n->facility, n->region, &f) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	rc = power_of_node(r, f, n->id, n->feed, &p, err);
+	if (rc < 0)
+		return rc;
+	if (n->n_devices && p != n->power)
+		plan_want(r, f);
+	power_move(n, p);
 	if (!n->connected)
 		rc = restore(r, n, now, err);
 	for (size_t i = 0; i < h->n_devices && rc == 0; i++)
@@ -542,13 +563,25 @@ static struct device_finding mismatch(const struct resources *r, const struct de
 	return (struct device_finding){ .verdict = was_proved || late ? DEVICE_DRIFTED : DEVICE_PENDING };
 }
 
+/* Its feeder has no power, its node answers all the same: that it is off frees its watts. */
+static void take_fallen(struct resources *r, struct device *d, const struct device_finding *f, int64_t now_ns)
+{
+	device_apply_finding(&d->ctl, f, now_ns);
+	if (!d->command || d->command->reported_at_ns)
+		device_settled(r, d);
+	command_proved(d);
+}
+
 static void take_finding(struct resources *r, struct device *d, const struct device_finding *f, enum why why,
 			 int64_t now_ns)
 {
 	struct device_control before = d->ctl;
 	/* Out of the pool: why is what brings it back, and then it is told anew whatever it did meanwhile. */
-	if (d->state == DEVICE_ST_FAILED)
+	if (d->state == DEVICE_ST_FAILED) {
+		if (d->why == WHY_TRIPPED && f->verdict == DEVICE_CONFIRMED)
+			take_fallen(r, d, f, now_ns);
 		return;
+	}
 	device_apply_finding(&d->ctl, f, now_ns);
 	if (f->verdict == DEVICE_CONFIRMED) {
 		/*
@@ -632,11 +665,8 @@ static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device 
 	if (x->error[0])
 		return take_error(r, ctx, d, x->error, err);
 	int rc = 0;
-	if (d->state == DEVICE_ST_FAILED && d->why == WHY_DEVICE_ERROR && care_may_return(d, now)) {
-		d->resync = true;
-		plan_want(r, d->group->facility);
-		rc = device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now, err);
-	}
+	if (d->state == DEVICE_ST_FAILED && d->why == WHY_DEVICE_ERROR && care_may_return(d, now))
+		rc = device_return(r, d, now, err);
 	bool local = d->gate != d->ctl.commanded && take_local(r, d, d->gate, measured_at_ns - 1);
 	d->requests = x->requests;
 	if (!local && d->requests < d->requests_base)

@@ -87,6 +87,16 @@ static struct alloc *alloc_new(size_t n)
 
 /* ---- telling and storing ---- */
 
+/* A device of it that hangs there. */
+static const char *below(const struct alloc *a, const struct power *p)
+{
+	for (size_t i = 0; i < a->n; i++)
+		for (const struct power *q = device_power(a->devices[i]); q; q = q->up)
+			if (q == p)
+				return a->devices[i]->id;
+	return "";
+}
+
 static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s, const char *reason,
 		Hcp__AllocationChanged *ev)
 {
@@ -115,6 +125,9 @@ static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState
 			ev->node_id = "";
 	}
 	ev->n_device_ids = a->n;
+	/* Elsewhere in the facility there may be power: the next placement looks there. */
+	if (s == HCP__ALLOCATION_STATE__REFUSED && a->short_of && a->short_of->up)
+		ev->unfit_device_id = below(a, a->short_of);
 	return 0;
 }
 
@@ -280,20 +293,17 @@ static int by_node(const void *x, const void *y)
 	return a->device->index < b->device->index ? -1 : 1;
 }
 
-/* Watts that its devices need more than they may draw now, facility by facility. */
-static bool has_power(const struct alloc *a)
+/* Every level above has the watts that its devices need more than they may draw now. */
+static bool has_power(struct resources *r, struct alloc *a)
 {
-	bool enough = true;
+	a->short_of = NULL;
 	for (size_t i = 0; i < a->n; i++)
-		a->devices[i]->group->facility->promised_w = 0;
-	for (size_t i = 0; i < a->n; i++) {
+		power_promise_none(device_power(a->devices[i]));
+	for (size_t i = 0; i < a->n && !a->short_of; i++) {
 		struct device *d = a->devices[i];
-		struct facility *f = d->group->facility;
-		int32_t more_w = device_mode_w(d, alloc_mode(a)) - d->reserve_w;
-		f->promised_w += more_w > 0 ? more_w : 0;
-		enough &= !facility_cap_w(f) || !f->promised_w || f->reserved_w + f->promised_w <= facility_cap_w(f);
+		a->short_of = power_promise(r, device_power(d), device_mode_w(d, alloc_mode(a)) - d->reserve_w);
 	}
-	return enough;
+	return !a->short_of;
 }
 
 /* A device has one switch at a time: a part waits until that of another part is over. */
@@ -308,7 +318,7 @@ static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, stru
 	bool later = waits_for_turn(a);
 	if (later)
 		a->expires_ns = svc_now_ns(ctx) + ALLOCATION_RESERVE_NS; /* that switch has a deadline of its own */
-	if (later || !has_power(a)) {
+	if (later || !has_power(r, a)) {
 		if (list_empty(&a->waits))
 			list_add_tail(&r->waiting, &a->waits);
 		return 0;
@@ -483,6 +493,13 @@ static int find_devices(struct resources *r, struct svc_ctx *ctx, const Hcp__Pla
 		join(d, a);
 		a->devices[a->n++] = d;
 	}
+	const struct power *p_small = power_too_small(a->devices, a->n, alloc_mode(a));
+	if (p_small) {
+		snprintf(reason, REASON_MAX, "no power: so many devices at once are more than %s may draw or rise by",
+			p_small->path);
+		*ret_unfit = below(a, p_small);
+		return HCP_ESTATE;
+	}
 	return 0;
 }
 
@@ -529,6 +546,15 @@ int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 	return rc;
 }
 
+static int expire(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct err *err)
+{
+	char reason[REASON_MAX];
+	if (!a->short_of || !a->short_of->up)
+		return alloc_end(r, ctx, a, ALLOCATION_EV_EXPIRE, "no power within the facility's budget", err);
+	snprintf(reason, sizeof(reason), "no power within the budget of %s", a->short_of->path);
+	return alloc_end(r, ctx, a, ALLOCATION_EV_EXPIRE, reason, err);
+}
+
 int allocs_start(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
 	int rc = 0;
@@ -537,7 +563,7 @@ int allocs_start(struct resources *r, struct svc_ctx *ctx, struct err *err)
 		if (rc == 0)
 			rc = start(r, ctx, a, err);
 		if (rc == 0 && a->state == ALLOCATION_RESERVED && svc_now_ns(ctx) >= a->expires_ns)
-			rc = alloc_end(r, ctx, a, ALLOCATION_EV_EXPIRE, "no power within the facility's budget", err);
+			rc = expire(r, ctx, a, err);
 	}
 	return rc;
 }

@@ -161,7 +161,9 @@ static void order_device(struct resources *r, struct device *d, enum device_mode
 	bool still = d->ctl.drifted && d->ctl.commanded == to;
 	device_command(&d->ctl, to, 0, now_ns);
 	d->ctl.drifted = still;
+	int32_t before_w = d->reserve_w;
 	device_reserve(d);
+	power_rises(r, device_power(d), d->reserve_w - before_w);
 	d->requests_base = d->requests;
 	d->local = false;
 	device_mark(r, d);
@@ -391,7 +393,8 @@ static void item_failed(struct resources *r, struct svc_ctx *ctx, struct item *i
 	if (d->fails < UINT8_MAX)
 		d->fails++;
 	d->retry_at_ns = svc_now_ns(ctx) + backoff_ns(d);
-	d->why = why;
+	if (d->state != DEVICE_ST_FAILED) /* why is what brings it back */
+		d->why = why;
 	d->changed_at_ns = svc_now_ns(ctx);
 	device_reserve(d);
 	device_mark(r, d);

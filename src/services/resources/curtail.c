@@ -23,12 +23,9 @@ enum {
 	CURTAIL_SHOWN = 100,
 };
 
-int64_t facility_cap_w(const struct facility *f)
+int64_t curtail_cap_w(const struct facility *f)
 {
-	if (!f->curtailment)
-		return f->budget_w;
-	int64_t limit_w = f->curtailment->limit_w + f->curtailment->raised_w;
-	return f->budget_w && f->budget_w < limit_w ? f->budget_w : limit_w;
+	return f->curtailment ? f->curtailment->limit_w + f->curtailment->raised_w : INT64_MAX;
 }
 
 static int64_t measured_w(const struct resources *r, const struct facility *f)
@@ -138,7 +135,7 @@ static int answer(struct resources *r, struct svc_ctx *ctx, const struct facilit
 	if (!out)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	out->measured_w = measured_w(r, f);
-	out->reserved_w = f->reserved_w;
+	out->reserved_w = f->power.reserved_w;
 	return fill(svc_reply_arena(ctx), f->curtailment, f->name, f->curtailment->step_ns ? STATE_RESTORING : STATE_HELD,
 		svc_now_ns(ctx), out);
 }
@@ -165,7 +162,7 @@ int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 			hcp__curtailment__init(out);
 			bad = fill(a, &c, name, (int)db_i64(row, 2), svc_now_ns(ctx), out);
 			out->measured_w = db_i64(row, 2) == STATE_OVER || !f ? db_i64(row, 16) : measured_w(r, f);
-			out->reserved_w = f ? f->reserved_w : 0;
+			out->reserved_w = f ? f->power.reserved_w : 0;
 			out->over_at_ns = db_i64(row, 17);
 		}
 		if (bad == 0)
@@ -199,9 +196,9 @@ static int check(const struct resources *r, const Hcp__Curtail *q, struct facili
 	if (f->curtailment && !f->curtailment->step_ns)
 		return err_set(err, HCP_EEXIST, "facility", "%.60s is curtailed already by %s until it is restored or over; "
 			"restore that first, or ask it for all at once", f->name, f->curtailment->id);
-	if ((double)f->reserved_w <= q->kw * 1000)
+	if ((double)f->power.reserved_w <= q->kw * 1000)
 		return err_set(err, HCP_ERANGE, "kw", "%.60s may draw %.0f kW now, which is not more", f->name,
-			(double)f->reserved_w / 1000);
+			(double)f->power.reserved_w / 1000);
 	*ret = f;
 	return 0;
 }
@@ -220,7 +217,7 @@ static void count_told(const struct resources *r, struct facility *f, int64_t no
 static void confirm(struct facility *f, int64_t now_ns)
 {
 	struct curtailment *c = f->curtailment;
-	if (!c->confirmed_ns && !c->step_ns && f->reserved_w <= c->limit_w)
+	if (!c->confirmed_ns && !c->step_ns && f->power.reserved_w <= c->limit_w)
 		c->confirmed_ns = now_ns;
 }
 
@@ -238,7 +235,7 @@ static int order(struct resources *r, struct svc_ctx *ctx, struct facility *f, c
 	snprintf(c->by, sizeof(c->by), "%.60s", by);
 	snprintf(c->reason, sizeof(c->reason), "%s", q->reason);
 	c->asked_w = (int64_t)(q->kw * 1000 + 0.5);
-	c->limit_w = f->reserved_w - c->asked_w;
+	c->limit_w = f->power.reserved_w - c->asked_w;
 	c->measured_w = measured_w(r, f);
 	c->ordered_ns = svc_now_ns(ctx);
 	c->until_ns = c->ordered_ns + (q->duration_s ? q->duration_s : CURTAIL_DURATION_S) * NS_PER_S;
@@ -250,7 +247,7 @@ static int order(struct resources *r, struct svc_ctx *ctx, struct facility *f, c
 		rc = plan_dirty(r, ctx, err);
 	if (rc == 0)
 		rc = reconcile(r, ctx, err);
-	c->is_short = f->planned_w > c->limit_w;
+	c->is_short = f->power.planned_w > c->limit_w;
 	count_told(r, f, c->ordered_ns);
 	confirm(f, c->ordered_ns);
 	return rc < 0 ? rc : store(ctx, f, STATE_HELD, 0, err);
@@ -319,7 +316,7 @@ static int tend(struct resources *r, struct svc_ctx *ctx, struct facility *f, st
 	if (c->until_ns <= now)
 		return begin_restore(ctx, f, err);
 	confirm(f, now);
-	c->is_short = f->planned_w > c->limit_w;
+	c->is_short = f->power.planned_w > c->limit_w;
 	return was == (c->confirmed_ns != 0) && was_short == c->is_short ? 0 : store(ctx, f, STATE_HELD, 0, err);
 }
 

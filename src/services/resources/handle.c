@@ -30,6 +30,9 @@ static const char *const schema[] = {
 	"CREATE INDEX ticket_device ON ticket(device_id, opened_ns);"
 	"CREATE TABLE chart(number INTEGER PRIMARY KEY, v BLOB NOT NULL);"
 	"CREATE TABLE norm(class TEXT PRIMARY KEY, v BLOB NOT NULL) WITHOUT ROWID;",
+	/* state: 0 tripped, 1 being restored */
+	"CREATE TABLE trip(facility TEXT NOT NULL, path TEXT NOT NULL, state INTEGER NOT NULL, at_ns INTEGER NOT NULL,"
+	"  by TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(facility, path)) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -64,7 +67,11 @@ static void resources_close(void *state)
 		mem_free(r->facility[i]->curtailment);
 		mem_free(r->facility[i]);
 	}
-	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->alloc_by_id, &r->command_by_id };
+	for (size_t i = 0; i < r->n_levels; i++) {
+		mem_free(r->level[i]->trip);
+		mem_free(r->level[i]);
+	}
+	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->levels, &r->alloc_by_id, &r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_release(maps[i]);
 	buf_release(&r->directive);
@@ -72,6 +79,7 @@ static void resources_close(void *state)
 	mem_free(r->block);
 	mem_free(r->group);
 	mem_free(r->facility);
+	mem_free(r->level);
 	mem_free(r->changed);
 	mem_free(r);
 }
@@ -84,7 +92,7 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	r->svc = svc;
 	if (conf)
 		r->conf = *(const struct resources_conf *)conf;
-	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->alloc_by_id, &r->command_by_id };
+	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->levels, &r->alloc_by_id, &r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
 	struct list *lists[] = {&r->nodes_seen,	   &r->nodes_lost, &r->nodes_work,
@@ -99,6 +107,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	int rc = r->health ? load_all(r, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
 		rc = curtail_load(r, db, err);
+	if (rc == 0)
+		rc = trips_load(r, db, err);
 	if (rc < 0) {
 		resources_close(r);
 		return rc;
@@ -121,6 +131,8 @@ static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	struct resources *r = state;
 	int rc = agents_timer(r, ctx, err);
+	if (rc == 0)
+		rc = trips_timer(r, ctx, err);
 	if (rc == 0)
 		rc = commands_timer(r, ctx, err);
 	r->poke |= !list_empty(&r->nodes_work) || !list_empty(&r->waiting); /* another try */
@@ -169,7 +181,16 @@ int64_t resources_reserved_w(const void *state, const char *facility)
 {
 	const struct resources *r = state;
 	const struct facility *f = map_get(&r->facilities, str_of(facility));
-	return f ? f->reserved_w : -1;
+	return f ? f->power.reserved_w : -1;
+}
+
+int64_t resources_level_w(const void *state, const char *facility, const char *path)
+{
+	const struct resources *r = state;
+	for (size_t i = 0; i < r->n_levels; i++)
+		if (!strcmp(r->level[i]->facility->name, facility) && !strcmp(r->level[i]->path, path))
+			return r->level[i]->reserved_w;
+	return path[0] ? -1 : resources_reserved_w(state, facility);
 }
 
 static const struct svc_handler handlers[] = {
@@ -185,6 +206,9 @@ static const struct svc_handler handlers[] = {
 	{ MSG_CURTAIL, on_curtail, false },
 	{ MSG_CURTAIL_RESTORE, on_curtail_restore, false },
 	{ MSG_CURTAILMENTS_LIST, on_curtailments, true },
+	{ MSG_POWER_GET, on_power, true },
+	{ MSG_POWER_TRIP, on_power_trip, false },
+	{ MSG_POWER_RESTORE, on_power_restore, false },
 	{ MSG_RESOURCES_LIST, on_resources_list, true },
 	{ MSG_RESOURCE_GET, on_resource_get, true },
 	{ MSG_AVAILABILITY_GET, on_availability, true },

@@ -66,6 +66,7 @@ const char *why_text(enum why w)
 		"no reading for too long",
 		"found sick; it has a ticket",
 		"its parts are not those that it was told",
+		"its feeder has no power",
 	};
 	if (w >= WHY_DRIFT && w < WHY_END)
 		return device_drift_name((enum device_drift)(w - WHY_DRIFT));
@@ -91,14 +92,6 @@ struct device *device_find(const struct resources *r, const char *node_id, const
 	return map_get(&r->devices, (struct str){ key, (size_t)n });
 }
 
-static int64_t budget_of(const struct resources *r, const char *facility)
-{
-	for (size_t i = 0; i < r->conf.n_budgets; i++)
-		if (strcmp(r->conf.budgets[i].facility, facility) == 0)
-			return r->conf.budgets[i].budget_w;
-	return 0;
-}
-
 int facility_get(struct resources *r, const char *name, const char *region, struct facility **ret)
 {
 	struct facility *f = map_get(&r->facilities, str_of(name));
@@ -111,7 +104,9 @@ int facility_get(struct resources *r, const char *name, const char *region, stru
 		}
 		r->facility[r->n_facilities++] = f;
 		snprintf(f->name, sizeof(f->name), "%s", name);
-		f->budget_w = budget_of(r, name);
+		int rc = power_open(r, f);
+		if (rc < 0)
+			return rc;
 	}
 	if (region[0])
 		snprintf(f->region, sizeof(f->region), "%s", region);
@@ -134,6 +129,8 @@ int group_get(struct resources *r, struct facility *f, const struct device_class
 		r->group[r->n_groups++] = g;
 		g->facility = f;
 		g->cls = cls;
+		if (power_of_class(r, f, cls, &g->power) < 0)
+			return HCP_ENOMEM;
 		plan_find_target(r, g);
 	}
 	*ret = g;
@@ -244,7 +241,7 @@ void device_reserve(struct device *d)
 	int32_t w = d->transit_w;
 	if (d->ctl.drifted && d->power_w > w)
 		w = d->power_w;
-	d->group->facility->reserved_w += w - d->reserve_w;
+	power_reserve(device_power(d), w - d->reserve_w);
 	d->reserve_w = w;
 }
 
@@ -252,7 +249,7 @@ void device_settled(struct resources *r, struct device *d)
 {
 	int32_t w = device_mode_w(d, d->ctl.commanded), gate_w = device_mode_w(d, d->gate);
 	w = w > gate_w ? w : gate_w;
-	if (w < d->transit_w && facility_cap_w(d->group->facility))
+	if (w < d->transit_w && power_is_limited(device_power(d)))
 		r->poke = true; /* watts came free for those that wait */
 	d->transit_w = w;
 	device_reserve(d);
@@ -405,9 +402,22 @@ static int endpoint_mode(const struct node *n)
 	return fill ? HCP__MODE__FILL : HCP__MODE__OFF;
 }
 
+static bool has_power(const struct node *n)
+{
+	bool has = n->n_devices == 0;
+	for (size_t i = 0; i < n->n_devices && !has; i++)
+		has = n->devices[i]->state != DEVICE_ST_FAILED || n->devices[i]->why != WHY_TRIPPED;
+	return has;
+}
+
+static bool endpoint_up(const struct resources *r, const struct node *n)
+{
+	return n->connected && !r->emergency && has_power(n);
+}
+
 int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err)
 {
-	bool up = n->connected && !r->emergency;
+	bool up = endpoint_up(r, n);
 	int mode = up ? endpoint_mode(n) : HCP__MODE__OFF;
 	if (!n->endpoint[0] || (up == n->said_up && mode == n->said_mode))
 		return 0;
@@ -434,7 +444,7 @@ void inventory_all_said(struct resources *r)
 		d->said_parts = d->parts_no;
 	}
 	for (size_t i = 0; i < r->n_nodes; i++) {
-		r->node[i]->said_up = r->node[i]->connected && !r->emergency;
+		r->node[i]->said_up = endpoint_up(r, r->node[i]);
 		r->node[i]->said_mode = r->node[i]->said_up ? endpoint_mode(r->node[i]) : HCP__MODE__OFF;
 	}
 }

@@ -2,6 +2,7 @@
  * node. */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "services/resources/resources_priv.h"
 
 /*
@@ -92,6 +93,7 @@ static int pack_node(struct svc_ctx *ctx, const struct node *n, struct str *ret)
 	h.agent_version = n->version;
 	h.boot_id = n->boot_id;
 	h.stream = n->stream;
+	h.feed = n->feed;
 	h.n_devices = n->n_devices;
 	for (size_t i = 0; i < n->n_devices; i++) {
 		const struct device *d = n->devices[i];
@@ -159,6 +161,7 @@ int node_set_info(struct node *n, const Hcp__NodeHello *h)
 	snprintf(n->version, sizeof(n->version), "%s", h->agent_version);
 	snprintf(n->endpoint, sizeof(n->endpoint), "%s", h->endpoint);
 	snprintf(n->boot_id, sizeof(n->boot_id), "%s", h->boot_id);
+	snprintf(n->feed, sizeof(n->feed), "%s", h->feed);
 	return 0;
 }
 
@@ -170,6 +173,12 @@ static int load_node(struct resources *r, const Hcp__NodeHello *h, bool connecte
 		node_free(n);
 		return HCP_ENOMEM;
 	}
+	struct facility *f;
+	if (facility_get(r, n->facility, n->region, &f) < 0)
+		return HCP_ENOMEM;
+	/* A site file that has changed since: it hangs as if it had said nothing until its next announcement. */
+	if (power_of_node(r, f, n->id, n->feed, &n->power, NULL) < 0)
+		log_warn("resources", "node %s: the site file knows no '%s' any more", n->id, n->feed);
 	n->connected = connected;
 	r->nodes_connected += connected;
 	list_add_tail(connected ? &r->nodes_seen : &r->nodes_lost, &n->silent);

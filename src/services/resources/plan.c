@@ -1,8 +1,8 @@
 /*
  * The directive becomes a wish per device, and wishes become commands.
  *
- * Counts first, devices second: a group's counts are cut to the facility's budget (least efficient mining first,
- * then warm serving), and only then are devices chosen, so that the same numbers choose the same devices.
+ * Devices are chosen group by group, the most wanted first, as long as the budgets of all levels of the power tree above
+ * them have room; in an order of their own, so that the same numbers choose the same devices.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,92 +106,128 @@ static int by_rank(const void *a, const void *b)
 	return x->d->index < y->d->index ? -1 : 1;
 }
 
-static void choose(struct resources *r, struct candidate *c, size_t n, enum device_mode mode, int32_t count)
+/* The free devices of a group, in the order in which they are chosen: by former wish, the better ones first. */
+struct pool {
+	struct group *g;
+	struct candidate *c;
+	size_t n, serve_end, fill_end; /* [0, serve_end) served, [serve_end, fill_end) mined */
+	int32_t serve, mine;           /* still wanted */
+};
+
+static void plan_watts(struct power *p, int64_t w)
 {
-	for (size_t i = 0; i < n && count > 0; i++) {
-		if (!c[i].d)
-			continue;
-		device_set_desired(r, c[i].d, mode);
-		c[i].d = NULL;
-		count--;
+	for (; p; p = p->up)
+		p->planned_w += w;
+}
+
+static bool has_room(const struct power *p, int64_t more_w)
+{
+	for (; p && more_w > 0; p = p->up) {
+		int64_t cap_w = power_cap_w(p);
+		if (cap_w != INT64_MAX && p->planned_w + more_w > cap_w)
+			return false;
 	}
+	return true;
+}
+
+static bool take(struct resources *r, struct candidate *c, enum device_mode m)
+{
+	struct power *p = device_power(c->d);
+	int64_t more_w = device_mode_w(c->d, m) - device_mode_w(c->d, DEVICE_IDLE);
+	if (!has_room(p, more_w))
+		return false;
+	plan_watts(p, more_w);
+	device_set_desired(r, c->d, m);
+	c->d = NULL;
+	return true;
+}
+
+/* Of the pool's devices from..to, in order, those for whom every level above has room. */
+static void choose(struct resources *r, struct pool *p, enum device_mode m, size_t from, size_t to)
+{
+	int32_t *left = m == DEVICE_SERVE ? &p->serve : &p->mine;
+	for (size_t i = from; i < to && *left > 0; i++)
+		if (p->c[i].d && take(r, &p->c[i], m))
+			--*left;
 }
 
 /*
  * First every mode keeps its best devices up to its count; then the surplus, and after it the idle ones, fill what
- * is missing. So only devices change that must, and those left for OFF are off already or the least efficient.
+ * is missing. So only devices change that must, and those left for OFF are off already or the least efficient. Serving
+ * takes those that mine, too, before it goes without power.
  */
-static void choose_all(struct resources *r, struct candidate *c, size_t n, int32_t serve, int32_t mine)
+static void choose_serving(struct resources *r, struct pool *p)
 {
-	for (size_t i = 0; i < n; i++) {
-		int32_t *left = c[i].now == DEVICE_SERVE ? &serve : c[i].now == DEVICE_FILL ? &mine : NULL;
-		if (!left || *left == 0)
-			continue;
-		--*left;
-		c[i].d = NULL;
-	}
-	choose(r, c, n, DEVICE_SERVE, serve);
-	choose(r, c, n, DEVICE_FILL, mine);
-	choose(r, c, n, DEVICE_IDLE, INT32_MAX);
+	size_t kept = p->serve_end + (size_t)p->mine;
+	kept = kept < p->fill_end ? kept : p->fill_end;
+	choose(r, p, DEVICE_SERVE, 0, p->serve_end);
+	choose(r, p, DEVICE_SERVE, kept, p->n);
+	choose(r, p, DEVICE_SERVE, p->serve_end, kept);
 }
 
-static int assign(struct resources *r, struct svc_ctx *ctx, struct group *g, struct err *err)
+static void choose_mining(struct resources *r, struct pool *p)
 {
-	struct candidate *c = arena_alloc(svc_arena(ctx), (g->n + 1) * sizeof(*c));
-	size_t n = 0;
-	if (!c)
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	for (size_t i = 0; i < g->n; i++)
-		if (plannable(g->devices[i]))
-			c[n++] = (struct candidate){g->devices[i], g->devices[i]->ctl.desired, rank_of(g->devices[i])};
-	/* Where all become the same there is nothing to choose. */
-	if ((g->plan_serve || g->plan_mine) && (size_t)g->plan_serve < n && (size_t)g->plan_mine < n)
-		qsort(c, n, sizeof(*c), by_rank);
-	choose_all(r, c, n, g->plan_serve, g->plan_mine);
-	return 0;
+	choose(r, p, DEVICE_FILL, p->serve_end, p->fill_end);
+	choose(r, p, DEVICE_FILL, 0, p->n);
 }
 
 /* What the directive leaves for devices without an allocation. `serve` counts running and warm ones. */
-static void count_group(const struct resources *r, struct group *g, int64_t *watts)
+static void count_group(const struct resources *r, struct pool *p)
 {
-	int32_t free = 0, serving = 0, mining = 0;
+	struct group *g = p->g;
+	int32_t free = (int32_t)p->n, serving = 0, mining = 0;
 	for (size_t i = 0; i < g->n; i++) {
-		const struct device *d = g->devices[i];
-		if (plannable(d)) {
-			free++;
-			continue;
-		}
-		serving += d->alloc && alloc_mode(d->alloc) == DEVICE_SERVE;
-		mining += d->alloc && alloc_mode(d->alloc) == DEVICE_FILL;
-		int32_t wish_w = d->alloc ? device_mode_w(d, alloc_mode(d->alloc)) : 0;
-		*watts += wish_w > d->reserve_w ? wish_w : d->reserve_w;
+		const struct alloc *a = g->devices[i]->alloc;
+		serving += a && alloc_mode(a) == DEVICE_SERVE;
+		mining += a && alloc_mode(a) == DEVICE_FILL;
 	}
 	int32_t serve = g->serve > serving ? g->serve - serving : 0, mine = g->mine > mining ? g->mine - mining : 0;
-	if (r->emergency)
+	if (r->emergency || !g->has_target)
 		serve = mine = 0;
 	if (g->cls->kind == DEVICE_ASIC) {
 		mine += serve; /* an ASIC serves nobody */
 		serve = 0;
 	}
-	g->plan_serve = serve < free ? serve : free;
-	g->plan_mine = mine < free - g->plan_serve ? mine : free - g->plan_serve;
-	if (free) {
-		const struct device *any = g->devices[0];
-		*watts += (int64_t)g->plan_serve * device_mode_w(any, DEVICE_SERVE) +
-			  (int64_t)g->plan_mine * device_mode_w(any, DEVICE_FILL) +
-			  (int64_t)(free - g->plan_serve - g->plan_mine) * device_mode_w(any, DEVICE_IDLE);
-	}
+	p->serve = serve < free ? serve : free;
+	p->mine = mine < free - p->serve ? mine : free - p->serve;
+	g->plan_serve = p->serve;
+	g->plan_mine = p->mine;
 }
 
-static void cut(struct group *g, int32_t *count, enum device_mode mode, int64_t *over_w)
+/* Its free devices count as idle until they are chosen, the others with what they hold. */
+static int gather(struct resources *r, struct svc_ctx *ctx, struct group *g, struct pool *p)
 {
-	int64_t each_w = device_mode_w(g->devices[0], mode) - device_mode_w(g->devices[0], DEVICE_IDLE);
-	if (*over_w <= 0 || each_w <= 0)
-		return;
-	int64_t n = (*over_w + each_w - 1) / each_w;
-	n = n < *count ? n : *count;
-	*count -= (int32_t)n;
-	*over_w -= n * each_w;
+	*p = (struct pool){ .g = g, .c = arena_alloc(svc_arena(ctx), (g->n + 1) * sizeof(*p->c)) };
+	if (!p->c)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < g->n; i++) {
+		struct device *d = g->devices[i];
+		int32_t w = device_mode_w(d, DEVICE_IDLE);
+		if (plannable(d)) {
+			p->c[p->n++] = (struct candidate){ d, d->ctl.desired, rank_of(d) };
+			p->serve_end += d->ctl.desired == DEVICE_SERVE;
+			p->fill_end += d->ctl.desired <= DEVICE_FILL;
+		} else {
+			w = d->alloc ? device_mode_w(d, alloc_mode(d->alloc)) : 0;
+			w = w > d->reserve_w ? w : d->reserve_w;
+		}
+		plan_watts(device_power(d), w);
+	}
+	qsort(p->c, p->n, sizeof(*p->c), by_rank);
+	count_group(r, p);
+	return 0;
+}
+
+/* Before any directive speaks of it a free device stays as it is; in SAFE, or after a customer, it goes idle. */
+static void leave(struct resources *r, struct pool *p)
+{
+	for (size_t i = 0; i < p->n; i++) {
+		struct device *d = p->c[i].d;
+		if (r->emergency || p->g->facility->curtailment || d->state == DEVICE_ST_DRAINING ||
+		    d->ctl.desired == DEVICE_SAFE)
+			continue;
+		(void)take(r, &p->c[i], d->ctl.desired);
+	}
 }
 
 static bool sheds_before(const struct group *a, const struct group *b)
@@ -199,10 +235,9 @@ static bool sheds_before(const struct group *a, const struct group *b)
 	return device_class_j_per_th(a->cls) > device_class_j_per_th(b->cls);
 }
 
-/* Returns the watts by which it stays above: customers' work, and what does not obey, is not cut. */
-static int64_t cut_to_budget(struct resources *r, struct facility *f, int64_t over_w)
+/* The facility's groups, the least efficient first. */
+static size_t in_order(const struct resources *r, const struct facility *f, struct group *order[DEVICE_CLASS_MAX])
 {
-	struct group *order[DEVICE_CLASS_MAX];
 	size_t n = 0;
 	for (size_t i = 0; i < r->n_groups; i++) {
 		if (r->group[i]->facility != f || !r->group[i]->n)
@@ -212,52 +247,47 @@ static int64_t cut_to_budget(struct resources *r, struct facility *f, int64_t ov
 			order[at] = order[at - 1];
 		order[at] = r->group[i];
 	}
-	for (size_t i = 0; i < n; i++)
-		cut(order[i], &order[i]->plan_mine, DEVICE_FILL, &over_w);
-	for (size_t i = 0; i < n; i++)
-		cut(order[i], &order[i]->plan_serve, DEVICE_SERVE, &over_w);
-	return over_w;
+	return n;
 }
 
-/* Before any directive speaks of it a free device stays as it is; in SAFE, or after a customer, it goes idle. */
-static void leave(struct resources *r, struct group *g)
-{
-	for (size_t i = 0; i < g->n; i++) {
-		struct device *d = g->devices[i];
-		if (!plannable(d))
-			continue;
-		if (r->emergency || g->facility->curtailment || d->state == DEVICE_ST_DRAINING ||
-		    d->ctl.desired == DEVICE_SAFE)
-			device_set_desired(r, d, DEVICE_IDLE);
-	}
-}
-
+/*
+ * The most wanted first, as long as every level above has room: warm serving, then mining from the most efficient on.
+ * So at each level that has too few watts it is the least efficient mining that goes without, then warm serving;
+ * customers' work, and what does not obey, is not cut.
+ */
 static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err)
 {
-	int64_t watts = 0, cap_w = facility_cap_w(f), devices = 0;
-	int rc = 0;
+	struct group *order[DEVICE_CLASS_MAX];
+	struct pool pool[DEVICE_CLASS_MAX];
+	int64_t devices = 0;
 	f->dirty = false;
 	care_rest(r, f);
-	for (size_t i = 0; i < r->n_groups; i++) {
-		if (r->group[i]->facility != f)
-			continue;
-		count_group(r, r->group[i], &watts);
-		devices += (int64_t)r->group[i]->n;
+	f->power.planned_w = 0;
+	for (size_t i = 0; i < r->n_levels; i++)
+		if (r->level[i]->facility == f)
+			r->level[i]->planned_w = 0;
+	size_t n = in_order(r, f, order);
+	for (size_t i = 0; i < n; i++) {
+		if (gather(r, ctx, order[i], &pool[i]) < 0)
+			return err_set(err, HCP_ENOMEM, "", "out of memory");
+		devices += (int64_t)order[i]->n;
 	}
 	f->rest_until_ns = svc_now_ns(ctx) + devices * RESOURCES_PLAN_REST_NS;
-	f->planned_w = watts;
-	if (cap_w && watts > cap_w)
-		f->planned_w = cap_w + cut_to_budget(r, f, watts - cap_w);
-	for (size_t i = 0; i < r->n_groups && rc == 0; i++) {
-		struct group *g = r->group[i];
-		if (g->facility != f)
-			continue;
-		if (g->has_target && !r->emergency)
-			rc = assign(r, ctx, g, err);
-		else
-			leave(r, g);
+	for (size_t i = n; i-- > 0;)
+		if (!order[i]->has_target || r->emergency)
+			leave(r, &pool[i]);
+	for (size_t i = n; i-- > 0;)
+		choose_serving(r, &pool[i]);
+	for (size_t i = n; i-- > 0;)
+		choose_mining(r, &pool[i]);
+	for (size_t i = 0; i < n; i++) {
+		order[i]->plan_serve -= pool[i].serve;
+		order[i]->plan_mine -= pool[i].mine;
+		for (size_t k = 0; k < pool[i].n; k++)
+			if (pool[i].c[k].d)
+				device_set_desired(r, pool[i].c[k].d, DEVICE_IDLE);
 	}
-	return rc;
+	return 0;
 }
 
 int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err)
@@ -279,7 +309,7 @@ int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err)
 
 static bool needs_command(const struct device *d, int64_t now_ns)
 {
-	if (d->state == DEVICE_ST_FAILED || d->state == DEVICE_ST_ALLOCATING)
+	if ((d->state == DEVICE_ST_FAILED && d->why != WHY_TRIPPED) || d->state == DEVICE_ST_ALLOCATING)
 		return false;
 	if (d->command)
 		return false;
@@ -287,23 +317,16 @@ static bool needs_command(const struct device *d, int64_t now_ns)
 	return d->resync || d->state == DEVICE_ST_DRAINING || !right || d->ctl.drifted;
 }
 
-static bool has_power(const struct device *d, enum device_mode to)
-{
-	const struct facility *f = d->group->facility;
-	int64_t cap_w = facility_cap_w(f);
-	int32_t w = device_mode_w(d, to);
-	/* Going down, or staying, is always allowed: it takes nothing. */
-	return !cap_w || w <= d->reserve_w || f->reserved_w - d->reserve_w + w <= cap_w;
-}
-
 /* Commands of one node; *later: something remains to be done at another time. */
 static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node *n, bool *later, struct err *err)
 {
-	int64_t now = svc_now_ns(ctx), promised_w = 0;
+	int64_t now = svc_now_ns(ctx);
 	struct item *items = arena_alloc(svc_arena(ctx), (n->n_devices + 1) * sizeof(*items));
 	size_t count = 0;
 	if (!items)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	for (size_t i = 0; i < n->n_devices; i++)
+		power_promise_none(device_power(n->devices[i]));
 	for (size_t i = 0; i < n->n_devices; i++) {
 		struct device *d = n->devices[i];
 		/* A wish that changed takes its device out of the command under way. */
@@ -315,22 +338,18 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 		}
 		if (!needs_command(d, now))
 			continue;
-		struct facility *f = d->group->facility;
-		int64_t cap_w = facility_cap_w(f);
-		int32_t more_w = device_mode_w(d, d->ctl.desired) - d->reserve_w;
-		bool power = has_power(d, d->ctl.desired) &&
-			     (more_w <= 0 || !cap_w || f->reserved_w + promised_w + more_w <= cap_w);
-		if (d->retry_at_ns > now || !power) {
+		if (d->retry_at_ns > now ||
+		    power_promise(r, device_power(d), device_mode_w(d, d->ctl.desired) - d->reserve_w)) {
 			*later = true;
 			continue;
 		}
-		promised_w += more_w > 0 ? more_w : 0;
 		items[count++] = (struct item){ .device = d, .to = d->ctl.desired };
 	}
 	if (!count)
 		return 0;
-	/* An emergency stop and an order to curtail do not wait for a circuit to close. */
-	if (!breaker_allow(&n->breaker, now) && !r->emergency && !items[0].device->group->facility->curtailment) {
+	/* An emergency stop, an order to curtail and a feeder without power do not wait for a circuit to close. */
+	if (!breaker_allow(&n->breaker, now) && !r->emergency && !items[0].device->group->facility->curtailment &&
+	    items[0].device->why != WHY_TRIPPED) {
 		*later = true;
 		return 0;
 	}

@@ -225,7 +225,7 @@ int on_fleet(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 		reply->hash_ths += c->hash_ths;
 	}
 	for (size_t i = 0; i < r->n_facilities; i++)
-		reply->power_budget_w += r->facility[i]->budget_w;
+		reply->power_budget_w += r->facility[i]->power.budget_w;
 	reply->nodes = (int32_t)r->n_nodes;
 	reply->nodes_connected = (int32_t)r->nodes_connected;
 	return reply_copy(ctx, MSG_FLEET, &built.base);

@@ -3,16 +3,32 @@
 
 #include "svc/svc.h"
 
-/* Most watts that the devices of a facility may draw together, at the plug. */
+/*
+ * Most watts that the devices below a level of the power tree may draw together, at the plug: of a facility, of one of
+ * its feeders ("north"), PDUs ("north/p3") or racks ("north/p3/r1"). The facility needs no row of its own.
+ */
 struct resources_budget {
 	const char *facility;
 	int64_t budget_w;
+	const char *path;  /* pattern as in model/power_path.h; NULL or "": the facility itself */
+	int32_t count;     /* of levels alike: what the last '#' of the path goes up to; without one, 0 */
+	int64_t inrush_w;  /* most watts more that are ordered below it within RESOURCES_INRUSH_MS; 0: no limit */
+};
+
+/* Where nodes hang that do not say so themselves; the first row that fits. Who fits none hangs at the facility itself. */
+struct resources_hang {
+	const char *facility;
+	const char *nodes;        /* pattern of node ids; NULL: of any, by the class of each device */
+	const char *device_class; /* with nodes NULL */
+	const char *path;         /* '#': the numbers that nodes matched; "": there are several, the node must say */
 };
 
 /* Settings; all zero: no budgets. Borrowed by the service. */
 struct resources_conf {
 	const struct resources_budget *budgets;
 	size_t n_budgets;
+	const struct resources_hang *hangs;
+	size_t n_hangs;
 	/* How often agents report, 0: RESOURCES_REPORT_MS. A lease lives as many reports as by default. */
 	int32_t report_ms;
 	/* Most reports a second of all nodes together, 0: RESOURCES_REPORTS_PER_S; beyond, each reports more rarely. */
@@ -47,13 +63,17 @@ enum {
 	RESOURCES_FLAPS_FREE = 3,        /* errors within an hour after which a device is back at once */
 	RESOURCES_LIST_TICKETS = 1000,
 	RESOURCES_KEEP_TICKETS_DAYS = 90,
+	RESOURCES_INRUSH_MS = 5000,      /* a limit of inrush holds for any so long a time; a restored level rises in … */
+	RESOURCES_RESTORE_STEPS = 10,    /* … so many of them, unless it has a limit of its own */
+	RESOURCES_LEVELS_MAX = 20000,    /* of all facilities' power trees */
 	RESOURCES_ID_MAX = 96,           /* node ids and agents' device ids, with the NUL */
 };
 
 extern const struct svc_def resources_def;
 
-/* For simulators and tests, in the service's thread: watts that the facility may draw at this moment by what was
- * commanded and proved; -1 if there is no such facility. */
+/* For simulators and tests, in the service's thread: watts that the facility, or a level below it, may draw at this
+ * moment by what was commanded and proved; -1 if there is no such facility or level. */
 int64_t resources_reserved_w(const void *state, const char *facility);
+int64_t resources_level_w(const void *state, const char *facility, const char *path);
 
 #endif

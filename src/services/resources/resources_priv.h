@@ -10,6 +10,7 @@
 #include "health/health.h"
 #include "model/allocation.h"
 #include "model/device.h"
+#include "model/power_path.h"
 #include "model/slice.h"
 #include "model/switch.h"
 #include "services/resources/resources.h"
@@ -40,6 +41,7 @@ enum why {
 	WHY_STALE = 9,
 	WHY_DEGRADED = 10,
 	WHY_PARTS_DIFFER = 11,
+	WHY_TRIPPED = 12,
 	WHY_DRIFT = 16, /* + enum device_drift */
 	WHY_END = WHY_DRIFT + DEVICE_DRIFT_END,
 };
@@ -114,6 +116,8 @@ struct node {
 	char id[RESOURCES_ID_MAX];
 	char name[RESOURCES_ID_MAX], facility[NAME_MAX_LEN], region[NAME_MAX_LEN], version[NAME_MAX_LEN], endpoint[256];
 	char boot_id[NAME_MAX_LEN], old_boot_id[NAME_MAX_LEN];
+	char feed[POWER_PATH_MAX]; /* as announced */
+	struct power *power;       /* where its devices hang; NULL: by their group's */
 	const char **models; /* owned, one allocation with its texts */
 	size_t n_models;
 	struct device **devices; /* owned array */
@@ -141,6 +145,7 @@ struct node {
 
 struct group {
 	struct facility *facility;
+	struct power *power;       /* where devices hang whose node does not say */
 	const struct device_class *cls;
 	struct device **devices; /* owned array of borrowed devices */
 	size_t n, cap;
@@ -149,13 +154,37 @@ struct group {
 	int32_t plan_serve, plan_mine; /* of free devices, after the budget had its say */
 };
 
+/*
+ * A level of a facility's power tree: itself, a feeder, a PDU, a rack. Watts of a device are summed in every level
+ * above it.
+ *
+ *	facility ""  ◀─up─  "north"  ◀─up─  "north/p3"  ◀──  node ──▶ devices
+ */
+struct power {
+	struct power *up;    /* borrowed; NULL: this is the facility's */
+	struct facility *facility;
+	char path[POWER_PATH_MAX];
+	int64_t budget_w;    /* 0: none */
+	int64_t inrush_w;    /* 0: no limit */
+	int64_t planned_w;   /* what the last plan lets it draw at most */
+	int64_t reserved_w;
+	int64_t promised_w;  /* scratch of one decision */
+	int64_t measured_w;  /* scratch of one answer */
+	int32_t devices;     /* scratch of one answer */
+	int64_t risen_w, window_lived_ns; /* ordered more since then; window 0: not since we started */
+	struct trip *trip;   /* owned; it has no power, or comes back step by step; NULL: all is well */
+};
+
+struct trip {
+	bool restored;
+	int64_t at_ns, restored_lived_ns; /* restored_lived_ns: the steps began */
+	char by[NAME_MAX_LEN], reason[REASON_MAX];
+};
+
 struct facility {
 	char name[NAME_MAX_LEN], region[NAME_MAX_LEN];
-	int64_t budget_w; /* 0: none */
+	struct power power; /* its own level */
 	struct curtailment *curtailment; /* owned; in force, or restored step by step; NULL: none */
-	int64_t planned_w; /* what the last plan lets it draw at most */
-	int64_t reserved_w;
-	int64_t promised_w; /* scratch of one decision */
 	bool dirty; /* plan again … */
 	int64_t rest_until_ns; /* … but a large facility not in every batch */
 };
@@ -207,12 +236,13 @@ struct alloc {
 	size_t commands; /* not finished */
 	char switch_id[ID_TEXT_MAX];
 	char preempted_by[ID_TEXT_MAX]; /* the workload that it is being released for, or "" */
+	const struct power *short_of;   /* the level whose watts it waits for; NULL: none */
 };
 
 struct resources {
 	struct svc *svc;
 	struct resources_conf conf;
-	struct map nodes, devices, groups, facilities, alloc_by_id, command_by_id;
+	struct map nodes, devices, groups, facilities, levels, alloc_by_id, command_by_id;
 	struct node **node; /* owned, in order of arrival; grown by doubling */
 	size_t n_nodes, cap_nodes, nodes_connected;
 	struct device **block; /* owned blocks of DEVICE_BLOCK */
@@ -221,6 +251,8 @@ struct resources {
 	size_t n_groups, cap_groups;
 	struct facility **facility;
 	size_t n_facilities, cap_facilities;
+	struct power **level; /* owned; those below facilities, in order of arrival */
+	size_t n_levels, cap_levels, n_trips;
 	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs, waiting, tickets;
 	struct health *health; /* owned */
 	int64_t norms_at_ns;
@@ -319,9 +351,60 @@ int plan_dirty(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_C
 /* Commands for every node that may need some, as far as breakers and budgets allow. */
 int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 
+/* ---- power.c: the power tree; every call is O(depth) unless it says otherwise ---- */
+/* The level of that path, made if the settings know it. HCP_ENOTFOUND with what there is, HCP_ELIMIT, HCP_ENOMEM. */
+int power_get(struct resources *r, struct facility *f, const char *path, struct power **ret, struct err *err) MUST_CHECK;
+/* A facility's own level, and those below it that have one name each. */
+int power_open(struct resources *r, struct facility *f) MUST_CHECK;
+/* Where devices of that class hang by the settings; the facility's own level if they do not say. */
+int power_of_class(struct resources *r, struct facility *f, const struct device_class *cls, struct power **ret)
+	MUST_CHECK;
+/*
+ * Where the node hangs: what it announces, or the settings' rule for its id; "": by the class of each device. Changes
+ * nothing. HCP_ENOTFOUND, HCP_ECONFLICT (another place by the rule), HCP_EINVAL; field "feed".
+ */
+int power_place(const struct resources *r, const char *facility, const char *node_id, const char *feed,
+		char ret_path[POWER_PATH_MAX], struct err *err) MUST_CHECK;
+/* As power_place, and makes the level. *ret NULL: by the class of each device. */
+int power_of_node(struct resources *r, struct facility *f, const char *node_id, const char *feed, struct power **ret,
+		  struct err *err) MUST_CHECK;
+/* It must say itself where it hangs, for its class hangs in several places. */
+bool power_must_say(const struct resources *r, const char *facility, const struct device_class *cls);
+static inline struct power *device_power(const struct device *d)
+{
+	return d->node->power ? d->node->power : d->group->power;
+}
+/* Takes the node's devices, and their watts, to another level. O(devices of the node). */
+void power_move(struct node *n, struct power *to);
+/* So many watts more, or fewer, are reserved at the level and above. */
+void power_reserve(struct power *p, int64_t more_w);
+/* Watts that may be drawn there now: its budget, less while it is curtailed or has tripped; INT64_MAX: no limit. */
+int64_t power_cap_w(const struct power *p);
+/* Some level from here up has no power. */
+bool power_is_off(const struct power *p);
+void power_promise_none(struct power *p);
+/* The lowest level, from here up, where so much more would be above what may be drawn or ordered now; NULL: none.
+ * Promises count. Then the watts are promised. */
+struct power *power_promise(struct resources *r, struct power *p, int64_t more_w);
+/* A level below the facility that can never give so many devices at once their watts in that mode; NULL: none. O(n). */
+const struct power *power_too_small(struct device *const *d, size_t n, enum device_mode m);
+/* So much more has been ordered: it counts against the limits of inrush. */
+void power_rises(struct resources *r, struct power *p, int64_t more_w);
+/* Has a limit: those that wait may care when watts come free. */
+bool power_is_limited(const struct power *p);
+
+/* ---- trip.c: levels without power ---- */
+int trips_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
+int trips_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Back in the pool; where it hangs has no power: out of it for that reason instead. */
+int device_return(struct resources *r, struct device *d, int64_t now_ns, struct err *err) MUST_CHECK;
+int on_power(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_power_trip(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int on_power_restore(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
 /* ---- curtail.c ---- */
-/* Watts that the facility may draw now: the less of its budget and an order to curtail; 0: no limit. */
-int64_t facility_cap_w(const struct facility *f);
+/* Watts that an order to curtail leaves the facility; INT64_MAX: none is in force. */
+int64_t curtail_cap_w(const struct facility *f);
 int curtail_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
 /* Steps, ends and confirms orders; cheap. */
 int curtail_tend(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

@@ -412,7 +412,7 @@ static void restart_in_the_middle_of_a_switch_goes_on(void **state)
 
 static void replay_is_identical(void **state)
 {
-	static const struct resources_budget budget[] = { { "east", 5000 } };
+	static const struct resources_budget budget[] = { { .facility = "east", .budget_w = 5000 } };
 	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rig *g = rig_new(NULL, &conf);
 	struct rng r;

@@ -163,7 +163,7 @@ static void random_event(struct rig *g, struct rng *r, int t)
  * budget at every moment. */
 static void power_budget_is_never_exceeded(void **state)
 {
-	static const struct resources_budget budget[] = { { "east", 6000 } };
+	static const struct resources_budget budget[] = { { .facility = "east", .budget_w = 6000 } };
 	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rng r;
 	rng_init(&r, 11);
@@ -191,7 +191,7 @@ static void power_budget_is_never_exceeded(void **state)
 /* Two orders are on the way, up and down again; readings from before both must not free the watts of the first. */
 static void watts_of_an_order_on_the_way_stay_reserved(void **state)
 {
-	static const struct resources_budget budget[] = { { "east", 1600 } };
+	static const struct resources_budget budget[] = { { .facility = "east", .budget_w = 1600 } };
 	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rig *g = rig_new(NULL, &conf);
 	struct agent *a = agent_add(g, "n1", "H100", 2, "east"), *b = agent_add(g, "n2", "A100", 2, "east");
@@ -223,7 +223,7 @@ static void watts_of_an_order_on_the_way_stay_reserved(void **state)
 
 static void allocation_waits_for_power_that_mining_gives_up(void **state)
 {
-	static const struct resources_budget budget[] = { { "east", 4000 } };
+	static const struct resources_budget budget[] = { { .facility = "east", .budget_w = 4000 } };
 	const struct resources_conf conf = { .budgets = budget, .n_budgets = 1 };
 	struct rig *g = rig_new(NULL, &conf);
 	struct agent *a = agent_add(g, "n1", "H100", 2, "east"), *b = agent_add(g, "n2", "S21", 1, "east");
@@ -244,7 +244,7 @@ static void allocation_waits_for_power_that_mining_gives_up(void **state)
 	run_s(g, 8);
 	assert_int_equal(b->mode[0], HCP__MODE__FILL);
 	/* More than the budget can ever give. */
-	static const struct resources_budget small[] = { { "east", 300 } };
+	static const struct resources_budget small[] = { { .facility = "east", .budget_w = 300 } };
 	const struct resources_conf tight = { .budgets = small, .n_budgets = 1 };
 	rig_free(g);
 	g = rig_new(NULL, &tight);
