@@ -251,6 +251,8 @@ void device_settled(struct resources *r, struct device *d)
 	w = w > gate_w ? w : gate_w;
 	if (w < d->transit_w && power_is_limited(device_power(d)))
 		r->poke = true; /* watts came free for those that wait */
+	if (w != d->transit_w)
+		device_mark(r, d); /* or a restart would reserve them again, when others have them */
 	d->transit_w = w;
 	device_reserve(d);
 }

@@ -28,7 +28,7 @@ enum { MAX_AGENTS = 64, MAX_AGENT_DEVICES = 512, MAX_NEWS = 60000, MAX_SHARED = 
 #define MS NS_PER_MS
 
 struct agent {
-	char id[32], boot[32], facility[32], endpoint[64];
+	char id[32], boot[32], facility[32], endpoint[64], feed[64];
 	const char *cls;
 	int n;
 	Hcp__Mode mode[MAX_AGENT_DEVICES], shown[MAX_AGENT_DEVICES];
@@ -326,6 +326,7 @@ static inline void hello(struct rig *g, struct agent *a)
 	h.facility = a->facility;
 	h.region = "texas";
 	h.endpoint = a->endpoint;
+	h.feed = a->feed;
 	h.models = models;
 	h.n_models = a->endpoint[0] ? 1 : 0;
 	h.boot_id = a->boot;
