@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "device/cpu_device.h"
+#include "model/power_path.h"
 #include "os/file.h"
 
 const char options_version[] = HCP_VERSION;
@@ -23,6 +24,7 @@ const char options_usage[] =
 	"  --advertise URL       the endpoint as others reach it (default: from --listen)\n"
 	"  --facility NAME       (default: local)\n"
 	"  --region NAME         (default: local)\n"
+	"  --feed PATH           feeder, PDU and rack that it hangs at: north/p3/r1 (default: as the site's file says)\n"
 	"  --node-id ID          (default: the one in the state folder)\n"
 	"  --threads N           that mine (default: one for each processor)\n"
 	"  --engine NAME         avx512, sha-ni, avx2 or portable (default: the fastest)\n"
@@ -80,7 +82,7 @@ static int read_token(struct options *o, const char *path, struct err *err)
 }
 
 enum {
-	MESH = 1, NO_MESH, TOKEN, POOL, WORKER, MODEL, STATE, LISTEN, ADVERTISE, FACILITY, REGION, NODE_ID, THREADS,
+	MESH = 1, NO_MESH, TOKEN, POOL, WORKER, MODEL, STATE, LISTEN, ADVERTISE, FACILITY, REGION, FEED, NODE_ID, THREADS,
 	ENGINE, LINGER, HELP, VERSION,
 };
 
@@ -88,7 +90,7 @@ static const struct option longs[] = {
 	{ "mesh", 1, NULL, MESH }, { "no-mesh", 0, NULL, NO_MESH }, { "token-file", 1, NULL, TOKEN },
 	{ "pool", 1, NULL, POOL }, { "worker", 1, NULL, WORKER }, { "model", 1, NULL, MODEL }, { "state", 1, NULL, STATE },
 	{ "listen", 1, NULL, LISTEN }, { "advertise", 1, NULL, ADVERTISE }, { "facility", 1, NULL, FACILITY },
-	{ "region", 1, NULL, REGION }, { "node-id", 1, NULL, NODE_ID }, { "threads", 1, NULL, THREADS },
+	{ "region", 1, NULL, REGION }, { "feed", 1, NULL, FEED }, { "node-id", 1, NULL, NODE_ID }, { "threads", 1, NULL, THREADS },
 	{ "engine", 1, NULL, ENGINE }, { "linger-ms", 1, NULL, LINGER }, { "help", 0, NULL, HELP },
 	{ "version", 0, NULL, VERSION }, { 0 },
 };
@@ -123,6 +125,10 @@ static int take(struct options *o, int option, const char *arg, const char **ret
 	case ADVERTISE: o->conf.advertise = arg; break;
 	case FACILITY: o->conf.facility = arg; break;
 	case REGION: o->conf.region = arg; break;
+	case FEED:
+		o->conf.feed = arg;
+		rc = power_path_check(arg, false, "feed", err);
+		break;
 	case NODE_ID: o->conf.node_id = arg; break;
 	case THREADS: rc = number(arg, "threads", CPU_DEVICE_THREADS_MAX, &n, err); o->conf.threads = (unsigned)n; break;
 	case ENGINE: o->conf.engine = arg; break;

@@ -58,6 +58,7 @@ void report_hello(struct agent *a)
 	h.node_id = a->node_id;
 	h.name = a->name;
 	h.facility = a->conf.facility;
+	h.feed = a->conf.feed ? a->conf.feed : "";
 	h.region = a->conf.region;
 	h.endpoint = a->slot ? a->endpoint_url : "";
 	h.models = models;

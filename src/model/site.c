@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/money.h"
 #include "base/timefmt.h"
@@ -64,6 +65,84 @@ static int check_group(const struct site *s, const struct site_group *g, struct 
 	return check_serving(g, err);
 }
 
+static int check_feeder(const struct site_feeder *f, struct err *err)
+{
+	int rc = f->name[0] ? power_path_check(f->name, false, "name", err) : err_set(err, HCP_EINVAL, "name", "is empty");
+	if (rc == 0 && strchr(f->name, '/'))
+		rc = err_set(err, HCP_EINVAL, "name", "must not hold a slash");
+	if (rc == 0)
+		rc = range(f->limit_w, 1, 1e11, "limit_mw", err);
+	if (rc == 0)
+		rc = range(f->inrush_w, 0, 1e11, "inrush_kw", err);
+	return rc == 0 && f->nodes[0] ? power_nodes_check(f->nodes, "nodes", err) : rc;
+}
+
+/* The level above it is in the file, and before it. */
+static bool has_parent(const struct site *s, const struct site_branch *b)
+{
+	size_t up = power_path_up(b->path);
+	for (size_t i = 0; i < s->n_feeders; i++)
+		if (strlen(s->feeder[i].name) == up && !strncmp(s->feeder[i].name, b->path, up))
+			return true;
+	for (const struct site_branch *above = s->branch; above < b; above++)
+		if (strlen(above->path) == up && !strncmp(above->path, b->path, up))
+			return true;
+	return false;
+}
+
+static size_t marks(const char *s)
+{
+	size_t n = 0;
+	for (; *s; s++)
+		n += *s == '#';
+	return n;
+}
+
+static int check_branch(const struct site *s, const struct site_branch *b, struct err *err)
+{
+	int rc = power_path_check(b->path, true, "path", err);
+	if (rc < 0)
+		return rc;
+	if (!has_parent(s, b))
+		return err_set(err, HCP_EINVAL, "path", "'%s': no feeder and no branch before it is the level above it", b->path);
+	for (const struct site_branch *other = s->branch; other < b; other++)
+		if (!strcmp(other->path, b->path))
+			return err_set(err, HCP_EINVAL, "path", "two branches are '%s'", b->path);
+	bool numbered = strchr(b->path + power_path_up(b->path), '#') != NULL;
+	if (numbered != (b->count > 0) || b->count > SITE_BRANCH_COUNT_MAX)
+		return err_set(err, HCP_EINVAL, "count", "is from 1 to %d where the last part of the path has a '#', and not given "
+			"where not", SITE_BRANCH_COUNT_MAX);
+	if ((rc = range(b->limit_w, 1, 1e11, "limit_kw", err)) < 0 || (rc = range(b->inrush_w, 0, 1e11, "inrush_kw", err)) < 0)
+		return rc;
+	if (!b->nodes[0])
+		return 0;
+	rc = power_nodes_check(b->nodes, "nodes", err);
+	if (rc == 0 && marks(b->nodes) < marks(b->path))
+		rc = err_set(err, HCP_EINVAL, "nodes", "needs a '#' for each of the path's");
+	return rc;
+}
+
+static int check_power(const struct site *s, struct err *err)
+{
+	char at[32];
+	int rc = 0;
+	if (s->n_feeders > SITE_FEEDERS_MAX)
+		return err_set(err, HCP_ERANGE, "feeders", "at most %d", SITE_FEEDERS_MAX);
+	if (s->n_branches > SITE_BRANCHES_MAX)
+		return err_set(err, HCP_ERANGE, "branches", "at most %d", SITE_BRANCHES_MAX);
+	for (size_t i = 0; i < s->n_feeders && rc == 0; i++) {
+		snprintf(at, sizeof(at), "feeders[%zu]", i);
+		rc = check_feeder(&s->feeder[i], err);
+	}
+	for (size_t i = 0; i < s->n_branches && rc == 0; i++) {
+		snprintf(at, sizeof(at), "branches[%zu]", i);
+		rc = check_branch(s, &s->branch[i], err);
+	}
+	if (rc < 0)
+		err_prefix(err, at);
+	return rc;
+}
+
 static int check_names(const struct site *s, struct err *err)
 {
 	char field[40];
@@ -98,17 +177,8 @@ int site_validate(const struct site *s, struct err *err)
 		return rc;
 	if (s->n_groups < 1 || s->n_groups > SITE_GROUPS_MAX)
 		return err_set(err, HCP_ERANGE, "groups", "must be from 1 to %d", SITE_GROUPS_MAX);
-	if (s->n_feeders > SITE_FEEDERS_MAX)
-		return err_set(err, HCP_ERANGE, "feeders", "at most %d", SITE_FEEDERS_MAX);
-	for (size_t i = 0; i < s->n_feeders; i++) {
-		snprintf(at, sizeof(at), "feeders[%zu]", i);
-		rc = s->feeder[i].name[0] ? range(s->feeder[i].limit_w, 1, 1e11, "limit_mw", err)
-								  : err_set(err, HCP_EINVAL, "name", "is empty");
-		if (rc < 0) {
-			err_prefix(err, at);
-			return rc;
-		}
-	}
+	if ((rc = check_power(s, err)) < 0)
+		return rc;
 	for (size_t i = 0; i < s->n_groups; i++) {
 		snprintf(at, sizeof(at), "groups[%zu]", i);
 		if ((rc = check_group(s, &s->group[i], err)) < 0) {

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/str.h"
 #include "model/device_class.h"
+#include "model/power_path.h"
 
 /*
  * A site: what it pays for electricity, how much it may draw, and what stands there. Loaded from a YAML text
@@ -29,6 +30,8 @@ enum {
 	SITE_ABOUT_MAX = 160,
 	SITE_GROUPS_MAX = 16,
 	SITE_FEEDERS_MAX = 8,
+	SITE_BRANCHES_MAX = 32,
+	SITE_BRANCH_COUNT_MAX = 10000,
 	SITE_TEXT_MAX = 1 << 18, /* bytes of a file */
 	SITE_COUNT_MAX = 1000000,
 	SITE_HOLD_MAX_S = 43200, /* of boot, ramp, min_up and min_down each */
@@ -36,7 +39,18 @@ enum {
 
 struct site_feeder {
 	char name[SITE_NAME_MAX];
-	double limit_w; /* at the meter: plug watts times PUE */
+	double limit_w;             /* at the meter: plug watts times PUE */
+	double inrush_w;            /* at the plugs, see site_branch; 0: no limit */
+	char nodes[POWER_PATH_MAX]; /* ids of nodes that hang here, as power_match reads it; "": they say so themselves */
+};
+
+/* PDUs and racks below the feeders. Live operation obeys them; backtests stop at the feeders. */
+struct site_branch {
+	char path[POWER_PATH_MAX]; /* "north/ups", or with count "north/p#": north/p1 to north/pN */
+	uint32_t count;            /* 0: one, without a number */
+	double limit_w;            /* each, at the plugs */
+	double inrush_w;           /* most watts more that are ordered within five seconds; 0: no limit */
+	char nodes[POWER_PATH_MAX];
 };
 
 /* Devices of one class that are run alike. */
@@ -65,8 +79,9 @@ struct site {
 	double tariff_usd_mwh; /* with fixed */
 	double limit_w;        /* at the meter */
 	double pue, pool_fee;
-	size_t n_feeders, n_groups;
+	size_t n_feeders, n_branches, n_groups;
 	struct site_feeder feeder[SITE_FEEDERS_MAX];
+	struct site_branch branch[SITE_BRANCHES_MAX]; /* each after the one above it */
 	struct site_group group[SITE_GROUPS_MAX];
 };
 

@@ -25,8 +25,16 @@ struct y_group {
 };
 
 struct y_feeder {
-	char *name;
+	char *name, *nodes;
 	double limit_mw;
+	double *inrush_kw;
+};
+
+struct y_branch {
+	char *path, *nodes;
+	uint32_t *count;
+	double limit_kw;
+	double *inrush_kw;
 };
 
 struct y_site {
@@ -35,6 +43,8 @@ struct y_site {
 	double power_limit_mw, pue, pool_fee;
 	struct y_feeder *feeders;
 	uint32_t n_feeders;
+	struct y_branch *branches;
+	uint32_t n_branches;
 	struct y_group *groups;
 	uint32_t n_groups;
 };
@@ -65,13 +75,25 @@ static const cyaml_schema_field_t group_fields[] = {
 };
 static const cyaml_schema_field_t feeder_fields[] = {
 	TEXT(struct y_feeder, name, NEEDED, SITE_NAME_MAX),
+	TEXT(struct y_feeder, nodes, MAYBE, POWER_PATH_MAX),
 	CYAML_FIELD_FLOAT("limit_mw", CYAML_FLAG_DEFAULT, struct y_feeder, limit_mw),
+	REAL(struct y_feeder, inrush_kw),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_field_t branch_fields[] = {
+	TEXT(struct y_branch, path, NEEDED, POWER_PATH_MAX),
+	TEXT(struct y_branch, nodes, MAYBE, POWER_PATH_MAX),
+	CYAML_FIELD_UINT_PTR("count", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_branch, count),
+	CYAML_FIELD_FLOAT("limit_kw", CYAML_FLAG_DEFAULT, struct y_branch, limit_kw),
+	REAL(struct y_branch, inrush_kw),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t group_entry = { CYAML_VALUE_MAPPING(
 	CYAML_FLAG_DEFAULT, struct y_group, group_fields) };
 static const cyaml_schema_value_t feeder_entry = { CYAML_VALUE_MAPPING(
 	CYAML_FLAG_DEFAULT, struct y_feeder, feeder_fields) };
+static const cyaml_schema_value_t branch_entry = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_DEFAULT, struct y_branch, branch_fields) };
 static const cyaml_schema_field_t site_fields[] = {
 	TEXT(struct y_site, name, NEEDED, SITE_NAME_MAX),
 	TEXT(struct y_site, about, MAYBE, SITE_ABOUT_MAX),
@@ -82,6 +104,8 @@ static const cyaml_schema_field_t site_fields[] = {
 	CYAML_FIELD_FLOAT("pool_fee", CYAML_FLAG_DEFAULT, struct y_site, pool_fee),
 	CYAML_FIELD_SEQUENCE_COUNT("feeders", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_site, feeders, n_feeders,
 		&feeder_entry, 0, SITE_FEEDERS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("branches", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_site, branches, n_branches,
+		&branch_entry, 0, SITE_BRANCHES_MAX),
 	CYAML_FIELD_SEQUENCE_COUNT(
 		"groups", CYAML_FLAG_POINTER, struct y_site, groups, n_groups, &group_entry, 1, SITE_GROUPS_MAX),
 	CYAML_FIELD_END,
@@ -141,6 +165,25 @@ static int convert_group(const struct y_site *ys, const struct y_group *y, struc
 	return 0;
 }
 
+static void convert_power(const struct y_site *y, struct site *s)
+{
+	for (uint32_t i = 0; i < y->n_feeders; i++) {
+		const struct y_feeder *f = &y->feeders[i];
+		s->feeder[i] = (struct site_feeder){ .limit_w = f->limit_mw * 1e6, .inrush_w = real_or(f->inrush_kw, 0) * 1e3 };
+		snprintf(s->feeder[i].name, sizeof(s->feeder[i].name), "%s", f->name);
+		snprintf(s->feeder[i].nodes, sizeof(s->feeder[i].nodes), "%s", f->nodes ? f->nodes : "");
+	}
+	for (uint32_t i = 0; i < y->n_branches; i++) {
+		const struct y_branch *b = &y->branches[i];
+		/* A count of 0 is a mistake that 0, for none, would hide. */
+		s->branch[i] = (struct site_branch){ .count = !b->count ? 0 : *b->count ? *b->count : UINT32_MAX,
+			.limit_w = b->limit_kw * 1e3,
+			.inrush_w = real_or(b->inrush_kw, 0) * 1e3 };
+		snprintf(s->branch[i].path, sizeof(s->branch[i].path), "%s", b->path);
+		snprintf(s->branch[i].nodes, sizeof(s->branch[i].nodes), "%s", b->nodes ? b->nodes : "");
+	}
+}
+
 static int convert(const struct y_site *y, struct site *s, struct err *err)
 {
 	char at[32];
@@ -150,14 +193,12 @@ static int convert(const struct y_site *y, struct site *s, struct err *err)
 		.pue = y->pue,
 		.pool_fee = y->pool_fee,
 		.n_feeders = y->n_feeders,
+		.n_branches = y->n_branches,
 		.n_groups = y->n_groups };
 	snprintf(s->name, sizeof(s->name), "%s", y->name);
 	snprintf(s->about, sizeof(s->about), "%s", y->about ? y->about : "");
 	snprintf(s->point, sizeof(s->point), "%s", y->settlement_point ? y->settlement_point : "");
-	for (uint32_t i = 0; i < y->n_feeders; i++) {
-		snprintf(s->feeder[i].name, sizeof(s->feeder[i].name), "%s", y->feeders[i].name);
-		s->feeder[i].limit_w = y->feeders[i].limit_mw * 1e6;
-	}
+	convert_power(y, s);
 	for (uint32_t i = 0; i < y->n_groups; i++) {
 		int rc = convert_group(y, &y->groups[i], &s->group[i], err);
 		if (rc < 0) {

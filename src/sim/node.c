@@ -75,6 +75,7 @@ int node_init(struct node *n, const struct node_conf *conf, struct err *err)
 	if (str_copy(n->id, sizeof(n->id), str_of(conf->id)) < 0 ||
 	    str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
 	    str_copy(n->facility, sizeof(n->facility), str_of(conf->facility)) < 0 ||
+	    str_copy(n->feed, sizeof(n->feed), str_of(conf->feed ? conf->feed : "")) < 0 ||
 	    str_copy(n->region, sizeof(n->region), str_of(conf->region)) < 0)
 		return err_set(err, HCP_EINVAL, "node", "a name is longer than %d bytes", NODE_TEXT_MAX - 1);
 	arena_init(&n->arena, ARENA_CHUNK, 0);
@@ -286,6 +287,7 @@ static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)
 	h.node_id = n->id;
 	h.name = n->name;
 	h.facility = n->facility;
+	h.feed = n->feed;
 	h.region = n->region;
 	h.agent_version = "hcp-sim";
 	h.boot_id = n->boot_id;

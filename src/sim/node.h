@@ -85,6 +85,7 @@ struct node_device {
 
 struct node_conf {
 	const char *id, *name, *facility, *region; /* copied */
+	const char *feed;       /* copied: where it hangs in the power tree; NULL: does not say */
 	const struct device_class *cls;
 	size_t n_devices;
 	uint64_t seed;
@@ -95,7 +96,7 @@ struct node_conf {
 
 struct node {
 	char id[NODE_TEXT_MAX], name[NODE_TEXT_MAX], facility[NODE_TEXT_MAX], region[NODE_TEXT_MAX];
-	char boot_id[ID_TEXT_MAX];
+	char feed[NODE_TEXT_MAX], boot_id[ID_TEXT_MAX];
 	const struct device_class *cls;
 	struct fleet_rules rules;
 	struct inlet inlet;

@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "model/power_path.h"
+#include "services/resources/resources.h"
 #include "watch.h"
 
 enum {
@@ -27,6 +29,7 @@ struct flight {
 };
 
 static void schedule(struct net_node *x);
+static bool is_dark(const struct net_node *x);
 
 /* ---- messages ---- */
 
@@ -190,13 +193,17 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 static void check_budgets(struct sim *s)
 {
 	for (size_t i = 0; i < s->n_budgets; i++) {
-		int64_t w = net_power_w(s, s->budget[i].facility), most = s->budget[i].budget_w;
-		if (w > s->net->most_w)
-			s->net->most_w = w;
+		const struct net_budget *b = &s->budget[i];
+		int64_t w = net_power_w(s, b);
+		struct svc *svc = s->slot[SVC_RESOURCES].svc;
+		int64_t reserved_w = svc ? resources_level_w(svc_state(svc), b->facility, b->path) : 0;
+		if (reserved_w > b->budget_w)
+			sim_fail(s, "%s%s%s has %lld W reserved, its budget is %lld W", b->facility, b->path[0] ? "/" : "", b->path,
+				 (long long)reserved_w, (long long)b->budget_w);
 		/* Devices differ from the catalogue by a few per cent, which no plan can know. */
-		if (w * 100 > most * 103)
-			sim_fail(s, "facility %s draws %lld W, its budget is %lld W", s->budget[i].facility, (long long)w,
-				 (long long)most);
+		if (w * 100 > b->budget_w * 103)
+			sim_fail(s, "%s%s%s draws %lld W, its budget is %lld W", b->facility, b->path[0] ? "/" : "", b->path,
+				 (long long)w, (long long)b->budget_w);
 	}
 }
 
@@ -319,7 +326,7 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 	struct net_node *x = arg;
 	struct slot *t = &s->slot[SVC_RESOURCES];
 	struct err err = { 0 };
-	if (!t->svc || t->not_before_ns > s->now_ns || mailbox_size(svc_mailbox(t->svc))) {
+	if (!t->svc || t->not_before_ns > s->now_ns || mailbox_size(svc_mailbox(t->svc)) || is_dark(x)) {
 		sim_at(s, s->now_ns + NS_PER_S, reborn, x, 0);
 		return;
 	}
@@ -401,6 +408,7 @@ static void trouble(struct sim *s, void *arg, uint64_t data)
 void net_faults(struct sim *s)
 {
 	sim_at(s, s->now_ns + 120 * NS_PER_S, trouble, NULL, 0);
+	feeders_faults(s);
 }
 
 void net_drop_all(struct sim *s)
@@ -414,6 +422,7 @@ void net_drop_all(struct sim *s)
 
 void net_settle(struct sim *s)
 {
+	feeders_settle(s);
 	for (size_t i = 0; s->net && i < s->net->n; i++)
 		if (s->net->node[i].cut)
 			cut_ends(s, &s->net->node[i], s->net->node[i].epoch);
@@ -421,13 +430,34 @@ void net_settle(struct sim *s)
 
 /* ---- setting up ---- */
 
-int64_t net_power_w(const struct sim *s, const char *facility)
+static bool hangs_below(const struct net_node *x, const struct net_budget *level)
+{
+	return !strcmp(x->conf.facility, level->facility) && power_path_within(x->conf.feed, level->path);
+}
+
+int64_t net_power_w(const struct sim *s, const struct net_budget *level)
 {
 	int64_t sum = 0;
 	for (size_t i = 0; i < s->net->n; i++)
-		if (s->net->node[i].alive && !strcmp(s->net->node[i].conf.facility, facility))
+		if (s->net->node[i].alive && hangs_below(&s->net->node[i], level))
 			sum += node_power_w(&s->net->node[i].node);
 	return sum;
+}
+
+static bool is_dark(const struct net_node *x)
+{
+	const struct sim *s = x->sim;
+	for (size_t i = 0; i < s->n_budgets; i++)
+		if (s->net->level[i].dark && hangs_below(x, &s->budget[i]))
+			return true;
+	return false;
+}
+
+void net_go_dark(struct sim *s, size_t level)
+{
+	for (size_t i = 0; i < s->net->n; i++)
+		if (hangs_below(&s->net->node[i], &s->budget[level]))
+			kill_agent(&s->net->node[i]);
 }
 
 void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const struct fleet_rules *rules)
@@ -446,6 +476,7 @@ void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const str
 		snprintf(x->id, sizeof(x->id), "%s", fleet[i].id);
 		x->conf = (struct node_conf){
 			.id = x->id, .name = x->id, .facility = fleet[i].facility, .region = "us",
+			.feed = fleet[i].feed ? fleet[i].feed : "",
 			.cls = device_class_find(str_of(fleet[i].class_name)), .n_devices = (size_t)fleet[i].devices,
 			.seed = rng_u64(&net->rng), .start_ns = s->now_ns, .phase_ms = (uint32_t)(i * 137 % 2000),
 			.rules = *rules,

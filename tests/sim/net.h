@@ -10,7 +10,7 @@
  * noticing, messages on it come late, twice, in another order or not at all (an announcement only breaks with its
  * stream). An agent may die; the next one on the node has a new boot id.
  */
-enum { NET_NODES_MAX = 32 };
+enum { NET_NODES_MAX = 32, NET_LEVELS_MAX = 16 };
 
 struct net_node {
 	struct sim *sim;
@@ -39,23 +39,33 @@ struct net_node {
 	struct map counter;     /* activity and allocation -> joules it showed last, as a number */
 };
 
+/* A level of the power tree, by its place among the budgets. */
+struct net_level {
+	struct sim *sim;
+	bool out, dark;    /* is said to have no power, or will be; dark: has none */
+	bool told, saying; /* what the platform was told last, and is being told */
+};
+
 struct net {
 	struct sim *sim;
+	struct net_level level[NET_LEVELS_MAX];
+	uint64_t trips;
 	struct rng rng;
 	struct net_node node[NET_NODES_MAX];
 	size_t n;
 	struct list flying;     /* messages on their way */
 	uint64_t sent, lost, repeated, refused, deaths, cuts, relapses;
-	int64_t most_w;
 };
 
 struct net_fleet {
 	const char *id, *facility, *class_name;
 	int devices;
+	const char *feed; /* where it hangs in the power tree; NULL: at the facility */
 };
 
+/* Of a level of the power tree; path "": the facility. */
 struct net_budget {
-	const char *facility;
+	const char *facility, *path;
 	int64_t budget_w;
 };
 
@@ -68,8 +78,15 @@ void net_faults(struct sim *s);
 void net_drop_all(struct sim *s);
 /* Everybody is back, and stays. */
 void net_settle(struct sim *s);
-/* Watts that the facility draws now. */
-int64_t net_power_w(const struct sim *s, const char *facility);
+/* Watts that what hangs below a level draws now. */
+int64_t net_power_w(const struct sim *s, const struct net_budget *level);
+/* All below it are dead, and stay so while the level is dark. */
+void net_go_dark(struct sim *s, size_t level);
+
+/* ---- feeders.c ---- */
+void feeders_faults(struct sim *s);
+/* All have power. */
+void feeders_settle(struct sim *s);
 /* The joules that were metered are those that the agents told, each once. */
 void net_check_joules(struct sim *s);
 

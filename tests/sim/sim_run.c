@@ -50,18 +50,35 @@ static void cast_stand_ins(struct sim *s)
 	sim_at(s, s->now_ns + 5 * NS_PER_S, tick, NULL, 0);
 }
 
+/*
+ * Less than all of west may draw at once (29,830 W), nor all behind a feeder: plans are cut. North has no budget.
+ *
+ *	west 21,000 W ─┬─ a 12,500 W ─┬─ a/p1: S21 10,800 W
+ *	               │              └─ H100
+ *	               └─ b 9,000 W ──── A100, S19XP
+ */
 static const struct net_fleet small_fleet[] = {
-	{ "west-h100", "west", "H100", 4 }, { "west-a100", "west", "A100", 4 },  { "west-s21", "west", "S21", 4 },
-	{ "west-xp", "west", "S19XP", 3 },  { "north-h100", "north", "H100", 3 }, { "north-s21", "north", "S21", 2 },
+	{ "west-h100", "west", "H100", 4, "a" }, { "west-a100", "west", "A100", 4, "b" },
+	{ "west-s21", "west", "S21", 4, "a/p1" }, { "west-xp", "west", "S19XP", 3, "b" },
+	{ "north-h100", "north", "H100", 3, NULL }, { "north-s21", "north", "S21", 2, NULL },
 };
-/* Less than all of west may draw at once (29,830 W): plans are cut. North has no budget. */
-static const struct net_budget small_budget[] = { { "west", 21000 } };
-static const struct resources_budget resources_budgets[] = { { .facility = "west", .budget_w = 21000 } };
+static const struct net_budget small_budget[] = {
+	{ "west", "", 21000 }, { "west", "a", 12500 }, { "west", "a/p1", 10800 }, { "west", "b", 9000 },
+};
+static const struct resources_budget resources_budgets[] = {
+	{ .facility = "west", .budget_w = 21000 },
+	{ .facility = "west", .path = "a", .budget_w = 12500 },
+	{ .facility = "west", .path = "a/p#", .count = 2, .budget_w = 10800 },
+	{ .facility = "west", .path = "b", .budget_w = 9000, .inrush_w = 6500 },
+};
+/* What the node announces must agree with that. */
+static const struct resources_hang resources_hangs[] = { { .facility = "west", .nodes = "west-a#", .path = "b" } };
+#define CONF(ms) { .budgets = resources_budgets, .n_budgets = 4, .hangs = resources_hangs, .n_hangs = 1, .report_ms = (ms) }
 static const struct resources_conf resources_conf[] = {
-	{ .budgets = resources_budgets, .n_budgets = 1 },
-	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 5 * RESOURCES_REPORT_MS },
-	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 10 * RESOURCES_REPORT_MS },
-	{ .budgets = resources_budgets, .n_budgets = 1, .report_ms = 30 * RESOURCES_REPORT_MS },
+	CONF(0),
+	CONF(5 * RESOURCES_REPORT_MS),
+	CONF(10 * RESOURCES_REPORT_MS),
+	CONF(30 * RESOURCES_REPORT_MS),
 };
 static const struct site sites[] = { { .name = "west", .point = "HB_WEST", .pue = 1.05, .pool_fee = 0.01 },
 	{ .name = "north", .point = "HB_NORTH", .pue = 1.05, .pool_fee = 0.01 } };
@@ -73,7 +90,7 @@ static void cast_platform(struct sim *s)
 	const struct fleet_rules rules = { .fail_rate_h = s->opts.calm ? 0 : 0.002, .lie_rate = s->opts.calm ? 0 : 0.01,
 					   .repair_ns = 900 * NS_PER_S };
 	s->budget = small_budget;
-	s->n_budgets = 1;
+	s->n_budgets = sizeof(small_budget) / sizeof(small_budget[0]);
 	sim_add(s, &orchestrator_def, NULL);
 	sim_add(s, &router_def, NULL);
 	sim_add(s, &resources_def,

@@ -243,6 +243,19 @@ static const struct flag curtail_list_flags[] = {
 	{ .name = "facility", .field = "facility", .help = "of this one only" },
 	END,
 };
+static const struct flag power_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "of this one only" },
+	END,
+};
+static const struct flag feeder_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "which one (default: the only one)" },
+	END,
+};
+static const struct flag feeder_trip_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "which one (default: the only one)" },
+	{ .name = "reason", .field = "reason", .help = "kept until it is restored" },
+	END,
+};
 static const struct flag model_register_flags[] = {
 	{ .name = "digest", .field = "digest", .required = true, .help = "of its files, as `models digest DIR` prints it" },
 	END,
@@ -655,6 +668,31 @@ const struct command commands[] = {
 			"id name facility region connected devices:n seen_at_ns:age=SEEN lease_until_ns:time=LEASE "
 			"energy_j=ENERGY endpoint models agent_version=VERSION" } },
 		.help = "nodes, their leases and endpoints" },
+	{ .path = "power",
+		.method = GET,
+		.route = "/api/v1/power",
+		.shape = SHAPE_LIST,
+		.traits = CMD_WATCH,
+		.flags = power_flags,
+		.views = { { "levels",
+			"facility path state budget_w=BUDGET cap_w=CAP reserved_w=RESERVED measured_w=MEASURED inrush_w=INRUSH "
+			"devices:n tripped_at_ns:time=TRIPPED by reason" } },
+		.help = "facilities, feeders, PDUs and racks: budget, reserved and measured watts" },
+	{ .path = "feeder trip",
+		.operands = "path",
+		.method = POST,
+		.route = "/api/v1/power/trip",
+		.shape = SHAPE_OBJECT,
+		.flags = feeder_trip_flags,
+		.help = "say that a feeder, PDU or rack has lost its power",
+		.more = "What hangs there leaves the pool; its work is started elsewhere." },
+	{ .path = "feeder restore",
+		.operands = "path",
+		.method = POST,
+		.route = "/api/v1/power/restore",
+		.shape = SHAPE_OBJECT,
+		.flags = feeder_flags,
+		.help = "say that it has power again: its devices come back step by step" },
 	{ .path = "curtail start",
 		.method = POST,
 		.route = "/api/v1/curtailments",

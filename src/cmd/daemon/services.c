@@ -19,7 +19,8 @@ struct services_conf {
 	struct optimizer_conf optimizer;
 	struct billing_conf billing;
 	struct resources_conf resources;
-	struct resources_budget budget[SETTINGS_SITES_MAX];
+	struct resources_budget budget[(SETTINGS_SITES_MAX + 1) * (1 + SITE_FEEDERS_MAX + SITE_BRANCHES_MAX)];
+	struct resources_hang hang[(SETTINGS_SITES_MAX + 1) * (SITE_FEEDERS_MAX + SITE_BRANCHES_MAX + SITE_GROUPS_MAX)];
 	unsigned char callback_key[ORCHESTRATOR_KEY_BYTES];
 	struct host *host; /* borrowed, for the status page */
 };
@@ -34,14 +35,75 @@ static bool service_stats(void *arg, int id, struct svc_stats *ret)
 	return true;
 }
 
-/* A site's limit is at its meter, a budget at the plugs. */
-static void take_budgets(struct services_conf *c, const struct settings *s)
+static struct resources_budget *budget_new(struct services_conf *c, const char *site, const char *path, double limit_w)
+{
+	struct resources_budget *b = &c->budget[c->resources.n_budgets++];
+	*b = (struct resources_budget){ .facility = site, .path = path, .budget_w = (int64_t)limit_w };
+	return b;
+}
+
+static void add_hang(struct services_conf *c, const char *site, const char *nodes, const char *cls, const char *path)
+{
+	c->hang[c->resources.n_hangs++] =
+		(struct resources_hang){ .facility = site, .nodes = nodes, .device_class = cls, .path = path };
+}
+
+/* Rules for racks before those for PDUs and feeders: the first that fits counts. */
+static void take_nodes(struct services_conf *c, const struct site *s)
+{
+	for (size_t depth = POWER_PARTS_MAX; depth-- > 1;)
+		for (size_t i = 0; i < s->n_branches; i++) {
+			size_t slashes = 0;
+			for (const char *p = s->branch[i].path; *p; p++)
+				slashes += *p == '/';
+			if (slashes == depth && s->branch[i].nodes[0])
+				add_hang(c, s->name, s->branch[i].nodes, NULL, s->branch[i].path);
+		}
+	for (size_t i = 0; i < s->n_feeders; i++)
+		if (s->feeder[i].nodes[0])
+			add_hang(c, s->name, s->feeder[i].nodes, NULL, s->feeder[i].name);
+}
+
+/* A class whose groups stand behind one feeder hangs there; behind several, its nodes must say where. */
+static void take_classes(struct services_conf *c, const struct site *s)
+{
+	for (size_t i = 0; i < s->n_groups; i++) {
+		const struct site_group *g = &s->group[i];
+		bool first = true, same = true, any = false;
+		for (size_t k = 0; k < s->n_groups; k++) {
+			const struct site_group *other = &s->group[k];
+			if (other->cls != g->cls)
+				continue;
+			first &= k >= i;
+			same &= other->feeder == g->feeder;
+			any |= other->feeder >= 0;
+		}
+		if (first && any)
+			add_hang(c, s->name, NULL, g->cls->name, same ? s->feeder[g->feeder].name : "");
+	}
+}
+
+/* Limits of a site and its feeders are at the meter, budgets and limits of branches at the plugs. */
+static void take_power(struct services_conf *c, const struct settings *settings)
 {
 	c->resources.budgets = c->budget;
-	for (size_t i = 0; i < s->n_sites; i++)
-		if (s->site[i].limit_w > 0)
-			c->budget[c->resources.n_budgets++] = (struct resources_budget){ .facility = s->site[i].name,
-				.budget_w = (int64_t)(s->site[i].limit_w / s->site[i].pue) };
+	c->resources.hangs = c->hang;
+	for (size_t i = 0; i < settings->n_sites; i++) {
+		const struct site *s = &settings->site[i];
+		if (s->limit_w > 0)
+			budget_new(c, s->name, "", s->limit_w / s->pue);
+		for (size_t k = 0; k < s->n_feeders; k++)
+			budget_new(c, s->name, s->feeder[k].name, s->feeder[k].limit_w / s->pue)->inrush_w =
+				(int64_t)s->feeder[k].inrush_w;
+		for (size_t k = 0; k < s->n_branches; k++) {
+			const struct site_branch *b = &s->branch[k];
+			struct resources_budget *row = budget_new(c, s->name, b->path, b->limit_w);
+			row->inrush_w = (int64_t)b->inrush_w;
+			row->count = (int32_t)b->count;
+		}
+		take_nodes(c, s);
+		take_classes(c, s);
+	}
 }
 
 int services_conf_new(
@@ -71,7 +133,7 @@ int services_conf_new(
 		.n_sites = s->n_sites,
 		.token_micros_million = s->token_micros_million ? s->token_micros_million : -1,
 		.request_micros_million = s->request_micros_million };
-	take_budgets(c, s);
+	take_power(c, s);
 	*ret = c;
 	return 0;
 }

@@ -89,6 +89,8 @@ static void errors_name_file_line_and_field(void **state)
 		{ "count: 100", "count: 0", "groups[1].count", "x.yaml:18: ", HCP_ERANGE },
 		{ "count: 100", "count: -3", "count", "x.yaml:18: ", HCP_EPARSE },
 		{ "count: 100", "cuont: 100", "cuont", "x.yaml:18: ", HCP_EPARSE },
+		{ "- name: a\n", "- name: a/b\n", "feeders[0].name", "x.yaml:7: ", HCP_EINVAL },
+		{ "limit_mw: 2", "limit_mw: 2\n    nodes: a*b", "feeders[0].nodes", "x.yaml:9: ", HCP_EINVAL },
 		{ "feeder: a", "feeder: b", "groups[1].feeder", "x.yaml:19: ", HCP_EINVAL },
 		{ "idle: safe", "idle: fill", "groups[1].idle", "x.yaml:20: ", HCP_EINVAL },
 		{ "boot_s: 60", "boot_s: 1e9", "groups[1].restart.boot_s", "x.yaml:22: ", HCP_ERANGE },
@@ -113,6 +115,62 @@ static void errors_name_file_line_and_field(void **state)
 			fail_msg("%s -> %s: %d, field '%s', '%s'", cases[i].was, cases[i].now, rc, err.field, err.text);
 		if (rc < 0)
 			assert_memory_equal(&s, &before, sizeof(s));
+	}
+}
+
+static const char branches[] = "branches:\n"
+							   "  - path: a/p#\n"
+							   "    count: 24\n"
+							   "    limit_kw: 150\n"
+							   "    inrush_kw: 30\n"
+							   "    nodes: rack-#-*\n"
+							   "  - path: a/p#/r#\n"
+							   "    count: 2\n"
+							   "    limit_kw: 80\n"
+							   "  - path: a/ups\n"
+							   "    limit_kw: 90\n"
+							   "groups:\n";
+
+static void branches_hang_below_feeders(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *was, *now, *field;
+		int code;
+	} cases[] = {
+		{ "count: 24", "count: 24", "", 0 },
+		{ "a/p#\n", "b/p#\n", "branches[0].path", HCP_EINVAL },
+		{ "a/p#\n", "a\n", "branches[0].path", HCP_EINVAL },
+		{ "a/p#/r#", "a/q#/r#", "branches[1].path", HCP_EINVAL },
+		{ "a/ups", "a/p#", "branches[2].path", HCP_EINVAL },
+		{ "a/ups", "a/u ps", "branches[2].path", HCP_EINVAL },
+		{ "    count: 24\n", "", "branches[0].count", HCP_EINVAL },
+		{ "count: 24", "count: 0", "branches[0].count", HCP_EINVAL },
+		{ "a/ups\n", "a/ups\n    count: 3\n", "branches[2].count", HCP_EINVAL },
+		{ "limit_kw: 150", "limit_kw: 0", "branches[0].limit_kw", HCP_ERANGE },
+		{ "inrush_kw: 30", "inrush_kw: -1", "branches[0].inrush_kw", HCP_ERANGE },
+		{ "nodes: rack-#-*", "nodes: rack-*-#", "branches[0].nodes", HCP_EINVAL },
+		{ "nodes: rack-#-*", "nodes: rack-*", "branches[0].nodes", HCP_EINVAL },
+	};
+	char base[2048], text[2048];
+	const char *at = strstr(good, "groups:\n");
+	snprintf(base, sizeof(base), "%.*s%s%s", (int)(at - good), good, branches, at + 8);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct err err = { 0 };
+		struct site s;
+		const char *cut = strstr(base, cases[i].was);
+		snprintf(text, sizeof(text), "%.*s%s%s", (int)(cut - base), base, cases[i].now, cut + strlen(cases[i].was));
+		int rc = site_parse(&s, "x.yaml", str_of(text), &err);
+		if (rc != cases[i].code || strcmp(err.field, cases[i].field) != 0)
+			fail_msg("%s -> %s: %d, field '%s', '%s'", cases[i].was, cases[i].now, rc, err.field, err.text);
+		if (rc < 0)
+			continue;
+		assert_int_equal(s.n_branches, 3);
+		assert_int_equal(s.branch[0].count, 24);
+		assert_true(s.branch[0].limit_w == 150e3 && s.branch[0].inrush_w == 30e3);
+		assert_string_equal(s.branch[0].nodes, "rack-#-*");
+		assert_string_equal(s.branch[1].path, "a/p#/r#");
+		assert_int_equal(s.branch[2].count, 0);
 	}
 }
 
@@ -295,6 +353,7 @@ int main(void)
 		cmocka_unit_test(what_if_changes_a_copy_or_nothing),
 		cmocka_unit_test(every_field_arrives),
 		cmocka_unit_test(errors_name_file_line_and_field),
+		cmocka_unit_test(branches_hang_below_feeders),
 		cmocka_unit_test(what_is_not_yaml_is_refused),
 		cmocka_unit_test(lack_of_memory_leaks_nothing),
 		cmocka_unit_test(the_sites_of_the_platform),
