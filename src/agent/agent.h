@@ -26,7 +26,7 @@ struct agent_conf {
 	uint16_t listen_port;    /* 0: any free one */
 	const char *advertise;   /* endpoint URL for the platform; NULL: http://listen_host:port */
 	const char *facility, *region;
-	const char *feed; /* where it hangs in the facility's power tree: "north/p3"; NULL: the site's file says */
+	const char *feed;        /* where it hangs in the facility's power tree: "north/p3"; NULL: the site's file says */
 	const char *node_id;     /* NULL: the stored one, else a new one */
 	unsigned threads;        /* 0: one a CPU */
 	const char *engine;      /* NULL: the best */

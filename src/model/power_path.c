@@ -7,7 +7,8 @@ enum { NUMBER_DIGITS = 6 };
 
 static bool letter(char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
+		   c == '.';
 }
 
 int power_path_check(const char *path, bool pattern, const char *field, struct err *err)

@@ -104,15 +104,19 @@ static int check_branch(const struct site *s, const struct site_branch *b, struc
 	if (rc < 0)
 		return rc;
 	if (!has_parent(s, b))
-		return err_set(err, HCP_EINVAL, "path", "'%s': no feeder and no branch before it is the level above it", b->path);
+		return err_set(
+			err, HCP_EINVAL, "path", "'%s': no feeder and no branch before it is the level above it", b->path);
 	for (const struct site_branch *other = s->branch; other < b; other++)
 		if (!strcmp(other->path, b->path))
 			return err_set(err, HCP_EINVAL, "path", "two branches are '%s'", b->path);
 	bool numbered = strchr(b->path + power_path_up(b->path), '#') != NULL;
 	if (numbered != (b->count > 0) || b->count > SITE_BRANCH_COUNT_MAX)
-		return err_set(err, HCP_EINVAL, "count", "is from 1 to %d where the last part of the path has a '#', and not given "
-			"where not", SITE_BRANCH_COUNT_MAX);
-	if ((rc = range(b->limit_w, 1, 1e11, "limit_kw", err)) < 0 || (rc = range(b->inrush_w, 0, 1e11, "inrush_kw", err)) < 0)
+		return err_set(err, HCP_EINVAL, "count",
+			"is from 1 to %d where the last part of the path has a '#', and not given "
+			"where not",
+			SITE_BRANCH_COUNT_MAX);
+	if ((rc = range(b->limit_w, 1, 1e11, "limit_kw", err)) < 0 ||
+		(rc = range(b->inrush_w, 0, 1e11, "inrush_kw", err)) < 0)
 		return rc;
 	if (!b->nodes[0])
 		return 0;

@@ -104,8 +104,8 @@ static const cyaml_schema_field_t site_fields[] = {
 	CYAML_FIELD_FLOAT("pool_fee", CYAML_FLAG_DEFAULT, struct y_site, pool_fee),
 	CYAML_FIELD_SEQUENCE_COUNT("feeders", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_site, feeders, n_feeders,
 		&feeder_entry, 0, SITE_FEEDERS_MAX),
-	CYAML_FIELD_SEQUENCE_COUNT("branches", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_site, branches, n_branches,
-		&branch_entry, 0, SITE_BRANCHES_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("branches", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_site, branches,
+		n_branches, &branch_entry, 0, SITE_BRANCHES_MAX),
 	CYAML_FIELD_SEQUENCE_COUNT(
 		"groups", CYAML_FLAG_POINTER, struct y_site, groups, n_groups, &group_entry, 1, SITE_GROUPS_MAX),
 	CYAML_FIELD_END,
@@ -176,7 +176,9 @@ static void convert_power(const struct y_site *y, struct site *s)
 	for (uint32_t i = 0; i < y->n_branches; i++) {
 		const struct y_branch *b = &y->branches[i];
 		/* A count of 0 is a mistake that 0, for none, would hide. */
-		s->branch[i] = (struct site_branch){ .count = !b->count ? 0 : *b->count ? *b->count : UINT32_MAX,
+		s->branch[i] = (struct site_branch){ .count = !b->count   ? 0
+													  : *b->count ? *b->count
+																  : UINT32_MAX,
 			.limit_w = b->limit_kw * 1e3,
 			.inrush_w = real_or(b->inrush_kw, 0) * 1e3 };
 		snprintf(s->branch[i].path, sizeof(s->branch[i].path), "%s", b->path);

@@ -73,10 +73,10 @@ int node_init(struct node *n, const struct node_conf *conf, struct err *err)
 	*n = (struct node){ .cls = conf->cls, .rules = conf->rules, .n_devices = conf->n_devices,
 		.now_ns = conf->start_ns, .report_ms = NODE_REPORT_MS, .phase_ms = conf->phase_ms };
 	if (str_copy(n->id, sizeof(n->id), str_of(conf->id)) < 0 ||
-	    str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
-	    str_copy(n->facility, sizeof(n->facility), str_of(conf->facility)) < 0 ||
-	    str_copy(n->feed, sizeof(n->feed), str_of(conf->feed ? conf->feed : "")) < 0 ||
-	    str_copy(n->region, sizeof(n->region), str_of(conf->region)) < 0)
+		str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
+		str_copy(n->facility, sizeof(n->facility), str_of(conf->facility)) < 0 ||
+		str_copy(n->feed, sizeof(n->feed), str_of(conf->feed ? conf->feed : "")) < 0 ||
+		str_copy(n->region, sizeof(n->region), str_of(conf->region)) < 0)
 		return err_set(err, HCP_EINVAL, "node", "a name is longer than %d bytes", NODE_TEXT_MAX - 1);
 	arena_init(&n->arena, ARENA_CHUNK, 0);
 	rng_init(&n->rng, conf->seed);

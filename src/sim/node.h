@@ -85,7 +85,7 @@ struct node_device {
 
 struct node_conf {
 	const char *id, *name, *facility, *region; /* copied */
-	const char *feed;       /* copied: where it hangs in the power tree; NULL: does not say */
+	const char *feed;                          /* copied: where it hangs in the power tree; NULL: does not say */
 	const struct device_class *cls;
 	size_t n_devices;
 	uint64_t seed;

@@ -7,10 +7,10 @@
 #include "net.h"
 
 enum {
-	FEEDER_TRIP_S = 1500,  /* mean time between two trips */
-	FEEDER_OUT_S = 240,    /* mean time without power */
-	FEEDER_TOLD_S = 20,    /* until somebody says so, at most */
-	FEEDER_AGAIN_S = 5,    /* he was not heard */
+	FEEDER_TRIP_S = 1500, /* mean time between two trips */
+	FEEDER_OUT_S = 240,   /* mean time without power */
+	FEEDER_TOLD_S = 20,   /* until somebody says so, at most */
+	FEEDER_AGAIN_S = 5,   /* he was not heard */
 	FEEDER_DEAD_OF = 3,
 };
 

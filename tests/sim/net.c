@@ -199,11 +199,11 @@ static void check_budgets(struct sim *s)
 		int64_t reserved_w = svc ? resources_level_w(svc_state(svc), b->facility, b->path) : 0;
 		if (reserved_w > b->budget_w)
 			sim_fail(s, "%s%s%s has %lld W reserved, its budget is %lld W", b->facility, b->path[0] ? "/" : "", b->path,
-				 (long long)reserved_w, (long long)b->budget_w);
+				(long long)reserved_w, (long long)b->budget_w);
 		/* Devices differ from the catalogue by a few per cent, which no plan can know. */
 		if (w * 100 > b->budget_w * 103)
 			sim_fail(s, "%s%s%s draws %lld W, its budget is %lld W", b->facility, b->path[0] ? "/" : "", b->path,
-				 (long long)w, (long long)b->budget_w);
+				(long long)w, (long long)b->budget_w);
 	}
 }
 
@@ -475,10 +475,16 @@ void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const str
 		map_init(&x->counter);
 		snprintf(x->id, sizeof(x->id), "%s", fleet[i].id);
 		x->conf = (struct node_conf){
-			.id = x->id, .name = x->id, .facility = fleet[i].facility, .region = "us",
+			.id = x->id,
+			.name = x->id,
+			.facility = fleet[i].facility,
+			.region = "us",
 			.feed = fleet[i].feed ? fleet[i].feed : "",
-			.cls = device_class_find(str_of(fleet[i].class_name)), .n_devices = (size_t)fleet[i].devices,
-			.seed = rng_u64(&net->rng), .start_ns = s->now_ns, .phase_ms = (uint32_t)(i * 137 % 2000),
+			.cls = device_class_find(str_of(fleet[i].class_name)),
+			.n_devices = (size_t)fleet[i].devices,
+			.seed = rng_u64(&net->rng),
+			.start_ns = s->now_ns,
+			.phase_ms = (uint32_t)(i * 137 % 2000),
 			.rules = *rules,
 		};
 		if (node_init(&x->node, &x->conf, &err) < 0)

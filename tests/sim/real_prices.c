@@ -56,7 +56,9 @@ struct real {
 };
 
 static const struct net_fleet full_fleet[REAL_CLASSES] = {
-	{ "r-s21", "west", "S21", 100, NULL }, { "r-xp", "west", "S19XP", 50, NULL }, { "r-h100", "west", "H100", 4, NULL },
+	{ "r-s21", "west", "S21", 100, NULL },
+	{ "r-xp", "west", "S19XP", 50, NULL },
+	{ "r-h100", "west", "H100", 4, NULL },
 };
 
 /* ---- the rule, by the break-even of ECON-2 ---- */

@@ -58,12 +58,18 @@ static void cast_stand_ins(struct sim *s)
  *	               └─ b 9,000 W ──── A100, S19XP
  */
 static const struct net_fleet small_fleet[] = {
-	{ "west-h100", "west", "H100", 4, "a" }, { "west-a100", "west", "A100", 4, "b" },
-	{ "west-s21", "west", "S21", 4, "a/p1" }, { "west-xp", "west", "S19XP", 3, "b" },
-	{ "north-h100", "north", "H100", 3, NULL }, { "north-s21", "north", "S21", 2, NULL },
+	{ "west-h100", "west", "H100", 4, "a" },
+	{ "west-a100", "west", "A100", 4, "b" },
+	{ "west-s21", "west", "S21", 4, "a/p1" },
+	{ "west-xp", "west", "S19XP", 3, "b" },
+	{ "north-h100", "north", "H100", 3, NULL },
+	{ "north-s21", "north", "S21", 2, NULL },
 };
 static const struct net_budget small_budget[] = {
-	{ "west", "", 21000 }, { "west", "a", 12500 }, { "west", "a/p1", 10800 }, { "west", "b", 9000 },
+	{ "west", "", 21000 },
+	{ "west", "a", 12500 },
+	{ "west", "a/p1", 10800 },
+	{ "west", "b", 9000 },
 };
 static const struct resources_budget resources_budgets[] = {
 	{ .facility = "west", .budget_w = 21000 },
@@ -73,7 +79,10 @@ static const struct resources_budget resources_budgets[] = {
 };
 /* What the node announces must agree with that. */
 static const struct resources_hang resources_hangs[] = { { .facility = "west", .nodes = "west-a#", .path = "b" } };
-#define CONF(ms) { .budgets = resources_budgets, .n_budgets = 4, .hangs = resources_hangs, .n_hangs = 1, .report_ms = (ms) }
+#define CONF(ms)                                                                                                       \
+	{                                                                                                                  \
+		.budgets = resources_budgets, .n_budgets = 4, .hangs = resources_hangs, .n_hangs = 1, .report_ms = (ms)        \
+	}
 static const struct resources_conf resources_conf[] = {
 	CONF(0),
 	CONF(5 * RESOURCES_REPORT_MS),

@@ -322,7 +322,7 @@ static int check_feed(const struct resources *r, const Hcp__NodeHello *h, struct
 		const struct device_class *c = device_class_find(str_of(h->devices[i]->device_class));
 		if (c && power_must_say(r, h->facility, c))
 			rc = err_set(err, HCP_EINVAL, "feed", "%s hangs at several feeders of %.40s: the node must say at which",
-				     c->name, h->facility);
+				c->name, h->facility);
 	}
 	return rc;
 }
@@ -482,6 +482,9 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 		rc = hello_device(r, n, h->devices[i], new_boot, now, err);
 	if (rc == 0)
 		rc = hello_missing(r, ctx, n, h, err);
+	if (new_boot && n->n_devices && !device_power(n->devices[0])->up && power_has_levels(r, n->facility))
+		log_warn("resources", "node %s hangs at no feeder of %s: only the facility's budget holds for it", n->id,
+			n->facility);
 	heard(r, n, now);
 	node_want_work(r, n);
 	r->capacity_dirty = true;

@@ -71,7 +71,8 @@ static void resources_close(void *state)
 		mem_free(r->level[i]->trip);
 		mem_free(r->level[i]);
 	}
-	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->levels, &r->alloc_by_id, &r->command_by_id };
+	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->levels, &r->alloc_by_id,
+		&r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_release(maps[i]);
 	buf_release(&r->directive);
@@ -92,7 +93,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	r->svc = svc;
 	if (conf)
 		r->conf = *(const struct resources_conf *)conf;
-	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->levels, &r->alloc_by_id, &r->command_by_id };
+	struct map *maps[] = { &r->nodes, &r->devices, &r->groups, &r->facilities, &r->levels, &r->alloc_by_id,
+		&r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
 	struct list *lists[] = {&r->nodes_seen,	   &r->nodes_lost, &r->nodes_work,

@@ -1,8 +1,8 @@
 /*
  * The directive becomes a wish per device, and wishes become commands.
  *
- * Devices are chosen group by group, the most wanted first, as long as the budgets of all levels of the power tree above
- * them have room; in an order of their own, so that the same numbers choose the same devices.
+ * Devices are chosen group by group, the most wanted first, as long as the budgets of all levels of the power tree
+ * above them have room; in an order of their own, so that the same numbers choose the same devices.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,7 +146,7 @@ static bool take(struct resources *r, struct candidate *c, enum device_mode m)
 static void choose(struct resources *r, struct pool *p, enum device_mode m, size_t from, size_t to)
 {
 	int32_t *left = m == DEVICE_SERVE ? &p->serve : &p->mine;
-	for (size_t i = from; i < to && *left > 0; i++)
+	for (size_t i = from; i<to && * left> 0; i++)
 		if (p->c[i].d && take(r, &p->c[i], m))
 			--*left;
 }
@@ -224,7 +224,7 @@ static void leave(struct resources *r, struct pool *p)
 	for (size_t i = 0; i < p->n; i++) {
 		struct device *d = p->c[i].d;
 		if (r->emergency || p->g->facility->curtailment || d->state == DEVICE_ST_DRAINING ||
-		    d->ctl.desired == DEVICE_SAFE)
+			d->ctl.desired == DEVICE_SAFE)
 			continue;
 		(void)take(r, &p->c[i], d->ctl.desired);
 	}
@@ -339,7 +339,7 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 		if (!needs_command(d, now))
 			continue;
 		if (d->retry_at_ns > now ||
-		    power_promise(r, device_power(d), device_mode_w(d, d->ctl.desired) - d->reserve_w)) {
+			power_promise(r, device_power(d), device_mode_w(d, d->ctl.desired) - d->reserve_w)) {
 			*later = true;
 			continue;
 		}
@@ -349,7 +349,7 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 		return 0;
 	/* An emergency stop, an order to curtail and a feeder without power do not wait for a circuit to close. */
 	if (!breaker_allow(&n->breaker, now) && !r->emergency && !items[0].device->group->facility->curtailment &&
-	    items[0].device->why != WHY_TRIPPED) {
+		items[0].device->why != WHY_TRIPPED) {
 		*later = true;
 		return 0;
 	}

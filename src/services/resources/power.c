@@ -24,6 +24,14 @@ static const struct resources_budget *row_of(const struct resources *r, const ch
 	return NULL;
 }
 
+bool power_has_levels(const struct resources *r, const char *facility)
+{
+	for (size_t i = 0; i < r->conf.n_budgets; i++)
+		if (!strcmp(r->conf.budgets[i].facility, facility) && r->conf.budgets[i].path && r->conf.budgets[i].path[0])
+			return true;
+	return false;
+}
+
 static int unknown(const struct resources *r, const char *facility, const char *path, struct err *err)
 {
 	char known[120] = "";
@@ -163,8 +171,8 @@ int power_place(const struct resources *r, const char *facility, const char *nod
 	if (rc < 0)
 		return err_set(err, rc, "feed", "the site file's rule for node %.64s leads to a path too long", node_id);
 	if (feed[0] && rule[0] && !power_path_within(feed, rule))
-		return err_set(err, HCP_ECONFLICT, "feed", "node %.48s says '%.48s', by the site file it hangs at '%.48s'", node_id,
-			feed, rule);
+		return err_set(err, HCP_ECONFLICT, "feed", "node %.48s says '%.48s', by the site file it hangs at '%.48s'",
+			node_id, feed, rule);
 	const char *path = feed[0] ? feed : rule;
 	rc = path[0] ? check_path(r, facility, path, err) : 0;
 	if (rc == 0)
@@ -174,8 +182,8 @@ int power_place(const struct resources *r, const char *facility, const char *nod
 	return rc;
 }
 
-int power_of_node(struct resources *r, struct facility *f, const char *node_id, const char *feed, struct power **ret,
-	struct err *err)
+int power_of_node(
+	struct resources *r, struct facility *f, const char *node_id, const char *feed, struct power **ret, struct err *err)
 {
 	char path[POWER_PATH_MAX];
 	int rc = power_place(r, f->name, node_id, feed, path, err);
@@ -233,8 +241,8 @@ static int64_t inrush_of(const struct power *p)
 	return p->inrush_w && (!step_w || p->inrush_w < step_w) ? p->inrush_w : step_w;
 }
 
-/* Counted in time lived, which no jump of the clock shortens. What was ordered before we started is not known: it counts
- * as all there was. */
+/* Counted in time lived, which no jump of the clock shortens. What was ordered before we started is not known: it
+ * counts as all there was. */
 static int64_t may_rise_w(const struct resources *r, struct power *p)
 {
 	int64_t most_w = inrush_of(p);

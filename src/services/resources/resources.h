@@ -10,12 +10,13 @@
 struct resources_budget {
 	const char *facility;
 	int64_t budget_w;
-	const char *path;  /* pattern as in model/power_path.h; NULL or "": the facility itself */
-	int32_t count;     /* of levels alike: what the last '#' of the path goes up to; without one, 0 */
-	int64_t inrush_w;  /* most watts more that are ordered below it within RESOURCES_INRUSH_MS; 0: no limit */
+	const char *path; /* pattern as in model/power_path.h; NULL or "": the facility itself */
+	int32_t count;    /* of levels alike: what the last '#' of the path goes up to; without one, 0 */
+	int64_t inrush_w; /* most watts more that are ordered below it within RESOURCES_INRUSH_MS; 0: no limit */
 };
 
-/* Where nodes hang that do not say so themselves; the first row that fits. Who fits none hangs at the facility itself. */
+/* Where nodes hang that do not say so themselves; the first row that fits. Who fits none hangs at the facility itself.
+ */
 struct resources_hang {
 	const char *facility;
 	const char *nodes;        /* pattern of node ids; NULL: of any, by the class of each device */
@@ -47,26 +48,26 @@ enum {
 	RESOURCES_GATHER_MS = 3000,      /* proved by readings: how long to wait for the agent's phase times */
 	RESOURCES_PLAN_REST_NS = 1000,   /* a device: between two plans of a facility that allocations come and go in … */
 	RESOURCES_PLAN_REST_MAX_NS = 1 << 30, /* … at most */
-	RESOURCES_CAPACITY_MS = 500,     /* least time between two CapacityChanged */
-	RESOURCES_RETRY_MAX_MS = 64000,  /* most time between two tries to bring a drifted device back */
-	RESOURCES_NODE_DEVICES = 4096,   /* devices of one node */
-	RESOURCES_NODE_METERS = 4096,    /* counters of one node since its agent started */
+	RESOURCES_CAPACITY_MS = 500,          /* least time between two CapacityChanged */
+	RESOURCES_RETRY_MAX_MS = 64000,       /* most time between two tries to bring a drifted device back */
+	RESOURCES_NODE_DEVICES = 4096,        /* devices of one node */
+	RESOURCES_NODE_METERS = 4096,         /* counters of one node since its agent started */
 	RESOURCES_MAX_NODES = 100000,
 	RESOURCES_MAX_DEVICES = 1 << 20,
-	RESOURCES_EVENT_DEVICES = 500,   /* devices in one DevicesChanged */
+	RESOURCES_EVENT_DEVICES = 500, /* devices in one DevicesChanged */
 	RESOURCES_KEEP_SWITCHES = 1000,
-	RESOURCES_PRUNE_SWITCHES = 64,   /* so many more may be there */
-	RESOURCES_DRAIN_MS = 900000,     /* who works on a device that was found sick may end by himself for so long */
-	RESOURCES_PROOF_MIN = 15,        /* minutes of good work after a repair; doubles with each ticket of … */
+	RESOURCES_PRUNE_SWITCHES = 64, /* so many more may be there */
+	RESOURCES_DRAIN_MS = 900000,   /* who works on a device that was found sick may end by himself for so long */
+	RESOURCES_PROOF_MIN = 15,      /* minutes of good work after a repair; doubles with each ticket of … */
 	RESOURCES_PROOF_MAX_MIN = 1440,
-	RESOURCES_FLAP_DAYS = 7,         /* … these days */
-	RESOURCES_FLAPS_FREE = 3,        /* errors within an hour after which a device is back at once */
+	RESOURCES_FLAP_DAYS = 7,  /* … these days */
+	RESOURCES_FLAPS_FREE = 3, /* errors within an hour after which a device is back at once */
 	RESOURCES_LIST_TICKETS = 1000,
 	RESOURCES_KEEP_TICKETS_DAYS = 90,
-	RESOURCES_INRUSH_MS = 5000,      /* a limit of inrush holds for any so long a time; a restored level rises in … */
-	RESOURCES_RESTORE_STEPS = 10,    /* … so many of them, unless it has a limit of its own */
-	RESOURCES_LEVELS_MAX = 20000,    /* of all facilities' power trees */
-	RESOURCES_ID_MAX = 96,           /* node ids and agents' device ids, with the NUL */
+	RESOURCES_INRUSH_MS = 5000,   /* a limit of inrush holds for any so long a time; a restored level rises in … */
+	RESOURCES_RESTORE_STEPS = 10, /* … so many of them, unless it has a limit of its own */
+	RESOURCES_LEVELS_MAX = 20000, /* of all facilities' power trees */
+	RESOURCES_ID_MAX = 96,        /* node ids and agents' device ids, with the NUL */
 };
 
 extern const struct svc_def resources_def;

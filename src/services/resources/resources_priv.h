@@ -145,7 +145,7 @@ struct node {
 
 struct group {
 	struct facility *facility;
-	struct power *power;       /* where devices hang whose node does not say */
+	struct power *power; /* where devices hang whose node does not say */
 	const struct device_class *cls;
 	struct device **devices; /* owned array of borrowed devices */
 	size_t n, cap;
@@ -161,18 +161,18 @@ struct group {
  *	facility ""  ◀─up─  "north"  ◀─up─  "north/p3"  ◀──  node ──▶ devices
  */
 struct power {
-	struct power *up;    /* borrowed; NULL: this is the facility's */
+	struct power *up; /* borrowed; NULL: this is the facility's */
 	struct facility *facility;
 	char path[POWER_PATH_MAX];
-	int64_t budget_w;    /* 0: none */
-	int64_t inrush_w;    /* 0: no limit */
-	int64_t planned_w;   /* what the last plan lets it draw at most */
+	int64_t budget_w;  /* 0: none */
+	int64_t inrush_w;  /* 0: no limit */
+	int64_t planned_w; /* what the last plan lets it draw at most */
 	int64_t reserved_w;
-	int64_t promised_w;  /* scratch of one decision */
-	int64_t measured_w;  /* scratch of one answer */
-	int32_t devices;     /* scratch of one answer */
+	int64_t promised_w;               /* scratch of one decision */
+	int64_t measured_w;               /* scratch of one answer */
+	int32_t devices;                  /* scratch of one answer */
 	int64_t risen_w, window_lived_ns; /* ordered more since then; window 0: not since we started */
-	struct trip *trip;   /* owned; it has no power, or comes back step by step; NULL: all is well */
+	struct trip *trip;                /* owned; it has no power, or comes back step by step; NULL: all is well */
 };
 
 struct trip {
@@ -183,7 +183,7 @@ struct trip {
 
 struct facility {
 	char name[NAME_MAX_LEN], region[NAME_MAX_LEN];
-	struct power power; /* its own level */
+	struct power power;              /* its own level */
 	struct curtailment *curtailment; /* owned; in force, or restored step by step; NULL: none */
 	bool dirty; /* plan again … */
 	int64_t rest_until_ns; /* … but a large facility not in every batch */
@@ -353,21 +353,24 @@ int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CH
 
 /* ---- power.c: the power tree; every call is O(depth) unless it says otherwise ---- */
 /* The level of that path, made if the settings know it. HCP_ENOTFOUND with what there is, HCP_ELIMIT, HCP_ENOMEM. */
-int power_get(struct resources *r, struct facility *f, const char *path, struct power **ret, struct err *err) MUST_CHECK;
+int power_get(
+	struct resources *r, struct facility *f, const char *path, struct power **ret, struct err *err) MUST_CHECK;
 /* A facility's own level, and those below it that have one name each. */
 int power_open(struct resources *r, struct facility *f) MUST_CHECK;
 /* Where devices of that class hang by the settings; the facility's own level if they do not say. */
-int power_of_class(struct resources *r, struct facility *f, const struct device_class *cls, struct power **ret)
-	MUST_CHECK;
+int power_of_class(
+	struct resources *r, struct facility *f, const struct device_class *cls, struct power **ret) MUST_CHECK;
 /*
  * Where the node hangs: what it announces, or the settings' rule for its id; "": by the class of each device. Changes
  * nothing. HCP_ENOTFOUND, HCP_ECONFLICT (another place by the rule), HCP_EINVAL; field "feed".
  */
 int power_place(const struct resources *r, const char *facility, const char *node_id, const char *feed,
-		char ret_path[POWER_PATH_MAX], struct err *err) MUST_CHECK;
+	char ret_path[POWER_PATH_MAX], struct err *err) MUST_CHECK;
 /* As power_place, and makes the level. *ret NULL: by the class of each device. */
 int power_of_node(struct resources *r, struct facility *f, const char *node_id, const char *feed, struct power **ret,
-		  struct err *err) MUST_CHECK;
+	struct err *err) MUST_CHECK;
+/* The settings know levels below that facility. */
+bool power_has_levels(const struct resources *r, const char *facility);
 /* It must say itself where it hangs, for its class hangs in several places. */
 bool power_must_say(const struct resources *r, const char *facility, const struct device_class *cls);
 static inline struct power *device_power(const struct device *d)

@@ -1,8 +1,8 @@
 /*
  * Levels of the power tree that have lost their power (FLEET-6), as their breaker or a person says.
  *
- *   PowerTrip ─▶ devices below: allocations end, FAILED "its feeder has no power", commanded off where their node answers
- *   PowerRestore ─▶ back in the pool; the level's watts rise in steps, so that not all starts at once
+ *   PowerTrip ─▶ devices below: allocations end, FAILED "its feeder has no power", commanded off where their node
+ * answers PowerRestore ─▶ back in the pool; the level's watts rise in steps, so that not all starts at once
  *
  * That a feeder is dead frees no watt: a device keeps what it has reserved until readings prove that it draws less, or
  * until its node is lost and its lease has run out. Nodes that are lost one by one trip nothing.
@@ -37,10 +37,10 @@ static int load_row(struct resources *r, const struct db_row *row)
 	if (!t)
 		return HCP_ENOMEM;
 	int rc = str_copy(name, sizeof(name), db_text(row, 0)) < 0 || str_copy(path, sizeof(path), db_text(row, 1)) < 0 ||
-			str_copy(t->by, sizeof(t->by), db_text(row, 4)) < 0 ||
-			str_copy(t->reason, sizeof(t->reason), db_text(row, 5)) < 0
-		? HCP_ECORRUPT
-		: facility_get(r, name, "", &f);
+					 str_copy(t->by, sizeof(t->by), db_text(row, 4)) < 0 ||
+					 str_copy(t->reason, sizeof(t->reason), db_text(row, 5)) < 0
+				 ? HCP_ECORRUPT
+				 : facility_get(r, name, "", &f);
 	if (rc == 0)
 		rc = power_get(r, f, path, &p, NULL);
 	if (rc < 0 || !p->up || p->trip) {
@@ -58,7 +58,8 @@ int trips_load(struct resources *r, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(db, &row, err, "SELECT facility,path,state,at_ns,by,reason FROM trip ORDER BY facility,path", "");
+	for (rc =
+			 db_query(db, &row, err, "SELECT facility,path,state,at_ns,by,reason FROM trip ORDER BY facility,path", "");
 		 rc == 1; rc = db_next(row, err)) {
 		int bad = load_row(r, row);
 		if (bad < 0) {
@@ -221,10 +222,11 @@ static int find(struct resources *r, const char *facility, const char *path, str
 	if (!f && !facility[0] && r->n_facilities == 1)
 		f = r->facility[0];
 	if (!f)
-		return err_set(err, HCP_ENOTFOUND, "facility", facility[0] ? "there is no facility %.60s" :
-			"say which facility%.0s", facility);
+		return err_set(err, HCP_ENOTFOUND, "facility",
+			facility[0] ? "there is no facility %.60s" : "say which facility%.0s", facility);
 	if (!path[0])
-		return err_set(err, HCP_EINVAL, "path", "name a feeder or what hangs below it; a whole facility has the "
+		return err_set(err, HCP_EINVAL, "path",
+			"name a feeder or what hangs below it; a whole facility has the "
 			"emergency stop");
 	return power_get(r, f, path, ret, err);
 }
@@ -301,7 +303,8 @@ int trips_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 		p->trip = NULL;
 		r->n_trips--;
 		r->poke = true;
-		rc = db_run(svc_db(ctx), err, "DELETE FROM trip WHERE facility=$1 AND path=$2", "zz", p->facility->name, p->path);
+		rc = db_run(
+			svc_db(ctx), err, "DELETE FROM trip WHERE facility=$1 AND path=$2", "zz", p->facility->name, p->path);
 	}
 	return rc;
 }

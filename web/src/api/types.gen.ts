@@ -1064,6 +1064,40 @@ export interface Curtailments {
   curtailments: Curtailment[];
 }
 
+export interface PowerGet {
+  facility: string;
+}
+
+export interface PowerLevel {
+  facility: string;
+  path: string;
+  state: string;
+  budget_w: number;
+  cap_w: number;
+  reserved_w: number;
+  measured_w: number;
+  inrush_w: number;
+  devices: number;
+  tripped_at_ns: number;
+  reason: string;
+  by: string;
+}
+
+export interface Power {
+  levels: PowerLevel[];
+}
+
+export interface PowerTrip {
+  facility: string;
+  path: string;
+  reason: string;
+}
+
+export interface PowerRestore {
+  facility: string;
+  path: string;
+}
+
 export interface AgentDevice {
   id: string;
   kind: DeviceKind;
@@ -1084,6 +1118,7 @@ export interface NodeHello {
   agent_version: string;
   boot_id: string;
   reports: number;
+  feed: string;
   stream: number;
 }
 
@@ -1537,8 +1572,13 @@ export const SHAPES: Record<string, Record<string, string>> = {
   CurtailmentsList: { facility: 's' },
   Curtailment: { id: 's', facility: 's', state: 's', asked_kw: '0', limit_w: '0', measured_before_w: '0', measured_w: '0', reserved_w: '0', devices: '0', commands: '0', within_ms: '0', ordered_at_ns: '0', confirmed_at_ns: '0', until_ns: '0', over_at_ns: '0', reason: 's', by: 's' },
   Curtailments: { curtailments: '[Curtailment' },
+  PowerGet: { facility: 's' },
+  PowerLevel: { facility: 's', path: 's', state: 's', budget_w: '0', cap_w: '0', reserved_w: '0', measured_w: '0', inrush_w: '0', devices: '0', tripped_at_ns: '0', reason: 's', by: 's' },
+  Power: { levels: '[PowerLevel' },
+  PowerTrip: { facility: 's', path: 's', reason: 's' },
+  PowerRestore: { facility: 's', path: 's' },
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
-  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', stream: '0' },
+  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', feed: 's', stream: '0' },
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
   DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0', shares: '[DeviceShare' },
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0', inlet_k: '0' },
