@@ -106,6 +106,7 @@ export const api = createApi({
       query: ({ name, reason }) => ({ path: `/models/${encodeURIComponent(name)}/rollback`, method: 'POST', body: { reason }, reply: 'Model' }),
       invalidatesTags: ['Models'],
     }),
+    power: b.query<T.Power, void>({ query: () => ({ path: '/power', reply: 'Power' }) }),
     curtailments: b.query<T.Curtailments, void>({ query: () => ({ path: '/curtailments', reply: 'Curtailments' }), providesTags: ['Curtailments'] }),
     curtail: b.mutation<T.Curtailment, T.Curtail>({
       query: (body) => ({ path: '/curtailments', method: 'POST', body, reply: 'Curtailment' }),

@@ -125,6 +125,38 @@ function Curtailments() {
   );
 }
 
+const kw = (w: number) => num(Math.round(w / 1000));
+
+function PowerTree() {
+  const query = api.usePowerQuery(undefined, { pollingInterval: 5000 });
+  return (
+    <Panel title="Power tree" flush sx={{ mb: 2 }}>
+      <Loaded query={query}>
+        {({ levels }) => (
+          <DataTable
+            label="Facilities, feeders, PDUs and racks"
+            rows={levels}
+            rowKey={(l) => `${l.facility}/${l.path}`}
+            empty={<Empty title="No facility yet">Facilities come with their nodes, feeders and PDUs from the site file.</Empty>}
+            maxHeight={360}
+            columns={[
+              { head: 'Facility', cell: (l) => l.facility },
+              { head: 'Level', cell: (l) => l.path || '–' },
+              { head: 'State', cell: (l) => <State state={l.state} /> },
+              { head: 'Budget', unit: 'kW', right: true, cell: (l) => (l.budget_w ? kw(l.budget_w) : '–') },
+              { head: 'Reserved', unit: 'kW', right: true, cell: (l) => kw(l.reserved_w) },
+              { head: 'Measured', unit: 'kW', right: true, cell: (l) => kw(l.measured_w), from: 'sm' },
+              { head: 'Devices', right: true, cell: (l) => num(l.devices), from: 'md' },
+              { head: 'Tripped', cell: (l) => (l.tripped_at_ns ? <When ns={l.tripped_at_ns} /> : '–'), from: 'md' },
+              { head: 'Reason', cell: (l) => l.reason || '–', from: 'lg', wrap: true },
+            ]}
+          />
+        )}
+      </Loaded>
+    </Panel>
+  );
+}
+
 function Tickets() {
   const [all, setAll] = useState(false);
   const query = api.useTicketsQuery({ all }, { pollingInterval: 5000 });
@@ -199,6 +231,7 @@ export function Operations() {
   return (
     <Page title="Operations" about="Power that the site gives back for a while, and devices that need a hand.">
       <Curtailments />
+      <PowerTree />
       <Tickets />
     </Page>
   );

@@ -227,7 +227,7 @@ const STATE_TONES: Record<string, keyof Tones> = {
   queued: 'accent', scheduled: 'accent', allocating: 'accent', draining: 'warn', paused: 'warn', degraded: 'warn',
   maintenance: 'warn', failed: 'bad', device_failed: 'bad', down: 'bad', emergency_stop: 'bad', cancelled: 'idle',
   revoked: 'idle', lost: 'bad', rolled_back: 'warn', drifted: 'warn', stale: 'warn', best: 'good',
-  rolling_out: 'accent', shedding: 'accent', held: 'good', short: 'warn', late: 'warn', restoring: 'accent', over: 'idle', ticket_open: 'bad', ticket_proving: 'accent', ticket_done: 'good',
+  rolling_out: 'accent', shedding: 'accent', held: 'good', short: 'warn', late: 'warn', restoring: 'accent', over: 'idle', on: 'good', tripped: 'bad', dead: 'bad', ticket_open: 'bad', ticket_proving: 'accent', ticket_done: 'good',
   rolling_back: 'warn', changing: 'accent', away: 'bad', profitable: 'quiet', loss: 'bad',
 };
 
