@@ -1,7 +1,7 @@
 /*
  * What the power tree costs: 250,000 ASICs and 100,000 GPUs of one facility, without levels below it and with 8 feeders
- * and 1,000 PDUs. A plan of the whole facility, and the start of a gang of eight; resources itself, its database in memory.
- * Prints one JSON line.
+ * and 1,000 PDUs. A plan of the whole facility, and the start of a gang of eight; resources itself, its database in
+ * memory. Prints one JSON line.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -385,11 +385,7 @@ static int hello_new_device(struct resources *r, struct node *n, const Hcp__Agen
 	device_reserve(d);
 	device_mark(r, d);
 	plan_want(r, d->group->facility);
-	if (!power_is_off(device_power(d)))
-		return 0;
-	d->resync = true;
-	device_set_desired(r, d, DEVICE_IDLE);
-	return device_event(r, d, DEVICE_EV_FAIL, WHY_TRIPPED, now_ns, NULL);
+	return 0;
 }
 
 static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDevice *a, bool new_boot, int64_t now_ns,
@@ -482,6 +478,8 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 		rc = hello_device(r, n, h->devices[i], new_boot, now, err);
 	if (rc == 0)
 		rc = hello_missing(r, ctx, n, h, err);
+	for (size_t i = 0; i < n->n_devices && rc == 0; i++)
+		rc = device_feed(r, ctx, n->devices[i], err);
 	if (new_boot && n->n_devices && !device_power(n->devices[0])->up && power_has_levels(r, n->facility))
 		log_warn("resources", "node %s hangs at no feeder of %s: only the facility's budget holds for it", n->id,
 			n->facility);
@@ -566,9 +564,18 @@ static struct device_finding mismatch(const struct resources *r, const struct de
 	return (struct device_finding){ .verdict = was_proved || late ? DEVICE_DRIFTED : DEVICE_PENDING };
 }
 
-/* Its feeder has no power, its node answers all the same: that it is off frees its watts. */
+/*
+ * Its feeder has no power, its node answers all the same: that it is off frees its watts; that it is not has it told
+ * again.
+ */
 static void take_fallen(struct resources *r, struct device *d, const struct device_finding *f, int64_t now_ns)
 {
+	if (f->verdict == DEVICE_DRIFTED && !d->command) {
+		d->resync = true;
+		node_want_work(r, d->node);
+	}
+	if (f->verdict != DEVICE_CONFIRMED)
+		return;
 	device_apply_finding(&d->ctl, f, now_ns);
 	if (!d->command || d->command->reported_at_ns)
 		device_settled(r, d);
@@ -581,7 +588,7 @@ static void take_finding(struct resources *r, struct device *d, const struct dev
 	struct device_control before = d->ctl;
 	/* Out of the pool: why is what brings it back, and then it is told anew whatever it did meanwhile. */
 	if (d->state == DEVICE_ST_FAILED) {
-		if (d->why == WHY_TRIPPED && f->verdict == DEVICE_CONFIRMED)
+		if (d->why == WHY_TRIPPED)
 			take_fallen(r, d, f, now_ns);
 		return;
 	}

@@ -401,6 +401,8 @@ int trips_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
 int trips_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Back in the pool; where it hangs has no power: out of it for that reason instead. */
 int device_return(struct resources *r, struct device *d, int64_t now_ns, struct err *err) MUST_CHECK;
+/* Its node has announced itself, perhaps elsewhere than before: out of the pool, or back, as its feeder is. */
+int device_feed(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err) MUST_CHECK;
 int on_power(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_power_trip(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_power_restore(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

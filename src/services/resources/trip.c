@@ -101,6 +101,14 @@ static int fall(struct resources *r, struct svc_ctx *ctx, struct device *d, cons
 	return rc;
 }
 
+int device_feed(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err)
+{
+	bool off = power_is_off(device_power(d)), out = d->state == DEVICE_ST_FAILED;
+	if (off && !out)
+		return fall(r, ctx, d, "it hangs at a feeder without power", err);
+	return !off && out && d->why == WHY_TRIPPED ? device_return(r, d, svc_now_ns(ctx), err) : 0;
+}
+
 static int rise(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err)
 {
 	if (d->state != DEVICE_ST_FAILED || d->why != WHY_TRIPPED)

@@ -328,6 +328,42 @@ static void a_lost_node_behind_a_dead_feeder_comes_back_with_both(void **state)
 	rig_free(g);
 }
 
+/* Rewired: at a feeder that has power it works again, at one that has none it does not. */
+static void a_node_that_moves_is_as_its_feeder_is(void **state)
+{
+	struct rig *g = rig_new(NULL, &conf);
+	struct agent *a = add(g, "n1", "H100", 2, "south");
+	const char *gang[] = { "n1/d0", "n1/d1" };
+	run_s(g, 2);
+	place(g, "al-1", 2, gang, 1);
+	deliver(g);
+	run_s(g, 4);
+	alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+	trip(g, "north", false);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__ACTIVE);
+	snprintf(a->feed, sizeof(a->feed), "north/p2");
+	hello(g, a);
+	alloc_state(g, HCP__ALLOCATION_STATE__RELEASED);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__DEVICE_FAILED);
+	deliver(g);
+	run_s(g, 4);
+	assert_int_equal(a->mode[0], HCP__MODE__OFF);
+	/* Somebody starts it by hand: it is told again. */
+	a->mode[0] = a->shown[0] = HCP__MODE__SERVE;
+	run_s(g, 60);
+	assert_int_equal(a->mode[0], HCP__MODE__OFF);
+	snprintf(a->feed, sizeof(a->feed), "south");
+	hello(g, a);
+	DEVICE(g, "n1/d0", state, HCP__DEVICE_STATE__IDLE);
+	assert_int_equal(level_w(g, "north"), 0);
+	run_s(g, 4);
+	place(g, "al-2", 2, gang, 1);
+	deliver(g);
+	run_s(g, 4);
+	alloc_state(g, HCP__ALLOCATION_STATE__HELD);
+	rig_free(g);
+}
+
 static void watts_rise_no_faster_than_the_inrush_allows(void **state)
 {
 	static const struct resources_budget row[] = {
@@ -441,6 +477,7 @@ int main(void)
 		cmocka_unit_test(sheds_the_least_efficient_of_the_level),
 		cmocka_unit_test(a_trip_refuses_a_gang_and_frees_no_watt_by_itself),
 		cmocka_unit_test(a_lost_node_behind_a_dead_feeder_comes_back_with_both),
+		cmocka_unit_test(a_node_that_moves_is_as_its_feeder_is),
 		cmocka_unit_test(watts_rise_no_faster_than_the_inrush_allows),
 		cmocka_unit_test(people_see_every_level),
 	};
