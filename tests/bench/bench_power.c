@@ -51,7 +51,7 @@ static struct msg *message(unsigned type, const ProtobufCMessage *body)
 	struct buf bytes;
 	struct msg *m;
 	buf_init(&bytes, 0);
-	must(pb_append(body, &bytes) == 0 && msg_from_bytes(type, buf_str(&bytes), &m, NULL) == 0);
+	must(pb_pack(body, &bytes) == 0 && msg_from_bytes(type, buf_str(&bytes), &m, NULL) == 0);
 	buf_release(&bytes);
 	return m;
 }

@@ -480,7 +480,7 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 		rc = hello_missing(r, ctx, n, h, err);
 	for (size_t i = 0; i < n->n_devices && rc == 0; i++)
 		rc = device_feed(r, ctx, n->devices[i], err);
-	if (new_boot && n->n_devices && !device_power(n->devices[0])->up && power_has_levels(r, n->facility))
+	if (new_boot && n->n_devices && !device_power(n->devices[0])->up && f->has_levels)
 		log_warn("resources", "node %s hangs at no feeder of %s: only the facility's budget holds for it", n->id,
 			n->facility);
 	heard(r, n, now);

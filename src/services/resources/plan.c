@@ -213,9 +213,30 @@ static int gather(struct resources *r, struct svc_ctx *ctx, struct group *g, str
 		}
 		plan_watts(device_power(d), w);
 	}
-	qsort(p->c, p->n, sizeof(*p->c), by_rank);
 	count_group(r, p);
 	return 0;
+}
+
+/* All that is wanted has room, whoever gets it. Below a facility nobody knows before they are chosen. */
+static bool have_room(const struct facility *f, const struct pool *p, size_t n)
+{
+	int64_t most_w = 0;
+	if (f->has_levels)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		const struct device *any = p[i].g->devices[0];
+		most_w += (int64_t)p[i].serve * device_mode_w(any, DEVICE_SERVE) +
+				  (int64_t)p[i].mine * device_mode_w(any, DEVICE_FILL);
+	}
+	return has_room(&f->power, most_w);
+}
+
+/* Where nothing is wanted, or all become the same, there is nothing to choose. */
+static void sort(struct pool *p, bool room)
+{
+	size_t serve = (size_t)p->serve, mine = (size_t)p->mine;
+	if ((serve || mine) && !(room && (serve == p->n || mine == p->n)))
+		qsort(p->c, p->n, sizeof(*p->c), by_rank);
 }
 
 /* Before any directive speaks of it a free device stays as it is; in SAFE, or after a customer, it goes idle. */
@@ -273,6 +294,9 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 		devices += (int64_t)order[i]->n;
 	}
 	f->rest_until_ns = svc_now_ns(ctx) + devices * RESOURCES_PLAN_REST_NS;
+	bool room = have_room(f, pool, n);
+	for (size_t i = 0; i < n; i++)
+		sort(&pool[i], room);
 	for (size_t i = n; i-- > 0;)
 		if (!order[i]->has_target || r->emergency)
 			leave(r, &pool[i]);

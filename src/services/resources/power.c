@@ -24,7 +24,7 @@ static const struct resources_budget *row_of(const struct resources *r, const ch
 	return NULL;
 }
 
-bool power_has_levels(const struct resources *r, const char *facility)
+static bool has_levels(const struct resources *r, const char *facility)
 {
 	for (size_t i = 0; i < r->conf.n_budgets; i++)
 		if (!strcmp(r->conf.budgets[i].facility, facility) && r->conf.budgets[i].path && r->conf.budgets[i].path[0])
@@ -109,6 +109,7 @@ int power_get(struct resources *r, struct facility *f, const char *path, struct 
 int power_open(struct resources *r, struct facility *f)
 {
 	f->power.facility = f;
+	f->has_levels = has_levels(r, f->name);
 	for (size_t i = 0; i < r->conf.n_budgets; i++) {
 		const struct resources_budget *row = &r->conf.budgets[i];
 		struct power *p;

@@ -184,6 +184,7 @@ struct trip {
 struct facility {
 	char name[NAME_MAX_LEN], region[NAME_MAX_LEN];
 	struct power power;              /* its own level */
+	bool has_levels;                 /* below it */
 	struct curtailment *curtailment; /* owned; in force, or restored step by step; NULL: none */
 	bool dirty; /* plan again … */
 	int64_t rest_until_ns; /* … but a large facility not in every batch */
@@ -369,8 +370,6 @@ int power_place(const struct resources *r, const char *facility, const char *nod
 /* As power_place, and makes the level. *ret NULL: by the class of each device. */
 int power_of_node(struct resources *r, struct facility *f, const char *node_id, const char *feed, struct power **ret,
 	struct err *err) MUST_CHECK;
-/* The settings know levels below that facility. */
-bool power_has_levels(const struct resources *r, const char *facility);
 /* It must say itself where it hangs, for its class hangs in several places. */
 bool power_must_say(const struct resources *r, const char *facility, const struct device_class *cls);
 static inline struct power *device_power(const struct device *d)
