@@ -255,8 +255,9 @@ static bool device_settled(struct sim *s, const Hcp__Device *d)
 		return odd(s, "device %s is well, but out of the pool: %s (stream open %d, cut %d)", d->id, d->reason,
 			   node_of(s, d->node_id)->open, node_of(s, d->node_id)->cut);
 	if ((d->allocation_id[0] || d->n_shares) && m->mode != DEVICE_SERVE)
-		return odd(s, "device %s is held by %s and is in mode %s", d->id, owner->id,
-			device_mode_name((enum device_mode)m->mode));
+		return odd(s, "device %s is held by %s and is in mode %s (state %d, commanded %d, confirmed %d, drifted %d, %s)", d->id,
+			owner->id, device_mode_name((enum device_mode)m->mode), (int)d->state, (int)d->commanded, (int)d->confirmed,
+			d->drifted, d->reason);
 	if (!machine_has_parts(s, d))
 		return odd(s, "device %s has %zu parts in resources, and others in truth", d->id, d->n_shares);
 	if (d->commanded != d->confirmed || d->drifted || node_wire(m->mode) != d->commanded)

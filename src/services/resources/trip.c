@@ -87,9 +87,7 @@ int device_return(struct resources *r, struct device *d, int64_t now_ns, struct 
 
 static int fall(struct resources *r, struct svc_ctx *ctx, struct device *d, const char *reason, struct err *err)
 {
-	int rc = 0;
-	if (d->alloc)
-		rc = alloc_end(r, ctx, d->alloc, ALLOCATION_EV_LOSE, reason, err);
+	int rc = device_end_allocs(r, ctx, d, reason, err);
 	if (rc == 0 && d->command)
 		rc = command_drop_device(r, ctx, d, err);
 	if (rc == 0 && d->state != DEVICE_ST_FAILED)
