@@ -100,7 +100,9 @@ static int boost(
 		bst_ulong n = 0;
 		const float *now = NULL;
 		/* 1: the sum of the leaves, with nothing put over it */
-		if (XGBoosterPredict(b, d, 1, 0, 1, &n, &now) != 0)
+		if (g->stop && g->stop->asked(g->stop->arg))
+			rc = err_set(err, HCP_ECANCELED, "", "stopped in round %u", (unsigned)i);
+		else if (XGBoosterPredict(b, d, 1, 0, 1, &n, &now) != 0)
 			rc = refused(err, "predict");
 		else if (n != cells)
 			rc = err_set(err, HCP_EINTERNAL, "", "libxgboost gives %zu values for %zu", (size_t)n, cells);

@@ -189,6 +189,7 @@ struct fc_growth {
 	const int8_t *direction; /* of each feature: -1, 1: the trees may only fall, rise with it; 0; NULL: all free */
 	/* Of rows m->n times n_outputs, at what the trees say now. */
 	void (*gradient)(const struct fc_matrix *m, const float *now, float *grad, float *hess);
+	const struct forecast_stop *stop; /* borrowed; NULL: never */
 };
 
 int fc_forest_train(

@@ -235,7 +235,8 @@ static struct fc_growth growth_of(const struct forecast_conf *c)
 		.rounds = c->rounds,
 		.threads = c->threads,
 		.seed = c->seed,
-		.gradient = pinball_gradient };
+		.gradient = pinball_gradient,
+		.stop = c->stop };
 }
 
 static int fit_shift(struct trees *m, const struct builder *b)

@@ -1,6 +1,7 @@
 #ifndef HCP_ECON_FORECAST_H
 #define HCP_ECON_FORECAST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,12 @@ struct forecast {
 	struct forecast_point at[FORECAST_STEPS_MAX];
 };
 
+/* Asked now and then by a long training, from its own thread: true ends it with HCP_ECANCELED. */
+struct forecast_stop {
+	bool (*asked)(void *arg);
+	void *arg;
+};
+
 struct forecast_conf {
 	/* The target. step_ns divides a day; a series of finer step is averaged, of coarser step repeated. */
 	enum history_kind kind;
@@ -56,6 +63,7 @@ struct forecast_conf {
 	int64_t retrain_ns; /* forecast_learn trains again when the last training is so old */
 	uint64_t seed;
 	uint32_t threads; /* of libxgboost, 1 .. 64; sums are made per thread, so it is part of the result */
+	const struct forecast_stop *stop; /* borrowed; NULL: never */
 };
 
 struct forecaster_vt;

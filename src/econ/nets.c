@@ -32,6 +32,11 @@ static double time_usd(const struct nets_terms *t, const struct policy_class *c,
 	return (ms > 0 ? ms : (double)c->cls->switch_ms[mode[to]]) / 3.6e6 * (best + energy);
 }
 
+static int64_t learned_boot_ns(const struct nets_terms *t)
+{
+	return (int64_t)(fmin(t->switch_ms[POLICY_MINE], SITE_HOLD_MAX_S * 1e3) * (double)NS_PER_MS);
+}
+
 static double switch_usd(const struct nets_terms *t, const struct policy_class *c, enum policy_use to)
 {
 	double ms = t->switch_ms[to];
@@ -43,7 +48,7 @@ static double switch_usd(const struct nets_terms *t, const struct policy_class *
 		return 0;
 	struct site_group g = *t->group;
 	if (ms > 0)
-		g.boot_ns = (int64_t)(fmin(ms, SITE_HOLD_MAX_S * 1e3) * (double)NS_PER_MS);
+		g.boot_ns = learned_boot_ns(t);
 	return nets_start_usd(&g, c->cls->fill_ths * t->hashprice_usd_ths_h, t->pm.pue, t->pm.electricity_usd_mwh);
 }
 
@@ -57,6 +62,7 @@ void nets_fill(const struct nets_terms *t, bool mines, bool serves, struct polic
 	if (serves)
 		set_use(c, POLICY_SERVE, (t->serve_usd_h - c->cls->wear_usd_h) * t->utilisation,
 			w[DEVICE_IDLE] + (w[DEVICE_SERVE] - w[DEVICE_IDLE]) * t->utilisation, &t->pm);
+	c->boot_ns = learned_boot_ns(t);
 	for (int u = 0; u < POLICY_USE_END; u++)
 		c->switch_cost_usd[u] = switch_usd(t, c, (enum policy_use)u);
 }

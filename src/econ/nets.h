@@ -29,7 +29,7 @@ struct nets_terms {
 	double switch_ms[POLICY_USE_END]; /* learned; 0: not */
 };
 
-/* Fills can, net, gross, mwh and switch_cost of c, whose cls is set. */
+/* Fills can, net, gross, mwh, switch_cost and boot of c, whose cls is set. */
 void nets_fill(const struct nets_terms *t, bool mines, bool serves, struct policy_class *c);
 /* What one start of a mining device of the group costs at these terms. */
 double nets_start_usd(const struct site_group *g, double hash_usd_h, double pue, double usd_mwh);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/map.h"
+#include "base/money.h"
 #include "base/panic.h"
 #include "econ/policy_priv.h"
 
@@ -139,13 +140,21 @@ int policy_input_validate(const struct policy_input *in, struct err *err)
 	return 0;
 }
 
+uint32_t policy_switched(const struct policy_class *c, const struct policy_target *t)
+{
+	uint32_t n = 0;
+	for (int u = 0; u < POLICY_USE_END; u++)
+		n += t->target[u] > c->now[u] ? t->target[u] - c->now[u] : 0;
+	return n;
+}
+
 void policy_sum_up(const struct policy_input *in, struct policy_output *out)
 {
 	struct decision_explain *e = &out->explain;
 	e->net_usd_h = e->before_usd_h = e->switch_usd = 0;
 	e->switched = 0;
 	e->now_ns = in->now_ns;
-	e->horizon_ns = in->horizon_ns;
+	e->horizon_ns = e->horizon_ns ? e->horizon_ns : in->horizon_ns;
 	e->electricity_usd_mwh = in->electricity_usd_mwh;
 	e->btc_usd = in->btc_usd;
 	e->difficulty = in->difficulty;
@@ -169,6 +178,10 @@ void policy_sum_up(const struct policy_input *in, struct policy_output *out)
 		e->net_usd_h += d->net_usd_h;
 		e->before_usd_h += d->before_usd_h;
 	}
+	e->gain_usd = (e->net_usd_h - e->before_usd_h) * (double)e->horizon_ns / (3600.0 * (double)NS_PER_S);
+	/* Where minimum times kept some devices, what is left of the switches gains its part. */
+	if (e->view.stated)
+		e->gain_usd = e->view.switched ? e->view.gain_usd * e->switched / e->view.switched : 0;
 }
 
 int policy_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
@@ -178,6 +191,7 @@ int policy_decide(struct policy *p, const struct policy_input *in, struct policy
 	if (r < 0)
 		return r;
 	out.n = in->n;
+	out.explain.view = (struct policy_view){ .usd_mwh = in->electricity_usd_mwh, .by = "last_price" };
 	if ((r = p->vt->decide(p, in, &out, err)) < 0)
 		return r;
 	for (size_t i = 0; i < in->n; i++) {

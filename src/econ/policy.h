@@ -28,9 +28,12 @@ enum {
 
 #define POLICY_HYSTERESIS 0.10
 
+struct forecast_point;
 struct history;
+struct ppo_model;
 struct site;
 struct site_group;
+struct spike_model;
 
 struct policy_class {
 	const struct device_class *cls;          /* borrowed */
@@ -54,6 +57,18 @@ struct policy_class {
 	 */
 	uint32_t held[POLICY_USE_END];
 	int64_t age_ns[POLICY_USE_END];
+	int64_t boot_ns; /* of a start, as learned; 0: the group's */
+};
+
+/*
+ * What was learned elsewhere, for a policy that may not train while it decides: whoever decides live has a tutor, and
+ * hands in what fits the site and knows nothing of later than now. All borrowed.
+ */
+struct policy_taught {
+	const struct forecast_point *price; /* from the quarter-hour that covers now on; NULL: no forecast */
+	size_t n_price;
+	const struct spike_model *spike;    /* of the site's point; NULL: none */
+	const struct ppo_model *ppo;        /* of the site; NULL: none */
 };
 
 struct policy_input {
@@ -65,6 +80,7 @@ struct policy_input {
 	int64_t step_ns;               /* until the next decision; 0: not told */
 	const struct site *site;       /* borrowed; NULL: not known */
 	const struct history *history; /* borrowed; all that is known at now_ns and nothing else; NULL: not kept */
+	const struct policy_taught *taught; /* borrowed; NULL: the policy learns by itself, as in backtests */
 	size_t n;
 	struct policy_class c[POLICY_CLASSES_MAX];
 };
@@ -109,11 +125,35 @@ struct decision_class {
 	struct policy_option option[POLICY_USE_END];
 	double net_usd_h;        /* of the whole class after the decision */
 	double before_usd_h;     /* of the whole class if nothing were changed */
+	double one_more_usd;     /* what one more device would add to plan.net_usd */
+};
+
+/*
+ * The price of the present step that a policy reckoned with, and what gave it. Where it looks further than the rows of
+ * the present hour it states what its switches gain over its horizon, before their cost; else the rows say so.
+ */
+struct policy_view {
+	double usd_mwh;
+	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "net", or two of them with a + */
+	bool weighed;      /* it has weighed what starts cost, without a number for it: what it decides is carried out */
+	bool stated;
+	double gain_usd;   /* of all switches that it wanted */
+	uint32_t switched; /* devices that it wanted to switch */
+};
+
+/* The plan that a policy made, if it made one. */
+struct policy_plan {
+	size_t steps; /* 0: none */
+	double net_usd, site_usd_mwh; /* over the steps; shadow price of the first */
 };
 
 struct decision_explain {
 	char policy[POLICY_NAME_MAX];
-	int64_t now_ns, horizon_ns;
+	int64_t now_ns;
+	int64_t horizon_ns;      /* over which switches are judged */
+	struct policy_view view;
+	struct policy_plan plan;
+	double gain_usd;         /* that the switches gain over horizon_ns, before their cost */
 	double electricity_usd_mwh, btc_usd, difficulty;
 	double net_usd_h, before_usd_h, switch_usd;
 	uint32_t switched;       /* devices whose use changes */
@@ -134,6 +174,7 @@ struct policy_conf {
 	struct str model;       /* stochastic: a stored model (policy_spike.h), read by policy_init alone; empty: none */
 	struct str ppo;         /* ppo: its weights (ppo_model.h), read by policy_init alone; empty: HCP_ENOTFOUND */
 	struct str ppo_file;    /* where they come from, for people */
+	bool taught;            /* models come with every input; those above are not needed */
 };
 
 struct policy_vt;
@@ -146,10 +187,14 @@ struct policy {
 	void *priv; /* owned by the policy; NULL for the built-in ones */
 };
 
+/* What a policy can be taught. */
+enum { POLICY_NEEDS_FORECAST = 1, POLICY_NEEDS_PRICE_MODEL = 2, POLICY_NEEDS_NET = 4 };
+
 struct policy_vt {
 	const char *name;
 	const char *about;
 	const char *not_live; /* why it runs in backtests alone; NULL: it may run live too */
+	unsigned needs;       /* POLICY_NEEDS_* */
 	int (*init)(struct policy *p, const struct policy_conf *conf, struct err *err);
 	void (*release)(struct policy *p);
 	int (*decide)(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err);

@@ -306,7 +306,7 @@ int policy_builtin_save(const struct policy *p, struct buf *out, struct err *err
 int policy_builtin_load(struct policy *p, struct str bytes, struct err *err)
 {
 	uint64_t v[3] = { 0 };
-	struct policy_conf conf;
+	struct policy_conf conf = p->conf;
 	if (bytes.n != POLICY_BUILTIN_N)
 		return err_set(err, HCP_ECORRUPT, "state", "must be %d bytes, is %zu", POLICY_BUILTIN_N, bytes.n);
 	for (size_t i = 0; i < POLICY_BUILTIN_N; i++)

@@ -9,8 +9,12 @@
  * What it sees coming and the forecaster does not is taken to fade: MPC_FADE of it is left a step later (chosen on
  * 2023).
  *
- * The forecaster is trained when MPC_RETRAIN has passed since the last time. Where it has nothing to go by yet, the day
- * before stands for the day; with a fixed tariff, or nothing known at all, the present price.
+ * The forecaster is trained when MPC_RETRAIN has passed since the last time; a policy that is taught takes the forecast
+ * that it is given. Where it has nothing to go by yet, the day before stands for the day; with a fixed tariff, or nothing
+ * known at all, the present price. Every plan is solved from nothing, so that a replay, which begins anywhere, decides
+ * as the first run did.
+ *
+ * What the switches gain is what the plan is worth above doing nothing now and planning on a step later.
  */
 #include <math.h>
 #include <string.h>
@@ -98,13 +102,19 @@ static int forecast(struct mpc *m, const struct policy_input *in, struct err *er
 	static const uint16_t step[MPC_STEPS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
 		21, 22, 23 };
 	struct forecast_point at[MPC_STEPS];
-	if (!in->history || !in->site || in->site->fixed || in->now_ns % MPC_STEP_NS != 0)
+	int64_t at_ns = in->now_ns - in->now_ns % MPC_STEP_NS;
+	if (!in->history || !in->site || in->site->fixed)
 		return HCP_EAGAIN;
+	if (in->taught) {
+		for (size_t t = 0; t < MPC_STEPS && in->taught->n_price >= MPC_STEPS; t++)
+			m->price[t] = in->taught->price[t].mean;
+		return in->taught->n_price >= MPC_STEPS ? 0 : HCP_EAGAIN;
+	}
 	int rc = make_forecaster(m, in->site->point, err);
-	rc = rc ? rc : forecaster_learn(&m->fc, in->history, in->now_ns, err);
+	rc = rc ? rc : forecaster_learn(&m->fc, in->history, at_ns, err);
 	if (rc == HCP_EAGAIN && m->fc.learned_ns)
 		rc = 0;
-	rc = rc ? rc : forecaster_predict_at(&m->fc, in->history, in->now_ns, step, MPC_STEPS, at, err);
+	rc = rc ? rc : forecaster_predict_at(&m->fc, in->history, at_ns, step, MPC_STEPS, at, err);
 	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++)
 		m->price[t] = at[t].mean;
 	return rc == HCP_ESTATE ? HCP_EAGAIN : rc;
@@ -121,19 +131,81 @@ static void day_before(struct mpc *m, const struct policy_input *in)
 	}
 }
 
-static int expect(struct mpc *m, const struct policy_input *in, struct err *err)
+static int expect(struct mpc *m, const struct policy_input *in, struct policy_view *ret, struct err *err)
 {
 	double first, more;
+	bool known;
 	int rc = forecast(m, in, err);
 	if (rc != 0 && rc != HCP_EAGAIN)
 		return rc;
 	*(rc ? &m->last : &m->forecast) += 1;
 	if (rc)
 		day_before(m, in);
-	rc = policy_spike_expect(&m->spike, in, &first, err);
+	ret->by = rc ? "day_before" : "forecast";
+	rc = policy_spike_expect(&m->spike, in, &first, &known, err);
+	if (known)
+		ret->by = strcmp(ret->by, "forecast") == 0 ? "forecast+price_model" : "day_before+price_model";
 	more = rc ? 0 : first - m->price[0];
 	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++, more *= MPC_FADE)
 		m->price[t] += more;
+	ret->usd_mwh = m->price[0];
+	return rc;
+}
+
+static int solve(struct mpc *m, const struct policy_input *in, size_t from, struct plan *ret, struct err *err)
+{
+	int rc = plan_site_fill(&m->site, in, m->price + from, MPC_STEPS - from, (double)MPC_STEP_NS / (double)NS_PER_S, err);
+	plan_solver_clear(m->solver);
+	return rc ? rc : plan_solve(m->solver, &m->site.problem, ret, err);
+}
+
+/* What doing nothing in the first step and planning on from the second is worth, as plan.money.total is reckoned. */
+static int value_of_waiting(struct mpc *m, const struct policy_input *in, double *ret, struct err *err)
+{
+	const double hours = (double)MPC_STEP_NS / (3600.0 * (double)NS_PER_S);
+	struct policy_input later = *in;
+	struct plan plan;
+	double usd = 0;
+	for (size_t k = 0; k < later.n; k++) {
+		struct policy_class *c = &later.c[k];
+		for (int u = 0; u < POLICY_USE_END; u++) {
+			double gross = c->gross_usd_h[u] - c->gross_usd_h[POLICY_IDLE];
+			usd += c->now[u] * (gross - c->mwh_h[u] * m->price[0]) * hours;
+			c->age_ns[u] += c->age_ns[u] < INT64_MAX - MPC_STEP_NS ? MPC_STEP_NS : 0;
+		}
+	}
+	int rc = solve(m, &later, 1, &plan, err);
+	if (rc)
+		return rc;
+	*ret = usd + plan.money.total;
+	plan_release(&plan);
+	return 0;
+}
+
+/* Tells what the plan is worth, and its shadow prices. */
+static int tell(struct mpc *m, const struct policy_input *in, const struct plan *plan, struct policy_output *out,
+	struct err *err)
+{
+	struct decision_explain *e = &out->explain;
+	double waiting = 0, switching = 0;
+	e->horizon_ns = MPC_STEPS * MPC_STEP_NS;
+	e->plan = (struct policy_plan){ MPC_STEPS, plan->money.total, plan->site_usd_mwh[0] };
+	e->view.stated = true;
+	for (size_t k = 0; k < in->n; k++) {
+		const struct policy_class *c = &in->c[k];
+		e->c[k].one_more_usd = plan->class_usd[k];
+		e->view.switched += policy_switched(c, &out->c[k]);
+		for (int u = 0; u < POLICY_USE_END; u++)
+			if (out->c[k].target[u] > c->now[u])
+				switching += (out->c[k].target[u] - c->now[u]) * c->switch_cost_usd[u];
+	}
+	int rc = e->view.switched ? value_of_waiting(m, in, &waiting, err) : 0;
+	if (rc == HCP_ENOTFOUND) { /* doing nothing breaks what binds: there is no such choice */
+		e->view.weighed = true;
+		rc = 0;
+	} else if (e->view.switched) {
+		e->view.gain_usd = plan->money.total - waiting + switching;
+	}
 	return rc;
 }
 
@@ -142,17 +214,17 @@ static int mpc_decide(struct policy *p, const struct policy_input *in, struct po
 	struct mpc *m = p->priv;
 	struct plan plan;
 	uint32_t target[POLICY_CLASSES_MAX][POLICY_USE_END];
-	int rc = expect(m, in, err);
-	rc = rc ? rc : plan_site_fill(&m->site, in, m->price, MPC_STEPS, (double)MPC_STEP_NS / (double)NS_PER_S, err);
-	rc = rc ? rc : plan_solve(m->solver, &m->site.problem, &plan, err);
+	int rc = expect(m, in, &ret->explain.view, err);
+	rc = rc ? rc : solve(m, in, 0, &plan, err);
 	if (rc)
 		return rc;
 	plan_site_targets(&m->site, in, &plan, 0, target);
-	plan_release(&plan);
 	for (size_t k = 0; k < in->n; k++)
 		policy_take_target(&in->c[k], target[k], (double)MPC_STEP_NS / (3600.0 * (double)NS_PER_S), &ret->c[k],
 			&ret->explain.c[k]);
-	return 0;
+	rc = tell(m, in, &plan, ret, err);
+	plan_release(&plan);
+	return rc;
 }
 
 static void mpc_describe(const struct policy *p, struct buf *out)
@@ -167,8 +239,7 @@ static void mpc_describe(const struct policy *p, struct buf *out)
 const struct policy_vt policy_mpc = {
 	.name = "mpc",
 	.about = "Plans the next six hours by forecast prices, does the first step, and plans again.",
-	/* A replay begins anywhere, and must then decide as the first run did. */
-	.not_live = "its trained forecaster is not part of its saved state",
+	.needs = POLICY_NEEDS_FORECAST | POLICY_NEEDS_PRICE_MODEL,
 	.init = mpc_init,
 	.release = mpc_release,
 	.decide = mpc_decide,

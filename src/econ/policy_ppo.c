@@ -30,13 +30,13 @@ struct ppo {
 
 static int ppo_init(struct policy *p, const struct policy_conf *conf, struct err *err)
 {
-	if (conf->ppo.n == 0)
+	if (conf->ppo.n == 0 && !conf->taught)
 		return err_set(err, HCP_ENOTFOUND, "model",
 			"there are no weights of policy ppo for this site; `hcp ppo train` makes them");
 	struct ppo *s = mem_calloc(1, sizeof(*s));
 	if (!s)
 		return err_set(err, HCP_ENOMEM, "", "no memory for a policy");
-	int rc = ppo_model_load(&s->model, conf->ppo, err);
+	int rc = conf->ppo.n ? ppo_model_load(&s->model, conf->ppo, err) : 0;
 	if (rc < 0) {
 		mem_free(s);
 		return rc;
@@ -60,6 +60,15 @@ static void ppo_release(struct policy *p)
 	p->priv = NULL;
 }
 
+/* The weights to ask; NULL: those that are taught have none of this site and time. */
+static const struct ppo_model *model_of(const struct ppo *s, const struct policy_input *in)
+{
+	if (!in->taught)
+		return &s->model;
+	const struct ppo_model *m = in->taught->ppo;
+	return m && in->site && !in->site->fixed && !strcmp(in->site->point, m->point) && in->now_ns >= m->to_ns ? m : NULL;
+}
+
 /* Whether the weights may be asked at all. */
 static int check(const struct ppo *s, const struct policy_input *in, struct err *err)
 {
@@ -77,23 +86,30 @@ static int check(const struct ppo *s, const struct policy_input *in, struct err 
 static bool see(const struct policy_input *in, struct ppo_raw *ret)
 {
 	double back[PPO_BACK];
+	int64_t at_ns = in->now_ns - in->now_ns % STEP_NS;
 	const struct history_series *s = in->history ? history_find(in->history, HISTORY_POWER_RT, in->site->point) : NULL;
-	if (!s || s->step_ns != STEP_NS || in->now_ns % STEP_NS != 0)
+	if (!s || s->step_ns != STEP_NS)
 		return false;
 	for (size_t k = 0; k < PPO_BACK; k++)
-		back[k] = history_at(s, in->now_ns - (int64_t)(k + 1) * STEP_NS);
-	return ppo_raw_fill(ret, back, in->now_ns);
+		back[k] = history_at(s, at_ns - (int64_t)(k + 1) * STEP_NS);
+	return ppo_raw_fill(ret, back, at_ns);
 }
 
-static bool runs(struct ppo *s, const struct ppo_raw *raw, const struct policy_class *c, double threshold, bool running)
+/* What a class is decided by; raw NULL: the last price is not known. */
+struct seen {
+	const struct ppo_model *model;
+	const struct ppo_raw *raw;
+};
+
+static bool runs(const struct seen *seen, const struct policy_class *c, double threshold, bool running)
 {
 	float obs[PPO_OBS];
 	double unit_usd = threshold * (c->mwh_h[POLICY_MINE] - c->mwh_h[POLICY_IDLE]) * PPO_STEP_S / 3600;
 	const struct ppo_state state = {
 		.running = running, .threshold_usd_mwh = threshold, .start = c->switch_cost_usd[POLICY_MINE] / unit_usd
 	};
-	ppo_observe(raw, &state, obs);
-	return ppo_model_say(&s->model, obs) > 0;
+	ppo_observe(seen->raw, &state, obs);
+	return ppo_model_say(seen->model, obs) > 0;
 }
 
 static void by_last_price(
@@ -105,23 +121,25 @@ static void by_last_price(
 	s->by_last++;
 }
 
-static void decide_class(struct ppo *s, const struct ppo_raw *raw, const struct policy_class *c, double hours,
+/* False: by the last price. */
+static bool decide_class(struct ppo *s, const struct seen *seen, const struct policy_class *c, double hours,
 	struct policy_target *t, struct decision_class *d)
 {
 	double mwh_h = c->mwh_h[POLICY_MINE] - c->mwh_h[POLICY_IDLE];
 	double threshold = mwh_h > 0 ? (c->gross_usd_h[POLICY_MINE] - c->gross_usd_h[POLICY_IDLE]) / mwh_h : 0;
 	uint32_t target[POLICY_USE_END] = { 0 }, idle = c->count - c->now[POLICY_MINE];
-	if (!raw || threshold < 1) {
+	if (!seen->raw || threshold < 1) {
 		by_last_price(s, c, hours, t, d);
-		return;
+		return false;
 	}
-	bool open = ppo_in_question(raw, threshold);
-	bool stay = !open || (c->now[POLICY_MINE] && runs(s, raw, c, threshold, true));
-	bool start = !open || (idle && runs(s, raw, c, threshold, false));
+	bool open = ppo_in_question(seen->raw, threshold);
+	bool stay = !open || (c->now[POLICY_MINE] && runs(seen, c, threshold, true));
+	bool start = !open || (idle && runs(seen, c, threshold, false));
 	*(open ? &s->asked : &s->calm) += 1;
 	target[stay ? POLICY_MINE : POLICY_IDLE] += c->now[POLICY_MINE];
 	target[start ? POLICY_MINE : POLICY_IDLE] += idle;
 	policy_take_target(c, target, hours, t, d);
+	return true;
 }
 
 static int ppo_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
@@ -129,17 +147,20 @@ static int ppo_decide(struct policy *p, const struct policy_input *in, struct po
 	struct ppo *s = p->priv;
 	struct ppo_raw raw;
 	double hours = (double)in->horizon_ns / (3600.0 * (double)NS_PER_S);
-	int rc = check(s, in, err);
+	int rc = in->taught ? 0 : check(s, in, err);
 	if (rc < 0)
 		return rc;
-	bool known = see(in, &raw);
+	struct seen seen = { .model = model_of(s, in) };
+	seen.raw = seen.model && see(in, &raw) ? &raw : NULL;
+	ret->explain.view.weighed = true;
 	for (size_t k = 0; k < in->n; k++) {
 		const struct policy_class *c = &in->c[k];
 		if (c->can[POLICY_SERVE] || !c->can[POLICY_MINE])
 			policy_decide_class(c, &ret->c[k], hours, p->conf.hysteresis, &ret->explain.c[k]);
 		else
-			decide_class(s, known ? &raw : NULL, c, hours, &ret->c[k], &ret->explain.c[k]);
+			ret->explain.view.weighed &= decide_class(s, &seen, c, hours, &ret->c[k], &ret->explain.c[k]);
 	}
+	ret->explain.view.by = seen.raw ? "net" : "last_price";
 	return 0;
 }
 
@@ -160,7 +181,7 @@ static int ppo_save(const struct policy *p, struct buf *out, struct err *err)
 {
 	const struct ppo *s = p->priv;
 	int rc = policy_builtin_save(p, out, err);
-	return rc == 0 ? ppo_model_save(&s->model, out, err) : rc;
+	return rc == 0 && s->model.to_ns ? ppo_model_save(&s->model, out, err) : rc;
 }
 
 static int ppo_load(struct policy *p, struct str bytes, struct err *err)
@@ -169,7 +190,8 @@ static int ppo_load(struct policy *p, struct str bytes, struct err *err)
 	struct ppo_model m = { 0 };
 	if (bytes.n < POLICY_BUILTIN_N)
 		return err_set(err, HCP_ECORRUPT, "state", "cut off");
-	int rc = ppo_model_load(&m, (struct str){ bytes.p + POLICY_BUILTIN_N, bytes.n - POLICY_BUILTIN_N }, err);
+	struct str rest = { bytes.p + POLICY_BUILTIN_N, bytes.n - POLICY_BUILTIN_N };
+	int rc = rest.n || !p->conf.taught ? ppo_model_load(&m, rest, err) : 0;
 	if (rc == 0)
 		rc = policy_builtin_load(p, (struct str){ bytes.p, POLICY_BUILTIN_N }, err);
 	if (rc < 0) {
@@ -184,7 +206,7 @@ static int ppo_load(struct policy *p, struct str bytes, struct err *err)
 const struct policy_vt policy_ppo = {
 	.name = "ppo",
 	.about = "Runs or curtails miners as a net has learned on recorded prices (Proximal Policy Optimization).",
-	.not_live = "its weights are a file that backtests alone are given",
+	.needs = POLICY_NEEDS_NET,
 	.init = ppo_init,
 	.release = ppo_release,
 	.decide = ppo_decide,

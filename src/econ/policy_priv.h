@@ -18,14 +18,18 @@ void policy_decide_class(
 void policy_take_target(const struct policy_class *c, const uint32_t target[POLICY_USE_END], double hours,
 	struct policy_target *t, struct decision_class *d);
 
+/* Devices that change their use. */
+uint32_t policy_switched(const struct policy_class *c, const struct policy_target *t);
+
 /* The expected price of the coming quarter-hour as a policy uses it, with models of which the fitting one is asked. */
 struct spike {
 	struct spike_model own, given;      /* trained here; handed in */
 	int64_t tried_ns;                   /* of the last training that found too little */
 	uint64_t by_own, by_given, by_last; /* decisions */
 };
-/* Trains when there is enough to learn from; the last price where no model can say. */
-int policy_spike_expect(struct spike *s, const struct policy_input *in, double *ret, struct err *err) MUST_CHECK;
+/* Trains when there is enough to learn from, unless it is taught; where no model can say the last price, not known. */
+int policy_spike_expect(
+	struct spike *s, const struct policy_input *in, double *ret, bool *ret_known, struct err *err) MUST_CHECK;
 void policy_spike_describe(const struct spike *s, struct buf *out);
 void policy_spike_release(struct spike *s);
 

@@ -76,7 +76,7 @@ static int learn(struct spike *s, const struct policy_input *in, struct err *err
 	if (!h || is_of(&s->own, in->site->point, in->now_ns) || (s->tried_ns && in->now_ns - s->tried_ns < RETRY_NS) ||
 		(given && in->now_ns - h->first_ns < span_ns(&s->given)))
 		return 0;
-	int rc = spike_train(&s->own, in->history, in->site->point, in->now_ns, err);
+	int rc = spike_train(&s->own, in->history, in->site->point, in->now_ns, NULL, err);
 	if (rc == 0 || rc == HCP_EAGAIN)
 		s->tried_ns = in->now_ns;
 	return rc == HCP_EAGAIN ? 0 : rc;
@@ -95,35 +95,62 @@ static double least_usd_mwh(const struct policy_input *in)
 	return least;
 }
 
-int policy_spike_expect(struct spike *s, const struct policy_input *in, double *ret, struct err *err)
+/* The model to ask; NULL: none. */
+static const struct spike_model *choose(const struct spike *s, const struct policy_input *in, int64_t at_ns)
 {
+	if (in->taught)
+		return in->taught->spike && is_of(in->taught->spike, in->site->point, at_ns) ? in->taught->spike : NULL;
+	return is_of(&s->own, in->site->point, at_ns)     ? &s->own
+		   : is_of(&s->given, in->site->point, at_ns) ? &s->given
+													  : NULL;
+}
+
+int policy_spike_expect(struct spike *s, const struct policy_input *in, double *ret, bool *ret_known, struct err *err)
+{
+	/* Within a quarter-hour nothing is known of its price that was not at its start. */
+	int64_t at_ns = in->now_ns - in->now_ns % (SPIKE_STEP_S * NS_PER_S);
+	double price = 0;
 	*ret = in->electricity_usd_mwh;
-	if (!in->history || !in->site || in->site->fixed || in->now_ns % (SPIKE_STEP_S * NS_PER_S) != 0) {
+	*ret_known = false;
+	if (!in->history || !in->site || in->site->fixed) {
 		s->by_last++;
 		return 0;
 	}
-	int rc = learn(s, in, err);
+	int rc = in->taught ? 0 : learn(s, in, err);
 	if (rc < 0)
 		return rc;
-	bool own = is_of(&s->own, in->site->point, in->now_ns), given = is_of(&s->given, in->site->point, in->now_ns);
-	double price = 0;
-	rc = own || given ? spike_expect(own ? &s->own : &s->given, in->history, in->now_ns, least_usd_mwh(in), &price, err)
-					  : HCP_EAGAIN;
-	if (rc == HCP_EAGAIN)
-		s->by_last++;
-	else if (rc == 0)
+	const struct spike_model *m = choose(s, in, at_ns);
+	rc = m ? spike_expect(m, in->history, at_ns, least_usd_mwh(in), &price, err) : HCP_EAGAIN;
+	*(rc ? &s->by_last : m == &s->own ? &s->by_own : &s->by_given) += 1;
+	if (rc == 0) {
 		*ret = price;
-	if (rc == 0)
-		*(own ? &s->by_own : &s->by_given) += 1;
+		*ret_known = true;
+	}
 	return rc == HCP_EAGAIN ? 0 : rc;
+}
+
+/*
+ * What the switches of a class gain: the step at the expected price, and what the state after it is worth (V) against
+ * the state that is left.
+ */
+static double gain_usd(const struct policy_class *c, const struct policy_target *t, double start_usd, double hours)
+{
+	double usd = 0, starts = (double)t->target[POLICY_MINE] - c->now[POLICY_MINE];
+	for (int u = 0; u < POLICY_USE_END; u++)
+		usd += ((double)t->target[u] - c->now[u]) * c->net_usd_h[u] * hours;
+	return usd + starts * start_usd * (starts > 0 ? 1 - START_SHARE : STOP_SHARE);
 }
 
 static int spike_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
 {
-	double price, hours = (double)(in->step_ns > 0 ? in->step_ns : in->horizon_ns) / (3600.0 * (double)NS_PER_S);
-	int rc = policy_spike_expect(p->priv, in, &price, err);
+	struct decision_explain *e = &ret->explain;
+	bool known;
+	e->horizon_ns = in->step_ns > 0 ? in->step_ns : in->horizon_ns;
+	double price, hours = (double)e->horizon_ns / (3600.0 * (double)NS_PER_S);
+	int rc = policy_spike_expect(p->priv, in, &price, &known, err);
 	if (rc < 0)
 		return rc;
+	e->view = (struct policy_view){ .usd_mwh = price, .by = known ? "price_model" : "last_price", .stated = true };
 	for (size_t i = 0; i < in->n; i++) {
 		struct policy_class c = in->c[i];
 		for (int u = 0; u < POLICY_USE_END; u++)
@@ -131,7 +158,9 @@ static int spike_decide(struct policy *p, const struct policy_input *in, struct 
 		double start_usd = c.switch_cost_usd[POLICY_MINE];
 		c.switch_cost_usd[POLICY_IDLE] += STOP_SHARE * start_usd;
 		c.switch_cost_usd[POLICY_MINE] = START_SHARE * start_usd;
-		policy_decide_class(&c, &ret->c[i], hours, 0, &ret->explain.c[i]);
+		policy_decide_class(&c, &ret->c[i], hours, 0, &e->c[i]);
+		e->view.gain_usd += gain_usd(&c, &ret->c[i], start_usd, hours);
+		e->view.switched += policy_switched(&c, &ret->c[i]);
 	}
 	return 0;
 }
@@ -189,6 +218,7 @@ static int spike_policy_load(struct policy *p, struct str bytes, struct err *err
 const struct policy_vt policy_stochastic = {
 	.name = "stochastic",
 	.about = "Runs miners while the expected price, learned from the point's past, and starts to come leave a gain.",
+	.needs = POLICY_NEEDS_PRICE_MODEL,
 	.init = spike_init,
 	.release = spike_release_all,
 	.decide = spike_decide,

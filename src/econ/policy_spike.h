@@ -35,15 +35,19 @@ enum {
 #define SPIKE_MOST 500.0
 
 struct fc_forest;
+struct forecast_stop;
 struct spike_model {
 	char point[HISTORY_LOCATION_MAX];
 	int64_t from_ns, to_ns;   /* of the prices it was trained on; to_ns 0: not trained */
 	struct fc_forest *forest; /* owned; [SPIKE_FORESTS] */
 };
 
-/* Trains on the prices of a settlement point that began before now. HCP_EAGAIN: less than a year of them is known. */
-int spike_train(
-	struct spike_model *ret, const struct history *h, const char *point, int64_t now_ns, struct err *err) MUST_CHECK;
+/*
+ * Trains on the prices of a settlement point that began before now. HCP_EAGAIN: less than a year of them is known.
+ * stop: borrowed; NULL: never.
+ */
+int spike_train(struct spike_model *ret, const struct history *h, const char *point, int64_t now_ns,
+	const struct forecast_stop *stop, struct err *err) MUST_CHECK;
 void spike_release(struct spike_model *m);
 /*
  * USD/MWh. HCP_EAGAIN: the price of the quarter-hour before is not known. Where no price of the last hours came near

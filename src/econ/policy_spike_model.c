@@ -198,7 +198,7 @@ static void draw_rows(struct rows *r, const struct view *v, uint64_t seed)
 		r->m.weight[i] *= (float)((double)r->m.n / r->weight);
 }
 
-static int grow(struct spike_model *m, const struct view *v, struct err *err)
+static int grow(struct spike_model *m, const struct view *v, const struct forecast_stop *stop, struct err *err)
 {
 	static const int8_t direction[SPIKE_N] = { [SPIKE_PLAIN_N] = -1, 1, 1, 1, 1 };
 	struct rows r = { 0 };
@@ -213,7 +213,8 @@ static int grow(struct spike_model *m, const struct view *v, struct err *err)
 		.rounds = 80,
 		.threads = THREADS,
 		.direction = direction,
-		.gradient = odds_gradient };
+		.gradient = odds_gradient,
+		.stop = stop };
 	int rc = reserve(&r, v->n * DRAWS) < 0 ? err_set(err, HCP_ENOMEM, "", "no memory for %zu rows", v->n) : 0;
 	for (size_t k = 0; rc == 0 && k < SPIKE_FORESTS; k++) {
 		g.seed = SEED + k;
@@ -242,7 +243,8 @@ static struct view view_of(const struct history_series *s, int64_t now_ns, size_
 	return (struct view){ s->slot + first, s->first_ns + (int64_t)first * STEP_NS, n - first };
 }
 
-int spike_train(struct spike_model *ret, const struct history *h, const char *point, int64_t now_ns, struct err *err)
+int spike_train(struct spike_model *ret, const struct history *h, const char *point, int64_t now_ns,
+	const struct forecast_stop *stop, struct err *err)
 {
 	struct view v = view_of(history_find(h, HISTORY_POWER_RT, point), now_ns, SIZE_MAX);
 	struct spike_model m = { 0 };
@@ -255,7 +257,7 @@ int spike_train(struct spike_model *ret, const struct history *h, const char *po
 	m.to_ns = v.t0_ns + (int64_t)v.n * STEP_NS;
 	rc = reserve_forests(&m, err);
 	if (rc == 0)
-		rc = grow(&m, &v, err);
+		rc = grow(&m, &v, stop, err);
 	if (rc < 0) {
 		spike_release(&m);
 		return rc;

@@ -146,7 +146,7 @@ int forecast_command_train(struct cli *cli, struct err *err)
 	if (rc == 0)
 		rc = history_feed_until(&h, &ticks, to_ns, err);
 	if (rc == 0)
-		rc = spike_train(&m, &h, location, to_ns, err);
+		rc = spike_train(&m, &h, location, to_ns, NULL, err);
 	if (rc == 0)
 		rc = spike_save(&m, &out, err);
 	if (rc == 0)

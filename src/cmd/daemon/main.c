@@ -17,6 +17,7 @@
 #include "feed/feeds.h"
 #include "courier/courier.h"
 #include "mesh/mesh.h"
+#include "tutor/tutor.h"
 #include "os/heap.h"
 #include "os/clock.h"
 #include "os/entropy.h"
@@ -39,6 +40,7 @@ struct hcpd {
 	struct gateway *gateways[SVC_COUNT]; /* the gateway, or without it the services' own ports */
 	struct feeds *feeds; /* NULL: no live sources are set */
 	struct courier *courier;
+	struct tutor *tutor;
 };
 
 static void to_stderr(void *arg, const char *line, size_t n)
@@ -272,6 +274,12 @@ static int start_courier(struct hcpd *d, struct err *err)
 	return runs_here(d, SVC_ORCHESTRATOR) ? courier_new(&conf, &d->courier, err) : 0;
 }
 
+static int start_tutor(struct hcpd *d, struct err *err)
+{
+	const struct tutor_conf conf = { .host = d->host, .models_dir = text_or_null(d->o->models_dir) };
+	return runs_here(d, SVC_OPTIMIZER) ? tutor_new(&conf, &d->tutor, err) : 0;
+}
+
 /* Requests first, then the services, then what their last answers go through. */
 static void stop(struct hcpd *d)
 {
@@ -282,9 +290,11 @@ static void stop(struct hcpd *d)
 	if (d->mesh)
 		mesh_stop(d->mesh);
 	courier_stop(d->courier);
+	tutor_stop(d->tutor);
 	host_free(d->host);
 	feeds_free(d->feeds);
 	courier_free(d->courier);
+	tutor_free(d->tutor);
 	mesh_free(d->mesh);
 	for (int i = 0; i < SVC_COUNT; i++)
 		gateway_free(d->gateways[i]);
@@ -326,6 +336,8 @@ static int run(const struct options *o, struct settings *settings)
 		rc = start_host(&d, &err);
 	if (rc == 0)
 		rc = start_courier(&d, &err);
+	if (rc == 0)
+		rc = start_tutor(&d, &err);
 	if (rc == 0)
 		rc = start_gateways(&d, &err);
 	if (rc == 0 && d.feeds)

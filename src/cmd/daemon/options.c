@@ -55,6 +55,10 @@ static const struct option_row {
 		OTHER(KIND_SITE) },
 	{ "--settings", "FILE", "values of the services, see --print-settings (default: those it prints)",
 		TEXT(settings_file) },
+	{ "--models", "DIR",
+		"trained models that come along, stochastic-POINT.bin and ppo-SITE.bin (default: none; what can be is "
+		"trained)",
+		TEXT(models_dir) },
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
 		TEXT(token_file) },
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },

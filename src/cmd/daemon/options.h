@@ -24,6 +24,7 @@ struct options {
 	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX], ca_file[OPTIONS_TEXT_MAX];
 	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX], market_file[OPTIONS_TEXT_MAX];
 	char settings_file[OPTIONS_TEXT_MAX];
+	char models_dir[OPTIONS_TEXT_MAX];
 	char site_file[OPTIONS_SITES_MAX][OPTIONS_TEXT_MAX];
 	int n_sites;
 	char replay_dir[OPTIONS_TEXT_MAX];

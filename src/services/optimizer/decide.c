@@ -204,14 +204,16 @@ void optimizer_draft_input(const struct optimizer *o, const struct draft *p, con
 
 /* One facility has one electricity price, so it is decided by itself; more classes than a decision takes go in parts.
  */
-static int decide_group(struct optimizer *o, struct draft *p, const struct draft_group *g, struct err *err)
+static int decide_group(struct optimizer *o, struct draft *p, struct draft_group *g, struct err *err)
 {
+	struct policy_taught taught;
+	optimizer_teach(o, g, p->market_ns, &taught);
 	for (size_t done = 0; done < g->n;) {
 		struct policy_input in;
 		struct policy_output out = { 0 };
 		struct draft_row *row = &p->row[g->first + done];
 		optimizer_draft_input(o, p, g, done, &in);
-		done += in.n;
+		in.taught = &taught;
 		int rc = policy_decide(&o->policy, &in, &out, err);
 		if (rc < 0)
 			return rc;
@@ -225,6 +227,14 @@ static int decide_group(struct optimizer *o, struct draft *p, const struct draft
 		p->net_usd_h += out.explain.net_usd_h;
 		p->before_usd_h += out.explain.before_usd_h;
 		p->switch_usd += out.explain.switch_usd;
+		p->gain_usd += out.explain.gain_usd;
+		p->weighed |= out.explain.view.weighed && out.explain.switched;
+		p->horizon_ns = out.explain.horizon_ns > p->horizon_ns ? out.explain.horizon_ns : p->horizon_ns;
+		if (!done) {
+			g->view = out.explain.view;
+			g->plan = out.explain.plan;
+		}
+		done += in.n;
 	}
 	return 0;
 }
@@ -235,7 +245,6 @@ static int decide_group(struct optimizer *o, struct draft *p, const struct draft
  */
 static void judge(const struct optimizer *o, struct draft *p, int64_t now_ns)
 {
-	double hours = (double)o->conf.horizon_ns / (3600.0 * (double)NS_PER_S);
 	bool differs = p->n_rows != o->last_rows, away = false;
 	for (size_t i = 0; i < p->n_rows; i++) {
 		const struct draft_row *r = &p->row[i];
@@ -244,7 +253,7 @@ static void judge(const struct optimizer *o, struct draft *p, int64_t now_ns)
 		if (memcmp(r->in.now, r->target.target, sizeof(r->in.now)) != 0)
 			away = true;
 	}
-	p->pays = (p->net_usd_h - p->before_usd_h) * hours > p->switch_usd;
+	p->pays = p->weighed || p->gain_usd > p->switch_usd;
 	bool again = away && p->pays &&
 		     (!o->announced_paid || now_ns - o->announced_ns >= OPTIMIZER_AGAIN_S * NS_PER_S);
 	p->changed = differs || again;
@@ -301,6 +310,8 @@ int optimizer_decide(
 	if (rc < 0 || !optimizer_is_ready(o))
 		return rc;
 	rc = optimizer_draft_rows(o, ctx, &p, false, &why);
+	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
+		rc = optimizer_foresee(o, ctx, &p.group[i], p.market_ns, &why);
 	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
 		rc = decide_group(o, &p, &p.group[i], &why);
 	if (rc == HCP_ENOMEM || rc == HCP_EIO || rc == HCP_ENOSPC)

@@ -15,6 +15,7 @@ static void optimizer_close(void *state)
 		mem_free(o->series[i]->ring);
 		mem_free(o->series[i]);
 	}
+	optimizer_models_close(o);
 	for (size_t i = 0; i < o->n_loc; i++)
 		mem_free(o->loc[i]);
 	history_release(&o->history);
@@ -52,9 +53,8 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 	const struct policy_vt *vt = policy_find(str_of(o->conf.policy ? o->conf.policy : "threshold"));
 	if (!vt)
 		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.40s", o->conf.policy);
-	if (vt->not_live)
-		return err_set(err, HCP_EINVAL, "policy", "%s runs in backtests only: %s", vt->name, vt->not_live);
-	return policy_init(&o->policy, vt, NULL, err);
+	o->net = mem_calloc(o->conf.n_sites + 1, sizeof(*o->net));
+	return o->net ? optimizer_policy_begin(&o->policy, vt, NULL, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 }
 
 static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)
@@ -96,6 +96,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_PLAN_GET, optimizer_on_plan, true },
 	{ MSG_PLANS_LIST, optimizer_on_plans, true },
 	{ MSG_POLICY_GET, optimizer_on_policy_get, true },
+	{ MSG_LESSON_GET, optimizer_on_lesson_get, true },
+	{ MSG_MODEL_PUT, optimizer_on_model_put, false },
 	{ MSG_POLICY_SET, optimizer_on_policy_set, false },
 	{ MSG_CAPACITY_CHANGED, optimizer_on_capacity, false },
 	{ MSG_DEMAND_CHANGED, optimizer_on_demand, false },

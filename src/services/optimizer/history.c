@@ -168,7 +168,9 @@ int optimizer_history_clear(struct optimizer *o, struct svc_ctx *ctx, struct err
 	o->history.version = version + 1;
 	for (size_t i = 0; i < o->n_series; i++)
 		o->series[i]->pending = (struct history_pending){ 0 };
-	int rc = db_run(svc_db(ctx), err, "DELETE FROM history_series", "");
+	int rc = optimizer_models_forget(o, ctx, err);
+	if (rc == 0)
+		rc = db_run(svc_db(ctx), err, "DELETE FROM history_series", "");
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "DELETE FROM history_chunk", "");
 	return rc < 0 ? rc

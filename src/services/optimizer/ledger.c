@@ -28,6 +28,7 @@ static int add_target(struct arena *a, Hcp__Decision *d, const struct draft_row 
 	t->was_serve = (int32_t)r->in.now[POLICY_SERVE];
 	t->was_mine = (int32_t)r->in.now[POLICY_MINE];
 	t->was_idle = (int32_t)r->in.now[POLICY_IDLE];
+	t->one_more_usd = r->explain.one_more_usd;
 	return pb_push(a, &d->n_targets, &d->targets, t);
 }
 
@@ -155,7 +156,12 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 	d->switching_cost_usd = p->switch_usd;
 	d->signal_at_ns = p->signal_at_ns;
 	d->predicted_switching_ms = optimizer_outcome_expected_ms(o, p);
+	d->horizon_s = (double)p->horizon_ns / (double)NS_PER_S;
+	d->gain_usd = p->gain_usd;
+	d->pays = p->pays;
 	int rc = add_inputs(o, a, d, p);
+	for (size_t i = 0; rc == 0 && i < p->n_groups; i++)
+		rc = pb_push(a, &d->n_forecasts, &d->forecasts, optimizer_foresight(o, a, p, &p->group[i]));
 	for (size_t i = 0; rc == 0 && i < p->n_groups; i++)
 		if (p->row[p->group[i].first].cap->plan_id[0])
 			rc = pb_push(a, &d->n_plan_ids, &d->plan_ids, p->row[p->group[i].first].cap->plan_id);

@@ -49,6 +49,9 @@ enum {
 	OPTIMIZER_PLAN_STEPS = 96, /* of a plan, quarter-hours */
 	OPTIMIZER_CHUNK_SLOTS = 96,     /* of history in one row */
 	OPTIMIZER_CHUNKS_MAX = 1461,    /* of a series: four years of quarter-hours */
+	OPTIMIZER_FORESIGHT_STEPS = 24, /* quarter-hours of a forecast in the ledger */
+	OPTIMIZER_SKIP_MAX = 256,       /* lessons that a tutor does not want */
+	OPTIMIZER_SOURCE_MAX = 256,
 	OPTIMIZER_NAME_MAX = 64,
 	OPTIMIZER_LEDGER_S = 60,        /* an unchanged decision is put down so often */
 	OPTIMIZER_AGAIN_S = 120,        /* a changed one is told again if the fleet has not followed by then */

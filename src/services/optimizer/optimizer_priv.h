@@ -4,8 +4,11 @@
 #include "econ/cohorts.h"
 #include "econ/history.h"
 #include "econ/market.h"
+#include "econ/outlook.h"
 #include "econ/plan_site.h"
 #include "econ/policy.h"
+#include "econ/policy_spike.h"
+#include "econ/ppo_model.h"
 #include "services/optimizer/optimizer.h"
 
 /* The first seven are market quantities of the same number. */
@@ -52,6 +55,8 @@ struct series {
 struct location {
 	char name[OPTIMIZER_NAME_MAX];
 	struct market market;
+	struct outlook *outlook;         /* owned; NULL: none was trained */
+	struct spike_model price[2];     /* from a file; trained here */
 };
 
 /* Devices of one class at one facility, as resources last said, and what was last decided for them. */
@@ -100,6 +105,7 @@ struct optimizer {
 	size_t n_demand;
 	double switch_ms[DEVICE_CLASS_MAX][POLICY_USE_END]; /* learned; 0: the catalogue's */
 	struct policy policy;
+	struct ppo_model *net;           /* owned, [conf.n_sites] */
 	struct buf last;                 /* packed Decision stored last; empty before the first */
 	int64_t last_n;                  /* its number */
 	size_t last_rows;                /* its targets */
@@ -186,6 +192,10 @@ struct draft_group {
 	struct profit_market pm;
 	struct market_reading power;
 	size_t first, n; /* rows */
+	const struct outlook *outlook; /* borrowed; NULL: no forecast is known */
+	const char *no_outlook;        /* in the batch's arena: why not; NULL: the policy needs none */
+	struct policy_view view;       /* of the first part */
+	struct policy_plan plan;
 };
 
 struct draft {
@@ -194,7 +204,9 @@ struct draft {
 	struct draft_row *row; /* in the batch's arena */
 	struct draft_group *group;
 	size_t n_rows, n_groups;
-	double net_usd_h, before_usd_h, switch_usd;
+	double net_usd_h, before_usd_h, switch_usd, gain_usd;
+	int64_t horizon_ns; /* over which gain_usd is judged */
+	bool weighed;       /* see struct policy_view */
 	bool changed, pays;
 };
 
@@ -220,6 +232,27 @@ bool optimizer_is_ready(const struct optimizer *o);
 /* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
 int optimizer_decide(
 	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
+
+/* foresight.c */
+/* What the policy needs to know of the coming hours of a group; nothing if it needs nothing. */
+int optimizer_foresee(
+	struct optimizer *o, struct svc_ctx *ctx, struct draft_group *g, int64_t market_ns, struct err *err) MUST_CHECK;
+/* What of that and of the models it may be told at that time. */
+void optimizer_teach(
+	const struct optimizer *o, const struct draft_group *g, int64_t market_ns, struct policy_taught *ret);
+/* For the ledger; NULL: no memory. */
+Hcp__DecisionForecast *optimizer_foresight(
+	const struct optimizer *o, struct arena *a, const struct draft *p, const struct draft_group *g);
+
+/* models.c */
+int optimizer_models_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;
+/* The feed starts over: what was learned of its future goes. */
+int optimizer_models_forget(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+void optimizer_models_close(struct optimizer *o);
+int optimizer_models_list(
+	struct svc_ctx *ctx, struct arena *a, size_t *ret_n, Hcp__MarketModel ***ret, struct err *err) MUST_CHECK;
+int optimizer_on_lesson_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int optimizer_on_model_put(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* ledger.c */
 int optimizer_ledger_write(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err) MUST_CHECK;
@@ -257,6 +290,9 @@ double optimizer_outcome_expected_ms(const struct optimizer *o, const struct dra
 double optimizer_outcome_switch_usd(const struct optimizer *o, const Hcp__Decision *d, double ms, int64_t market_ns);
 
 /* policy_set.c */
+/* A policy that is taught; conf NULL takes the defaults. *ret is released first. */
+int optimizer_policy_begin(
+	struct policy *ret, const struct policy_vt *vt, const struct policy_conf *conf, struct err *err) MUST_CHECK;
 int optimizer_on_policy_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_policy_store(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

@@ -31,13 +31,13 @@ void optimizer_plans_close(struct optimizer *o)
 
 /* ---- what prices are expected ---- */
 
-struct outlook {
+struct ahead {
 	int64_t from_ns; /* start of the first step */
 	double price[OPTIMIZER_PLAN_STEPS];
 	const char *source[OPTIMIZER_PLAN_STEPS];
 };
 
-static void look_ahead(const struct optimizer *o, const struct draft_group *g, int64_t market_ns, struct outlook *ret)
+static void look_ahead(const struct optimizer *o, const struct draft_group *g, int64_t market_ns, struct ahead *ret)
 {
 	const char *point = g->terms.loc ? g->terms.loc->name : "";
 	const struct history_series *rt = history_find(&o->history, HISTORY_POWER_RT, point);
@@ -61,7 +61,7 @@ static void look_ahead(const struct optimizer *o, const struct draft_group *g, i
 
 /* ---- as a message ---- */
 
-static int add_steps(struct arena *a, const struct outlook *out, const struct plan *plan, Hcp__Plan *m)
+static int add_steps(struct arena *a, const struct ahead *out, const struct plan *plan, Hcp__Plan *m)
 {
 	for (size_t t = 0; t < plan->steps; t++) {
 		Hcp__PlanStep *s = arena_alloc(a, sizeof(*s));
@@ -117,7 +117,7 @@ static int add_class(struct arena *a, const struct plan_site *ps, const struct p
 	return pb_push(a, &m->n_classes, &m->classes, c);
 }
 
-static int tell(struct arena *a, const struct optimizer *o, const struct policy_input *in, const struct outlook *out,
+static int tell(struct arena *a, const struct optimizer *o, const struct policy_input *in, const struct ahead *out,
 	const struct plan *plan, Hcp__Plan *m)
 {
 	m->method = method_name[plan->method];
@@ -153,7 +153,7 @@ static int store(struct optimizer *o, struct svc_ctx *ctx, Hcp__Plan *m, int64_t
 /* ---- making one ---- */
 
 /* Everything that a plan is made of, as one number. How long a device has been held matters only while one is. */
-static int64_t basis_of(const struct policy_input *in, const struct outlook *out)
+static int64_t basis_of(const struct policy_input *in, const struct ahead *out)
 {
 	uint64_t h = hash_bytes(out->price, sizeof(out->price), (uint64_t)out->from_ns);
 	for (size_t k = 0; k < in->n; k++) {
@@ -174,7 +174,7 @@ static int make(struct optimizer *o, struct svc_ctx *ctx, const struct draft *d,
 {
 	struct arena *a = svc_arena(ctx);
 	struct policy_input *in = arena_alloc(a, sizeof(*in));
-	struct outlook *out = arena_alloc(a, sizeof(*out));
+	struct ahead *out = arena_alloc(a, sizeof(*out));
 	Hcp__Plan m = HCP__PLAN__INIT;
 	struct plan plan = { 0 };
 	struct capacity *cap = d->row[g->first].cap;

@@ -21,9 +21,30 @@ static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
 	p->hysteresis = o->policy.conf.hysteresis;
 	p->version = policy_version(&o->policy);
 	struct arena *a = svc_reply_arena(ctx);
-	for (size_t i = 0; policy_at(i); i++)
+	for (size_t i = 0; policy_at(i); i++) {
 		if (!policy_at(i)->not_live && pb_push(a, &p->n_choices, &p->choices, arena_strdup(a, policy_at(i)->name)) < 0)
 			return HCP_ENOMEM;
+	}
+	return optimizer_models_list(ctx, a, &p->n_models, &p->models, NULL);
+}
+
+int optimizer_policy_begin(
+	struct policy *ret, const struct policy_vt *vt, const struct policy_conf *conf, struct err *err)
+{
+	struct policy_conf taught;
+	struct policy fresh = { 0 };
+	if (conf)
+		taught = *conf;
+	else
+		policy_conf_default(&taught);
+	taught.taught = true;
+	if (vt->not_live)
+		return err_set(err, HCP_EINVAL, "policy", "%s runs in backtests only: %s", vt->name, vt->not_live);
+	int rc = policy_init(&fresh, vt, &taught, err);
+	if (rc < 0)
+		return rc;
+	policy_release(ret);
+	*ret = fresh;
 	return 0;
 }
 
@@ -60,15 +81,13 @@ int optimizer_on_policy_set(void *state, struct svc_ctx *ctx, const struct msg *
 	const struct policy_vt *vt = s->policy[0] ? policy_find(str_of(s->policy)) : o->policy.vt;
 	if (!vt)
 		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.32s; GET /policy names them", s->policy);
-	if (vt->not_live)
-		return err_set(err, HCP_EINVAL, "policy", "%s runs in backtests only: %s", vt->name, vt->not_live);
 	struct policy_conf conf = o->policy.conf;
 	if (s->has_strike_usd_mwh_case == HCP__POLICY_SET__HAS_STRIKE_USD_MWH_STRIKE_USD_MWH)
 		conf.strike_usd_mwh = s->strike_usd_mwh;
 	if (s->has_hysteresis_case == HCP__POLICY_SET__HAS_HYSTERESIS_HYSTERESIS)
 		conf.hysteresis = s->hysteresis;
 	struct policy fresh = { 0 };
-	rc = policy_init(&fresh, vt, &conf, err);
+	rc = optimizer_policy_begin(&fresh, vt, &conf, err);
 	if (rc < 0)
 		return rc;
 	fresh.decisions = o->policy.decisions;

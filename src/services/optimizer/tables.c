@@ -11,6 +11,8 @@
  *             (c * OPTIMIZER_CHUNK_SLOTS + i) * step + phase
  * cohorts     since when devices are in their uses (struct cohort)
  * plan        the newest OPTIMIZER_PLANS_MAX plans
+ * model       trained models: kind and name as in MarketModel; body as its own header has it
+ * outlook     what forecasts of a point were worth (struct outlook_books)
  * learned     switching time by class and use
  * decision    the ledger; moved_* are bit sets of catalogue classes of which devices moved into that use
  * state       policy, clock, announcement
@@ -48,6 +50,9 @@ const char *const optimizer_schema[] = {
 	"  basis INTEGER NOT NULL, head BLOB NOT NULL,"
 	"  body BLOB NOT NULL);"
 	"CREATE INDEX plan_facility ON plan(facility, n);",
+	"CREATE TABLE model(kind TEXT NOT NULL, name TEXT NOT NULL, trained INTEGER NOT NULL, source TEXT NOT NULL,"
+	"  to_ns INTEGER NOT NULL, taken_ns INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY(kind, name, trained));"
+	"CREATE TABLE outlook(point TEXT PRIMARY KEY, books BLOB NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -202,8 +207,7 @@ static int take_state(struct optimizer *o, struct str k, struct str v, struct er
 		const struct policy_vt *vt = policy_find(v);
 		if (!vt)
 			return HCP_ECORRUPT;
-		policy_release(&o->policy);
-		return policy_init(&o->policy, vt, NULL, err);
+		return optimizer_policy_begin(&o->policy, vt, NULL, err);
 	}
 	if (str_eqz(k, "policy_state"))
 		return optimizer_policy_restore(o, v, err);
@@ -224,6 +228,8 @@ int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 	int rc = load_series(o, db, err);
 	if (rc == 0)
 		rc = optimizer_history_load(o, db, err);
+	if (rc == 0)
+		rc = optimizer_models_load(o, db, err);
 	if (rc == 0)
 		rc = load_fleet(o, db, err);
 	if (rc == 0)

@@ -61,7 +61,7 @@ static int set_up(void **state)
 	(void)state;
 	history_init(&history);
 	fill(&history, 0, SLOTS + AFTER, 7);
-	return spike_train(&model, &history, "HB_WEST", time_of(SLOTS), NULL);
+	return spike_train(&model, &history, "HB_WEST", time_of(SLOTS), NULL, NULL);
 }
 
 static int tear_down(void **state)
@@ -105,7 +105,7 @@ static void what_comes_later_changes_nothing(void **state)
 	/* The same past and another future: what is expected and what is learned are the same, to the bit. */
 	assert_int_equal(history_add(&other, HISTORY_POWER_RT, "HB_WEST", time_of(now), STEP_NS, -200, NULL), 0);
 	assert_true(expect_at(&other, now) == expect_at(&history, now));
-	assert_int_equal(spike_train(&again, &other, "HB_WEST", time_of(now), NULL), 0);
+	assert_int_equal(spike_train(&again, &other, "HB_WEST", time_of(now), NULL, NULL), 0);
 	assert_int_equal(spike_save(&again, &first, NULL), 0);
 	assert_int_equal(spike_save(&model, &second, NULL), 0);
 	assert_int_equal(first.n, second.n);
@@ -152,9 +152,9 @@ static void too_little_is_said_so(void **state)
 	struct err err = { 0 };
 	double p = NAN;
 	history_init(&h);
-	assert_int_equal(spike_train(&m, &h, "HB_WEST", t0, &err), HCP_EAGAIN);
+	assert_int_equal(spike_train(&m, &h, "HB_WEST", t0, NULL, &err), HCP_EAGAIN);
 	fill(&h, 0, 100 * SPIKE_DAY, 1);
-	assert_int_equal(spike_train(&m, &h, "HB_WEST", time_of(SLOTS), &err), HCP_EAGAIN);
+	assert_int_equal(spike_train(&m, &h, "HB_WEST", time_of(SLOTS), NULL, &err), HCP_EAGAIN);
 	assert_string_equal(err.field, "history");
 	assert_int_equal(spike_expect(&model, &h, time_of(100 * SPIKE_DAY + 1), 60, &p, &err), HCP_EAGAIN);
 	assert_int_equal(spike_expect(&model, &h, time_of(100 * SPIKE_DAY) + 1, 60, &p, &err), HCP_EAGAIN);

@@ -451,8 +451,6 @@ static void policy_is_set_kept_and_decides_at_once(void **state)
 	assert_int_equal(target(dec, "hou-1", "S21")->idle, 100);
 	s.policy = "gut_feeling";
 	drive_refused(&d, &s.base, "invalid", "policy");
-	s.policy = "mpc"; /* in backtests only */
-	drive_refused(&d, &s.base, "invalid", "policy");
 	s.policy = "strike";
 	s.strike_usd_mwh = -1;
 	drive_refused(&d, &s.base, "out_of_range", "strike_usd_mwh");
