@@ -30,6 +30,9 @@ static int on_ticks(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	d.changed = rng_below(r, 2);
 	d.gain_usd_h = rng_double(r) * 10;
 	d.switching_cost_usd = rng_double(r) * 4;
+	d.horizon_s = 900;
+	d.gain_usd = d.gain_usd_h * d.horizon_s / 3600;
+	d.pays = d.gain_usd > d.switching_cost_usd;
 	d.n_targets = 1;
 	d.targets = &ts;
 	ev.decision = &d;

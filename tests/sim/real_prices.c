@@ -32,7 +32,7 @@ enum {
 #define REAL_PUE 1.05
 #define REAL_POOL_FEE 0.01
 #define REAL_HYSTERESIS 0.10
-#define REAL_HORIZON_H 0.25
+#define REAL_HORIZON_H (OPTIMIZER_HORIZON_S / 3600.0)
 
 /* What a class of machines should do by the prices: mine while that earns more than standing idle, with hysteresis. */
 struct rule {

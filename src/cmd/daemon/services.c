@@ -121,7 +121,6 @@ int services_conf_new(
 	c->orchestrator.version = HCP_VERSION;
 	c->orchestrator.stats = service_stats;
 	c->orchestrator.stats_arg = c;
-	c->orchestrator.horizon_ns = s->horizon_ns;
 	c->optimizer = (struct optimizer_conf){ .site = s->site,
 		.n_sites = s->n_sites,
 		.credit = s->credit,

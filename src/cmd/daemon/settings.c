@@ -82,7 +82,7 @@ static void set_credit(struct settings *s, size_t i, const char *cls, double usd
 void settings_init(struct settings *s)
 {
 	*s = (struct settings){ .n_sites = 1,
-		.horizon_ns = 900 * NS_PER_S,
+		.horizon_ns = OPTIMIZER_HORIZON_S * NS_PER_S,
 		.utilisation = OPTIMIZER_UTILISATION,
 		.token_micros_million = BILLING_TOKEN_MICROS };
 	s->site[0] = (struct site){ .name = SITE_OTHER, .pue = OPTIMIZER_PUE, .pool_fee = OPTIMIZER_POOL_FEE };
@@ -314,9 +314,9 @@ void settings_print(const struct settings *s, FILE *to)
 	fprintf(to,
 		"decisions:\n"
 		"  horizon_s: %g  # s, for which simple policies take prices to hold and switches must pay, 60 to 604800. "
-		"Default: 900\n"
+		"Default: %d\n"
 		"  utilisation: %g  # share of a served device's time that is sold on the spot, 0.01 to 1. Default: %g\n\n",
-		(double)s->horizon_ns / (double)NS_PER_S, s->utilisation, OPTIMIZER_UTILISATION);
+		(double)s->horizon_ns / (double)NS_PER_S, OPTIMIZER_HORIZON_S, s->utilisation, OPTIMIZER_UTILISATION);
 	fputs("# What mining with a device of a class is worth beyond its coins (heat used, a node kept busy), USD per "
 		  "device\n"
 		  "# and hour, 0 to 1000. Default: CPU2 0.05, CPU64 1, others 0.\n",

@@ -271,6 +271,12 @@ bool optimizer_is_ready(const struct optimizer *o)
 	return power && o->n_cap && o->market.v[MARKET_BTC_USD].known;
 }
 
+/* What customers and operators asked for, or what became of devices, is done at any price. */
+static bool is_forced(const char *trigger)
+{
+	return strcmp(trigger, "demand") == 0 || strcmp(trigger, "capacity") == 0 || strcmp(trigger, "operator") == 0;
+}
+
 static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct draft *p, struct err *err)
 {
 	for (size_t i = 0; i < p->n_rows; i++) {
@@ -280,7 +286,7 @@ static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct d
 		cap->decided = true;
 	}
 	/* As the orchestrator sees it: what pays and what is forced is carried out. */
-	bool first = !o->last_n, forced = strcmp(p->trigger, "price") != 0 && strcmp(p->trigger, "timer") != 0;
+	bool first = !o->last_n, forced = is_forced(p->trigger);
 	o->last_rows = p->n_rows;
 	o->announced_ns = svc_now_ns(ctx);
 	o->announced_paid = p->pays || forced || first;
@@ -322,7 +328,8 @@ int optimizer_decide(
 		return 0;
 	}
 	judge(o, &p, now);
-	if (!p.changed && !is_due(o, now, p.market_ns) && strcmp(trigger, "operator") != 0)
+	bool asked = strcmp(trigger, "operator") == 0 || strcmp(trigger, "model") == 0;
+	if (!p.changed && !is_due(o, now, p.market_ns) && !asked)
 		return 0;
 	if (p.changed)
 		rc = keep_targets(o, ctx, &p, err);

@@ -32,7 +32,7 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 	if (conf)
 		o->conf = *conf;
 	if (!o->conf.horizon_ns)
-		o->conf.horizon_ns = 900 * NS_PER_S;
+		o->conf.horizon_ns = OPTIMIZER_HORIZON_S * NS_PER_S;
 	if (o->conf.utilisation == 0)
 		o->conf.utilisation = OPTIMIZER_UTILISATION;
 	if (!(o->conf.utilisation > 0 && o->conf.utilisation <= 1))

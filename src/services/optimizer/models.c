@@ -9,6 +9,7 @@
  *	kind "ppo"       econ/ppo_model, of a site              from a file
  */
 #include <math.h>
+#include <stdio.h>
 
 #include "base/mem.h"
 #include "base/money.h"
@@ -128,6 +129,11 @@ int optimizer_on_model_put(void *state, struct svc_ctx *ctx, const struct msg *m
 		return err_set(err, HCP_EINVAL, "trained", "forecasts are trained here");
 	int64_t most_ns = p->trained ? optimizer_market_now_ns(o, svc_now_ns(ctx)) : INT64_MAX;
 	int rc = take(o, p->kind, p->name, p->trained, body, most_ns, &to_ns, err);
+	if (rc == HCP_ECORRUPT) { /* of the sender, not of our tables */
+		char why[sizeof(err->text)];
+		snprintf(why, sizeof(why), "%s", err->text);
+		return err_set(err, HCP_EINVAL, "body", "%s", why);
+	}
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err,
 			"INSERT INTO model(kind,name,trained,source,to_ns,taken_ns,body) VALUES($1,$2,$3,$4,$5,$6,$7)"

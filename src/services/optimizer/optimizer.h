@@ -26,7 +26,7 @@ struct optimizer_conf {
 	size_t n_sites;
 	const struct optimizer_credit *credit; /* borrowed */
 	size_t n_credits;
-	int64_t horizon_ns;   /* for which present prices are expected to hold; 0: 15 minutes, as the orchestrator's */
+	int64_t horizon_ns;   /* for which simple policies take present prices to hold; 0: OPTIMIZER_HORIZON_S */
 	double utilisation;   /* share of a served device's time that is sold, 0..1; 0: OPTIMIZER_UTILISATION */
 	const char *policy;   /* of a new database; NULL: "threshold" */
 };
@@ -37,6 +37,7 @@ struct optimizer_conf {
 #define OPTIMIZER_LEARN_RATE 0.2 /* weight of the newest switch in the learned switching time */
 
 enum {
+	OPTIMIZER_HORIZON_S = 3600, /* as in backtests: in a quarter-hour no start of a miner would pay */
 	OPTIMIZER_TICKS_MAX = 4096,     /* in one message */
 	OPTIMIZER_PROBLEMS_MAX = 16,    /* described in its answer */
 	OPTIMIZER_SOURCES_MAX = 64,     /* whose state is kept */

@@ -69,13 +69,6 @@ static int send_directive(struct orchestrator *o, struct svc_ctx *ctx, Hcp__Dire
 	return rc < 0 ? rc : put(ctx, "directive", buf_str(&o->directive), err);
 }
 
-/* Does it pay? The gain over the horizon must exceed what the switches cost. */
-static bool pays(const struct orchestrator *o, const Hcp__Decision *d)
-{
-	double hours = (double)o->conf.horizon_ns / (3600.0 * NS_PER_S);
-	return d->gain_usd_h * hours > d->switching_cost_usd;
-}
-
 int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
@@ -84,8 +77,11 @@ int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 		return err_set(err, HCP_EINVAL, "decision", "missing");
 	if (str_copy(o->decision_id, sizeof(o->decision_id), str_of(d->id)) < 0)
 		return err_set(err, HCP_EINVAL, "decision.id", "too long");
-	/* The first decision sets the fleet up; a contract is served at any price (its rows say so). */
-	bool apply = !o->stopped && d->changed && (o->directive.n == 0 || pays(o, d) || !strcmp(d->trigger, "demand") ||
+	/*
+	 * Whether it pays is said by who decided, over the time that its policy looks ahead. The first decision sets the
+	 * fleet up; a contract is served at any price (its rows say so).
+	 */
+	bool apply = !o->stopped && d->changed && (o->directive.n == 0 || d->pays || !strcmp(d->trigger, "demand") ||
 						   !strcmp(d->trigger, "capacity") || !strcmp(d->trigger, "operator"));
 	if (!apply) {
 		o->skipped++;

@@ -83,8 +83,6 @@ static int orchestrator_open(struct svc *svc, struct db *db, const void *conf, v
 		o->conf = *(const struct orchestrator_conf *)conf;
 	if (!o->conf.max_active)
 		o->conf.max_active = ORCHESTRATOR_MAX_ACTIVE;
-	if (!o->conf.horizon_ns)
-		o->conf.horizon_ns = 900 * NS_PER_S;
 	buf_init(&o->directive, 1 << 20);
 	o->held = mem_calloc(ORCHESTRATOR_MAX_HELD, sizeof(*o->held));
 	int rc = o->held ? orch_economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");

@@ -6,7 +6,6 @@
 /* Settings; all zero takes the defaults. Borrowed by the service. */
 struct orchestrator_conf {
 	int32_t max_active;   /* workloads of one customer that are not final; 0: ORCHESTRATOR_MAX_ACTIVE */
-	int64_t horizon_ns;   /* over which a gain must pay for its switches; 0: 15 minutes */
 	/* How a service of this process is, for the status page only; false: it is not here. NULL: not known. */
 	bool (*stats)(void *arg, int id, struct svc_stats *ret);
 	void *stats_arg;

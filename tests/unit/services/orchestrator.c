@@ -410,8 +410,10 @@ static void decide(struct rig *r, const char *id, bool changed, double gain, dou
 	d.id = id;
 	d.trigger = "price";
 	d.changed = changed;
-	d.gain_usd_h = gain;
+	d.gain_usd_h = -1; /* what the present hour says does not count, what the policy states does */
+	d.gain_usd = gain;
 	d.switching_cost_usd = cost;
+	d.pays = gain > cost;
 	d.n_targets = 1;
 	d.targets = &ts;
 	ev.decision = &d;
@@ -424,8 +426,8 @@ static void only_decisions_that_pay_become_directives(void **state)
 	int n;
 	rig_init(&r, &orchestrator_def, NULL);
 	decide(&r, "dec-1", true, 0, 0);   /* the first sets the fleet up */
-	decide(&r, "dec-2", true, 100, 26); /* 25 USD in the horizon of 15 minutes */
-	decide(&r, "dec-3", true, 100, 24);
+	decide(&r, "dec-2", true, 25, 26);
+	decide(&r, "dec-3", true, 25, 24);
 	decide(&r, "dec-4", false, 100, 0);
 	struct msg *m = rig_published(&r, MSG_DIRECTIVE, &n);
 	assert_int_equal(n, 2);
