@@ -52,6 +52,7 @@ struct sim_opts {
 	const char *replay_data;    /* folder of real prices; NULL: simulated market */
 	const char *from, *to, *location;
 	int scale;                  /* real prices: a fleet so many times smaller */
+	const char *policy;         /* real prices: that decides, taught from its own prices; NULL: the default one */
 	int64_t start_ns;           /* of virtual time; 0: 2026 */
 	int64_t base_bytes;         /* journal between two base copies; 0: SIM_BASE_BYTES */
 };

@@ -91,7 +91,12 @@ static const struct resources_conf resources_conf[] = {
 };
 static const struct site sites[] = { { .name = "west", .point = "HB_WEST", .pue = 1.05, .pool_fee = 0.01 },
 	{ .name = "north", .point = "HB_NORTH", .pue = 1.05, .pool_fee = 0.01 } };
-static const struct optimizer_conf optimizer_conf = { .site = sites, .n_sites = 2 };
+/* By seed: policies that look ahead, too, though nobody has taught them. */
+static const struct optimizer_conf optimizer_conf[] = {
+	{ .site = sites, .n_sites = 2 },
+	{ .site = sites, .n_sites = 2, .policy = "mpc" },
+	{ .site = sites, .n_sites = 2, .policy = "stochastic" },
+};
 static const struct billing_conf billing_conf = { .site = sites, .n_sites = 2 };
 
 static void cast_platform(struct sim *s)
@@ -107,7 +112,7 @@ static void cast_platform(struct sim *s)
 						: s->opts.pace >= 10 ? 2
 						: s->opts.pace >= 5  ? 1
 											 : 0]);
-	sim_add(s, &optimizer_def, &optimizer_conf);
+	sim_add(s, &optimizer_def, &optimizer_conf[s->opts.seed % 3]);
 	sim_add(s, &billing_def, &billing_conf);
 	sim_add(s, &telemetry_def, NULL);
 	net_start(s, small_fleet, sizeof(small_fleet) / sizeof(small_fleet[0]), &rules);
@@ -161,7 +166,7 @@ static int usage(const char *what)
 		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--jobs J] [--twice] [--pace 1|5|10|30] [--calm]"
 		" [--keep] [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
-		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N]\n",
+		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N] [--policy NAME]\n",
 		what);
 	return 2;
 }
@@ -181,6 +186,8 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			o->twice = true;
 		else if (!strcmp(argv[i], "--replay-data") && *v)
 			o->replay_data = argv[++i];
+		else if (!strcmp(argv[i], "--policy") && *v)
+			o->policy = argv[++i];
 		else if (!strcmp(argv[i], "--from") && *v)
 			o->from = argv[++i];
 		else if (!strcmp(argv[i], "--to") && *v)

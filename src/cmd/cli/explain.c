@@ -1,5 +1,6 @@
 #include "cmd/cli/explain.h"
 
+#include "base/money.h"
 #include "cmd/cli/grid.h"
 #include "cmd/cli/human.h"
 #include "cmd/cli/render.h"
@@ -85,6 +86,78 @@ static int add_options(struct cli *cli, const json_t *d, struct buf *out, struct
 	return rc;
 }
 
+/* The forecast at some of its steps, if it has quantiles. */
+static int add_quantiles(struct cli *cli, const json_t *f, struct buf *out, struct err *err)
+{
+	static const char *const name[] = { "mean", "q05", "q25", "q50", "q75", "q95" };
+	static const size_t steps[] = { 0, 1, 2, 3, 7, 11, 15, 23 };
+	int64_t at_ns = json_integer_value(json_object_get(f, "issued_at_ns"));
+	int64_t step_ns = json_integer_value(json_object_get(f, "step_seconds")) * NS_PER_S;
+	if (json_array_size(json_object_get(f, "q50")) < 2)
+		return 0;
+	json_t *rows = json_array();
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		json_t *row = json_object();
+		for (size_t k = 0; k < sizeof(name) / sizeof(name[0]); k++) {
+			json_t *v = json_array_get(json_object_get(f, name[k]), steps[i]);
+			if (v)
+				json_object_set(row, name[k], v);
+		}
+		if (json_object_size(row))
+			json_object_set_new(row, "from_ns", json_integer(at_ns + (int64_t)steps[i] * step_ns));
+		json_array_append_new(rows, row);
+	}
+	int rc = render_rows(cli, rows,
+		"from_ns=FROM mean:usd_mwh=MEAN q05:usd_mwh=5% q25:usd_mwh=25% q50:usd_mwh=50% q75:usd_mwh=75% "
+		"q95:usd_mwh=95%",
+		0, out, err);
+	json_decref(rows);
+	return rc;
+}
+
+static int add_forecasts(struct cli *cli, const json_t *d, struct buf *out, struct err *err)
+{
+	const json_t *forecasts = json_object_get(d, "forecasts"), *f;
+	size_t i;
+	int rc = 0;
+	if (json_array_size(forecasts) == 0)
+		return 0;
+	heading(cli, out, "What was expected");
+	rc = render_rows(cli, forecasts,
+		"facility location model expected_usd_mwh=NOW expected_by=BY plan_net_usd=PLAN shadow_usd_mwh=SHADOW reason", 0,
+		out, err);
+	json_array_foreach(forecasts, i, f)
+		rc = rc ? rc : add_quantiles(cli, f, out, err);
+	return rc;
+}
+
+static void add_guard(struct buf *out, const json_t *d)
+{
+	const json_t *g = json_object_get(d, "guard");
+	if (!json_is_object(g))
+		return;
+	buf_addz(out, json_is_true(json_object_get(g, "up")) ? "Drawdown guard: up, the safest plan is used; "
+														 : "Drawdown guard: down; ");
+	human_add(out, json_object_get(g, "drawdown"), HUMAN_RATIO, 0);
+	buf_addz(out, " below the peak of ");
+	add_field(out, g, "peak_usd");
+	buf_addz(out, ", limit ");
+	human_add(out, json_object_get(g, "limit"), HUMAN_RATIO, 0);
+	buf_addz(out, ".\n");
+}
+
+static void add_worth(struct buf *out, const json_t *d)
+{
+	if (!json_is_true(json_object_get(d, "changed")) || json_number_value(json_object_get(d, "horizon_s")) <= 0)
+		return;
+	buf_addz(out, "Expected to gain ");
+	add_field(out, d, "gain_usd");
+	buf_addz(out, " over the next ");
+	human_add(out, json_object_get(d, "horizon_s"), HUMAN_S, 0);
+	buf_addz(out, json_is_true(json_object_get(d, "pays")) ? ": worth its switching cost.\n"
+														   : ": not worth its switching cost.\n");
+}
+
 static void add_outcome(struct buf *out, const json_t *d)
 {
 	double realised_ms = json_number_value(json_object_get(d, "realised_switching_ms"));
@@ -92,7 +165,9 @@ static void add_outcome(struct buf *out, const json_t *d)
 	add_field(out, d, "net_usd_h");
 	buf_addz(out, ", ");
 	add_field(out, d, "gain_usd_h");
-	buf_addz(out, " better than holding.\nPredicted switching cost: ");
+	buf_addz(out, " better than holding at the present prices.\n");
+	add_worth(out, d);
+	buf_addz(out, "Predicted switching cost: ");
 	add_field(out, d, "switching_cost_usd");
 	if (json_number_value(json_object_get(d, "predicted_switching_ms")) > 0) {
 		buf_addz(out, " in ");
@@ -134,6 +209,8 @@ int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct e
 				 "symbol location value unit source observed_at_ns:age=AGE stale fallback", market_ns,
 				 out, err);
 	if (rc == 0)
+		rc = add_forecasts(cli, d, out, err);
+	if (rc == 0)
 		rc = add_options(cli, d, out, err);
 	if (rc < 0)
 		return rc;
@@ -143,10 +220,11 @@ int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct e
 	else
 		rc = render_rows(cli, targets,
 				 "device_class=CLASS facility total:n serve:n mine:n idle:n serve_usd_h:usd=SERVE$/H "
-				 "mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H reason", 0, out, err);
+				 "mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H one_more_usd=ONE_MORE reason", 0, out, err);
 	if (rc < 0)
 		return rc;
 	heading(cli, out, "What came of it");
+	add_guard(out, d);
 	add_outcome(out, d);
 	return 0;
 }

@@ -152,9 +152,12 @@ Hcp__DecisionForecast *optimizer_foresight(
 	f->step_seconds = STEP_S;
 	f->expected_usd_mwh = g->view.usd_mwh;
 	f->expected_by = g->view.by ? g->view.by : "last_price";
-	f->plan_steps = (int32_t)g->plan.steps;
-	f->plan_net_usd = g->plan.net_usd;
-	f->shadow_usd_mwh = g->plan.site_usd_mwh;
+	/* A policy that plans has its own plan; beside the others there is the one in hand. */
+	const struct capacity *first = p->row[g->first].cap;
+	f->plan_steps = (int32_t)(g->plan.steps ? g->plan.steps : first->plan_steps);
+	f->plan_net_usd = g->plan.steps ? g->plan.net_usd : first->plan_net_usd;
+	f->shadow_usd_mwh = g->plan.steps ? g->plan.site_usd_mwh : first->plan_shadow_usd_mwh;
+	f->plan_id = g->plan.steps ? "" : first->plan_id;
 	int rc = g->outlook ? tell_outlook(a, g->outlook, f) : tell_simple(o, a, p, g, f);
 	return rc < 0 ? NULL : f;
 }

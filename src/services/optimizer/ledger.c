@@ -9,7 +9,7 @@ enum { LIST_DEFAULT = 50, LIST_MAX = 500 };
 
 /* ---- a draft as a message ---- */
 
-static int add_target(struct arena *a, Hcp__Decision *d, const struct draft_row *r)
+static int add_target(struct arena *a, Hcp__Decision *d, const struct draft_row *r, bool planned)
 {
 	Hcp__ClassTarget *t = arena_alloc(a, sizeof(*t));
 	if (!t)
@@ -28,7 +28,7 @@ static int add_target(struct arena *a, Hcp__Decision *d, const struct draft_row 
 	t->was_serve = (int32_t)r->in.now[POLICY_SERVE];
 	t->was_mine = (int32_t)r->in.now[POLICY_MINE];
 	t->was_idle = (int32_t)r->in.now[POLICY_IDLE];
-	t->one_more_usd = r->explain.one_more_usd;
+	t->one_more_usd = planned ? r->explain.one_more_usd : r->cap->plan_one_more_usd;
 	return pb_push(a, &d->n_targets, &d->targets, t);
 }
 
@@ -165,10 +165,13 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 	for (size_t i = 0; rc == 0 && i < p->n_groups; i++)
 		if (p->row[p->group[i].first].cap->plan_id[0])
 			rc = pb_push(a, &d->n_plan_ids, &d->plan_ids, p->row[p->group[i].first].cap->plan_id);
-	for (size_t i = 0; rc == 0 && i < p->n_rows; i++) {
-		rc = add_target(a, d, &p->row[i]);
-		if (rc == 0)
-			rc = add_options(a, d, &p->row[i]);
+	for (size_t i = 0; rc == 0 && i < p->n_groups; i++) {
+		const struct draft_group *of = &p->group[i];
+		for (size_t k = of->first; rc == 0 && k < of->first + of->n; k++) {
+			rc = add_target(a, d, &p->row[k], of->plan.steps > 0);
+			if (rc == 0)
+				rc = add_options(a, d, &p->row[k]);
+		}
 	}
 	return rc < 0 ? rc : write_summary(a, d, p);
 }

@@ -71,6 +71,9 @@ struct capacity {
 	struct cohorts since; /* since when devices are in their uses, in market time */
 	char plan_id[ID_TEXT_MAX]; /* newest plan of the facility, in its first row; "": none */
 	int64_t plan_basis;        /* what it was made of */
+	double plan_one_more_usd;  /* of it, for this class */
+	double plan_net_usd, plan_shadow_usd_mwh; /* in the facility's first row */
+	uint32_t plan_steps;       /* 0: it could not be made */
 };
 
 struct demand {

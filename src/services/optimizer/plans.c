@@ -131,6 +131,20 @@ static int tell(struct arena *a, const struct optimizer *o, const struct policy_
 	return rc;
 }
 
+/* What decisions tell of the plan in hand: rows of the facility from the first on. */
+static void keep(struct capacity *first, size_t n, const Hcp__Plan *m)
+{
+	first->plan_steps = (uint32_t)m->n_steps;
+	first->plan_net_usd = m->net_usd;
+	first->plan_shadow_usd_mwh = m->n_steps ? m->steps[0]->shadow_usd_mwh : 0;
+	for (size_t i = 0; i < n; i++) {
+		first[i].plan_one_more_usd = 0;
+		for (size_t k = 0; k < m->n_classes; k++)
+			if (strcmp(m->classes[k]->device_class, first[i].cls->name) == 0)
+				first[i].plan_one_more_usd = m->classes[k]->one_more_usd;
+	}
+}
+
 static int store(struct optimizer *o, struct svc_ctx *ctx, Hcp__Plan *m, int64_t basis, struct err *err)
 {
 	Hcp__Plan head = *m;
@@ -203,6 +217,7 @@ static int make(struct optimizer *o, struct svc_ctx *ctx, const struct draft *d,
 		rc = tell(a, o, in, out, &plan, &m);
 	if (rc != HCP_ENOMEM && m.problem)
 		rc = store(o, ctx, &m, basis, err);
+	keep(cap, g->n, &m);
 	plan_release(&plan);
 	return rc;
 }
@@ -229,24 +244,37 @@ int optimizer_plans_make(struct optimizer *o, struct svc_ctx *ctx, struct err *e
 	return rc;
 }
 
+static int load_one(struct optimizer *o, struct db_row *row)
+{
+	size_t first = 0, n = 0;
+	o->plan_n = db_i64(row, 0) > o->plan_n ? db_i64(row, 0) : o->plan_n;
+	while (first < o->n_cap && !str_eqz(db_text(row, 1), o->cap[first].facility))
+		first++;
+	while (first + n < o->n_cap && strcmp(o->cap[first].facility, o->cap[first + n].facility) == 0)
+		n++;
+	if (!n) /* a facility that is gone */
+		return 0;
+	struct arena a;
+	arena_init(&a, 1 << 16, 0);
+	Hcp__Plan *m = (void *)pb_unpack_arena(&hcp__plan__descriptor, db_blob(row, 4), &a);
+	int rc = m ? str_copy(o->cap[first].plan_id, sizeof(o->cap[first].plan_id), db_text(row, 2)) : HCP_ECORRUPT;
+	o->cap[first].plan_basis = db_i64(row, 3);
+	if (rc == 0)
+		keep(&o->cap[first], n, m);
+	arena_release(&a);
+	return rc;
+}
+
 int optimizer_plans_load(struct optimizer *o, struct db *db, struct err *err)
 {
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(db, &row, err, "SELECT max(n),facility,id,basis FROM plan GROUP BY facility", ""); rc == 1;
-		 rc = db_next(row, err)) {
-		o->plan_n = db_i64(row, 0) > o->plan_n ? db_i64(row, 0) : o->plan_n;
-		for (size_t i = 0; i < o->n_cap; i++) {
-			if (!str_eqz(db_text(row, 1), o->cap[i].facility))
-				continue;
-			if (str_copy(o->cap[i].plan_id, sizeof(o->cap[i].plan_id), db_text(row, 2)) < 0) {
-				db_done(row);
-				return err_set(err, HCP_ECORRUPT, "plan", "a stored row cannot be read");
-			}
-			o->cap[i].plan_basis = db_i64(row, 3);
-			break;
+	for (rc = db_query(db, &row, err, "SELECT max(n),facility,id,basis,body FROM plan GROUP BY facility", ""); rc == 1;
+		 rc = db_next(row, err))
+		if (load_one(o, row) < 0) {
+			db_done(row);
+			return err_set(err, HCP_ECORRUPT, "plan", "a stored row cannot be read");
 		}
-	}
 	return rc;
 }
 

@@ -173,6 +173,7 @@ export interface ClassTarget {
   was_serve: number;
   was_mine: number;
   was_idle: number;
+  one_more_usd: number;
 }
 
 export interface DecisionOption {
@@ -184,6 +185,41 @@ export interface DecisionOption {
   facility: string;
   device_class: string;
   realised_usd: number;
+}
+
+export interface DecisionForecast {
+  facility: string;
+  location: string;
+  model: string;
+  reason: string;
+  issued_at_ns: number;
+  step_seconds: number;
+  mean: number[];
+  q05: number[];
+  q25: number[];
+  q50: number[];
+  q75: number[];
+  q95: number[];
+  judged_model: string;
+  loss_usd_mwh: number;
+  persistence_loss_usd_mwh: number;
+  judged: number;
+  expected_usd_mwh: number;
+  expected_by: string;
+  plan_id: string;
+  plan_steps: number;
+  plan_net_usd: number;
+  shadow_usd_mwh: number;
+}
+
+export interface DrawdownGuard {
+  up: boolean;
+  drawdown: number;
+  limit: number;
+  equity_usd: number;
+  peak_usd: number;
+  capital_usd: number;
+  deepest: number;
 }
 
 export interface Decision {
@@ -212,6 +248,11 @@ export interface Decision {
   expected_net_usd: number;
   realised_net_usd: number;
   plan_ids: string[];
+  forecasts: DecisionForecast[];
+  horizon_s: number;
+  gain_usd: number;
+  pays: boolean;
+  guard?: DrawdownGuard;
 }
 
 export interface DecisionMade {
@@ -315,6 +356,9 @@ export interface Plan {
   switching_usd: number;
   net_usd: number;
   problem: string;
+  var_usd: number;
+  cvar_usd: number;
+  risk_cases: number;
 }
 
 export interface Plans {
@@ -337,6 +381,44 @@ export interface Policy {
   hysteresis: number;
   version: number;
   choices: string[];
+  models: MarketModel[];
+}
+
+export interface MarketModel {
+  kind: string;
+  name: string;
+  trained: boolean;
+  source: string;
+  to_ns: number;
+  taken_at_ns: number;
+}
+
+export interface LessonGet {
+  skip: string[];
+}
+
+export interface LessonSeries {
+  kind: number;
+  location: string;
+  step_ns: number;
+  first_ns: number;
+  slots: string;
+}
+
+export interface Lesson {
+  kind: string;
+  name: string;
+  train: boolean;
+  now_ns: number;
+  series: LessonSeries[];
+}
+
+export interface ModelPut {
+  kind: string;
+  name: string;
+  trained: boolean;
+  source: string;
+  body: string;
 }
 
 export interface WorkloadSubmit {
@@ -547,6 +629,7 @@ export interface Status {
   decisions_applied: number;
   decisions_skipped: number;
   workloads_paused: number;
+  guard: string;
 }
 
 export interface ProjectWeight {
@@ -1457,9 +1540,11 @@ export const SHAPES: Record<string, Record<string, string>> = {
   ProfitabilityCalculate: { electricity_usd_mwh: '?0', btc_usd: '?0', difficulty: '?0', gpu_rate_usd_h: '?0', utilisation: '?0', device_class: 's' },
   ProfitabilityRow: { device_class: 's', workload_type: 's', revenue_usd_h: '0', energy_cost_usd_h: '0', wear_usd_h: '0', net_usd_h: '0', score: '0', recommendation: 's' },
   Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
-  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0' },
+  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0', one_more_usd: '0' },
   DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's', realised_usd: '0' },
-  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0', plan_ids: '[s' },
+  DecisionForecast: { facility: 's', location: 's', model: 's', reason: 's', issued_at_ns: '0', step_seconds: '0', mean: '[0', q05: '[0', q25: '[0', q50: '[0', q75: '[0', q95: '[0', judged_model: 's', loss_usd_mwh: '0', persistence_loss_usd_mwh: '0', judged: '0', expected_usd_mwh: '0', expected_by: 's', plan_id: 's', plan_steps: '0', plan_net_usd: '0', shadow_usd_mwh: '0' },
+  DrawdownGuard: { up: 'b', drawdown: '0', limit: '0', equity_usd: '0', peak_usd: '0', capital_usd: '0', deepest: '0' },
+  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0', plan_ids: '[s', forecasts: '[DecisionForecast', horizon_s: '0', gain_usd: '0', pays: 'b', guard: '?DrawdownGuard' },
   DecisionMade: { decision: '?Decision' },
   RecommendationGet: {},
   DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
@@ -1474,11 +1559,16 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PlansList: { facility: 's', limit: '0', cursor: 's' },
   PlanStep: { at_ns: '0', usd_mwh: '0', price_from: 's', load_kw: '0', shadow_usd_mwh: '0' },
   PlanClass: { device_class: 's', count: '0', serve: '[0', mine: '[0', one_more_usd: '0', promise_usd_h: '[0' },
-  Plan: { id: 's', facility: 's', made_at_ns: '0', market_time_ns: '0', step_seconds: '0', method: 's', steps: '[PlanStep', classes: '[PlanClass', revenue_usd: '0', energy_usd: '0', switching_usd: '0', net_usd: '0', problem: 's' },
+  Plan: { id: 's', facility: 's', made_at_ns: '0', market_time_ns: '0', step_seconds: '0', method: 's', steps: '[PlanStep', classes: '[PlanClass', revenue_usd: '0', energy_usd: '0', switching_usd: '0', net_usd: '0', problem: 's', var_usd: '0', cvar_usd: '0', risk_cases: '0' },
   Plans: { plans: '[Plan', next_cursor: 's' },
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
   PolicyGet: {},
-  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0', choices: '[s' },
+  Policy: { policy: 's', strike_usd_mwh: '0', hysteresis: '0', version: '0', choices: '[s', models: '[MarketModel' },
+  MarketModel: { kind: 's', name: 's', trained: 'b', source: 's', to_ns: '0', taken_at_ns: '0' },
+  LessonGet: { skip: '[s' },
+  LessonSeries: { kind: '0', location: 's', step_ns: '0', first_ns: '0', slots: 's' },
+  Lesson: { kind: 's', name: 's', train: 'b', now_ns: '0', series: '[LessonSeries' },
+  ModelPut: { kind: 's', name: 's', trained: 'b', source: 's', body: 's' },
   WorkloadSubmit: { gpu_fraction: '?0', type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's', mig_profile: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
   Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0', gpu_fraction: '0', mig_profile: 's', share_milli: '0' },
@@ -1505,7 +1595,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   CallbackSecret: { secret: 's', generation: '0', previous_until_ns: '0' },
   StatusGet: {},
   ServiceHealth: { name: 's', state: 's', detail: 's', seen_at_ns: '0', batches: '0', messages: '0', mailbox: '0' },
-  Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0', workloads_paused: '0' },
+  Status: { version: 's', started_at_ns: '0', now_ns: '0', mode: 's', services: '[ServiceHealth', workloads_running: '0', workloads_queued: '0', last_decision_id: 's', targets: '[ClassTarget', emergency_reason: 's', decisions_applied: '0', decisions_skipped: '0', workloads_paused: '0', guard: 's' },
   ProjectWeight: { project: 's', weight: '0' },
   CustomerQuotaSet: { customer_id: 's', weight: '0', max_devices: '0', max_active: '0', max_device_hours: '0', projects: '[ProjectWeight' },
   CustomerQuotaGet: { customer_id: 's' },

@@ -82,6 +82,52 @@ function Options({ options }: { options: T.DecisionOption[] }) {
   );
 }
 
+const near = (f: T.DecisionForecast) => [0, 1, 3, 7, 15, 23].filter((i) => i < f.mean.length);
+
+/** What each facility was decided by beside the present prices: the forecast, who made it, and what the plan is worth. */
+function Forecasts({ forecasts }: { forecasts: T.DecisionForecast[] }) {
+  const { tones } = useTheme();
+  return (
+    <>
+      {forecasts.map((f) => (
+        <Box key={f.facility} data-forecast={f.model} sx={{ mb: 2 }}>
+          <Facts
+            columns={2}
+            rows={[
+              ['Facility', f.location ? `${f.facility}, ${f.location}` : f.facility],
+              ['Prices by', words(f.model)],
+              ['Expected now', `${num(f.expected_usd_mwh, 2)} USD/MWh (${words(f.expected_by)})`],
+              ['Power’s shadow price', f.plan_steps > 0 ? `${num(f.shadow_usd_mwh, 2)} USD/MWh` : '–'],
+              ['Plan’s net', f.plan_steps > 0 ? `${usd(f.plan_net_usd)} in ${spanMs(f.plan_steps * f.step_seconds * 1000)}` : '–'],
+              ['Pinball loss', f.judged > 0 ? `${num(f.loss_usd_mwh, 2)}; persistence ${num(f.persistence_loss_usd_mwh, 2)}` : '–'],
+            ]}
+          />
+          <Typography variant="body2" sx={{ color: tones.quiet, my: 1 }}>
+            {f.reason}
+          </Typography>
+          {f.q50.length > 1 && (
+            <Box sx={{ mx: -1.5 }}>
+              <DataTable
+                label={`Forecast for ${f.facility}`}
+                rowKey={(i) => String(i)}
+                rows={near(f)}
+                empty={null}
+                columns={[
+                  { head: 'From', cell: (i) => (i ? `in ${spanMs(i * f.step_seconds * 1000)}` : 'now') },
+                  { head: 'Mean', right: true, cell: (i) => num(f.mean[i] ?? 0, 1) },
+                  { head: '5 %', right: true, cell: (i) => num(f.q05[i] ?? 0, 1) },
+                  { head: '50 %', right: true, cell: (i) => num(f.q50[i] ?? 0, 1) },
+                  { head: '95 %', right: true, cell: (i) => num(f.q95[i] ?? 0, 1) },
+                ]}
+              />
+            </Box>
+          )}
+        </Box>
+      ))}
+    </>
+  );
+}
+
 function Explanation({ id, onClose }: { id: string; onClose: () => void }) {
   const query = api.useDecisionQuery(id);
   const head = { mt: 3, mb: 1 };
@@ -116,9 +162,21 @@ function Explanation({ id, onClose }: { id: string; onClose: () => void }) {
                 ['Expected net', `${usd(d.net_usd_h)}/h`],
                 ['Gain against holding', `${usdSigned(d.gain_usd_h)}/h`],
                 ['Hashprice', `${usd(d.hashprice_usd_ph_day)}/PH·day`],
-                ['Outcome', d.changed ? 'Changed the targets' : 'Held'],
+                ['Outcome', d.changed ? (d.pays ? 'Changed the targets' : 'Changed the targets; does not pay for the switches') : 'Held'],
+                ['Gain it looks ahead to', d.horizon_s > 0 ? `${usdSigned(d.gain_usd)} in ${spanMs(d.horizon_s * 1000)}` : '–'],
+                ...(d.guard
+                  ? ([['Drawdown guard', `${d.guard.up ? 'up, safest plan' : 'down'}: ${percent(d.guard.drawdown)} of ${percent(d.guard.limit)}`]] as [string, string][])
+                  : []),
               ]}
             />
+            {d.forecasts.length > 0 && (
+              <>
+                <Typography variant="h2" component="h3" sx={head}>
+                  Expected prices
+                </Typography>
+                <Forecasts forecasts={d.forecasts} />
+              </>
+            )}
             <Typography variant="h2" component="h3" sx={head}>
               Options
             </Typography>
