@@ -309,6 +309,15 @@ static void fill_class(const struct view *v, const struct run *r, size_t k, size
 	nets_fill(&t, g->mines, g->serves, c);
 }
 
+static void guard_take(struct run *r, struct risk_guard *g, size_t i)
+{
+	if (!(g->capital_usd > 0))
+		return;
+	(void)risk_guard_add(g, (double)r->books.profit_micros[i] / (double)MICROS_PER_USD);
+	r->books.guarded += g->up;
+	r->books.deepest = g->deepest;
+}
+
 static int decide(struct view *v, struct run *r, size_t i, struct policy *p, struct err *err)
 {
 	const struct backtest *b = v->b;
@@ -334,9 +343,11 @@ static int decide(struct view *v, struct run *r, size_t i, struct policy *p, str
 }
 
 int backtest_run(const struct backtest *b, const struct backtest_feed *feed, struct policy *p,
-	backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err)
+	const struct risk_guard *with, backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err)
 {
 	struct run r;
+	struct risk_guard guard = with ? *with : (struct risk_guard){ 0 };
+	struct policy safest = { 0 };
 	struct view *v = mem_calloc(1, sizeof(*v));
 	if (!v)
 		return err_set(err, HCP_ENOMEM, "", "no memory for a run");
@@ -345,17 +356,21 @@ int backtest_run(const struct backtest *b, const struct backtest_feed *feed, str
 	market_init(&v->market);
 	history_init(&v->history);
 	int rc = run_init(&r, b, err);
+	rc = rc ? rc : policy_init(&safest, policy_find(STR("safest")), NULL, err);
 	for (size_t i = 0; rc == 0 && i < b->n; i++) {
 		rc = learn(v, feed, backtest_time(b, i), err);
 		if (rc == 0 && is_ready(v))
-			rc = decide(v, &r, i, p, err);
+			rc = decide(v, &r, i, guard.up ? &safest : p, err);
 		else
 			r.books.undecided++;
-		if (rc == 0)
+		if (rc == 0) {
 			run_book(&r, i);
+			guard_take(&r, &guard, i);
+		}
 		if (progress && (i + 1) % (b->n / 100 + 1) == 0)
 			progress(ctx, i + 1, b->n);
 	}
+	policy_release(&safest);
 	r.books.bad_ticks = v->bad;
 	history_release(&v->history);
 	mem_free(v);

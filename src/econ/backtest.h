@@ -96,6 +96,8 @@ struct backtest_books {
 	struct risk_measure daily; /* profit of the mining side by UTC day at RISK_LEVEL; n 0: no day has a price */
 	int64_t drawdown_micros; /* deepest fall of the mining side's cumulative profit below its peak */
 	size_t undecided;        /* intervals at whose start a price or the network was not known yet */
+	size_t guarded;          /* intervals that the drawdown guard was up */
+	double deepest;          /* drawdown, share of the capital at its highest; 0 without a guard */
 	uint64_t refused;        /* devices whose order a minimum time refused */
 	uint64_t bad_ticks;      /* that the live market would have refused too */
 	size_t n;
@@ -107,9 +109,12 @@ void backtest_books_release(struct backtest_books *b);
 /* NULL: none. Called from the running thread, about a hundred times. */
 typedef void (*backtest_progress_fn)(void *ctx, size_t done, size_t n);
 
-/* Runs the policy over the range; it must be fresh. HCP_ENOMEM, or what the policy fails with. */
+/*
+ * Runs the policy over the range; it must be fresh. guard: a fresh drawdown guard over the profit of the mining side,
+ * while it is up policy "safest" decides; copied, NULL: none. HCP_ENOMEM, or what the policy fails with.
+ */
 int backtest_run(const struct backtest *b, const struct backtest_feed *feed, struct policy *p,
-	backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err) MUST_CHECK;
+	const struct risk_guard *guard, backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err) MUST_CHECK;
 /* The best that could have been done, by the same books. */
 int backtest_clairvoyant(const struct backtest *b, struct backtest_books *ret, struct err *err) MUST_CHECK;
 

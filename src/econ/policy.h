@@ -134,7 +134,7 @@ struct decision_class {
  */
 struct policy_view {
 	double usd_mwh;
-	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "net", or two of them with a + */
+	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "net", "worst_likely", or two of them with a + */
 	bool weighed;      /* it has weighed what starts cost, without a number for it: what it decides is carried out */
 	bool stated;
 	double gain_usd;   /* of all switches that it wanted */
@@ -206,8 +206,8 @@ struct policy_vt {
 
 void policy_conf_default(struct policy_conf *c);
 /*
- * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc", "ppo"; NULL if unknown. A
- * new one is a row of the table in policy.c; the backtest then has it too.
+ * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc", "ppo", "safest"; NULL if
+ * unknown. A new one is a row of the table in policy.c; the backtest then has it too.
  */
 const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */

@@ -5,7 +5,7 @@
 #include "econ/policy_spike.h"
 
 extern const struct policy_vt policy_always_mine, policy_always_serve, policy_strike, policy_threshold,
-	policy_last_price, policy_stochastic, policy_mpc, policy_ppo;
+	policy_last_price, policy_stochastic, policy_mpc, policy_ppo, policy_safest;
 
 /*
  * Contract first, then each device to what earns most in `hours` by the class's own numbers, where the gain exceeds

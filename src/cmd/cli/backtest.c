@@ -212,6 +212,14 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 		r->conf.strike_usd_mwh = strtod(strike, NULL); /* checked by args_parse */
 	if (hysteresis)
 		r->conf.hysteresis = strtod(hysteresis, NULL);
+	const char *capital = args_text(a, "capital"), *drawdown = args_text(a, "drawdown");
+	if (drawdown && !capital)
+		return cli_usage(cli, err, "drawdown", "--drawdown is a share of --capital, which is missing");
+	if (capital)
+		rc = risk_guard_init(
+			&r->guard, strtod(capital, NULL), drawdown ? strtod(drawdown, NULL) : RISK_DRAWDOWN_LIMIT, err);
+	if (rc < 0)
+		return rc;
 	rc = model_files_load(cli, args_text(a, "model"), r->site.point, r->site.name, &r->models, err);
 	r->conf.model = buf_str(&r->models.prices);
 	r->conf.ppo = buf_str(&r->models.ppo);
@@ -251,7 +259,9 @@ static void run_row(struct work *w, struct backtest_row *row)
 	} else {
 		row->rc = policy_init(&p, row->vt, &w->r->conf, &row->err);
 		if (row->rc == 0) {
-			row->rc = backtest_run(w->r->b, w->feed, &p, count_steps, &j, &row->books, &row->err);
+			/* What the others are measured by runs without a guard. */
+			const struct risk_guard *guard = w->r->guard.capital_usd > 0 && row != &w->r->rows[1] ? &w->r->guard : NULL;
+			row->rc = backtest_run(w->r->b, w->feed, &p, guard, count_steps, &j, &row->books, &row->err);
 			policy_describe(&p, &row->model);
 			policy_release(&p);
 		}

@@ -36,6 +36,7 @@ struct backtest_report {
 	struct replay_files files;
 	struct backtest *b;
 	struct backtest_coverage coverage;
+	struct risk_guard guard; /* fresh; capital 0: none */
 	struct backtest_row rows[BACKTEST_ROWS_MAX];
 	size_t n;
 };

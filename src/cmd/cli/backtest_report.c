@@ -93,6 +93,10 @@ static json_t *row_json(const struct backtest_report *r, const struct backtest_r
 	set(o, "clairvoyant_usd", real(usd(r->rows[0].books.mine.profit_micros)));
 	set(o, "fraction", real(backtest_row_fraction(r, row)));
 	set(o, "max_drawdown_usd", real(usd(b->drawdown_micros)));
+	if (r->guard.capital_usd > 0 && row->vt && row != &r->rows[1]) {
+		set(o, "guarded_intervals", json_integer((json_int_t)b->guarded));
+		set(o, "deepest_drawdown", real(b->deepest));
+	}
 	set(o, "daily_profit", measure_json(&b->daily));
 	set(o, "undecided_intervals", json_integer((json_int_t)b->undecided));
 	set(o, "orders_refused", json_integer((json_int_t)b->refused));
@@ -238,6 +242,9 @@ int backtest_report_table(struct cli *cli, const struct backtest_report *r, stru
 		if (r->rows[i].asked && r->rows[i].model.n)
 			buf_printf(
 				out, "%s: %.*s\n", backtest_row_name(&r->rows[i]), (int)r->rows[i].model.n, r->rows[i].model.data);
+	for (size_t i = 2; i < r->n && r->guard.capital_usd > 0; i++)
+		buf_printf(out, "%s: drawdown guard up in %zu quarter-hours, deepest %.1f %% of the capital at its highest\n",
+			backtest_row_name(&r->rows[i]), r->rows[i].books.guarded, 100 * r->rows[i].books.deepest);
 	if (dropped)
 		buf_printf(out, "(%zu columns do not fit; -o json has everything)\n", dropped);
 	return 0;

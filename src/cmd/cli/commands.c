@@ -371,6 +371,9 @@ static const struct flag backtest_flags[] = {
 	{ .name = "strike", .kind = FLAG_REAL, .min = 0.01, .max = 1e5, .help = "USD/MWh of policy strike (default 60)" },
 	{ .name = "hysteresis", .kind = FLAG_REAL, .min = 0, .max = 10, .help = "of policy threshold (default 0.1)" },
 	{ .name = "model", .help = "trained file of stochastic and mpc, or ppo, or none (default: what comes along)" },
+	{ .name = "capital", .kind = FLAG_REAL, .min = 1, .max = 1e12,
+	  .help = "USD at stake: a drawdown guard turns to policy safest (default: no guard)" },
+	{ .name = "drawdown", .kind = FLAG_REAL, .min = 0.01, .max = 0.99, .help = "its limit, share (default 0.2)" },
 	END,
 };
 static const struct flag ppo_train_flags[] = {

@@ -126,7 +126,9 @@ int services_conf_new(
 		.credit = s->credit,
 		.n_credits = s->n_credits,
 		.horizon_ns = s->horizon_ns,
-		.utilisation = s->utilisation };
+		.utilisation = s->utilisation,
+		.capital_usd = s->capital_usd,
+		.drawdown_limit = s->drawdown_limit };
 	/* Nothing given is the default there, and what is free is negative. */
 	c->billing = (struct billing_conf){ .site = s->site,
 		.n_sites = s->n_sites,

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/money.h"
+#include "econ/risk.h"
 #include "os/file.h"
 #include "services/billing/billing.h"
 #include "wire/yamlconf.h"
@@ -20,7 +21,7 @@ struct y_other {
 };
 
 struct y_decisions {
-	double *horizon_s, *utilisation;
+	double *horizon_s, *utilisation, *capital_usd, *drawdown_limit;
 };
 
 struct y_credit {
@@ -48,7 +49,8 @@ static const cyaml_schema_field_t other_fields[] = {
 	CYAML_FIELD_STRING_PTR("settlement_point", MAYBE, struct y_other, settlement_point, 0, 23),
 	REAL(struct y_other, pue), REAL(struct y_other, pool_fee), CYAML_FIELD_END };
 static const cyaml_schema_field_t decision_fields[] = { REAL(struct y_decisions, horizon_s),
-	REAL(struct y_decisions, utilisation), CYAML_FIELD_END };
+	REAL(struct y_decisions, utilisation), REAL(struct y_decisions, capital_usd),
+	REAL(struct y_decisions, drawdown_limit), CYAML_FIELD_END };
 static const cyaml_schema_field_t credit_fields[] = {
 	CYAML_FIELD_STRING_PTR("class", CYAML_FLAG_POINTER, struct y_credit, class, 1, DEVICE_CLASS_NAME_MAX - 1),
 	CYAML_FIELD_FLOAT("usd_h", CYAML_FLAG_DEFAULT, struct y_credit, usd_h),
@@ -84,6 +86,7 @@ void settings_init(struct settings *s)
 	*s = (struct settings){ .n_sites = 1,
 		.horizon_ns = OPTIMIZER_HORIZON_S * NS_PER_S,
 		.utilisation = OPTIMIZER_UTILISATION,
+		.drawdown_limit = RISK_DRAWDOWN_LIMIT,
 		.token_micros_million = BILLING_TOKEN_MICROS };
 	s->site[0] = (struct site){ .name = SITE_OTHER, .pue = OPTIMIZER_PUE, .pool_fee = OPTIMIZER_POOL_FEE };
 	for (s->n_credits = 0; s->n_credits < sizeof(default_credits) / sizeof(default_credits[0]); s->n_credits++)
@@ -152,6 +155,8 @@ static int convert(struct settings *s, const struct y_file *y, struct err *err)
 		(rc = take(other->pool_fee, 0, 0.5, "other_facilities.pool_fee", &s->site[0].pool_fee, err)) < 0 ||
 		(rc = take(d->horizon_s, 60, 7 * 86400, "decisions.horizon_s", &horizon_s, err)) < 0 ||
 		(rc = take(d->utilisation, 0.01, 1, "decisions.utilisation", &s->utilisation, err)) < 0 ||
+		(rc = take(d->capital_usd, 0, 1e12, "decisions.capital_usd", &s->capital_usd, err)) < 0 ||
+		(rc = take(d->drawdown_limit, 0.01, 0.99, "decisions.drawdown_limit", &s->drawdown_limit, err)) < 0 ||
 		(rc = take(b->tokens_usd_million, 0, 1e6, "billing.tokens_usd_million", &tokens, err)) < 0 ||
 		(rc = take(b->requests_usd_million, 0, 1e6, "billing.requests_usd_million", &calls, err)) < 0)
 		return rc;
@@ -315,8 +320,13 @@ void settings_print(const struct settings *s, FILE *to)
 		"decisions:\n"
 		"  horizon_s: %g  # s, for which simple policies take prices to hold and switches must pay, 60 to 604800. "
 		"Default: %d\n"
-		"  utilisation: %g  # share of a served device's time that is sold on the spot, 0.01 to 1. Default: %g\n\n",
-		(double)s->horizon_ns / (double)NS_PER_S, OPTIMIZER_HORIZON_S, s->utilisation, OPTIMIZER_UTILISATION);
+		"  utilisation: %g  # share of a served device's time that is sold on the spot, 0.01 to 1. Default: %g\n"
+		"  # Once what decisions came to has fallen by drawdown_limit of its highest, capital included, only what is\n"
+		"  # safe runs until half of that is won back.\n"
+		"  capital_usd: %g  # USD at stake, 0 to 1e12; 0: no drawdown guard. Default: 0\n"
+		"  drawdown_limit: %g  # share, 0.01 to 0.99. Default: %g\n\n",
+		(double)s->horizon_ns / (double)NS_PER_S, OPTIMIZER_HORIZON_S, s->utilisation, OPTIMIZER_UTILISATION,
+		s->capital_usd, s->drawdown_limit, RISK_DRAWDOWN_LIMIT);
 	fputs("# What mining with a device of a class is worth beyond its coins (heat used, a node kept busy), USD per "
 		  "device\n"
 		  "# and hour, 0 to 1000. Default: CPU2 0.05, CPU64 1, others 0.\n",

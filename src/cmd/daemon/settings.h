@@ -21,6 +21,7 @@ struct settings {
 	size_t n_credits;
 	int64_t horizon_ns;
 	double utilisation;
+	double capital_usd, drawdown_limit;
 	int64_t token_micros_million, request_micros_million;
 	/* The texts as they were read; kept by settings_keep. */
 	struct buf text, site_text[SETTINGS_SITES_MAX];

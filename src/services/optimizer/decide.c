@@ -214,7 +214,7 @@ static int decide_group(struct optimizer *o, struct draft *p, struct draft_group
 		struct draft_row *row = &p->row[g->first + done];
 		optimizer_draft_input(o, p, g, done, &in);
 		in.taught = &taught;
-		int rc = policy_decide(&o->policy, &in, &out, err);
+		int rc = policy_decide(o->guard.up ? &o->safest : &o->policy, &in, &out, err);
 		if (rc < 0)
 			return rc;
 		for (size_t i = 0; i < in.n; i++)
@@ -315,6 +315,7 @@ int optimizer_decide(
 	int rc = optimizer_history_advance(o, ctx, p.market_ns, err);
 	if (rc < 0 || !optimizer_is_ready(o))
 		return rc;
+	p.policy = (o->guard.up ? &o->safest : &o->policy)->vt->name;
 	rc = optimizer_draft_rows(o, ctx, &p, false, &why);
 	for (size_t i = 0; rc == 0 && i < p.n_groups; i++)
 		rc = optimizer_foresee(o, ctx, &p.group[i], p.market_ns, &why);

@@ -23,6 +23,7 @@ static void optimizer_close(void *state)
 	buf_release(&o->last);
 	buf_release(&o->sources);
 	policy_release(&o->policy);
+	policy_release(&o->safest);
 	optimizer_plans_close(o);
 	mem_free(o);
 }
@@ -54,7 +55,8 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 	if (!vt)
 		return err_set(err, HCP_EINVAL, "policy", "there is no policy %.40s", o->conf.policy);
 	o->net = mem_calloc(o->conf.n_sites + 1, sizeof(*o->net));
-	return o->net ? optimizer_policy_begin(&o->policy, vt, NULL, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = o->net ? optimizer_guard_init(o, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	return rc < 0 ? rc : optimizer_policy_begin(&o->policy, vt, NULL, err);
 }
 
 static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void **ret_state, struct err *err)

@@ -144,7 +144,9 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 	const struct draft_group *g = &p->group[0];
 	d->decided_at_ns = svc_now_ns(ctx);
 	d->market_time_ns = p->market_ns;
-	d->policy = o->policy.vt->name;
+	d->policy = p->policy;
+	if (o->guard.capital_usd > 0 && !(d->guard = optimizer_guard_show(o, a)))
+		return HCP_ENOMEM;
 	d->trigger = p->trigger;
 	d->changed = p->changed;
 	d->electricity_usd_mwh = g->power.value;

@@ -28,6 +28,8 @@ struct optimizer_conf {
 	size_t n_credits;
 	int64_t horizon_ns;   /* for which simple policies take present prices to hold; 0: OPTIMIZER_HORIZON_S */
 	double utilisation;   /* share of a served device's time that is sold, 0..1; 0: OPTIMIZER_UTILISATION */
+	/* What the operator has at stake, USD; 0: no drawdown guard. And the share of it above which too much is lost. */
+	double capital_usd, drawdown_limit; /* limit 0: RISK_DRAWDOWN_LIMIT; below 1 */
 	const char *policy;   /* of a new database; NULL: "threshold" */
 };
 

@@ -9,6 +9,7 @@
 #include "econ/policy.h"
 #include "econ/policy_spike.h"
 #include "econ/ppo_model.h"
+#include "econ/risk.h"
 #include "services/optimizer/optimizer.h"
 
 /* The first seven are market quantities of the same number. */
@@ -109,6 +110,8 @@ struct optimizer {
 	double switch_ms[DEVICE_CLASS_MAX][POLICY_USE_END]; /* learned; 0: the catalogue's */
 	struct policy policy;
 	struct ppo_model *net;           /* owned, [conf.n_sites] */
+	struct risk_guard guard;         /* capital 0: there is none */
+	struct policy safest;            /* decides while it is up */
 	struct buf last;                 /* packed Decision stored last; empty before the first */
 	int64_t last_n;                  /* its number */
 	size_t last_rows;                /* its targets */
@@ -202,7 +205,7 @@ struct draft_group {
 };
 
 struct draft {
-	const char *trigger;
+	const char *trigger, *policy;
 	int64_t market_ns, signal_at_ns;
 	struct draft_row *row; /* in the batch's arena */
 	struct draft_group *group;
@@ -246,6 +249,17 @@ void optimizer_teach(
 /* For the ledger; NULL: no memory. */
 Hcp__DecisionForecast *optimizer_foresight(
 	const struct optimizer *o, struct arena *a, const struct draft *p, const struct draft_group *g);
+
+/* guard.c */
+int optimizer_guard_init(struct optimizer *o, struct err *err) MUST_CHECK;
+int optimizer_guard_restore(struct optimizer *o, struct str bytes) MUST_CHECK;
+/* What a decision that is over came to. */
+int optimizer_guard_take(
+	struct optimizer *o, struct svc_ctx *ctx, const Hcp__Decision *d, struct err *err) MUST_CHECK;
+/* The feed starts over, and so does the equity. */
+int optimizer_guard_reset(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* NULL: no memory. */
+Hcp__DrawdownGuard *optimizer_guard_show(const struct optimizer *o, struct arena *a);
 
 /* models.c */
 int optimizer_models_load(struct optimizer *o, struct db *db, struct err *err) MUST_CHECK;

@@ -61,9 +61,12 @@ int optimizer_outcome_close(struct optimizer *o, struct svc_ctx *ctx, const stru
 	if (!d)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	fill_outcome(d, p, in_force_ns);
+	int rc = optimizer_guard_take(o, ctx, d, err);
+	if (rc < 0)
+		return rc;
 	struct buf b;
 	buf_init(&b, 4 << 20);
-	int rc = pb_pack(&d->base, &b);
+	rc = pb_pack(&d->base, &b);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "UPDATE decision SET body=$2 WHERE n=$1", "ib", o->last_n, buf_str(&b));
 	else

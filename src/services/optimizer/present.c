@@ -51,7 +51,8 @@ int optimizer_present_clear(struct optimizer *o, struct svc_ctx *ctx, struct err
 {
 	for (size_t i = 0; i < o->n_cap; i++)
 		o->cap[i].since.n = 0;
-	return db_run(svc_db(ctx), err, "DELETE FROM cohorts", "");
+	int rc = optimizer_guard_reset(o, ctx, err);
+	return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM cohorts", "");
 }
 
 int optimizer_present_load(struct optimizer *o, struct db *db, struct err *err)

@@ -15,7 +15,7 @@
  * outlook     what forecasts of a point were worth (struct outlook_books)
  * learned     switching time by class and use
  * decision    the ledger; moved_* are bit sets of catalogue classes of which devices moved into that use
- * state       policy, clock, announcement
+ * state       policy, clock, announcement, guard
  */
 const char *const optimizer_schema[] = {
 	"CREATE TABLE series(id INTEGER PRIMARY KEY, symbol TEXT NOT NULL, location TEXT NOT NULL, known INTEGER NOT NULL,"
@@ -211,6 +211,8 @@ static int take_state(struct optimizer *o, struct str k, struct str v, struct er
 	}
 	if (str_eqz(k, "policy_state"))
 		return optimizer_policy_restore(o, v, err);
+	if (str_eqz(k, "guard"))
+		return optimizer_guard_restore(o, v);
 	if (str_eqz(k, "clock") && v.n == sizeof(o->clock))
 		memcpy(&o->clock, v.p, sizeof(o->clock));
 	if (str_eqz(k, "announced") && v.n == 16) {

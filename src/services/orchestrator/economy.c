@@ -15,6 +15,8 @@ static int put_counts(struct orchestrator *o, struct svc_ctx *ctx, struct err *e
 {
 	int64_t counts[2] = { o->applied, o->skipped };
 	int rc = put(ctx, "counts", (struct str){ (const char *)counts, sizeof(counts) }, err);
+	if (rc == 0)
+		rc = put(ctx, "guard", str_of(o->guard), err);
 	return rc < 0 ? rc : put(ctx, "decision", str_of(o->decision_id), err);
 }
 
@@ -27,6 +29,8 @@ static int load_one(struct orchestrator *o, struct str k, struct str v)
 	}
 	if (str_eqz(k, "decision"))
 		return str_copy(o->decision_id, sizeof(o->decision_id), v);
+	if (str_eqz(k, "guard"))
+		return str_copy(o->guard, sizeof(o->guard), v);
 	if (str_eqz(k, "stop")) {
 		o->stopped = v.n > 0;
 		return str_copy(o->stop_reason, sizeof(o->stop_reason), v);
@@ -77,6 +81,10 @@ int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 		return err_set(err, HCP_EINVAL, "decision", "missing");
 	if (str_copy(o->decision_id, sizeof(o->decision_id), str_of(d->id)) < 0)
 		return err_set(err, HCP_EINVAL, "decision.id", "too long");
+	o->guard[0] = '\0';
+	if (d->guard && d->guard->up)
+		snprintf(o->guard, sizeof(o->guard), "drawdown guard up: %.1f %% below the peak, limit %.1f %%; safest plan",
+			100 * d->guard->drawdown, 100 * d->guard->limit);
 	/*
 	 * Whether it pays is said by who decided, over the time that its policy looks ahead. The first decision sets the
 	 * fleet up; a contract is served at any price (its rows say so).

@@ -183,7 +183,8 @@ int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *er
 	st->last_decision_id = arena_strdup(a, o->decision_id);
 	st->decisions_applied = o->applied;
 	st->decisions_skipped = o->skipped;
-	if (!st->emergency_reason || !st->last_decision_id)
+	st->guard = arena_strdup(a, o->guard);
+	if (!st->emergency_reason || !st->last_decision_id || !st->guard)
 		return HCP_ENOMEM;
 	if (o->directive.n) {
 		Hcp__Directive *d = (void *)pb_unpack_arena(&hcp__directive__descriptor, buf_str(&o->directive), a);

@@ -155,7 +155,7 @@ static void run_vt(
 	struct policy_conf conf = conf_with_weights(&weights);
 	assert_int_equal(policy_init(&p, vt, &conf, &err), 0);
 	buf_release(&weights);
-	if (backtest_run(b, &feed, &p, NULL, NULL, ret, &err) < 0)
+	if (backtest_run(b, &feed, &p, NULL, NULL, NULL, ret, &err) < 0)
 		fail_msg("%s: %s", err.field, err.text);
 	policy_release(&p);
 }
@@ -414,7 +414,7 @@ static void lack_of_memory_leaks_nothing(void **state)
 		mem_fail_after(n, 0);
 		int rc = backtest_new(&conf, &feed, &b, NULL);
 		if (rc == 0)
-			rc = backtest_run(b, &feed, &p, NULL, NULL, &books, NULL);
+			rc = backtest_run(b, &feed, &p, NULL, NULL, NULL, &books, NULL);
 		if (rc == 0) {
 			backtest_books_release(&books);
 			rc = backtest_clairvoyant(b, &books, NULL);

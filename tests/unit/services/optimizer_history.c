@@ -134,7 +134,7 @@ static void run_backtest(const struct world *w, const char *policy, struct recor
 	vt.decide = record_decide;
 	assert_int_equal(backtest_new(&conf, &feed, &b, NULL), 0);
 	assert_int_equal(policy_init(&p, &vt, NULL, NULL), 0);
-	assert_int_equal(backtest_run(b, &feed, &p, NULL, NULL, &books, NULL), 0);
+	assert_int_equal(backtest_run(b, &feed, &p, NULL, NULL, NULL, &books, NULL), 0);
 	policy_release(&p);
 	backtest_books_release(&books);
 	backtest_free(b);

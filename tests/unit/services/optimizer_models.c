@@ -1,4 +1,7 @@
-/* Policies that look ahead decide live by models that a tutor has sent; restarts and replays decide the same. */
+/*
+ * Policies that look ahead decide live by models that a tutor has sent, and the drawdown guard; restarts and replays
+ * decide the same.
+ */
 #include <math.h>
 
 #include "drive_priv.h"
@@ -22,13 +25,16 @@ struct world {
 	struct site site;
 	struct optimizer_conf conf;
 	struct rng rng;
-	size_t sent; /* quarter-hours of which the price is known */
+	double price; /* of all that follow; 0: a day's pattern */
+	size_t sent;  /* quarter-hours of which the price is known */
 	uint32_t mining;
 };
 
 static double price_of(struct world *w, size_t i)
 {
 	double hour = (double)(i % 96) / 4, noise = 3 * rng_normal(&w->rng);
+	if (w->price > 0)
+		return w->price;
 	double dear = hour >= 18 && hour < 20 ? 150 : 0;
 	return 35 + 12 * sin((hour - 9) / 24 * 6.283185307) + dear + noise;
 }
@@ -314,9 +320,64 @@ static void a_rewound_market_forgets_what_was_learned(void **state)
 	drive_release(&w.d);
 }
 
+/* The timer follows, as it does long before the next price. */
+static Hcp__Decision *step_and_wait(struct world *w)
+{
+	(void)step(w);
+	drive_pass(&w->d, 11 * NS_PER_S);
+	return latest(w);
+}
+
+/* A policy that loses money is stopped at a fifth of the capital, and goes on when half of that is won back. */
+static void the_guard_limits_a_loss(void **state)
+{
+	static struct world w;
+	start(&w);
+	svc_close(w.d.svc);
+	w.conf.policy = "always_mine";
+	w.conf.capital_usd = 5000;
+	drive_open(&w.d);
+	send_fleet(&w);
+	w.price = 30;
+	(void)step_and_wait(&w);
+	assert_false(latest(&w)->guard->up);
+	assert_float_equal(latest(&w)->guard->limit, 0.2, 1e-12);
+	w.price = 1000;
+	size_t dear = 0, guarded = 0;
+	Hcp__Decision *d = step_and_wait(&w);
+	for (; dear < 20 && !d->guard->up; dear++)
+		d = step_and_wait(&w);
+	assert_true(dear >= 1 && dear <= 3);
+	assert_string_equal(d->policy, "safest");
+	assert_string_equal(d->forecasts[0]->expected_by, "worst_likely");
+	assert_true(d->pays && d->changed && d->targets[0]->idle == MINERS);
+	assert_true(d->guard->drawdown >= 0.2 && d->guard->drawdown < 0.45);
+	double equity = d->guard->equity_usd;
+	drive_restart(&w.d);
+	for (int i = 0; i < 4; i++)
+		d = step_and_wait(&w);
+	assert_true(d->guard->up && equity - d->guard->equity_usd < 100); /* what stands still draws a little */
+	w.price = 20;
+	for (; guarded < 200 && d->guard->up; guarded++)
+		d = step_and_wait(&w);
+	assert_true(guarded > 5 && guarded < 200);
+	assert_string_equal(d->policy, "always_mine");
+	assert_true(d->guard->drawdown <= 0.1 && d->guard->deepest >= 0.2);
+	drive_replay(&w.d);
+	drive_release(&w.d);
+	/* Settings that make no guard are refused. */
+	struct optimizer_conf bad = { .capital_usd = 1, .drawdown_limit = 1.5 };
+	struct svc_conf conf = { .conf = &bad };
+	struct svc *svc;
+	struct err err = { 0 };
+	assert_true(svc_open(&optimizer_def, &conf, &svc, &err) < 0);
+	assert_string_equal(err.field, "drawdown_limit");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_guard_limits_a_loss),
 		cmocka_unit_test(plans_stand_on_a_model_that_was_sent),
 		cmocka_unit_test(a_crash_changes_no_decision),
 		cmocka_unit_test(models_that_come_in_files_decide),
