@@ -257,7 +257,13 @@ def test_explain(server, env):
                     "source": "ercot-replay", "observed_at_ns": 1699999900000000000, "stale": False}],
         "options": [{"name": "mine", "device_class": "S21", "net_usd_h": -10.0, "chosen": False, "realised_usd": -3.5, "reason": "costs more than it earns"},
                     {"name": "curtail", "device_class": "S21", "net_usd_h": 120.0, "chosen": True, "reason": "best net"}],
-        "targets": [{"device_class": "S21", "total": 10, "idle": 10}]}
+        "targets": [{"device_class": "S21", "total": 10, "idle": 10, "one_more_usd": 3.25}],
+        "horizon_s": 21600.0, "gain_usd": 44.5, "pays": True,
+        "forecasts": [{"facility": "texas-north", "location": "HB_WEST", "model": "trees", "step_seconds": 900,
+                       "issued_at_ns": 1700000000000000000, "expected_usd_mwh": 310.5, "expected_by": "forecast+price_model",
+                       "reason": "trees was better than persistence of late", "plan_steps": 24, "plan_net_usd": 77.0,
+                       **{q: [i * 100.0 + k for k in range(24)] for i, q in enumerate(["q05", "q25", "q50", "mean", "q75", "q95"])}}],
+        "guard": {"up": True, "drawdown": 0.25, "limit": 0.2, "peak_usd": 1000.0}}
     server.routes["GET", "/api/v1/recommendation"] = (200, decision)
     server.routes["GET", "/api/v1/decisions/dec-1"] = (200, decision)
     out = hcp(env, "explain", "latest").stdout
@@ -265,6 +271,11 @@ def test_explain(server, env):
     assert "1m 40s" in out and "ercot-replay" in out and "850 ms" in out and "$20.00/h better" in out
     assert "$1.50 in 600 ms" in out and "$2.25 in 850 ms" in out and "In force for 15m" in out
     assert "$27.50 netted, $30.00 expected" in out
+    assert "gain $44.50 over the next 6h 0m: worth its switching cost" in out
+    assert "What was expected" in out and "trees was better than persistence" in out and "$77.00" in out and "$3.25" in out
+    last = [line.split() for line in out.splitlines() if line.startswith("2023-11-15 03:58")]  # the 24th quarter-hour
+    assert len(last) == 1 and "323" in last[0][2] and "523" in last[0][-1]
+    assert "guard: up, the safest plan is used; 25" in out and "limit 20" in out
     chosen, rejected = [line for line in out.splitlines() if line.startswith(("chosen", "rejected"))]
     assert "curtail" in chosen and "mine" in rejected and "costs more than it earns" in rejected and "-$3.50" in rejected
     assert json.loads(hcp(env, "explain", "dec-1", "-o", "json").stdout) == decision

@@ -145,8 +145,8 @@ static struct policy_conf conf_with_weights(struct buf *weights)
 	return conf;
 }
 
-static void run_vt(
-	const struct world *w, const struct backtest *b, const struct policy_vt *vt, struct backtest_books *ret)
+static void run_guarded(const struct world *w, const struct backtest *b, const struct policy_vt *vt,
+	const struct risk_guard *guard, struct backtest_books *ret)
 {
 	struct policy p;
 	struct err err = { 0 };
@@ -155,9 +155,47 @@ static void run_vt(
 	struct policy_conf conf = conf_with_weights(&weights);
 	assert_int_equal(policy_init(&p, vt, &conf, &err), 0);
 	buf_release(&weights);
-	if (backtest_run(b, &feed, &p, NULL, NULL, NULL, ret, &err) < 0)
+	if (backtest_run(b, &feed, &p, guard, NULL, NULL, ret, &err) < 0)
 		fail_msg("%s: %s", err.field, err.text);
 	policy_release(&p);
+}
+
+static void run_vt(
+	const struct world *w, const struct backtest *b, const struct policy_vt *vt, struct backtest_books *ret)
+{
+	run_guarded(w, b, vt, NULL, ret);
+}
+
+/* Half of the time power costs ten times what mining earns: whoever mines on is stopped at his limit. */
+static void the_guard_limits_the_drawdown(void **state)
+{
+	static struct world w;
+	struct backtest_books free, kept, rich;
+	struct risk_guard guard;
+	(void)state;
+	make_world(&w, 2);
+	for (size_t i = 0; i < w.n; i++)
+		if (w.tick[i].kind == HISTORY_POWER_RT && (w.tick[i].start_ns - t0) / BACKTEST_STEP_NS % 192 >= 96)
+			w.tick[i].value += 900;
+	struct backtest *b = prepare(&w);
+	const struct policy_vt *mine = policy_find(STR("always_mine"));
+	run_vt(&w, b, mine, &free);
+	assert_true(free.guarded == 0 && free.deepest == 0);
+	double capital = (double)free.drawdown_micros / 1e6;
+	assert_int_equal(risk_guard_init(&guard, capital, RISK_DRAWDOWN_LIMIT, NULL), 0);
+	run_guarded(&w, b, mine, &guard, &kept);
+	/* It overshoots by what a quarter-hour costs and what stands still draws, and saves most of the loss. */
+	assert_true(kept.guarded > 96 && kept.deepest >= RISK_DRAWDOWN_LIMIT && kept.deepest < 0.35);
+	assert_true(kept.drawdown_micros < free.drawdown_micros / 2);
+	assert_true(kept.mine.profit_micros > free.mine.profit_micros && kept.mine.curtailed_mwh > 0);
+	/* Who can bear it all decides as ever. */
+	assert_int_equal(risk_guard_init(&guard, 100 * capital, RISK_DRAWDOWN_LIMIT, NULL), 0);
+	run_guarded(&w, b, mine, &guard, &rich);
+	assert_true(rich.guarded == 0 && rich.mine.profit_micros == free.mine.profit_micros && rich.deepest > 0);
+	backtest_books_release(&free);
+	backtest_books_release(&kept);
+	backtest_books_release(&rich);
+	backtest_free(b);
 }
 
 static void nobody_beats_the_clairvoyant(void **state)
@@ -436,6 +474,7 @@ int main(void)
 		cmocka_unit_test(books_add_up),
 		cmocka_unit_test(a_cheat_finds_no_future_price),
 		cmocka_unit_test(the_future_changes_no_earlier_decision),
+		cmocka_unit_test(the_guard_limits_the_drawdown),
 		cmocka_unit_test(minimum_times_hold),
 		cmocka_unit_test(a_binding_limit_is_kept),
 		cmocka_unit_test(holes_in_the_data_are_told),
