@@ -343,7 +343,8 @@ static int decide(struct view *v, struct run *r, size_t i, struct policy *p, str
 }
 
 int backtest_run(const struct backtest *b, const struct backtest_feed *feed, struct policy *p,
-	const struct risk_guard *with, backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err)
+	const struct risk_guard *with, backtest_progress_fn progress, void *ctx, struct backtest_books *ret,
+	struct err *err)
 {
 	struct run r;
 	struct risk_guard guard = with ? *with : (struct risk_guard){ 0 };

@@ -114,7 +114,8 @@ typedef void (*backtest_progress_fn)(void *ctx, size_t done, size_t n);
  * while it is up policy "safest" decides; copied, NULL: none. HCP_ENOMEM, or what the policy fails with.
  */
 int backtest_run(const struct backtest *b, const struct backtest_feed *feed, struct policy *p,
-	const struct risk_guard *guard, backtest_progress_fn progress, void *ctx, struct backtest_books *ret, struct err *err) MUST_CHECK;
+	const struct risk_guard *guard, backtest_progress_fn progress, void *ctx, struct backtest_books *ret,
+	struct err *err) MUST_CHECK;
 /* The best that could have been done, by the same books. */
 int backtest_clairvoyant(const struct backtest *b, struct backtest_books *ret, struct err *err) MUST_CHECK;
 

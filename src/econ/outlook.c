@@ -95,8 +95,8 @@ static bool settle(struct outlook_books *b, const struct history_series *s, int6
 	return changed;
 }
 
-static bool enter(struct outlook_books *b, int64_t origin_ns,
-	const struct forecast_point point[OUTLOOK_BY_END][OUTLOOK_STEPS])
+static bool enter(
+	struct outlook_books *b, int64_t origin_ns, const struct forecast_point point[OUTLOOK_BY_END][OUTLOOK_STEPS])
 {
 	struct outlook_pending p = { .origin_ns = origin_ns };
 	for (int i = 0; i < OUTLOOK_BY_END; i++)
@@ -148,8 +148,8 @@ int outlook_look(struct outlook *o, const struct history *h, int64_t now_ns, boo
 
 /* ---- training ---- */
 
-static int learn(struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop,
-	struct err *err)
+static int learn(
+	struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop, struct err *err)
 {
 	int rc = 0;
 	for (int i = 0; i < OUTLOOK_BY_END && rc == 0; i++) {
@@ -161,8 +161,8 @@ static int learn(struct outlook *o, const struct history *h, int64_t now_ns, con
 }
 
 /* Both as they do on days that they have not seen; of those the books are left. */
-static int hold_back(struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop,
-	struct err *err)
+static int hold_back(
+	struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop, struct err *err)
 {
 	const struct forecast_conf *conf = &o->by[0].conf;
 	const struct history_series *s = history_find(h, conf->kind, conf->location);
@@ -183,8 +183,8 @@ static int hold_back(struct outlook *o, const struct history *h, int64_t now_ns,
 	return rc;
 }
 
-int outlook_train(struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop,
-	struct err *err)
+int outlook_train(
+	struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop, struct err *err)
 {
 	struct outlook *made = mem_alloc(sizeof(*made));
 	int64_t at_ns = now_ns - now_ns % OUTLOOK_STEP_NS;
@@ -220,8 +220,7 @@ static_assert(sizeof(struct head) == 56, "the layout in outlook.h");
 
 int outlook_save(const struct outlook *o, struct buf *out, struct err *err)
 {
-	struct head h = { .magic = "HCPO", .version = VERSION, .judged = o->books.judged,
-		.judged_ns = o->books.judged_ns };
+	struct head h = { .magic = "HCPO", .version = VERSION, .judged = o->books.judged, .judged_ns = o->books.judged_ns };
 	size_t at = out->n;
 	memcpy(h.loss, o->books.loss, sizeof(h.loss));
 	buf_add(out, &h, sizeof(h));
@@ -262,8 +261,8 @@ int outlook_load(struct outlook *o, struct str bytes, struct err *err)
 	if (rc == 0) {
 		rc = forecaster_load(&made->by[OUTLOOK_MODEL], (struct str){ p, h.model_n }, err);
 		if (rc == 0)
-			rc = forecaster_load(&made->by[OUTLOOK_PERSISTENCE],
-				(struct str){ p + h.model_n, bytes.n - sizeof(h) - h.model_n }, err);
+			rc = forecaster_load(
+				&made->by[OUTLOOK_PERSISTENCE], (struct str){ p + h.model_n, bytes.n - sizeof(h) - h.model_n }, err);
 		if (rc == 0 && made->by[0].learned_ns != made->by[1].learned_ns)
 			rc = err_set(err, HCP_ECORRUPT, "bytes", "the two were trained at different times");
 		memcpy(made->books.loss, h.loss, sizeof(h.loss));

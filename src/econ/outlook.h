@@ -52,7 +52,7 @@ struct outlook_books {
 struct outlook {
 	struct forecaster by[OUTLOOK_BY_END]; /* owned; with equal learned_ns, 0: not trained */
 	struct outlook_books books;
-	bool known;      /* point is of at_ns */
+	bool known; /* point is of at_ns */
 	int64_t at_ns;
 	uint64_t version; /* of the history then */
 	struct forecast_point point[OUTLOOK_BY_END][OUTLOOK_STEPS];
@@ -61,7 +61,8 @@ struct outlook {
 int outlook_init(struct outlook *o, const char *point, struct err *err) MUST_CHECK;
 void outlook_release(struct outlook *o);
 
-/* HCP_EAGAIN: less than 28 days are known. HCP_ECANCELED. The outlook is as it was then. stop: borrowed; NULL: never. */
+/* HCP_EAGAIN: less than 28 days are known. HCP_ECANCELED. The outlook is as it was then. stop: borrowed; NULL: never.
+ */
 int outlook_train(struct outlook *o, const struct history *h, int64_t now_ns, const struct forecast_stop *stop,
 	struct err *err) MUST_CHECK;
 

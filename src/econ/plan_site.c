@@ -38,7 +38,8 @@ static void fill_held(const struct policy_class *in, double step_s, struct plan_
 static void fill_start(const struct policy_class *in, double pue, double step_s, struct plan_class *c)
 {
 	const struct site_group *g = in->group;
-	double boot_s = (double)(in->boot_ns ? in->boot_ns : g->boot_ns) / (double)NS_PER_S, ramp_s = (double)g->ramp_ns / (double)NS_PER_S;
+	double boot_s = (double)(in->boot_ns ? in->boot_ns : g->boot_ns) / (double)NS_PER_S,
+		   ramp_s = (double)g->ramp_ns / (double)NS_PER_S;
 	c->restart_usd = g->start_wear_usd;
 	/* Of the ramp half the work is lost, and nothing is saved. */
 	c->restart_s = boot_s + ramp_s / 2;

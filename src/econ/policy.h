@@ -67,8 +67,8 @@ struct policy_class {
 struct policy_taught {
 	const struct forecast_point *price; /* from the quarter-hour that covers now on; NULL: no forecast */
 	size_t n_price;
-	const struct spike_model *spike;    /* of the site's point; NULL: none */
-	const struct ppo_model *ppo;        /* of the site; NULL: none */
+	const struct spike_model *spike; /* of the site's point; NULL: none */
+	const struct ppo_model *ppo;     /* of the site; NULL: none */
 };
 
 struct policy_input {
@@ -134,8 +134,9 @@ struct decision_class {
  */
 struct policy_view {
 	double usd_mwh;
-	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "net", "worst_likely", or two of them with a + */
-	bool weighed;      /* it has weighed what starts cost, without a number for it: what it decides is carried out */
+	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "net", "worst_likely", or two of
+					   them with a + */
+	bool weighed;   /* it has weighed what starts cost, without a number for it: what it decides is carried out */
 	bool stated;
 	double gain_usd;   /* of all switches that it wanted */
 	uint32_t switched; /* devices that it wanted to switch */
@@ -143,17 +144,17 @@ struct policy_view {
 
 /* The plan that a policy made, if it made one. */
 struct policy_plan {
-	size_t steps; /* 0: none */
+	size_t steps;                 /* 0: none */
 	double net_usd, site_usd_mwh; /* over the steps; shadow price of the first */
 };
 
 struct decision_explain {
 	char policy[POLICY_NAME_MAX];
 	int64_t now_ns;
-	int64_t horizon_ns;      /* over which switches are judged */
+	int64_t horizon_ns; /* over which switches are judged */
 	struct policy_view view;
 	struct policy_plan plan;
-	double gain_usd;         /* that the switches gain over horizon_ns, before their cost */
+	double gain_usd; /* that the switches gain over horizon_ns, before their cost */
 	double electricity_usd_mwh, btc_usd, difficulty;
 	double net_usd_h, before_usd_h, switch_usd;
 	uint32_t switched;       /* devices whose use changes */

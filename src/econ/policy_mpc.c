@@ -10,9 +10,9 @@
  * 2023).
  *
  * The forecaster is trained when MPC_RETRAIN has passed since the last time; a policy that is taught takes the forecast
- * that it is given. Where it has nothing to go by yet, the day before stands for the day; with a fixed tariff, or nothing
- * known at all, the present price. Every plan is solved from nothing, so that a replay, which begins anywhere, decides
- * as the first run did.
+ * that it is given. Where it has nothing to go by yet, the day before stands for the day; with a fixed tariff, or
+ *nothing known at all, the present price. Every plan is solved from nothing, so that a replay, which begins anywhere,
+ *decides as the first run did.
  *
  * What the switches gain is what the plan is worth above doing nothing now and planning on a step later.
  */
@@ -154,7 +154,8 @@ static int expect(struct mpc *m, const struct policy_input *in, struct policy_vi
 
 static int solve(struct mpc *m, const struct policy_input *in, size_t from, struct plan *ret, struct err *err)
 {
-	int rc = plan_site_fill(&m->site, in, m->price + from, MPC_STEPS - from, (double)MPC_STEP_NS / (double)NS_PER_S, err);
+	int rc =
+		plan_site_fill(&m->site, in, m->price + from, MPC_STEPS - from, (double)MPC_STEP_NS / (double)NS_PER_S, err);
 	plan_solver_clear(m->solver);
 	return rc ? rc : plan_solve(m->solver, &m->site.problem, ret, err);
 }
@@ -183,8 +184,8 @@ static int value_of_waiting(struct mpc *m, const struct policy_input *in, double
 }
 
 /* Tells what the plan is worth, and its shadow prices. */
-static int tell(struct mpc *m, const struct policy_input *in, const struct plan *plan, struct policy_output *out,
-	struct err *err)
+static int tell(
+	struct mpc *m, const struct policy_input *in, const struct plan *plan, struct policy_output *out, struct err *err)
 {
 	struct decision_explain *e = &out->explain;
 	double waiting = 0, switching = 0;

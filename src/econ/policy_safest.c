@@ -1,7 +1,8 @@
 /*
- * "safest": what is done while too much of the capital has been lost. Promises are kept; of the rest only what earns its
- * power at a price that is likely not exceeded in the coming hour runs: the highest of the present price, the last hour
- * and, where there is a forecast, its 0.95 quantile. Everything else stands still at once, whatever its next start costs.
+ * "safest": what is done while too much of the capital has been lost. Promises are kept; of the rest only what earns
+ * its power at a price that is likely not exceeded in the coming hour runs: the highest of the present price, the last
+ * hour and, where there is a forecast, its 0.95 quantile. Everything else stands still at once, whatever its next start
+ * costs.
  */
 #include <math.h>
 #include <string.h>

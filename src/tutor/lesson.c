@@ -18,16 +18,16 @@ static int add_series(struct history *h, const Hcp__LessonSeries *s, struct err 
 		memcpy(&v, s->slots.data + i * sizeof(v), sizeof(v));
 		if (isnan(v))
 			continue;
-		int rc = history_add(h, (enum history_kind)s->kind, s->location, s->first_ns + (int64_t)i * s->step_ns,
-			s->step_ns, v, err);
+		int rc = history_add(
+			h, (enum history_kind)s->kind, s->location, s->first_ns + (int64_t)i * s->step_ns, s->step_ns, v, err);
 		if (rc < 0)
 			return rc;
 	}
 	return 0;
 }
 
-static int train_forecast(const Hcp__Lesson *l, const struct history *h, const struct forecast_stop *stop,
-	struct buf *out, struct err *err)
+static int train_forecast(
+	const Hcp__Lesson *l, const struct history *h, const struct forecast_stop *stop, struct buf *out, struct err *err)
 {
 	struct outlook *o = mem_calloc(1, sizeof(*o));
 	if (!o)
@@ -40,8 +40,8 @@ static int train_forecast(const Hcp__Lesson *l, const struct history *h, const s
 	return rc;
 }
 
-static int train_price(const Hcp__Lesson *l, const struct history *h, const struct forecast_stop *stop,
-	struct buf *out, struct err *err)
+static int train_price(
+	const Hcp__Lesson *l, const struct history *h, const struct forecast_stop *stop, struct buf *out, struct err *err)
 {
 	struct spike_model m = { 0 };
 	int rc = spike_train(&m, h, l->name, l->now_ns, stop, err);

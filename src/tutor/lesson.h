@@ -12,8 +12,7 @@
  * too little is known; HCP_ECANCELED; HCP_ECORRUPT: the series do not hold together; HCP_EINVAL: a kind that is not
  * trained. stop: borrowed; NULL: never.
  */
-int lesson_train(
-	const Hcp__Lesson *l, const struct forecast_stop *stop, struct msg *ret, struct err *err) MUST_CHECK;
+int lesson_train(const Hcp__Lesson *l, const struct forecast_stop *stop, struct msg *ret, struct err *err) MUST_CHECK;
 
 /* The same answer from a file's bytes, unchecked: the optimizer does. source: borrowed. */
 int lesson_give(const Hcp__Lesson *l, struct str body, const char *source, struct msg *ret, struct err *err) MUST_CHECK;

@@ -12,9 +12,9 @@ struct host;
 struct tutor;
 
 enum {
-	TUTOR_POLL_MS = 5000,  /* between two questions, while nothing is wanted */
-	TUTOR_RETRY_S = 3600,  /* before a lesson that could not be had is asked for again */
-	TUTOR_SKIP_MAX = 128,  /* such lessons */
+	TUTOR_POLL_MS = 5000, /* between two questions, while nothing is wanted */
+	TUTOR_RETRY_S = 3600, /* before a lesson that could not be had is asked for again */
+	TUTOR_SKIP_MAX = 128, /* such lessons */
 };
 
 struct tutor_conf {

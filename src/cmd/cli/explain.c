@@ -126,8 +126,7 @@ static int add_forecasts(struct cli *cli, const json_t *d, struct buf *out, stru
 	rc = render_rows(cli, forecasts,
 		"facility location model expected_usd_mwh=NOW expected_by=BY plan_net_usd=PLAN shadow_usd_mwh=SHADOW reason", 0,
 		out, err);
-	json_array_foreach(forecasts, i, f)
-		rc = rc ? rc : add_quantiles(cli, f, out, err);
+	json_array_foreach(forecasts, i, f) rc = rc ? rc : add_quantiles(cli, f, out, err);
 	return rc;
 }
 
@@ -219,8 +218,9 @@ int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct e
 		buf_addz(out, "No targets: everything stays as it was.\n");
 	else
 		rc = render_rows(cli, targets,
-				 "device_class=CLASS facility total:n serve:n mine:n idle:n serve_usd_h:usd=SERVE$/H "
-				 "mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H one_more_usd=ONE_MORE reason", 0, out, err);
+			"device_class=CLASS facility total:n serve:n mine:n idle:n serve_usd_h:usd=SERVE$/H "
+			"mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H one_more_usd=ONE_MORE reason",
+			0, out, err);
 	if (rc < 0)
 		return rc;
 	heading(cli, out, "What came of it");

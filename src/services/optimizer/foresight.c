@@ -1,6 +1,6 @@
 /*
- * What decisions look ahead by: the forecast of a facility's settlement point, made anew for every quarter-hour and with
- * every late price, judged beside persistence, and put into the ledger with what it was worth of late.
+ * What decisions look ahead by: the forecast of a facility's settlement point, made anew for every quarter-hour and
+ * with every late price, judged beside persistence, and put into the ledger with what it was worth of late.
  */
 #include <math.h>
 
@@ -20,9 +20,10 @@ static bool is_priced_by_tariff(const struct draft_group *g)
 static int store_books(struct svc_ctx *ctx, const struct location *loc, struct err *err)
 {
 	const struct outlook_books *b = &loc->outlook->books;
-	return db_run(svc_db(ctx), err, "INSERT INTO outlook(point,books) VALUES($1,$2)"
-		" ON CONFLICT(point) DO UPDATE SET books=excluded.books", "zb", loc->name,
-		(struct str){ (const char *)b, sizeof(*b) });
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO outlook(point,books) VALUES($1,$2)"
+		" ON CONFLICT(point) DO UPDATE SET books=excluded.books",
+		"zb", loc->name, (struct str){ (const char *)b, sizeof(*b) });
 }
 
 int optimizer_foresee(
@@ -110,9 +111,9 @@ static int tell_outlook(struct arena *a, const struct outlook *l, Hcp__DecisionF
 		f->reason = arena_printf(a, "Of %s only %.0f forecasts of %d have been judged beside persistence.",
 			f->judged_model, b->judged, OUTLOOK_JUDGED_MIN);
 	else
-		f->reason = arena_printf(a, "%s was %s persistence of late: pinball loss %.2f and %.2f USD/MWh.",
-			f->judged_model, by == OUTLOOK_MODEL ? "better than" : "not better than", f->loss_usd_mwh,
-			f->persistence_loss_usd_mwh);
+		f->reason =
+			arena_printf(a, "%s was %s persistence of late: pinball loss %.2f and %.2f USD/MWh.", f->judged_model,
+				by == OUTLOOK_MODEL ? "better than" : "not better than", f->loss_usd_mwh, f->persistence_loss_usd_mwh);
 	return f->reason ? add_steps(a, l->point[by], OPTIMIZER_FORESIGHT_STEPS, f) : HCP_ENOMEM;
 }
 

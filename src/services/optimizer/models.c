@@ -1,8 +1,8 @@
 /*
  * Trained models. Training takes seconds to minutes, so the service's thread does none of it: a tutor asks what is
  * wanted and gets the prices that are known (LessonGet, a query), trains in a thread of its own or reads a file, and
- * sends the bytes (ModelPut), which are checked, stored and taken into use. So the journal has them, and a replay, which
- * knows no tutor, decides by the same models from the same moment on.
+ * sends the bytes (ModelPut), which are checked, stored and taken into use. So the journal has them, and a replay,
+ *which knows no tutor, decides by the same models from the same moment on.
  *
  *	kind "forecast"  econ/outlook, of a settlement point    trained every RETRAIN_DAYS
  *	kind "price"     econ/policy_spike, of a point          from a file; trained once a year of prices is known
@@ -65,8 +65,8 @@ static int take_forecast(struct location *loc, struct str body, int64_t most_ns,
 	return 0;
 }
 
-static int take_price(struct location *loc, bool trained, struct str body, int64_t most_ns, int64_t *ret_to_ns,
-	struct err *err)
+static int take_price(
+	struct location *loc, bool trained, struct str body, int64_t most_ns, int64_t *ret_to_ns, struct err *err)
 {
 	struct spike_model made = { 0 };
 	int rc = spike_load(&made, body, err);
@@ -100,8 +100,8 @@ static int take_net(struct ppo_model *net, const char *site, struct str body, in
 }
 
 /* HCP_ENOTFOUND: the name is of nothing that is known. On failure everything is as it was. */
-static int take(struct optimizer *o, const char *kind, const char *name, bool trained, struct str body,
-	int64_t most_ns, int64_t *ret_to_ns, struct err *err)
+static int take(struct optimizer *o, const char *kind, const char *name, bool trained, struct str body, int64_t most_ns,
+	int64_t *ret_to_ns, struct err *err)
 {
 	struct location *loc = find_point(o, name);
 	struct ppo_model *net = find_net(o, name);
@@ -168,7 +168,8 @@ static bool wants_forecast(const struct want *w, const struct location *loc)
 	int64_t learned_ns = loc->outlook ? loc->outlook->by[OUTLOOK_MODEL].learned_ns : 0;
 	if (!s || !(w->o->policy.vt->needs & POLICY_NEEDS_FORECAST))
 		return false;
-	return w->now_ns - s->first_ns >= FORECAST_DAYS_MIN * DAY_NS && w->now_ns - learned_ns >= FORECAST_AGE_DAYS * DAY_NS;
+	return w->now_ns - s->first_ns >= FORECAST_DAYS_MIN * DAY_NS &&
+		   w->now_ns - learned_ns >= FORECAST_AGE_DAYS * DAY_NS;
 }
 
 /* Once as much is known as the model that came from a file has seen. */
@@ -192,8 +193,7 @@ static bool choose(const struct want *w, const char *facility, Hcp__Lesson *ret)
 	const char *kind = "";
 	if (t.site && t.site->fixed)
 		return false;
-	if (net && !net->to_ns && o->policy.vt->needs & POLICY_NEEDS_NET &&
-		!is_skipped(w->get, "file/ppo", t.site->name)) {
+	if (net && !net->to_ns && o->policy.vt->needs & POLICY_NEEDS_NET && !is_skipped(w->get, "file/ppo", t.site->name)) {
 		ret->kind = "ppo";
 		ret->name = t.site->name;
 		return true;
@@ -270,8 +270,7 @@ static char *copy_text(struct arena *a, struct str s)
 	return arena_strndup(a, s.p, s.n);
 }
 
-int optimizer_models_list(
-	struct svc_ctx *ctx, struct arena *a, size_t *ret_n, Hcp__MarketModel ***ret, struct err *err)
+int optimizer_models_list(struct svc_ctx *ctx, struct arena *a, size_t *ret_n, Hcp__MarketModel ***ret, struct err *err)
 {
 	struct db_row *row;
 	int rc;

@@ -39,26 +39,26 @@ struct optimizer_conf {
 #define OPTIMIZER_LEARN_RATE 0.2 /* weight of the newest switch in the learned switching time */
 
 enum {
-	OPTIMIZER_HORIZON_S = 3600, /* as in backtests: in a quarter-hour no start of a miner would pay */
-	OPTIMIZER_TICKS_MAX = 4096,     /* in one message */
-	OPTIMIZER_PROBLEMS_MAX = 16,    /* described in its answer */
-	OPTIMIZER_SOURCES_MAX = 64,     /* whose state is kept */
-	OPTIMIZER_POINTS_MAX = 5000,    /* of history a symbol */
+	OPTIMIZER_HORIZON_S = 3600,  /* as in backtests: in a quarter-hour no start of a miner would pay */
+	OPTIMIZER_TICKS_MAX = 4096,  /* in one message */
+	OPTIMIZER_PROBLEMS_MAX = 16, /* described in its answer */
+	OPTIMIZER_SOURCES_MAX = 64,  /* whose state is kept */
+	OPTIMIZER_POINTS_MAX = 5000, /* of history a symbol */
 	OPTIMIZER_SERIES_MAX = 256,
-	OPTIMIZER_LOCATIONS_MAX = 64,   /* settlement points */
-	OPTIMIZER_ROWS_MAX = 512,       /* (facility, class) pairs */
+	OPTIMIZER_LOCATIONS_MAX = 64, /* settlement points */
+	OPTIMIZER_ROWS_MAX = 512,     /* (facility, class) pairs */
 	OPTIMIZER_DECISIONS_MAX = 100000,
 	OPTIMIZER_PLANS_MAX = 2000,
-	OPTIMIZER_PLAN_STEPS = 96, /* of a plan, quarter-hours */
+	OPTIMIZER_PLAN_STEPS = 96,      /* of a plan, quarter-hours */
 	OPTIMIZER_CHUNK_SLOTS = 96,     /* of history in one row */
 	OPTIMIZER_CHUNKS_MAX = 1461,    /* of a series: four years of quarter-hours */
 	OPTIMIZER_FORESIGHT_STEPS = 24, /* quarter-hours of a forecast in the ledger */
 	OPTIMIZER_SKIP_MAX = 256,       /* lessons that a tutor does not want */
 	OPTIMIZER_SOURCE_MAX = 256,
 	OPTIMIZER_NAME_MAX = 64,
-	OPTIMIZER_LEDGER_S = 60,        /* an unchanged decision is put down so often */
-	OPTIMIZER_AGAIN_S = 120,        /* a changed one is told again if the fleet has not followed by then */
-	OPTIMIZER_REWIND_S = 60,        /* silence after which a feed may start over at an earlier market time */
+	OPTIMIZER_LEDGER_S = 60, /* an unchanged decision is put down so often */
+	OPTIMIZER_AGAIN_S = 120, /* a changed one is told again if the fleet has not followed by then */
+	OPTIMIZER_REWIND_S = 60, /* silence after which a feed may start over at an earlier market time */
 };
 
 extern const struct svc_def optimizer_def;

@@ -56,8 +56,8 @@ struct series {
 struct location {
 	char name[OPTIMIZER_NAME_MAX];
 	struct market market;
-	struct outlook *outlook;         /* owned; NULL: none was trained */
-	struct spike_model price[2];     /* from a file; trained here */
+	struct outlook *outlook;     /* owned; NULL: none was trained */
+	struct spike_model price[2]; /* from a file; trained here */
 };
 
 /* Devices of one class at one facility, as resources last said, and what was last decided for them. */
@@ -74,7 +74,7 @@ struct capacity {
 	int64_t plan_basis;        /* what it was made of */
 	double plan_one_more_usd;  /* of it, for this class */
 	double plan_net_usd, plan_shadow_usd_mwh; /* in the facility's first row */
-	uint32_t plan_steps;       /* 0: it could not be made */
+	uint32_t plan_steps;                      /* 0: it could not be made */
 };
 
 struct demand {
@@ -254,8 +254,7 @@ Hcp__DecisionForecast *optimizer_foresight(
 int optimizer_guard_init(struct optimizer *o, struct err *err) MUST_CHECK;
 int optimizer_guard_restore(struct optimizer *o, struct str bytes) MUST_CHECK;
 /* What a decision that is over came to. */
-int optimizer_guard_take(
-	struct optimizer *o, struct svc_ctx *ctx, const Hcp__Decision *d, struct err *err) MUST_CHECK;
+int optimizer_guard_take(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Decision *d, struct err *err) MUST_CHECK;
 /* The feed starts over, and so does the equity. */
 int optimizer_guard_reset(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* NULL: no memory. */

@@ -89,8 +89,9 @@ int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 	 * Whether it pays is said by who decided, over the time that its policy looks ahead. The first decision sets the
 	 * fleet up; a contract is served at any price (its rows say so).
 	 */
-	bool apply = !o->stopped && d->changed && (o->directive.n == 0 || d->pays || !strcmp(d->trigger, "demand") ||
-						   !strcmp(d->trigger, "capacity") || !strcmp(d->trigger, "operator"));
+	bool apply = !o->stopped && d->changed &&
+				 (o->directive.n == 0 || d->pays || !strcmp(d->trigger, "demand") || !strcmp(d->trigger, "capacity") ||
+					 !strcmp(d->trigger, "operator"));
 	if (!apply) {
 		o->skipped++;
 		return put_counts(o, ctx, err);

@@ -16,7 +16,7 @@ struct orchestrator {
 	int64_t started_at_ns;
 	bool stopped;         /* emergency stop */
 	char stop_reason[ORCHESTRATOR_REASON_MAX];
-	char guard[96]; /* "": the optimizer's drawdown guard is down */
+	char guard[96];                  /* "": the optimizer's drawdown guard is down */
 	char decision_id[ID_TEXT_MAX];   /* last one applied or looked at */
 	struct buf directive;            /* packed Directive in force; empty before the first */
 	int64_t applied, skipped;

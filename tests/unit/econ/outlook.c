@@ -55,7 +55,8 @@ static int set_up(void **state)
 	history_init(&history);
 	rng_init(&rng, 1);
 	add(&history, &rng, 0, SLOTS, false);
-	return outlook_init(&trained, "HB_WEST", NULL) < 0 || outlook_train(&trained, &history, time_of(SLOTS), NULL, NULL) < 0;
+	return outlook_init(&trained, "HB_WEST", NULL) < 0 ||
+		   outlook_train(&trained, &history, time_of(SLOTS), NULL, NULL) < 0;
 }
 
 static int tear_down(void **state)
@@ -82,7 +83,8 @@ static void a_model_that_knows_more_speaks(void **state)
 {
 	(void)state;
 	/* Four held-back weeks, a judgement for each of four horizons and quarter-hour, the older forgotten in part. */
-	assert_true(trained.books.judged > 0.4 * 28 * 96 * OUTLOOK_PROBES && trained.books.judged < 28 * 96 * OUTLOOK_PROBES);
+	assert_true(
+		trained.books.judged > 0.4 * 28 * 96 * OUTLOOK_PROBES && trained.books.judged < 28 * 96 * OUTLOOK_PROBES);
 	assert_int_equal(outlook_better(&trained.books), OUTLOOK_MODEL);
 	assert_true(outlook_loss(&trained.books, OUTLOOK_MODEL) < 0.5 * outlook_loss(&trained.books, OUTLOOK_PERSISTENCE));
 	assert_int_equal(trained.by[OUTLOOK_MODEL].learned_ns, time_of(SLOTS));
@@ -166,7 +168,8 @@ static void what_is_known_decides_alone(void **state)
 	history_init(&h);
 	add(&h, &r, 0, SLOTS, false);
 	copy(&a);
-	assert_int_equal(outlook_look(&a, &h, time_of(SLOTS) - 1, &changed, &err), HCP_EAGAIN); /* trained by later prices */
+	assert_int_equal(
+		outlook_look(&a, &h, time_of(SLOTS) - 1, &changed, &err), HCP_EAGAIN); /* trained by later prices */
 	assert_int_equal(outlook_look(&a, &h, time_of(SLOTS), &changed, NULL), 0);
 	assert_true(changed && a.known && a.books.n == 1);
 	assert_int_equal(outlook_look(&a, &h, time_of(SLOTS) + OUTLOOK_STEP_NS - 1, &changed, NULL), 0);

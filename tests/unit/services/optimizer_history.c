@@ -263,8 +263,7 @@ static void live_decides_as_a_backtest(void **state)
 {
 	static struct world w;
 	static struct record r;
-	static const char *const policy[] = { "threshold", "strike", "last_price", "always_mine", "stochastic",
-		"mpc" };
+	static const char *const policy[] = { "threshold", "strike", "last_price", "always_mine", "stochastic", "mpc" };
 	for (size_t i = 0; i < sizeof(policy) / sizeof(policy[0]); i++) {
 		make_world(&w, i + 1);
 		run_backtest(&w, policy[i], &r);

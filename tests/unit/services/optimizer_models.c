@@ -104,11 +104,19 @@ static void start(struct world *w)
 {
 	memset(w, 0, sizeof(*w));
 	rng_init(&w->rng, 5);
-	w->site = (struct site){ .name = "texas-north", .point = "HB_WEST", .limit_w = 1e9, .pue = 1.05, .pool_fee = 0.01,
-		.n_groups = 1 };
-	w->site.group[0] = (struct site_group){ .name = "a", .cls = device_class_find(STR("S21")), .count = MINERS,
-		.feeder = -1, .mines = true, .idle_mode = DEVICE_SAFE, .boot_ns = 60 * NS_PER_S, .ramp_ns = 300 * NS_PER_S,
-		.boot_w = 1000, .start_wear_usd = 0.02 };
+	w->site = (struct site){
+		.name = "texas-north", .point = "HB_WEST", .limit_w = 1e9, .pue = 1.05, .pool_fee = 0.01, .n_groups = 1
+	};
+	w->site.group[0] = (struct site_group){ .name = "a",
+		.cls = device_class_find(STR("S21")),
+		.count = MINERS,
+		.feeder = -1,
+		.mines = true,
+		.idle_mode = DEVICE_SAFE,
+		.boot_ns = 60 * NS_PER_S,
+		.ramp_ns = 300 * NS_PER_S,
+		.boot_w = 1000,
+		.start_wear_usd = 0.02 };
 	assert_int_equal(site_validate(&w->site, NULL), 0);
 	w->conf = (struct optimizer_conf){ .site = &w->site, .n_sites = 1 };
 	w->mining = MINERS;
@@ -193,8 +201,8 @@ static void plans_stand_on_a_model_that_was_sent(void **state)
 		by_trees = strcmp(f->model, "trees") == 0;
 		assert_int_equal(f->plan_steps, 24);
 		for (size_t t = 0; t < f->n_mean; t++)
-			assert_true(f->q05[t] <= f->q25[t] && f->q25[t] <= f->q50[t] && f->q50[t] <= f->q75[t] &&
-						f->q75[t] <= f->q95[t]);
+			assert_true(
+				f->q05[t] <= f->q25[t] && f->q25[t] <= f->q50[t] && f->q50[t] <= f->q75[t] && f->q75[t] <= f->q95[t]);
 		if (i == 120 || i == 150)
 			drive_restart(&w.d);
 	}
@@ -246,8 +254,8 @@ static struct buf model_file(const char *name)
 	return b;
 }
 
-static void put_file(struct world *w, const char *kind, const char *name, struct str body, const char *refused,
-	const char *field)
+static void put_file(
+	struct world *w, const char *kind, const char *name, struct str body, const char *refused, const char *field)
 {
 	Hcp__ModelPut p = HCP__MODEL_PUT__INIT;
 	p.kind = kind;
