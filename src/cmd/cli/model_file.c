@@ -7,17 +7,41 @@
 #include "econ/ppo_model.h"
 #include "os/file.h"
 
+enum { DIRS = 3 };
+
+/* Where models may lie, the first choice first; NULL: not set. */
+static int list_dirs(struct cli *cli, const char *ret[DIRS], struct err *err)
+{
+	const char *dir = getenv("HCP_MODELS_DIR"), *bin = NULL;
+	int rc = cli_bin_dir(cli, &bin, err);
+	if (rc < 0)
+		return rc;
+	ret[0] = dir && *dir ? dir : NULL;
+	ret[1] = arena_printf(&cli->arena, "%s/../share/hcp/models", bin);
+	ret[2] = arena_printf(&cli->arena, "%s/../../../spec/models", bin);
+	return 0;
+}
+
+int model_dir_find(struct cli *cli, const char **ret, struct err *err)
+{
+	const char *dirs[DIRS];
+	int rc = list_dirs(cli, dirs, err);
+	*ret = NULL;
+	for (size_t i = 0; rc == 0 && i < DIRS && !*ret; i++)
+		if (dirs[i] && file_exists(dirs[i]))
+			*ret = dirs[i];
+	return rc;
+}
+
 /* NULL where it is in none of the folders. */
 static int find(struct cli *cli, const char *kind, const char *name, const char **ret, struct err *err)
 {
-	const char *dir = getenv("HCP_MODELS_DIR"), *bin = NULL;
+	const char *dirs[DIRS];
 	*ret = NULL;
-	int rc = *name ? cli_bin_dir(cli, &bin, err) : 0;
+	int rc = *name ? list_dirs(cli, dirs, err) : 0;
 	if (rc < 0 || !*name)
 		return rc;
-	const char *const dirs[] = { dir && *dir ? dir : NULL, arena_printf(&cli->arena, "%s/../share/hcp/models", bin),
-		arena_printf(&cli->arena, "%s/../../../spec/models", bin) };
-	for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+	for (size_t i = 0; i < DIRS; i++) {
 		const char *path = dirs[i] ? arena_printf(&cli->arena, "%s/%s-%s.bin", dirs[i], kind, name) : NULL;
 		if (path && file_exists(path)) {
 			*ret = path;

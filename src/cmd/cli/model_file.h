@@ -17,6 +17,8 @@ struct model_files {
  */
 int model_files_load(struct cli *cli, const char *given, const char *point, const char *site, struct model_files *ret,
 	struct err *err) MUST_CHECK;
+/* The first of those folders that is there; NULL: none. */
+int model_dir_find(struct cli *cli, const char **ret, struct err *err) MUST_CHECK;
 void model_files_release(struct model_files *f);
 
 #endif

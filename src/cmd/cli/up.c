@@ -16,6 +16,7 @@
 #include "base/money.h"
 #include "cmd/cli/cli.h"
 #include "cmd/cli/grid.h"
+#include "cmd/cli/model_file.h"
 #include "cmd/cli/site_file.h"
 #include "cmd/cli/up_child.h"
 #include "os/clock.h"
@@ -46,7 +47,7 @@ static const struct plan {
 	enum need need;
 	const char *args;
 } plans[] = {
-	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web} {site}" },
+	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web} {site} {models}" },
 	{ "pool", "hcp-sim", WITH_SIM, "pool --port 3333" },
 	{ "market", "hcp-sim", WITH_RECORDED,
 	  "market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
@@ -274,6 +275,11 @@ static int settle(struct up *u, struct err *err)
 	if (rc < 0 && rc != HCP_ENOTFOUND)
 		return rc;
 	set_var(u, "site", rc == 0 && u->sim ? arena_printf(arena, "--site=%s", absolute(u, site)) : "");
+	const char *models = NULL;
+	rc = model_dir_find(u->cli, &models, err);
+	if (rc < 0)
+		return rc;
+	set_var(u, "models", models ? arena_printf(arena, "--models=%s", absolute(u, models)) : "");
 	set_var(u, "data", data ? absolute(u, data) : "");
 	set_var(u, "from", or_else(u, "from", "2024-08-01"));
 	set_var(u, "speed", or_else(u, "speed", "60"));
