@@ -50,14 +50,14 @@ static const struct plan {
 	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web} {site} {models}" },
 	{ "pool", "hcp-sim", WITH_SIM, "pool --port 3333" },
 	{ "market", "hcp-sim", WITH_RECORDED,
-	  "market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
+		"market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
 	{ "market", "hcp-sim", WITH_SEEDED, "market --mesh {mesh} --token-file {token} --seed 1 --speed {speed}" },
 	{ "fleet", "hcp-sim", WITH_SIM, "fleet --mesh {mesh} --token-file {token} --seed 1 {small}" },
 	{ "demand", "hcp-sim", WITH_SIM,
-	  "demand --url http://127.0.0.1:{port} --email " DEMAND_EMAIL
-	  " --password-file {demand_password} --target {customers}" },
+		"demand --url http://127.0.0.1:{port} --email " DEMAND_EMAIL
+		" --password-file {demand_password} --target {customers}" },
 	{ "agent", "hcp-agent", WITH_POOL,
-	  "--mesh {mesh} --token-file {token} --pool {pool} --model {model} --state {state}/agent" },
+		"--mesh {mesh} --token-file {token} --pool {pool} --model {model} --state {state}/agent" },
 };
 enum { PLANS = sizeof(plans) / sizeof(plans[0]), VARS_MAX = 20 };
 

@@ -296,6 +296,11 @@ void optimizer_plans_close(struct optimizer *o);
 int optimizer_on_plan(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_plans(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
+/* plan_risk.c */
+/* VaR and CVaR of a plan at the prices [OPTIMIZER_PLAN_STEPS] into m, where a week of prices is known. HCP_ENOMEM. */
+int optimizer_plan_risk(const struct optimizer *o, const struct draft_group *g, int64_t market_ns, const double *price,
+	const struct plan *plan, int64_t basis, Hcp__Plan *m) MUST_CHECK;
+
 /* outcome.c */
 /* What came of the decision stored last, now that the next one is: put into its row. */
 int optimizer_outcome_close(

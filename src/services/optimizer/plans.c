@@ -215,6 +215,8 @@ static int make(struct optimizer *o, struct svc_ctx *ctx, const struct draft *d,
 		m.problem = arena_strdup(a, why.text);
 	else
 		rc = tell(a, o, in, out, &plan, &m);
+	if (rc == 0)
+		rc = optimizer_plan_risk(o, g, d->market_ns, out->price, &plan, basis, &m);
 	if (rc != HCP_ENOMEM && m.problem)
 		rc = store(o, ctx, &m, basis, err);
 	keep(cap, g->n, &m);

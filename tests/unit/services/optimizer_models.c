@@ -178,6 +178,14 @@ static void plans_stand_on_a_model_that_was_sent(void **state)
 	assert_int_equal(f->n_mean, OPTIMIZER_FORESIGHT_STEPS);
 	assert_int_equal(f->n_q95, 0);
 	assert_string_equal(f->expected_by, "day_before");
+	/* The plan of the day, were it kept to, nets this much in the worst twentieth of days like those that were. */
+	Hcp__PlanGet pg = HCP__PLAN_GET__INIT;
+	pg.id = "latest";
+	drive_pass(&w.d, 11 * NS_PER_S);
+	const Hcp__Plan *plan = drive_call(&w.d, &pg.base);
+	assert_int_equal(plan->risk_cases, 400);
+	assert_true(plan->cvar_usd >= plan->var_usd && -plan->cvar_usd < plan->net_usd);
+	assert_true(-plan->cvar_usd > plan->net_usd - 24 * 3.5 * 1.05 * 60); /* noise of 3 USD, a pattern that stays */
 	/* The model of prices may come from a file, then the forecast is trained. */
 	Hcp__Lesson *l = lesson(&w, NULL, NULL);
 	assert_string_equal(l->kind, "price");

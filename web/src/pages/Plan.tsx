@@ -54,6 +54,7 @@ export function PlanPanel({ facility }: { facility: string }) {
                       ['Expected net', usd(plan.net_usd)],
                       ['Energy', usd(plan.energy_usd)],
                       ['Starts', usd(plan.switching_usd)],
+                      ['Bad days’ net (CVaR 95 %)', plan.risk_cases > 0 ? usd(-plan.cvar_usd) : '–'],
                       ['Dearest MWh', `${num(Math.max(0, ...plan.steps.map((s) => s.shadow_usd_mwh)), 2)} USD above its price`],
                     ]}
                   />
