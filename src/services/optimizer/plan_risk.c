@@ -1,7 +1,7 @@
 /*
  * What a plan would lose in bad cases, were it kept to (ECON-5): its load at prices that differ from the expected ones
- * as those of the last four weeks differed from the same time the day before. Block bootstrap of whole hours' error paths
- * (econ/risk); the seed is the plan's basis, so a replay draws the same.
+ * as those of the last four weeks differed from the same time the day before. Block bootstrap of whole hours' error
+ * paths (econ/risk); the seed is the plan's basis, so a replay draws the same.
  */
 #include <math.h>
 
