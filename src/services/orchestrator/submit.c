@@ -244,7 +244,8 @@ static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct
 		int rc = validate(o, b->workloads[i], svc_now_ns(ctx), err);
 		if (rc == 0)
 			rc = choose_customer(m, b->workloads[i], &customer, err);
-		hours += device_hours(b->workloads[i]);
+		if (rc == 0)
+			hours += device_hours(b->workloads[i]);
 		if (rc == 0)
 			rc = orch_quota_check(o, ctx, customer, (int64_t)b->n_workloads, hours, err);
 		if (rc < 0) {

@@ -276,6 +276,18 @@ static void bad_submissions_name_their_field(void **state)
 	REFUSED((s->device_count = 1, s->mig_profile = "1g.10gb", s->device_class = ""), "invalid", "device_class");
 	REFUSED((s->device_count = 1, s->mig_profile = "1g.10gb", s->memory_gib = 11), "out_of_range", "memory_gib");
 	REFUSED((want_fraction(s, 0.5), s->type = HCP__WORKLOAD_TYPE__BITCOIN_MINING), "invalid", "gpu_fraction");
+	m = msg_new(MSG_WORKLOAD_SUBMIT_BATCH);
+	Hcp__WorkloadSubmitBatch *b = (Hcp__WorkloadSubmitBatch *)m->body;
+	for (int i = 0; i < 2; i++) {
+		Hcp__WorkloadSubmit *s = arena_alloc(&m->arena, sizeof(*s));
+		hcp__workload_submit__init(s);
+		s->type = HCP__WORKLOAD_TYPE__MODEL_TRAINING;
+		want_fraction(s, i ? 2 : 0.5);
+		assert_int_equal(pb_push(&m->arena, &b->n_workloads, &b->workloads, s), 0);
+	}
+	m->principal = &acme;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "out_of_range", "workloads[1].gpu_fraction");
 	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
 	assert_int_equal(n, 0);
 	rig_release(&r);
