@@ -1,7 +1,7 @@
 /*
  * What the platform's side may send to a simulated node, cut into messages by length bytes: refused or taken; energy
- * and time of the meters never go back, every device keeps one owner or parts that fit beside one another, and a node left
- * alone ends at safe watts.
+ * and time of the meters never go back, every device keeps one owner or parts that fit beside one another, and a node
+ * left alone ends at safe watts.
  */
 #include <stddef.h>
 #include <stdint.h>
