@@ -1,5 +1,6 @@
 #include "cmd/cli/command.h"
 
+#include "cmd/cli/classify.h"
 #include "cmd/cli/forecast.h"
 #include "cmd/cli/health.h"
 #include "cmd/cli/ppo.h"
@@ -52,7 +53,11 @@ static const struct flag login_flags[] = {
 	END,
 };
 static const struct flag submit_flags[] = {
-	{ .name = "type", .kind = FLAG_CHOICE, .field = "type", .choices = TYPES, .help = "kind of work" },
+	{ .name = "type",
+		.kind = FLAG_CHOICE,
+		.field = "type",
+		.choices = TYPES,
+		.help = "kind of work; else told from the rest" },
 	{ .name = "name", .field = "name", .help = "at most 120 characters" },
 	{ .name = "model", .field = "model", .help = "e.g. all-MiniLM-L6-v2" },
 	{ .name = "priority", .kind = FLAG_INT, .field = "priority", .min = 1, .max = 10, .help = "1 (first) to 10" },
@@ -149,14 +154,40 @@ static const struct flag workload_list_flags[] = {
 };
 static const struct flag classify_flags[] = {
 	{ .name = "type-hint", .field = "type_hint", .help = "what the sender takes it for" },
-	{ .name = "size-mb", .kind = FLAG_REAL, .field = "size_mb", .min = 0, .max = 1e12,
-	  .help = "size of the input" },
-	{ .name = "max-latency-ms", .kind = FLAG_INT, .field = "max_latency_ms", .min = 0, .max = INT_MAX_REAL,
-	  .help = "answer needed within" },
+	{ .name = "size-mb", .kind = FLAG_REAL, .field = "size_mb", .min = 0, .max = 1e12, .help = "size of the input" },
+	{ .name = "max-latency-ms",
+		.kind = FLAG_INT,
+		.field = "max_latency_ms",
+		.min = 0,
+		.max = INT_MAX_REAL,
+		.help = "answer needed within" },
 	{ .name = "needs-gpu", .kind = FLAG_SWITCH, .field = "needs_gpu", .help = "runs on GPUs only" },
-	{ .name = "duration", .kind = FLAG_DURATION, .field = "duration_s", .min = 0, .max = YEAR_S,
-	  .help = "expected run time" },
-	{ .name = "customer-tier", .field = "customer_tier", .help = "tier of the customer" },
+	{ .name = "duration",
+		.kind = FLAG_DURATION,
+		.field = "duration_s",
+		.min = 0,
+		.max = YEAR_S,
+		.help = "expected run time" },
+	{ .name = "customer-tier",
+		.kind = FLAG_CHOICE,
+		.field = "customer_tier",
+		.choices = "free standard premium enterprise",
+		.help = "tier of the customer" },
+	{ .name = "device-count",
+		.alias = "count",
+		.kind = FLAG_INT,
+		.field = "device_count",
+		.min = 0,
+		.max = 4096,
+		.help = "GPUs" },
+	{ .name = "gpu-fraction", .kind = FLAG_REAL, .field = "gpu_fraction", .min = 0, .max = 1, .help = "of each GPU" },
+	{ .name = "cpu-cores", .kind = FLAG_REAL, .field = "cpu_cores", .min = 0, .max = 1e6, .help = "of the host" },
+	{ .name = "host-memory-gib",
+		.kind = FLAG_REAL,
+		.field = "host_memory_gib",
+		.min = 0,
+		.max = 1e7,
+		.help = "of the host" },
 	END,
 };
 static const struct flag resource_list_flags[] = {
@@ -394,6 +425,27 @@ static const struct flag ppo_train_flags[] = {
 	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = 1e9, .help = "of everything drawn (default 1)" },
 	{ .name = "iterations", .kind = FLAG_INT, .min = 1, .max = 1e5, .help = "rollouts of each net (default 40)" },
 	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
+	END,
+};
+#define CLASSIFY_FLAGS                                                                                                 \
+	{ .name = "trace", .required = true, .help = "files of recorded jobs as of `sched replay`, with commas between" }, \
+		{ .name = "depth", .kind = FLAG_INT, .min = 1, .max = 8, .help = "splits on a path at most (default 6)" },     \
+	{                                                                                                                  \
+		.name = "leaf", .kind = FLAG_INT, .min = 1, .max = 1e6, .help = "jobs on either side of a split (default 20)"  \
+	}
+static const struct flag classify_train_flags[] = {
+	CLASSIFY_FLAGS,
+	{ .name = "out", .required = true, .help = "file for the tree, as spec/models has it" },
+	END,
+};
+static const struct flag classify_report_flags[] = {
+	CLASSIFY_FLAGS,
+	{ .name = "folds",
+		.kind = FLAG_INT,
+		.min = 2,
+		.max = 20,
+		.help = "parts by arrival, each judged by the others' tree "
+				"(default 5)" },
 	END,
 };
 static const struct flag sched_replay_flags[] = {
@@ -637,7 +689,7 @@ const struct command commands[] = {
 		.route = "/api/v1/workloads/classify",
 		.shape = SHAPE_OBJECT,
 		.flags = classify_flags,
-		.help = "which class a described workload would get" },
+		.help = "which class a described workload would get, by what, and how sure" },
 	{ .path = "resources list",
 		.method = GET,
 		.route = "/api/v1/resources",
@@ -1025,6 +1077,23 @@ const struct command commands[] = {
 		.run = ops_backtest,
 		.help = "what policies would have earned on recorded prices",
 		.more = "fraction = (profit - always_mine) / (clairvoyant - always_mine), of the mining side" },
+	{ .path = "classify report",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = classify_report_flags,
+		.run = classify_command_report,
+		.views = { { "confusion", "judge label jobs:n as_realtime:n as_batch:n as_training:n as_mining:n recall:ratio "
+								  "precision:ratio" },
+			{ "traces", "judge trace jobs:n right:ratio by_tree:ratio right_of_these:ratio" } },
+		.help = "how well rules and the learned tree tell kinds of recorded work apart",
+		.more = "Cross-validation: every job is judged by a tree that has not seen its part of the trace. Labels:\n"
+				"docs/classification.md." },
+	{ .path = "classify train",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = classify_train_flags,
+		.run = classify_command_train,
+		.help = "learn the tree that submissions without a type are classified by" },
 	{ .path = "sched replay",
 		.traits = CMD_LOCAL,
 		.flags = sched_replay_flags,

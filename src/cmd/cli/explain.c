@@ -249,6 +249,19 @@ static void add_waits(struct buf *out, const json_t *entry)
 	buf_addc(out, '\n');
 }
 
+/* How its type was told; nothing where it was given. */
+static void add_classified(struct buf *out, const json_t *c)
+{
+	if (!json_is_object(c))
+		return;
+	add_named(out, "No type was given. It was classified by ", c, "by");
+	buf_printf(out, ", %.0f %% sure: ", 100 * json_number_value(json_object_get(c, "confidence")));
+	grid_add_clean(out, str_of(text(c, "rule", "?")));
+	if (*text(c, "path", ""))
+		add_named(out, "; the model's way: ", c, "path");
+	buf_addz(out, ".\n");
+}
+
 int explain_workload(struct cli *cli, const json_t *all, struct buf *out, struct err *err)
 {
 	const json_t *w = json_object_get(all, "workload"), *entry = json_object_get(all, "queue");
@@ -259,6 +272,7 @@ int explain_workload(struct cli *cli, const json_t *all, struct buf *out, struct
 	add_named(out, "), is ", w, "state");
 	add_named(out, ": ", w, "reason");
 	buf_addc(out, '\n');
+	add_classified(out, json_object_get(w, "classified"));
 	if (times > 0) {
 		buf_printf(out, "It gave its devices up to others %lld time%s, the last time ", times, times == 1 ? "" : "s");
 		add_named(out, "to ", w, "preempted_by");

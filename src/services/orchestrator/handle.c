@@ -58,6 +58,7 @@ static void orchestrator_close(void *state)
 	orch_callback_release(o);
 	buf_release(&o->directive);
 	mem_free(o->held);
+	mem_free(o->classify);
 	mem_free(o);
 }
 
@@ -86,6 +87,8 @@ static int orchestrator_open(struct svc *svc, struct db *db, const void *conf, v
 	buf_init(&o->directive, 1 << 20);
 	o->held = mem_calloc(ORCHESTRATOR_MAX_HELD, sizeof(*o->held));
 	int rc = o->held ? orch_economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (rc == 0)
+		rc = classified_model_new(&o->classify, err);
 	if (rc == 0)
 		rc = load_next_end(o, db, err);
 	if (rc == 0)

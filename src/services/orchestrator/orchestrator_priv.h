@@ -2,6 +2,7 @@
 #define HCP_SERVICES_ORCHESTRATOR_PRIV_H
 
 #include "model/workload.h"
+#include "services/common/classified.h"
 #include "services/orchestrator/orchestrator.h"
 
 struct held {
@@ -29,6 +30,7 @@ struct orchestrator {
 	uint64_t model_order;     /* the newest given to a model */
 	int64_t models_next_ns;   /* when rollouts have something to do; INT64_MAX: nothing */
 	bool callback_private;    /* the sender connects to any address */
+	struct classify_model *classify; /* owned */
 };
 
 /* A workload in hand: its row, decoded into the batch's arena. */
@@ -61,6 +63,13 @@ void orch_held_release(struct orchestrator *o);
 /* When the first of them must be answered; INT64_MAX if there is none. */
 int64_t orch_held_until(const struct orchestrator *o);
 
+/* classify.c */
+/*
+ * Gives *s a type, told from the rest of it, and fills *ret (texts in a); no type is needed if it has one, *ret is then
+ * left alone and 0 returned; 1: it was told. HCP_EINVAL: too little is known.
+ */
+int orch_classify(const struct orchestrator *o, Hcp__WorkloadSubmit *s, struct arena *a, Hcp__Classification *ret,
+	struct err *err) MUST_CHECK;
 /* submit.c */
 int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

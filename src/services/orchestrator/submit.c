@@ -32,7 +32,7 @@ static int slice_of(const Hcp__WorkloadSubmit *s, struct slice *ret, struct err 
 	return slice_wanted(&wish, ret, err);
 }
 
-static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
+static int validate_typed(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
 	struct slice slice;
 	struct workload_spec spec = {
@@ -50,9 +50,6 @@ static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, 
 		.checkpointable = s->checkpointable,
 		.project = str_of(s->project),
 	};
-	if (s->type == HCP__WORKLOAD_TYPE__WORKLOAD_TYPE_UNSPECIFIED)
-		return err_set(err, HCP_EINVAL, "type", "missing: one of ai_inference_realtime, ai_inference_batch, "
-						       "model_training, bitcoin_mining");
 	if (s->device_count < 0 || s->device_count > WORKLOAD_GPU_COUNT_MAX)
 		return err_set(err, HCP_ERANGE, "device_count", "must be 1 to %d, was %d", WORKLOAD_GPU_COUNT_MAX,
 			       s->device_count);
@@ -81,6 +78,15 @@ static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, 
 	if (rc < 0 && err && !strcmp(err->field, "model_id"))
 		(void)!str_copy(err->field, sizeof(err->field), STR("model"));
 	return rc;
+}
+
+/* What has no type is what it is told to be. */
+static int validate(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, struct svc_ctx *ctx, struct err *err)
+{
+	Hcp__WorkloadSubmit told = *s;
+	Hcp__Classification unused;
+	int rc = orch_classify(o, &told, svc_arena(ctx), &unused, err);
+	return rc < 0 ? rc : validate_typed(o, &told, svc_now_ns(ctx), err);
 }
 
 static int choose_customer(const struct msg *m, const Hcp__WorkloadSubmit *s, const char **ret, struct err *err)
@@ -153,13 +159,19 @@ static int64_t estimate_micros(const Hcp__WorkloadSubmit *s)
 	return cost;
 }
 
-static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m, const Hcp__WorkloadSubmit *s,
-		const char *customer, Hcp__Workload *w, char id[ID_TEXT_MAX], struct err *err)
+static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m, const Hcp__WorkloadSubmit *given,
+	const char *customer, Hcp__Workload *w, char id[ID_TEXT_MAX], struct err *err)
 {
 	static const char *const no_reason = "waiting for placement";
 	struct slice slice;
+	Hcp__WorkloadSubmit told = *given, *s = &told;
+	Hcp__Classification *classified = arena_alloc(svc_arena(ctx), sizeof(*classified));
+	int rc = classified ? orch_classify(o, s, svc_arena(ctx), classified, err) : HCP_ENOMEM;
+	if (rc < 0)
+		return rc;
 	must(slice_of(s, &slice, NULL) == 0); /* valid */
 	hcp__workload__init(w);
+	w->classified = rc ? classified : NULL;
 	w->id = svc_new_id(ctx, id, ID_WORKLOAD);
 	w->customer_id = customer;
 	w->type = s->type;
@@ -186,7 +198,7 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
 	w->estimated_cost_micros = estimate_micros(s);
 	w->submitted_by = m->principal ? m->principal->email : "";
-	int rc = orch_workload_insert(ctx, w, err);
+	rc = orch_workload_insert(ctx, w, err);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err, "INSERT INTO quota(customer_id,active) VALUES($1,1)"
 			    " ON CONFLICT(customer_id) DO UPDATE SET active=active+1", "z", customer);
@@ -207,7 +219,7 @@ int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct row before;
 	Hcp__Workload made, *result = &made;
 	char id[ID_TEXT_MAX];
-	int rc = validate(o, s, svc_now_ns(ctx), err);
+	int rc = validate(o, s, ctx, err);
 	if (rc == 0)
 		rc = choose_customer(m, s, &customer, err);
 	if (rc < 0)
@@ -241,7 +253,7 @@ static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct
 	for (size_t i = 0; i < b->n_workloads; i++) {
 		const char *customer;
 		char at[32];
-		int rc = validate(o, b->workloads[i], svc_now_ns(ctx), err);
+		int rc = validate(o, b->workloads[i], ctx, err);
 		if (rc == 0)
 			rc = choose_customer(m, b->workloads[i], &customer, err);
 		if (rc == 0)

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/money.h"
+#include "services/common/classified.h"
 #include "services/router/router_priv.h"
 
 static const char *const schema[] = {
@@ -28,6 +29,7 @@ static void router_close(void *state)
 	queue_free(r->queue);
 	placement_free(r->place);
 	preempt_free(r->preempt);
+	mem_free(r->classify);
 	mem_free(r);
 }
 
@@ -53,6 +55,8 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	r->queue = r->place ? queue_new(&qc, err) : NULL;
 	r->preempt = r->queue ? preempt_new(err) : NULL;
 	int rc = r->preempt ? 0 : HCP_ENOMEM;
+	if (rc == 0)
+		rc = classified_model_new(&r->classify, err);
 	if (rc == 0)
 		rc = router_inventory_load(r, db, err);
 	if (rc == 0)

@@ -1,5 +1,8 @@
 /* The queue for people, and the classification of a described workload. */
+#include <math.h>
+
 #include "base/money.h"
+#include "services/common/classified.h"
 #include "services/router/router_priv.h"
 
 enum { QUEUE_PAGE = 50, QUEUE_WALK_MAX = 20000 };
@@ -159,41 +162,41 @@ int router_on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	return j && is_wanted(&w, j) ? add_entry(r, ctx, svc_reply_arena(ctx), reply, j) : 0;
 }
 
-/* Rules first met first taken; each says why, and how sure it is. */
+static double told(double v)
+{
+	return v != 0 ? v : NAN; /* zero is not told */
+}
+
+static void describe(const Hcp__Classify *c, struct classify_work *w)
+{
+	classify_work_init(w);
+	w->x[CLASSIFY_DURATION_S] = told((double)c->duration_s);
+	w->x[CLASSIFY_GPUS] = told(c->device_count ? c->device_count : c->needs_gpu);
+	w->x[CLASSIFY_GPU_FRACTION] = told(c->gpu_fraction);
+	w->x[CLASSIFY_CPU_CORES] = told(c->cpu_cores);
+	w->x[CLASSIFY_MEMORY_GIB] = told(c->host_memory_gib);
+	w->size_mb = told(c->size_mb);
+	w->max_latency_ms = c->max_latency_ms;
+	w->tier = str_of(c->customer_tier);
+}
+
 int router_on_classify(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
+	const struct router *r = state;
 	const Hcp__Classify *c = (const Hcp__Classify *)m->body;
-	enum workload_type t = WORKLOAD_AI_INFERENCE_BATCH;
-	const char *rule = "short work without a latency bound is batch inference";
-	double confidence = 0.6;
-	if (c->size_mb < 0 || c->max_latency_ms < 0 || c->duration_s < 0)
-		return err_set(err, HCP_ERANGE,
-			c->size_mb < 0          ? "size_mb"
-			: c->max_latency_ms < 0 ? "max_latency_ms"
-									: "duration_s",
-			"must not be negative");
-	if (c->type_hint[0] && workload_type_parse(str_of(c->type_hint), &t) == 0) {
-		rule = "the type was given";
-		confidence = 1;
-	} else if (c->max_latency_ms > 0 && c->max_latency_ms <= 1000) {
-		t = WORKLOAD_AI_INFERENCE_REALTIME;
-		rule = "a latency bound of at most one second makes it real-time inference";
-		confidence = 0.95;
-	} else if (c->needs_gpu && c->duration_s >= 3600) {
-		t = WORKLOAD_MODEL_TRAINING;
-		rule = "an hour or more on GPUs is training";
-		confidence = 0.8;
-	} else if (!c->needs_gpu && c->duration_s == 0 && c->max_latency_ms == 0 && c->size_mb == 0) {
-		t = WORKLOAD_BITCOIN_MINING;
-		rule = "nothing but power is asked for: mining";
-		confidence = 0.5;
-	}
+	enum workload_type hint;
+	struct classify_work w;
+	struct classify_answer a;
+	describe(c, &w);
+	if (c->type_hint[0] && workload_type_parse(str_of(c->type_hint), &hint) < 0)
+		return err_set(err, HCP_EINVAL, "type_hint", "%.32s is no workload type", c->type_hint);
+	if (c->gpu_fraction > 1)
+		return err_set(err, HCP_ERANGE, "gpu_fraction", "must be at most 1, is %g", c->gpu_fraction);
+	int rc = classify(r->classify, &w, &a, err);
+	if (rc < 0)
+		return rc;
+	if (c->type_hint[0])
+		a = (struct classify_answer){ .type = hint, .confidence = 1, .reason = "the type was given" };
 	Hcp__Classification *reply = svc_reply(ctx, MSG_CLASSIFICATION);
-	if (!reply)
-		return HCP_ENOMEM;
-	reply->type = (Hcp__WorkloadType)t;
-	reply->priority_class = workload_class_name(workload_class_of(t));
-	reply->confidence = confidence;
-	reply->rule = rule;
-	return 0;
+	return reply ? classified_fill(reply, &a, svc_reply_arena(ctx)) : HCP_ENOMEM;
 }

@@ -59,6 +59,7 @@ struct rdev {
 };
 
 struct router {
+	struct classify_model *classify; /* owned */
 	struct svc *svc;           /* borrowed */
 	struct placement *place;   /* owned */
 	struct queue *queue;       /* owned */

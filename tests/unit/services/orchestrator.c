@@ -253,7 +253,9 @@ static void bad_submissions_name_their_field(void **state)
 		rig_post(&r, m);                                             \
 		rig_expect_problem(&r, code, field);                         \
 	} while (0)
-	REFUSED(s->type = 0, "invalid", "type");
+	REFUSED((s->type = 0, s->device_class = "", s->device_count = 0), "invalid", "type");
+	REFUSED((s->type = 0, s->device_count = -1), "out_of_range", "device_count");
+	REFUSED((s->type = 0, s->model = "", s->max_latency_ms = 50), "invalid", "model");
 	REFUSED(s->priority = 11, "out_of_range", "priority");
 	REFUSED(s->device_count = 5000, "out_of_range", "device_count");
 	REFUSED(s->device_count = -1, "out_of_range", "device_count");
@@ -290,6 +292,59 @@ static void bad_submissions_name_their_field(void **state)
 	rig_expect_problem(&r, "out_of_range", "workloads[1].gpu_fraction");
 	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
 	assert_int_equal(n, 0);
+	rig_release(&r);
+}
+
+static Hcp__Workload *submit_untyped(
+	struct rig *r, const char *model, const char *device_class, int64_t duration_s, const char *key)
+{
+	struct msg *m = submission(&acme, key);
+	Hcp__WorkloadSubmit *s = (Hcp__WorkloadSubmit *)m->body;
+	s->type = 0;
+	s->model = model;
+	s->device_class = device_class;
+	s->device_count = 1;
+	s->duration_s = duration_s;
+	rig_post(r, m);
+	assert_int_equal(r->reply->type, MSG_WORKLOAD);
+	return (Hcp__Workload *)r->reply->body;
+}
+
+static void what_names_no_type_is_classified(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	Hcp__Workload *w = submit_untyped(&r, "llama-3-70b", "H100", 12, "k-1");
+	snprintf(id, sizeof(id), "%s", w->id);
+	assert_int_equal(w->type, HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME);
+	assert_string_equal(w->priority_class, "P1");
+	assert_non_null(w->classified);
+	assert_string_equal(w->classified->by, "model");
+	assert_true(w->classified->confidence >= 0.8 && strstr(w->classified->path, "duration_s <"));
+	w = submit_untyped(&r, "llama-3-70b", "H100", 12, "k-1"); /* the same again */
+	assert_string_equal(w->id, id);
+	w = submit_untyped(&r, "", "H100", 12, "");
+	assert_int_equal(w->type, HCP__WORKLOAD_TYPE__MODEL_TRAINING);
+	assert_string_equal(w->classified->by, "rule");
+	assert_string_equal(w->classified->rule, "inference would name its model");
+	w = submit_untyped(&r, "", "S21", 0, "");
+	assert_int_equal(w->type, HCP__WORKLOAD_TYPE__BITCOIN_MINING);
+	w = submit_untyped(&r, "llama-3-70b", "H100", 0, "");
+	assert_int_equal(w->type, HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME);
+	assert_string_equal(w->classified->by, "rule");
+	/* The job that the router gets is what it was classified as. */
+	struct msg *m = rig_published(&r, MSG_JOB_ENQUEUE, &n);
+	assert_int_equal(n, 4);
+	assert_int_equal(((Hcp__JobEnqueue *)m->body)->workload->type, HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME);
+	msg_free(m);
+	rig_restart(&r);
+	w = get(&r, &acme, id);
+	assert_string_equal(w->classified->by, "model");
+	rig_post(&r, submission(&acme, ""));
+	assert_null(((Hcp__Workload *)r.reply->body)->classified);
+	rig_expect_replay(&r);
 	rig_release(&r);
 }
 
@@ -754,6 +809,7 @@ int main(void)
 		cmocka_unit_test(pause_and_resume_refuse_by_the_table),
 		cmocka_unit_test(parts_of_a_gpu_cost_what_they_are),
 		cmocka_unit_test(bad_submissions_name_their_field),
+		cmocka_unit_test(what_names_no_type_is_classified),
 		cmocka_unit_test(repeats_are_harmless_and_conflicts_are_told),
 		cmocka_unit_test(others_do_not_exist),
 		cmocka_unit_test(a_cancel_may_name_the_version),

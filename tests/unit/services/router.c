@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "rig.h"
 
 #include "services/router/router.h"
@@ -354,6 +356,24 @@ static void bad_messages_change_nothing(void **state)
 	m = msg_new(MSG_CLASSIFY);
 	((Hcp__Classify *)m->body)->max_latency_ms = 50;
 	rig_post(&r, m);
+	assert_int_equal(((Hcp__Classification *)r.reply->body)->type, REALTIME);
+	m = msg_new(MSG_CLASSIFY);
+	((Hcp__Classify *)m->body)->cpu_cores = (double)INFINITY;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "out_of_range", "cpu_cores");
+	m = msg_new(MSG_CLASSIFY);
+	((Hcp__Classify *)m->body)->gpu_fraction = 1.5;
+	rig_post(&r, m);
+	rig_expect_problem(&r, "out_of_range", "gpu_fraction");
+	m = msg_new(MSG_CLASSIFY);
+	((Hcp__Classify *)m->body)->type_hint = "cooking";
+	rig_post(&r, m);
+	rig_expect_problem(&r, "invalid", "type_hint");
+	m = msg_new(MSG_CLASSIFY);
+	((Hcp__Classify *)m->body)->needs_gpu = true;
+	((Hcp__Classify *)m->body)->duration_s = 15;
+	rig_post(&r, m);
+	assert_string_equal(((Hcp__Classification *)r.reply->body)->by, "model");
 	assert_int_equal(((Hcp__Classification *)r.reply->body)->type, REALTIME);
 	rig_release(&r);
 }

@@ -863,6 +863,10 @@ export interface Classify {
   needs_gpu: boolean;
   duration_s: number;
   customer_tier: string;
+  device_count: number;
+  gpu_fraction: number;
+  cpu_cores: number;
+  host_memory_gib: number;
 }
 
 export interface Classification {
@@ -870,6 +874,8 @@ export interface Classification {
   priority_class: string;
   confidence: number;
   rule: string;
+  by: string;
+  path: string;
 }
 
 export interface Device {
