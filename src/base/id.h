@@ -32,6 +32,7 @@ enum { ID_TEXT_MAX = 36 };
 #define ID_SESSION "ses"
 #define ID_EVENT "ev"
 #define ID_CALLBACK "cb"
+#define ID_RENTAL "rn"
 
 /* Entropy comes from the caller: a handler's seeded generator, or one seeded from the system outside handlers. */
 struct id id_new(int64_t now_ns, struct rng *rng);

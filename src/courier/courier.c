@@ -1,35 +1,20 @@
 #include "courier/courier.h"
 
-#include <pthread.h>
 #include <stdio.h>
 
+#include "base/id.h"
 #include "base/list.h"
 #include "base/mem.h"
-#include "base/panic.h"
+#include "courier/asker.h"
 #include "http/http_client.h"
-#include "loop/loop.h"
-#include "svc/host.h"
 
-/*
- *   take ──▶ orchestrator ──(answers from its thread)──▶ answer ──▶ one post each ──▶ result ──▶ orchestrator
- *     ▲                                                                 │
- *     └──────────────────────── a hand is free ─────────────────────────┘
- */
 struct courier {
-	struct host *host;
-	struct loop *loop;          /* owned */
+	struct asker asker;
 	struct http_client *client; /* owned */
 	struct courier_conf conf;
 	char agent[64]; /* user-agent */
-	pthread_t thread;
-	bool running, stopped;
-	bool asked;    /* a take is on its way or waits there */
-	bool reported; /* one was answered: the next is not the first */
 	size_t n_calls;
 	struct list calls; /* struct post */
-	struct loop_timer retry;
-	pthread_mutex_t lock; /* answer */
-	struct msg *answer;   /* owned; at most one take is out. NULL: there was no memory for an answer */
 };
 
 struct post {
@@ -42,8 +27,6 @@ struct post {
 	int status;
 	size_t n_body;
 };
-
-static void ask(struct courier *c);
 
 /* ---- one post ---- */
 
@@ -60,7 +43,7 @@ static void tell(struct post *p, int code, const char *why)
 	r->error = arena_strdup(&m->arena, p->status ? "" : why);
 	r->refused = !p->status && code == HCP_EPERM;
 	if (r->workload_id && r->error)
-		host_send(p->courier->host, m);
+		asker_send(&p->courier->asker, m);
 	else
 		msg_free(m);
 }
@@ -72,7 +55,7 @@ static void over(struct post *p, int code, const char *why)
 	list_del(&p->node);
 	c->n_calls--;
 	mem_free(p);
-	ask(c);
+	asker_ask(&c->asker);
 }
 
 static void on_head(void *arg, const struct http_response *r)
@@ -161,135 +144,67 @@ static void post(struct courier *c, const Hcp__CallbackOrder *o)
 
 /* ---- asking for work ---- */
 
-static void on_answer(struct loop *loop, void *arg)
+static void work(void *arg, const struct msg *answer)
 {
-	struct courier *c = arg;
-	pthread_mutex_lock(&c->lock);
-	struct msg *m = c->answer;
-	c->answer = NULL;
-	pthread_mutex_unlock(&c->lock);
-	c->asked = false;
-	if (c->stopped || !m || m->type != MSG_CALLBACK_ORDERS) {
-		msg_free(m);
-		if (!c->stopped)
-			loop_timer_start(&c->retry, COURIER_RETRY_MS);
-		return;
-	}
-	c->reported = true;
-	const Hcp__CallbackOrders *orders = (const Hcp__CallbackOrders *)m->body;
+	const Hcp__CallbackOrders *orders = (const Hcp__CallbackOrders *)answer->body;
 	for (size_t i = 0; i < orders->n_orders; i++)
-		post(c, orders->orders[i]);
-	msg_free(m);
-	ask(c);
+		post(arg, orders->orders[i]);
 }
 
-/* On the orchestrator's thread. */
-static void on_reply(void *arg, struct msg *reply)
+static bool has_room(void *arg)
 {
-	struct courier *c = arg;
-	pthread_mutex_lock(&c->lock);
-	c->answer = reply;
-	pthread_mutex_unlock(&c->lock);
-	must(loop_post(c->loop, on_answer, c) == 0); /* never more than two wait there */
+	return ((const struct courier *)arg)->n_calls < COURIER_CALLS_MAX;
 }
 
-/* NULL: out of memory. */
-static struct msg *question(struct courier *c)
+/* The first is the first thing the orchestrator hears in this process: by it submissions know which addresses will do. */
+static struct msg *question(void *arg, bool fresh)
 {
+	const struct courier *c = arg;
 	struct msg *m = msg_new(MSG_CALLBACK_TAKE);
 	if (!m)
 		return NULL;
 	Hcp__CallbackTake *t = (Hcp__CallbackTake *)m->body;
 	t->max = (int32_t)(COURIER_CALLS_MAX - c->n_calls);
-	t->wait_ms = COURIER_WAIT_MS;
-	t->fresh = !c->reported;
+	t->wait_ms = ASKER_WAIT_MS;
+	t->fresh = fresh;
 	t->allow_private = c->conf.allow_private;
-	m->reply_fn = on_reply;
-	m->reply_arg = c;
 	return m;
 }
 
-static void ask(struct courier *c)
-{
-	if (c->asked || c->stopped || c->n_calls >= COURIER_CALLS_MAX)
-		return;
-	struct msg *m = question(c);
-	if (!m) {
-		loop_timer_start(&c->retry, COURIER_RETRY_MS);
-		return;
-	}
-	c->asked = true;
-	host_send(c->host, m);
-}
-
-static void on_retry(struct loop *loop, void *arg)
-{
-	ask(arg);
-}
-
 /* ---- life ---- */
-
-static void *run(void *arg)
-{
-	struct courier *c = arg;
-	loop_run(c->loop);
-	return NULL;
-}
 
 int courier_new(const struct courier_conf *conf, struct courier **ret, struct err *err)
 {
 	struct courier *c = mem_calloc(1, sizeof(*c));
 	if (!c)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	const struct asker_conf ac = { conf->host, "courier", MSG_CALLBACK_ORDERS, question, has_room, work, c };
 	c->conf = *conf;
-	c->host = conf->host;
 	c->conf.timeout_ms = conf->timeout_ms ? conf->timeout_ms : COURIER_TIMEOUT_MS;
 	snprintf(c->agent, sizeof(c->agent), "hcp/%s", conf->version ? conf->version : "dev");
 	c->conf.version = NULL;
 	list_init(&c->calls);
-	pthread_mutex_init(&c->lock, NULL);
 	const struct http_client_conf hc = { .public_only = !conf->allow_private,
 		.max_conns_per_origin = COURIER_CALLS_MAX,
 		.connect_timeout_ms = c->conf.timeout_ms,
 		.idle_timeout_ms = 5000 };
-	int rc = loop_new(NULL, &c->loop, err);
-	if (rc == 0) {
-		loop_timer_init(&c->retry, c->loop, on_retry, c);
-		rc = http_client_new(c->loop, &hc, &c->client, err);
-	}
-	/* The first thing the orchestrator hears in this process: by it submissions know which addresses will do. */
-	struct msg *first = rc == 0 ? question(c) : NULL;
-	if (rc == 0 && !first)
-		rc = err_set(err, HCP_ENOMEM, "", "out of memory");
-	c->asked = true;
-	if (rc == 0 && pthread_create(&c->thread, NULL, run, c) != 0)
-		rc = err_set(err, HCP_EIO, "courier", "cannot start a thread");
+	int rc = asker_init(&c->asker, &ac, err);
+	if (rc == 0)
+		rc = http_client_new(c->asker.loop, &hc, &c->client, err);
+	if (rc == 0)
+		rc = asker_start(&c->asker, err);
 	if (rc < 0) {
-		msg_free(first);
 		courier_free(c);
 		return rc;
 	}
-	c->running = true;
-	pthread_setname_np(c->thread, "courier");
-	host_send(c->host, first);
 	*ret = c;
 	return 0;
 }
 
-static void finish(struct loop *loop, void *arg)
-{
-	struct courier *c = arg;
-	c->stopped = true;
-	loop_stop(loop);
-}
-
 void courier_stop(struct courier *c)
 {
-	if (!c || !c->running)
-		return;
-	must(loop_post(c->loop, finish, c) == 0);
-	pthread_join(c->thread, NULL);
-	c->running = false;
+	if (c)
+		asker_stop(&c->asker);
 }
 
 void courier_free(struct courier *c)
@@ -298,14 +213,9 @@ void courier_free(struct courier *c)
 	if (!c)
 		return;
 	courier_stop(c);
-	if (c->loop)
-		loop_timer_stop(&c->retry);
 	http_client_free(c->client);
 	while ((it = list_pop(&c->calls)))
 		mem_free(list_entry(it, struct post, node));
-	if (c->loop)
-		loop_free(c->loop);
-	msg_free(c->answer);
-	pthread_mutex_destroy(&c->lock);
+	asker_release(&c->asker);
 	mem_free(c);
 }

@@ -20,8 +20,6 @@ enum {
 	COURIER_TIMEOUT_MS = 10000,     /* of one post, from the connection to the answer's end */
 	COURIER_TIMEOUT_MAX_MS = 30000, /* well below the orchestrator's lease */
 	COURIER_BODY_MAX = 4096,        /* bytes of an answer that are read, and not looked at */
-	COURIER_WAIT_MS = 30000,        /* a CallbackTake waits for work */
-	COURIER_RETRY_MS = 1000,        /* after one that was refused */
 };
 
 struct courier_conf {

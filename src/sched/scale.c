@@ -83,7 +83,7 @@ static int check_type(const struct scale_conf *conf, size_t i, struct err *err)
 	return 0;
 }
 
-static int check(const struct scale_conf *conf, struct err *err)
+int scale_conf_check(const struct scale_conf *conf, struct err *err)
 {
 	const struct {
 		int64_t v;
@@ -107,7 +107,7 @@ static int check(const struct scale_conf *conf, struct err *err)
 
 int scale_init(struct scale *s, const struct scale_conf *conf, struct err *err)
 {
-	int rc = check(conf, err);
+	int rc = scale_conf_check(conf, err);
 	if (rc < 0)
 		return rc;
 	*s = (struct scale){ .conf = *conf };

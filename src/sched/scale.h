@@ -125,6 +125,7 @@ struct scale {
 /* HCP_ERANGE, HCP_EINVAL with the field; *s is written on success only. */
 int scale_init(struct scale *s, const struct scale_conf *conf, struct err *err) MUST_CHECK;
 void scale_conf_default(struct scale_conf *conf);
+int scale_conf_check(const struct scale_conf *conf, struct err *err) MUST_CHECK;
 /* A stored node, before the first step. HCP_ERANGE: no such type, slot or state. Its call is due at once. */
 int scale_restore(struct scale *s, const struct scale_node *n, struct err *err) MUST_CHECK;
 /*

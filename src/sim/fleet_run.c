@@ -188,7 +188,10 @@ static int init_runner(struct fleet_run *r, struct runner *x, const struct fleet
 {
 	char id[NODE_TEXT_MAX], name[NODE_TEXT_MAX];
 	size_t index = (size_t)(x - r->runners);
-	snprintf(id, sizeof(id), "%s-%s-%03zu", r->conf.facility, g->cls->name, number);
+	if (r->conf.node)
+		snprintf(id, sizeof(id), "%s", r->conf.node);
+	else
+		snprintf(id, sizeof(id), "%s-%s-%03zu", r->conf.facility, g->cls->name, number);
 	snprintf(name, sizeof(name), "%s %s %zu", g->cls->name,
 		g->cls->kind == DEVICE_ASIC ? "container" : "server", number);
 	for (char *p = id; *p; p++)

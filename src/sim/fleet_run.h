@@ -35,6 +35,7 @@ struct fleet_run_conf {
 	uint16_t port;
 	const char *token;
 	const char *facility, *region;
+	const char *node; /* id of the only node; NULL: made from facility, class and number */
 	struct fleet_run_group groups[FLEET_RUN_CLASSES_MAX];
 	size_t n_groups;
 	uint64_t seed;

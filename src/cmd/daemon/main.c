@@ -16,6 +16,7 @@
 #include "cmd/daemon/settings.h"
 #include "feed/feeds.h"
 #include "courier/courier.h"
+#include "courier/scaler.h"
 #include "mesh/mesh.h"
 #include "tutor/tutor.h"
 #include "os/heap.h"
@@ -41,6 +42,7 @@ struct hcpd {
 	struct feeds *feeds; /* NULL: no live sources are set */
 	struct courier *courier;
 	struct tutor *tutor;
+	struct scaler *scaler; /* NULL: nothing is rented */
 };
 
 static void to_stderr(void *arg, const char *line, size_t n)
@@ -280,6 +282,32 @@ static int start_tutor(struct hcpd *d, struct err *err)
 	return runs_here(d, SVC_OPTIMIZER) ? tutor_new(&conf, &d->tutor, err) : 0;
 }
 
+/* The token that the provider of rented nodes is shown, if any. */
+static int read_bearer(const char *path, char *to, size_t cap, struct err *err)
+{
+	struct buf b;
+	to[0] = '\0';
+	if (!path[0])
+		return 0;
+	int rc = file_read(path, cap, &b, err);
+	if (rc == 0)
+		rc = str_copy(to, cap, str_trim(buf_str(&b)));
+	mem_free_secret(b.data, b.n);
+	return rc < 0 ? err_set(err, rc, "autoscaling.token_file", "%.180s cannot be used as a token", path) : 0;
+}
+
+static int start_scaler(struct hcpd *d, struct err *err)
+{
+	char bearer[512];
+	if (!d->settings->provider_url[0] || !runs_here(d, SVC_ROUTER))
+		return 0;
+	int rc = read_bearer(d->settings->provider_token_file, bearer, sizeof(bearer), err);
+	if (rc == 0)
+		rc = scaler_new(&(struct scaler_conf){ d->host, d->settings->provider_url, bearer }, &d->scaler, err);
+	explicit_bzero(bearer, sizeof(bearer));
+	return rc;
+}
+
 /* Requests first, then the services, then what their last answers go through. */
 static void stop(struct hcpd *d)
 {
@@ -291,10 +319,12 @@ static void stop(struct hcpd *d)
 		mesh_stop(d->mesh);
 	courier_stop(d->courier);
 	tutor_stop(d->tutor);
+	scaler_stop(d->scaler);
 	host_free(d->host);
 	feeds_free(d->feeds);
 	courier_free(d->courier);
 	tutor_free(d->tutor);
+	scaler_free(d->scaler);
 	mesh_free(d->mesh);
 	for (int i = 0; i < SVC_COUNT; i++)
 		gateway_free(d->gateways[i]);
@@ -317,8 +347,18 @@ static void say_ready(const struct hcpd *d)
 	fflush(stdout);
 }
 
+/*
+ * A library may have started threads before main blocked the signals (OpenBLAS does): until main waits in sigwait the
+ * kernel gives them the signal, whose default ends the process. So they hand it on; main's thread has the process's id.
+ */
+static void hand_on(int sig)
+{
+	(void)tgkill(getpid(), getpid(), sig);
+}
+
 static int run(const struct options *o, struct settings *settings)
 {
+	const struct sigaction handler = { .sa_handler = hand_on, .sa_flags = SA_RESTART };
 	struct hcpd d = { .o = o, .settings = settings, .lock_fd = -1 };
 	struct err err = { 0 };
 	sigset_t signals;
@@ -327,6 +367,8 @@ static int run(const struct options *o, struct settings *settings)
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL); /* every thread started from here on leaves them to sigwait */
+	sigaction(SIGTERM, &handler, NULL);
+	sigaction(SIGINT, &handler, NULL);
 	int rc = open_feeds(&d, &err); /* a mistake in its settings is told before anything starts */
 	if (rc == 0)
 		rc = open_state(&d, &err);
@@ -338,6 +380,8 @@ static int run(const struct options *o, struct settings *settings)
 		rc = start_courier(&d, &err);
 	if (rc == 0)
 		rc = start_tutor(&d, &err);
+	if (rc == 0)
+		rc = start_scaler(&d, &err);
 	if (rc == 0)
 		rc = start_gateways(&d, &err);
 	if (rc == 0 && d.feeds)

@@ -19,6 +19,7 @@ struct services_conf {
 	struct optimizer_conf optimizer;
 	struct billing_conf billing;
 	struct resources_conf resources;
+	struct router_conf router;
 	struct resources_budget budget[(SETTINGS_SITES_MAX + 1) * (1 + SITE_FEEDERS_MAX + SITE_BRANCHES_MAX)];
 	struct resources_hang hang[(SETTINGS_SITES_MAX + 1) * (SITE_FEEDERS_MAX + SITE_BRANCHES_MAX + SITE_GROUPS_MAX)];
 	unsigned char callback_key[ORCHESTRATOR_KEY_BYTES];
@@ -135,6 +136,7 @@ int services_conf_new(
 		.token_micros_million = s->token_micros_million ? s->token_micros_million : -1,
 		.request_micros_million = s->request_micros_million };
 	take_power(c, s);
+	c->router = s->router;
 	*ret = c;
 	return 0;
 }
@@ -179,6 +181,8 @@ const void *services_conf_of(const struct services_conf *c, int id)
 		return &c->optimizer;
 	case SVC_RESOURCES:
 		return &c->resources;
+	case SVC_ROUTER:
+		return &c->router;
 	default:
 		return NULL;
 	}

@@ -33,7 +33,22 @@ struct y_billing {
 	double *tokens_usd_million, *requests_usd_million;
 };
 
+struct y_node_type {
+	char *name, *device_class, *facility, *region;
+	uint32_t devices, nodes_max;
+	double price_max_usd_h;
+};
+
+struct y_autoscaling {
+	char *provider, *token_file;
+	double *budget_usd_h, *up_after_s, *idle_s, *cooldown_s, *boot_s, *check_s;
+	uint32_t *up_jobs;
+	struct y_node_type *types;
+	uint32_t n_types;
+};
+
 struct y_file {
+	struct y_autoscaling *autoscaling;
 	struct y_other *other_facilities;
 	struct y_decisions *decisions;
 	struct y_credit *fill_credits;
@@ -60,7 +75,35 @@ static const cyaml_schema_field_t billing_fields[] = { REAL(struct y_billing, to
 	REAL(struct y_billing, requests_usd_million), CYAML_FIELD_END };
 static const cyaml_schema_value_t credit_entry = { CYAML_VALUE_MAPPING(
 	CYAML_FLAG_DEFAULT, struct y_credit, credit_fields) };
+#define WORD(key, max) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER, struct y_node_type, key, 1, max)
+static const cyaml_schema_field_t node_type_fields[] = {
+	WORD(name, SCALE_NAME_MAX - 1),
+	WORD(device_class, DEVICE_CLASS_NAME_MAX - 1),
+	WORD(facility, 63),
+	CYAML_FIELD_STRING_PTR("region", MAYBE, struct y_node_type, region, 0, 63),
+	CYAML_FIELD_UINT("devices", CYAML_FLAG_DEFAULT, struct y_node_type, devices),
+	CYAML_FIELD_UINT("nodes_max", CYAML_FLAG_DEFAULT, struct y_node_type, nodes_max),
+	CYAML_FIELD_FLOAT("price_max_usd_h", CYAML_FLAG_DEFAULT, struct y_node_type, price_max_usd_h),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t node_type_entry = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_DEFAULT, struct y_node_type, node_type_fields) };
+static const cyaml_schema_field_t autoscaling_fields[] = {
+	CYAML_FIELD_STRING_PTR("provider", CYAML_FLAG_POINTER, struct y_autoscaling, provider, 1, SETTINGS_URL_MAX - 1),
+	CYAML_FIELD_STRING_PTR("token_file", MAYBE, struct y_autoscaling, token_file, 1, SETTINGS_URL_MAX - 1),
+	REAL(struct y_autoscaling, budget_usd_h),
+	REAL(struct y_autoscaling, up_after_s),
+	REAL(struct y_autoscaling, idle_s),
+	REAL(struct y_autoscaling, cooldown_s),
+	REAL(struct y_autoscaling, boot_s),
+	REAL(struct y_autoscaling, check_s),
+	CYAML_FIELD_UINT_PTR("up_jobs", MAYBE, struct y_autoscaling, up_jobs),
+	CYAML_FIELD_SEQUENCE_COUNT("types", CYAML_FLAG_POINTER, struct y_autoscaling, types, n_types, &node_type_entry, 1,
+		SCALE_TYPES_MAX),
+	CYAML_FIELD_END,
+};
 static const cyaml_schema_field_t file_fields[] = {
+	PART(autoscaling, autoscaling_fields),
 	PART(other_facilities, other_fields),
 	PART(decisions, decision_fields),
 	CYAML_FIELD_SEQUENCE_COUNT("fill_credits", MAYBE, struct y_file, fill_credits, n_credits, &credit_entry, 0,
@@ -139,6 +182,70 @@ static int take_credits(struct settings *s, const struct y_file *y, struct err *
 	return 0;
 }
 
+static int take_type(struct router_conf *c, const struct y_node_type *y, struct err *err)
+{
+	struct scale_type *t = &c->scale.type[c->scale.n_types];
+	struct router_place *p = &c->place[c->scale.n_types];
+	const struct device_class *cls = device_class_find(str_of(y->device_class));
+	char field[64];
+	snprintf(field, sizeof(field), "autoscaling.types[%zu].device_class", c->scale.n_types);
+	if (!cls)
+		return err_set(err, HCP_EINVAL, field, "the catalogue has no device class '%s'", y->device_class);
+	if (cls->kind == DEVICE_ASIC)
+		return err_set(err, HCP_EINVAL, field, "%s can only mine: nobody waits for it", cls->name);
+	*t = (struct scale_type){ .device_class = device_class_index(cls),
+		.devices = y->devices > INT32_MAX ? -1 : (int32_t)y->devices,
+		.nodes_max = y->nodes_max > INT32_MAX ? -1 : (int32_t)y->nodes_max };
+	*p = (struct router_place){ 0 };
+	snprintf(t->name, sizeof(t->name), "%s", y->name);
+	snprintf(p->device_class, sizeof(p->device_class), "%s", cls->name);
+	snprintf(p->facility, sizeof(p->facility), "%s", y->facility);
+	snprintf(p->region, sizeof(p->region), "%s", y->region ? y->region : "");
+	if (money_from_usd(y->price_max_usd_h, &t->price_max_micros_h) < 0)
+		t->price_max_micros_h = -1;
+	c->scale.n_types++;
+	return 0;
+}
+
+static int take_seconds(const double *v, const char *field, int64_t *to_ns, struct err *err)
+{
+	double s = (double)*to_ns / (double)NS_PER_S;
+	int rc = take(v, 1, 86400, field, &s, err);
+	*to_ns = llround(s * 1000) * NS_PER_MS;
+	return rc;
+}
+
+static int take_autoscaling(struct settings *s, const struct y_autoscaling *y, struct err *err)
+{
+	struct router_conf c = { 0 };
+	double budget = 0;
+	int rc = 0;
+	if (!y)
+		return 0;
+	scale_conf_default(&c.scale);
+	for (uint32_t i = 0; rc == 0 && i < y->n_types; i++)
+		rc = take_type(&c, &y->types[i], err);
+	if (rc < 0 || (rc = take(y->budget_usd_h, 0, 1e7, "autoscaling.budget_usd_h", &budget, err)) < 0 ||
+		(rc = take_seconds(y->up_after_s, "autoscaling.up_after_s", &c.scale.up_after_ns, err)) < 0 ||
+		(rc = take_seconds(y->idle_s, "autoscaling.idle_s", &c.scale.idle_ns, err)) < 0 ||
+		(rc = take_seconds(y->cooldown_s, "autoscaling.cooldown_s", &c.scale.cooldown_ns, err)) < 0 ||
+		(rc = take_seconds(y->boot_s, "autoscaling.boot_s", &c.scale.boot_ns, err)) < 0 ||
+		(rc = take_seconds(y->check_s, "autoscaling.check_s", &c.scale.check_ns, err)) < 0)
+		return rc;
+	c.scale.budget_micros_h = llround(budget * (double)MICROS_PER_USD);
+	if (y->up_jobs)
+		c.scale.up_jobs = *y->up_jobs > INT32_MAX ? -1 : (int32_t)*y->up_jobs;
+	rc = scale_conf_check(&c.scale, err);
+	if (rc < 0) {
+		err_prefix(err, "autoscaling");
+		return rc;
+	}
+	s->router = c;
+	snprintf(s->provider_url, sizeof(s->provider_url), "%s", y->provider);
+	snprintf(s->provider_token_file, sizeof(s->provider_token_file), "%s", y->token_file ? y->token_file : "");
+	return 0;
+}
+
 static int convert(struct settings *s, const struct y_file *y, struct err *err)
 {
 	static const struct y_other no_other;
@@ -165,7 +272,8 @@ static int convert(struct settings *s, const struct y_file *y, struct err *err)
 	s->horizon_ns = llround(horizon_s) * NS_PER_S;
 	s->token_micros_million = llround(tokens * (double)MICROS_PER_USD);
 	s->request_micros_million = llround(calls * (double)MICROS_PER_USD);
-	return take_credits(s, y, err);
+	rc = take_credits(s, y, err);
+	return rc < 0 ? rc : take_autoscaling(s, y->autoscaling, err);
 }
 
 int settings_parse(struct settings *s, const char *name, struct str text, struct err *err)
@@ -303,6 +411,36 @@ int settings_of_options(const struct options *o, struct settings *s, struct err 
 
 /* ---- for people ---- */
 
+static void print_autoscaling(const struct settings *s, FILE *to)
+{
+	const struct scale_conf *c = &s->router.scale;
+	fputs("\n# Nodes that are rented while jobs wait (docs/autoscaling.md). Default: none; these would be given with it:\n"
+		  "# up_jobs 10 (jobs that wait), up_after_s 10 (for so long), idle_s 300 (a node without work goes), cooldown_s 30,\n"
+		  "# boot_s 180 (to join), check_s 60. token_file: shown to the provider; optional.\n",
+		to);
+	if (!c->n_types) {
+		fputs("# autoscaling:\n#   provider: http://127.0.0.1:9000\n#   budget_usd_h: 100  # USD per hour of all nodes together\n"
+			  "#   types:\n#     - name: h100\n#       device_class: H100\n#       facility: cloud-a\n#       region: us-tx  # optional\n"
+			  "#       devices: 8  # of a node\n#       nodes_max: 4\n#       price_max_usd_h: 30  # of a node\n",
+			to);
+		return;
+	}
+	fprintf(to, "autoscaling:\n  provider: \"%s\"\n", s->provider_url);
+	if (s->provider_token_file[0])
+		fprintf(to, "  token_file: \"%s\"\n", s->provider_token_file);
+	fprintf(to, "  budget_usd_h: %g\n  up_jobs: %d\n  up_after_s: %g\n  idle_s: %g\n  cooldown_s: %g\n  boot_s: %g\n  check_s: %g\n",
+		(double)c->budget_micros_h / (double)MICROS_PER_USD, c->up_jobs, (double)c->up_after_ns / (double)NS_PER_S,
+		(double)c->idle_ns / (double)NS_PER_S, (double)c->cooldown_ns / (double)NS_PER_S,
+		(double)c->boot_ns / (double)NS_PER_S, (double)c->check_ns / (double)NS_PER_S);
+	fputs("  types:\n", to);
+	for (size_t i = 0; i < c->n_types; i++)
+		fprintf(to,
+			"    - name: %s\n      device_class: %s\n      facility: \"%s\"\n      region: \"%s\"\n      devices: %d\n"
+			"      nodes_max: %d\n      price_max_usd_h: %g\n",
+			c->type[i].name, s->router.place[i].device_class, s->router.place[i].facility, s->router.place[i].region,
+			c->type[i].devices, c->type[i].nodes_max, (double)c->type[i].price_max_micros_h / (double)MICROS_PER_USD);
+}
+
 void settings_print(const struct settings *s, FILE *to)
 {
 	const struct site *other = &s->site[0];
@@ -340,4 +478,5 @@ void settings_print(const struct settings *s, FILE *to)
 		"  requests_usd_million: %g  # USD per million requests, on top; 0: free. Default: 0\n",
 		(double)s->token_micros_million / (double)MICROS_PER_USD, (double)BILLING_TOKEN_MICROS / (double)MICROS_PER_USD,
 		(double)s->request_micros_million / (double)MICROS_PER_USD);
+	print_autoscaling(s, to);
 }

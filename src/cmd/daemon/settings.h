@@ -6,12 +6,13 @@
 #include "cmd/daemon/options.h"
 #include "model/site.h"
 #include "services/optimizer/optimizer.h"
+#include "services/router/router.h"
 
 /*
  * What the services are set to: the sites of --site and the values of --settings. What ran last is kept in STATE/conf,
  * so that a replay decides by the same.
  */
-enum { SETTINGS_SITES_MAX = OPTIONS_SITES_MAX, SETTINGS_CREDITS_MAX = 32, SETTINGS_TEXT_MAX = 1 << 16 };
+enum { SETTINGS_SITES_MAX = OPTIONS_SITES_MAX, SETTINGS_CREDITS_MAX = 32, SETTINGS_URL_MAX = 512, SETTINGS_TEXT_MAX = 1 << 16 };
 
 struct settings {
 	struct site site[SETTINGS_SITES_MAX + 1]; /* [0] is SITE_OTHER */
@@ -23,6 +24,8 @@ struct settings {
 	double utilisation;
 	double capital_usd, drawdown_limit;
 	int64_t token_micros_million, request_micros_million;
+	struct router_conf router;
+	char provider_url[SETTINGS_URL_MAX], provider_token_file[SETTINGS_URL_MAX]; /* of rented nodes; "": none */
 	/* The texts as they were read; kept by settings_keep. */
 	struct buf text, site_text[SETTINGS_SITES_MAX];
 };

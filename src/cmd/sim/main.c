@@ -9,6 +9,7 @@
 #include "loop/loop.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "sim/cloud.h"
 #include "sim/demand_run.h"
 #include "sim/fleet_run.h"
 #include "sim/market_feed.h"
@@ -281,6 +282,7 @@ static int run_fleet(int argc, char **argv)
 		{ "small", OPT_SWITCH, &small, 0, 0, NULL, "H100:8,S21:20 instead of 15,896 devices" },
 		{ "facility", OPT_TEXT, &conf.facility, 0, 0, "NAME", "where the nodes stand (texas-north)" },
 		{ "region", OPT_TEXT, &conf.region, 0, 0, "NAME", "its region (us-tx)" },
+		{ "node", OPT_TEXT, &conf.node, 0, 0, "ID", "of the only node (made from facility, class and number)" },
 		{ "seed", OPT_U64, &conf.seed, 0, 0, "N", "of noise and faults (1)" },
 		{ "fail-rate", OPT_DOUBLE, &conf.rules.fail_rate_h, 0, 1000, "X", "faults per device-hour (0)" },
 		{ "lie-rate", OPT_DOUBLE, &conf.rules.lie_rate, 0, 1, "X", "share of orders acknowledged, not followed (0)" },
@@ -315,6 +317,52 @@ static int run_fleet(int argc, char **argv)
 	if (f.orders)
 		fclose(f.orders);
 	program_release(&f.program);
+	return rc < 0;
+}
+
+/* ---- cloud ---- */
+
+static int run_cloud(int argc, char **argv)
+{
+	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *level = "info";
+	int64_t port = 9000, failing = 0, boot_ms = 0;
+	double price = 2.5;
+	struct cloud_conf conf = { 0 };
+	const struct opt table[] = {
+		{ "port", OPT_I64, &port, 0, 65535, "N", "HTTP port on loopback; 0: any free one (9000)" },
+		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port, which nodes connect to (127.0.0.1:8443)" },
+		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines, for the nodes" },
+		{ "price", OPT_DOUBLE, &price, 0, 10000, "USD", "per device and hour (2.5)" },
+		{ "boot-ms", OPT_I64, &boot_ms, 0, 3600000, "MS", "before a started node runs (0)" },
+		{ "fail", OPT_I64, &failing, 0, 1000000, "N", "so many calls are answered 500 first (0)" },
+		{ "hang", OPT_SWITCH, &conf.hang, 0, 0, NULL, "starts are done and never answered" },
+		{ "lie", OPT_SWITCH, &conf.lie, 0, 0, NULL, "nodes are said to run, and nothing runs" },
+		{ "log-level", OPT_TEXT, &level, 0, 0, "LEVEL", "debug, info, warn, error (info)" },
+		{ NULL },
+	};
+	struct program p;
+	struct cloud *c = NULL;
+	struct err err = { 0 };
+	int rc = read_options("cloud", table, argc, argv);
+	if (rc)
+		return rc < 0 ? EXIT_USAGE : 0;
+	if (program_init(&p, level, &err) < 0)
+		return fail("cloud", &err);
+	conf.port = (uint16_t)port;
+	conf.mesh = mesh;
+	conf.token_file = token_file;
+	conf.usd_device_h = price;
+	conf.boot_ms = (uint32_t)boot_ms;
+	conf.fail = (uint32_t)failing;
+	rc = cloud_new(p.loop, &conf, &c, &err);
+	if (rc == 0) {
+		log_info("cloud", "provider on http port %u, %g USD per device and hour", cloud_port(c), price);
+		program_run(&p);
+	} else {
+		fail("cloud", &err);
+	}
+	cloud_free(c);
+	program_release(&p);
 	return rc < 0;
 }
 
@@ -399,6 +447,7 @@ static int run_demand(int argc, char **argv)
 }
 
 static const struct subcommand subcommands[] = {
+	{ "cloud", "provider that rents simulated nodes out over HTTP", run_cloud },
 	{ "demand", "customers that submit AI workloads over REST", run_demand },
 	{ "fleet", "simulated nodes with GPUs and ASICs", run_fleet },
 	{ "market", "feed a recorded or simulated market to the optimizer", run_market },

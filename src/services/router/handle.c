@@ -13,6 +13,12 @@ static const char *const schema[] = {
 	"  committed INTEGER NOT NULL, enqueued_ns INTEGER NOT NULL, body BLOB NOT NULL, place BLOB NOT NULL);",
 	"ALTER TABLE job ADD COLUMN since_ns INTEGER NOT NULL DEFAULT 0;" /* it runs since then */
 	"CREATE TABLE quota(customer_id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;",
+	/* ended_ns 0: it stands, or is on its way */
+	"CREATE TABLE rental(token TEXT PRIMARY KEY, type TEXT NOT NULL, slot INTEGER NOT NULL, device_class TEXT NOT NULL,"
+	"  devices INTEGER NOT NULL, facility TEXT NOT NULL, region TEXT NOT NULL, state INTEGER NOT NULL,"
+	"  asked_ns INTEGER NOT NULL, started_ns INTEGER NOT NULL, up_ns INTEGER NOT NULL, stopping_ns INTEGER NOT NULL,"
+	"  ended_ns INTEGER NOT NULL, price INTEGER NOT NULL, attempt INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
+	"CREATE INDEX rental_ended ON rental(ended_ns);",
 	NULL,
 };
 
@@ -26,6 +32,7 @@ static void router_close(void *state)
 	map_release(&r->jobs);
 	map_release(&r->by_allocation);
 	router_inventory_release(r);
+	router_scale_close(r);
 	queue_free(r->queue);
 	placement_free(r->place);
 	preempt_free(r->preempt);
@@ -57,6 +64,8 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	int rc = r->preempt ? 0 : HCP_ENOMEM;
 	if (rc == 0)
 		rc = classified_model_new(&r->classify, err);
+	if (rc == 0)
+		rc = router_scale_open(r, conf, db, err);
 	if (rc == 0)
 		rc = router_inventory_load(r, db, err);
 	if (rc == 0)
@@ -241,6 +250,8 @@ static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	router_yield_expire(r, svc_now_ns(ctx));
 	r->look = true;
 	int rc = router_place_expire(r, ctx, err);
+	if (rc == 0)
+		rc = router_scale_timer(r, ctx, err);
 	return rc < 0 ? rc : router_demand_tick(r, ctx, err);
 }
 
@@ -260,7 +271,9 @@ static int64_t router_due(const void *state, int64_t now_ns)
 	if (queue_len(r->queue) && !r->settled)
 		return now_ns;
 	int64_t at_ns = placement_next_expiry(r->place), kept_ns = router_yield_due(r);
+	int64_t scale_ns = router_scale_due(r);
 	at_ns = kept_ns < at_ns ? kept_ns : at_ns;
+	at_ns = scale_ns < at_ns ? scale_ns : at_ns;
 	if (queue_len(r->queue) && r->settled_until_ns < at_ns)
 		at_ns = r->settled_until_ns;
 	if (!list_empty(&r->resting)) {
@@ -279,6 +292,9 @@ static const struct svc_handler handlers[] = {
 	{ MSG_CUSTOMER_QUOTA_CHANGED, router_on_quota, false },
 	{ MSG_QUEUE_GET, router_on_queue, true },
 	{ MSG_CLASSIFY, router_on_classify, true },
+	{ MSG_SCALE_TAKE, router_on_scale_take, false },
+	{ MSG_SCALE_RESULT, router_on_scale_result, false },
+	{ MSG_AUTOSCALE_GET, router_on_autoscale, true },
 	{ 0 },
 };
 

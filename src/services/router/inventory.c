@@ -96,6 +96,8 @@ static int add(struct router *r, const Hcp__Device *d, const struct device_class
 		rc = placement_add_device(r->place, &pd, &rd->dev, err);
 	if (rc == 0)
 		rc = remember(r, rd);
+	if (rc == 0)
+		router_scale_device(r, rd, d->node_id);
 	if (rc < 0) {
 		mem_free(rd);
 		return rc == HCP_ERANGE ? HCP_EINVAL : rc;
@@ -125,6 +127,11 @@ static bool is_usable(const Hcp__Device *d)
 		   d->state != HCP__DEVICE_STATE__MAINTENANCE;
 }
 
+bool router_inventory_offered(const struct router *r, const struct rdev *rd)
+{
+	return rd->usable && list_empty(&rd->rests) && router_scale_offers(r, rd);
+}
+
 int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)
 {
 	const struct device_class *c = device_class_find(str_of(d->device_class));
@@ -139,10 +146,10 @@ int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *e
 		rd = router_inventory_find(r, d->id);
 	}
 	struct placement_quality q = quality_of(d);
+	rd->usable = is_usable(d);
 	rc = placement_set_quality(r->place, rd->dev, &q, err);
 	if (rc == 0)
-		rc = placement_set_in_service(r->place, rd->dev, is_usable(d) && list_empty(&rd->rests), err);
-	rd->usable = is_usable(d);
+		rc = placement_set_in_service(r->place, rd->dev, router_inventory_offered(r, rd), err);
 	bool fill = d->desired == HCP__MODE__FILL;
 	enum placement_dev_state s = placement_state(r->place, rd->dev);
 	if (rc == 0 && (s == PLACEMENT_IDLE || s == PLACEMENT_FILL) && fill != (s == PLACEMENT_FILL))
@@ -168,7 +175,7 @@ void router_inventory_wake(struct router *r, int64_t now_ns)
 		if (now_ns < rd->rests_until_ns && rd->rests_until_ns - now_ns <= ROUTER_REST_S * NS_PER_S)
 			break;
 		list_del(&rd->rests);
-		(void)!placement_set_in_service(r->place, rd->dev, rd->usable, NULL);
+		(void)!placement_set_in_service(r->place, rd->dev, router_inventory_offered(r, rd), NULL);
 		router_look_again(r);
 	}
 }
@@ -194,6 +201,7 @@ int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	struct router *r = state;
 	const Hcp__DevicesChanged *ev = (const Hcp__DevicesChanged *)m->body;
 	router_look_again(r);
+	router_scale_poke(r);
 	for (size_t i = 0; i < ev->n_devices; i++) {
 		Hcp__Device *d = ev->devices[i];
 		struct err one = { 0 };

@@ -436,6 +436,7 @@ int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err)
 
 void router_demand_changed(struct router *r, struct svc_ctx *ctx)
 {
+	router_scale_poke(r);
 	if (!r->demand_dirty)
 		svc_wake_at(ctx, r->demand_at_ns > svc_now_ns(ctx) ? r->demand_at_ns : svc_now_ns(ctx));
 	r->demand_dirty = true;

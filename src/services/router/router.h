@@ -1,9 +1,28 @@
 #ifndef HCP_SERVICES_ROUTER_H
 #define HCP_SERVICES_ROUTER_H
 
+#include "model/device_class.h"
+#include "sched/scale.h"
 #include "svc/svc.h"
 
+/* Where a type of rented nodes stands, and of what class its devices are. */
+struct router_place {
+	char device_class[DEVICE_CLASS_NAME_MAX], facility[64], region[64];
+};
+
+/* Settings; all zero: nothing is rented. Borrowed by the service. */
+struct router_conf {
+	struct scale_conf scale; /* n_types 0: nothing is rented; what stands of before is given back */
+	struct router_place place[SCALE_TYPES_MAX];
+};
+
 enum {
+	ROUTER_SCALE_WAIT_MAX_MS = 60000, /* a ScaleTake waits */
+	ROUTER_SCALE_CALLS = 16,          /* in one answer */
+	ROUTER_SCALE_WALK = 20000,        /* waiting jobs that are counted */
+	ROUTER_SCALE_ENDED = 100,         /* rentals shown that are over */
+	ROUTER_SCALE_KEEP_DAYS = 400,     /* of them in the ledger */
+
 	ROUTER_JOBS_MAX = 1000000, /* waiting and placed */
 	ROUTER_PLACE_BATCH = 256,  /* placements a batch makes before it lets others in */
 	ROUTER_HOLD_S = 600,       /* a reservation that resources never confirms ends then */

@@ -47,6 +47,8 @@ struct in_vain {
 };
 
 struct rdev {
+	const struct scale_node *rented; /* borrowed; NULL: its node is our own */
+	struct rdev *of_node;            /* the next device of the same rented node */
 	placement_dev dev;
 	uint16_t cls, facility;
 	bool fill, usable;      /* as resources last told */
@@ -58,7 +60,10 @@ struct rdev {
 	char owner[ID_TEXT_MAX]; /* workload that holds it as a whole, or "" */
 };
 
+struct router_scale;
+
 struct router {
+	struct router_scale *scale; /* owned; NULL: nothing is rented and nothing was */
 	struct classify_model *classify; /* owned */
 	struct svc *svc;           /* borrowed */
 	struct placement *place;   /* owned */
@@ -103,6 +108,8 @@ void router_inventory_release(struct router *r);
 void router_inventory_rest(struct router *r, const char *id, int64_t now_ns);
 /* The queue's shares are of what there is. */
 int router_inventory_capacity(struct router *r, struct err *err) MUST_CHECK;
+/* It can be used, does not rest, and its node is not about to go. */
+bool router_inventory_offered(const struct router *r, const struct rdev *rd);
 /* Offers those again that have rested. */
 void router_inventory_wake(struct router *r, int64_t now_ns);
 struct rdev *router_inventory_find(const struct router *r, const char *id);
@@ -158,6 +165,21 @@ int router_yield_ask(
 void router_yield_expire(struct router *r, int64_t now_ns);
 /* When that next has something to do; INT64_MAX: nothing is kept. */
 int64_t router_yield_due(const struct router *r);
+
+/* scale.c: nodes that are rented */
+int router_scale_open(struct router *r, const struct router_conf *conf, struct db *db, struct err *err) MUST_CHECK;
+void router_scale_close(struct router *r);
+/* A device of this node is known from now on. */
+void router_scale_device(struct router *r, struct rdev *rd, const char *node_id);
+/* May it be offered, as far as its node goes? */
+bool router_scale_offers(const struct router *r, const struct rdev *rd);
+/* What waits, or whose devices are whose, has changed. */
+void router_scale_poke(struct router *r);
+int router_scale_timer(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int64_t router_scale_due(const struct router *r);
+int router_on_scale_take(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_scale_result(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_autoscale(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* quota.c */
 int router_on_quota(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
