@@ -156,7 +156,8 @@ static bool has_room(void *arg)
 	return ((const struct courier *)arg)->n_calls < COURIER_CALLS_MAX;
 }
 
-/* The first is the first thing the orchestrator hears in this process: by it submissions know which addresses will do. */
+/* The first is the first thing the orchestrator hears in this process: by it submissions know which addresses will do.
+ */
 static struct msg *question(void *arg, bool fresh)
 {
 	const struct courier *c = arg;

@@ -9,10 +9,10 @@ struct loop;
 
 /*
  * Who rents nodes out. Every call returns at once and is answered exactly once through `done`, on the loop's thread and
- * never from inside the call, within PROVIDER_DEADLINE_MS: by then an implementation has given up and says so. Calls of
+ * never from inside the call, within its deadline: by then an implementation has given up and says so. Calls of
  * one token may be repeated, also after `done` told a failure: start and stop are idempotent by token at the provider.
  */
-enum { PROVIDER_DEADLINE_MS = 10000, PROVIDER_CALLS_MAX = 32, PROVIDER_ANSWER_MAX = 16 << 10, PROVIDER_ERROR_MAX = 120 };
+enum { PROVIDER_CALLS_MAX = 32, PROVIDER_ANSWER_MAX = 16 << 10, PROVIDER_ERROR_MAX = 120 };
 
 struct provider_node {
 	const char *token; /* borrowed during the call, as all of these */
@@ -54,10 +54,10 @@ struct provider {
  *	DELETE URL/v1/nodes/TOKEN                                                            → 200 { state }, 404
  *
  * state: starting, running, stopped, failed; 404 on a node is "unknown". bearer: sent as authorization; "": none.
- * Names and the bearer are copied.
+ * deadline_ms: of a call. Texts are copied.
  */
-int provider_http_new(struct loop *loop, const char *url, const char *bearer, struct provider **ret,
-	struct err *err) MUST_CHECK;
+int provider_http_new(struct loop *loop, const char *url, const char *bearer, uint32_t deadline_ms,
+	struct provider **ret, struct err *err) MUST_CHECK;
 /* The body of an answer of status 200 or 201. HCP_EPARSE, HCP_EINVAL, HCP_ERANGE with the field. Pure. */
 int provider_http_read(enum scale_call c, struct str body, struct provider_answer *ret, struct err *err) MUST_CHECK;
 

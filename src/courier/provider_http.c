@@ -15,6 +15,7 @@ struct http_provider {
 	struct provider base;
 	struct http_client *client; /* owned */
 	char url[URL_MAX_LEN], auth[BEARER_MAX];
+	uint32_t deadline_ms;
 	struct list calls;
 	size_t n_calls;
 };
@@ -116,7 +117,7 @@ static int send(struct http_provider *p, enum scale_call what, const char *metho
 		.headers = headers,
 		.n_headers = p->auth[0] ? 2 : 1,
 		.body = buf_str(&body),
-		.deadline_ms = PROVIDER_DEADLINE_MS,
+		.deadline_ms = p->deadline_ms,
 		.max_body_bytes = PROVIDER_ANSWER_MAX,
 		.on_done = on_done,
 		.arg = c };
@@ -132,9 +133,9 @@ static int send(struct http_provider *p, enum scale_call what, const char *metho
 	return 0;
 }
 
-#define CALL(name, what, method)                                                                                      \
-	static int name(struct provider *p, const struct provider_node *n, provider_done_fn *done, void *arg,              \
-		struct err *err)                                                                                               \
+#define CALL(name, what, method)                                                                                       \
+	static int name(                                                                                                   \
+		struct provider *p, const struct provider_node *n, provider_done_fn *done, void *arg, struct err *err)         \
 	{                                                                                                                  \
 		return send((struct http_provider *)p, what, method, n, done, arg, err);                                       \
 	}
@@ -155,11 +156,11 @@ static void http_provider_free(struct provider *base)
 
 static const struct provider_vt http_vt = { "http", quote, start, state, stop, http_provider_free };
 
-int provider_http_new(
-	struct loop *loop, const char *url, const char *bearer, struct provider **ret, struct err *err)
+int provider_http_new(struct loop *loop, const char *url, const char *bearer, uint32_t deadline_ms,
+	struct provider **ret, struct err *err)
 {
 	const struct http_client_conf hc = { .max_conns_per_origin = PROVIDER_CALLS_MAX,
-		.connect_timeout_ms = PROVIDER_DEADLINE_MS / 2,
+		.connect_timeout_ms = deadline_ms,
 		.max_waiting = PROVIDER_CALLS_MAX,
 		.idle_timeout_ms = 5000 };
 	struct url u;
@@ -171,6 +172,7 @@ int provider_http_new(
 	if (!p)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	p->base.vt = &http_vt;
+	p->deadline_ms = deadline_ms;
 	list_init(&p->calls);
 	n -= n && url[n - 1] == '/';
 	if (str_copy(p->url, sizeof(p->url), (struct str){ url, n }) < 0)

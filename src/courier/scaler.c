@@ -21,7 +21,8 @@ struct errand {
 	int32_t attempt;
 };
 
-static void tell(struct scaler *s, const char *token, const char *call, int32_t attempt, const struct provider_answer *a)
+static void tell(
+	struct scaler *s, const char *token, const char *call, int32_t attempt, const struct provider_answer *a)
 {
 	struct msg *m = msg_new(MSG_SCALE_RESULT);
 	if (!m)
@@ -54,7 +55,7 @@ static int begin(struct scaler *s, struct errand *e, const Hcp__ScaleOrder *o, s
 {
 	const struct provider_vt *vt = s->provider->vt;
 	const struct provider_node n = { o->token, o->type, o->node, o->device_class, o->facility, o->region, o->devices };
-	int (*const call[])(struct provider *p, const struct provider_node *n, provider_done_fn *done, void *arg,
+	int (*const call[])(struct provider * p, const struct provider_node *n, provider_done_fn *done, void *arg,
 		struct err *err) = { NULL, vt->quote, vt->start, vt->state, vt->stop };
 	for (int c = SCALE_CALL_QUOTE; c <= SCALE_CALL_STOP; c++)
 		if (!strcmp(o->call, scale_call_name((enum scale_call)c)))
@@ -117,7 +118,7 @@ int scaler_new(const struct scaler_conf *conf, struct scaler **ret, struct err *
 	list_init(&s->errands);
 	int rc = asker_init(&s->asker, &ac, err);
 	if (rc == 0)
-		rc = provider_http_new(s->asker.loop, conf->url, conf->bearer, &s->provider, err);
+		rc = provider_http_new(s->asker.loop, conf->url, conf->bearer, conf->deadline_ms, &s->provider, err);
 	if (rc == 0)
 		rc = asker_start(&s->asker, err);
 	if (rc < 0) {

@@ -32,7 +32,7 @@ struct cloud {
 	struct loop *loop;
 	struct cloud_conf conf;
 	struct http_server *server;
-	char self[PATH_MAX_LEN]; /* this program */
+	char self[PATH_MAX_LEN];                  /* this program */
 	struct cloud_node *node[CLOUD_NODES_MAX]; /* owned; what stood is remembered */
 	size_t n;
 	struct http_req *hung[CLOUD_NODES_MAX]; /* never answered until the end */
@@ -65,8 +65,8 @@ static void run_node(struct cloud_node *n)
 	char spec[2 * CLOUD_TEXT_MAX];
 	snprintf(spec, sizeof(spec), "%s:%lld", n->cls, (long long)n->devices);
 	const char *const argv[] = { c->self, "fleet", "--mesh", c->conf.mesh, "--spec", spec, "--node", n->node,
-		"--facility", n->facility, "--region", n->region, c->conf.token_file ? "--token-file" : NULL, c->conf.token_file,
-		NULL };
+		"--facility", n->facility, "--region", n->region, c->conf.token_file ? "--token-file" : NULL,
+		c->conf.token_file, NULL };
 	const struct child_conf conf = { .argv = argv, .log_fd = -1, .stdin_fd = -1, .on_exit = on_exit_of, .arg = n };
 	n->state = RUNNING;
 	n->starts++;

@@ -10,9 +10,9 @@ struct loop;
 struct cloud;
 
 /*
- * A provider of nodes as src/courier/provider.h calls one, on loopback: a started node is a process `hcp-sim fleet` of this
- * program with one node, which connects to the platform like any other; a stopped one is ended. Idempotent by token: a
- * start of a token that stands or stood changes nothing. Nodes live as long as this process. One thread.
+ * A provider of nodes as src/courier/provider.h calls one, on loopback: a started node is a process `hcp-sim fleet` of
+ *this program with one node, which connects to the platform like any other; a stopped one is ended. Idempotent by
+ *token: a start of a token that stands or stood changes nothing. Nodes live as long as this process. One thread.
  *
  *	GET /v1/nodes    all of them, also stopped ones: { nodes: [ { token, node, state, starts } ] }
  */
@@ -23,10 +23,10 @@ struct cloud_conf {
 	const char *mesh;       /* borrowed, as token_file; where nodes connect to */
 	const char *token_file; /* NULL: none */
 	double usd_device_h;
-	uint32_t boot_ms;       /* a started node runs after that */
-	uint32_t fail;          /* so many calls are answered 500 first */
-	bool hang;              /* starts are done and never answered */
-	bool lie;               /* nodes are said to run; nothing does */
+	uint32_t boot_ms; /* a started node runs after that */
+	uint32_t fail;    /* so many calls are answered 500 first */
+	bool hang;        /* starts are done and never answered */
+	bool lie;         /* nodes are said to run; nothing does */
 };
 
 int cloud_new(struct loop *loop, const struct cloud_conf *conf, struct cloud **ret, struct err *err) MUST_CHECK;

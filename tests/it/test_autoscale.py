@@ -18,6 +18,7 @@ autoscaling:
   cooldown_s: 1
   boot_s: 60
   check_s: 1
+  call_s: 1
   types:
     - name: h100
       device_class: H100
@@ -140,7 +141,7 @@ def test_a_start_without_an_answer_is_stopped_not_forgotten(rig):
     wait_for("a node that was started in silence", cloud.nodes, 30)
     for i in jobs:
         h.call("DELETE", f"/api/v1/workloads/{i}", JOHN)
-    # Three tries of ten seconds each, with pauses; then it is stopped, whatever became of it.
+    # Three tries of a second each, with pauses; then it is stopped, whatever became of it.
     wait_for("it to be stopped", lambda: all(n["state"] == "stopped" for n in cloud.nodes()) and cloud.nodes(), 90)
     wait_for("the ledger", lambda: len(status(h)["ended"]) == len(cloud.nodes()), 30)
     assert {n["starts"] for n in cloud.nodes()} == {1}

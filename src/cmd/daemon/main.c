@@ -303,7 +303,9 @@ static int start_scaler(struct hcpd *d, struct err *err)
 		return 0;
 	int rc = read_bearer(d->settings->provider_token_file, bearer, sizeof(bearer), err);
 	if (rc == 0)
-		rc = scaler_new(&(struct scaler_conf){ d->host, d->settings->provider_url, bearer }, &d->scaler, err);
+		rc = scaler_new(
+			&(struct scaler_conf){ d->host, d->settings->provider_url, bearer, d->settings->provider_deadline_ms },
+			&d->scaler, err);
 	explicit_bzero(bearer, sizeof(bearer));
 	return rc;
 }

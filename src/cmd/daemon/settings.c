@@ -41,7 +41,7 @@ struct y_node_type {
 
 struct y_autoscaling {
 	char *provider, *token_file;
-	double *budget_usd_h, *up_after_s, *idle_s, *cooldown_s, *boot_s, *check_s;
+	double *budget_usd_h, *up_after_s, *idle_s, *cooldown_s, *boot_s, *check_s, *call_s;
 	uint32_t *up_jobs;
 	struct y_node_type *types;
 	uint32_t n_types;
@@ -97,17 +97,18 @@ static const cyaml_schema_field_t autoscaling_fields[] = {
 	REAL(struct y_autoscaling, cooldown_s),
 	REAL(struct y_autoscaling, boot_s),
 	REAL(struct y_autoscaling, check_s),
+	REAL(struct y_autoscaling, call_s),
 	CYAML_FIELD_UINT_PTR("up_jobs", MAYBE, struct y_autoscaling, up_jobs),
-	CYAML_FIELD_SEQUENCE_COUNT("types", CYAML_FLAG_POINTER, struct y_autoscaling, types, n_types, &node_type_entry, 1,
-		SCALE_TYPES_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT(
+		"types", CYAML_FLAG_POINTER, struct y_autoscaling, types, n_types, &node_type_entry, 1, SCALE_TYPES_MAX),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t file_fields[] = {
 	PART(autoscaling, autoscaling_fields),
 	PART(other_facilities, other_fields),
 	PART(decisions, decision_fields),
-	CYAML_FIELD_SEQUENCE_COUNT("fill_credits", MAYBE, struct y_file, fill_credits, n_credits, &credit_entry, 0,
-		SETTINGS_CREDITS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT(
+		"fill_credits", MAYBE, struct y_file, fill_credits, n_credits, &credit_entry, 0, SETTINGS_CREDITS_MAX),
 	PART(billing, billing_fields),
 	CYAML_FIELD_END,
 };
@@ -218,7 +219,7 @@ static int take_seconds(const double *v, const char *field, int64_t *to_ns, stru
 static int take_autoscaling(struct settings *s, const struct y_autoscaling *y, struct err *err)
 {
 	struct router_conf c = { 0 };
-	double budget = 0;
+	double budget = 0, call_s = 10;
 	int rc = 0;
 	if (!y)
 		return 0;
@@ -230,8 +231,11 @@ static int take_autoscaling(struct settings *s, const struct y_autoscaling *y, s
 		(rc = take_seconds(y->idle_s, "autoscaling.idle_s", &c.scale.idle_ns, err)) < 0 ||
 		(rc = take_seconds(y->cooldown_s, "autoscaling.cooldown_s", &c.scale.cooldown_ns, err)) < 0 ||
 		(rc = take_seconds(y->boot_s, "autoscaling.boot_s", &c.scale.boot_ns, err)) < 0 ||
-		(rc = take_seconds(y->check_s, "autoscaling.check_s", &c.scale.check_ns, err)) < 0)
+		(rc = take_seconds(y->check_s, "autoscaling.check_s", &c.scale.check_ns, err)) < 0 ||
+		(rc = take(y->call_s, 1, 60, "autoscaling.call_s", &call_s, err)) < 0)
 		return rc;
+	s->provider_deadline_ms = (uint32_t)llround(call_s * 1000);
+	c.scale.call_ns = SETTINGS_CALL_LEASE * s->provider_deadline_ms * NS_PER_MS;
 	c.scale.budget_micros_h = llround(budget * (double)MICROS_PER_USD);
 	if (y->up_jobs)
 		c.scale.up_jobs = *y->up_jobs > INT32_MAX ? -1 : (int32_t)*y->up_jobs;
@@ -414,13 +418,18 @@ int settings_of_options(const struct options *o, struct settings *s, struct err 
 static void print_autoscaling(const struct settings *s, FILE *to)
 {
 	const struct scale_conf *c = &s->router.scale;
-	fputs("\n# Nodes that are rented while jobs wait (docs/autoscaling.md). Default: none; these would be given with it:\n"
-		  "# up_jobs 10 (jobs that wait), up_after_s 10 (for so long), idle_s 300 (a node without work goes), cooldown_s 30,\n"
-		  "# boot_s 180 (to join), check_s 60. token_file: shown to the provider; optional.\n",
+	fputs(
+		"\n# Nodes that are rented while jobs wait (docs/autoscaling.md). Default: none; these would be given with "
+		"it:\n"
+		"# up_jobs 10 (jobs that wait), up_after_s 10 (for so long), idle_s 300 (a node without work goes), cooldown_s "
+		"30,\n"
+		"# boot_s 180 (to join), check_s 60, call_s 10 (a call to the provider). token_file: shown to it; optional.\n",
 		to);
 	if (!c->n_types) {
-		fputs("# autoscaling:\n#   provider: http://127.0.0.1:9000\n#   budget_usd_h: 100  # USD per hour of all nodes together\n"
-			  "#   types:\n#     - name: h100\n#       device_class: H100\n#       facility: cloud-a\n#       region: us-tx  # optional\n"
+		fputs("# autoscaling:\n#   provider: http://127.0.0.1:9000\n#   budget_usd_h: 100  # USD per hour of all nodes "
+			  "together\n"
+			  "#   types:\n#     - name: h100\n#       device_class: H100\n#       facility: cloud-a\n#       region: "
+			  "us-tx  # optional\n"
 			  "#       devices: 8  # of a node\n#       nodes_max: 4\n#       price_max_usd_h: 30  # of a node\n",
 			to);
 		return;
@@ -428,10 +437,14 @@ static void print_autoscaling(const struct settings *s, FILE *to)
 	fprintf(to, "autoscaling:\n  provider: \"%s\"\n", s->provider_url);
 	if (s->provider_token_file[0])
 		fprintf(to, "  token_file: \"%s\"\n", s->provider_token_file);
-	fprintf(to, "  budget_usd_h: %g\n  up_jobs: %d\n  up_after_s: %g\n  idle_s: %g\n  cooldown_s: %g\n  boot_s: %g\n  check_s: %g\n",
+	fprintf(to,
+		"  budget_usd_h: %g\n  up_jobs: %d\n  up_after_s: %g\n  idle_s: %g\n  cooldown_s: %g\n  boot_s: %g\n  check_s: "
+		"%g\n"
+		"  call_s: %g\n",
 		(double)c->budget_micros_h / (double)MICROS_PER_USD, c->up_jobs, (double)c->up_after_ns / (double)NS_PER_S,
 		(double)c->idle_ns / (double)NS_PER_S, (double)c->cooldown_ns / (double)NS_PER_S,
-		(double)c->boot_ns / (double)NS_PER_S, (double)c->check_ns / (double)NS_PER_S);
+		(double)c->boot_ns / (double)NS_PER_S, (double)c->check_ns / (double)NS_PER_S,
+		s->provider_deadline_ms / 1000.0);
 	fputs("  types:\n", to);
 	for (size_t i = 0; i < c->n_types; i++)
 		fprintf(to,

@@ -12,7 +12,13 @@
  * What the services are set to: the sites of --site and the values of --settings. What ran last is kept in STATE/conf,
  * so that a replay decides by the same.
  */
-enum { SETTINGS_SITES_MAX = OPTIONS_SITES_MAX, SETTINGS_CREDITS_MAX = 32, SETTINGS_URL_MAX = 512, SETTINGS_TEXT_MAX = 1 << 16 };
+enum {
+	SETTINGS_SITES_MAX = OPTIONS_SITES_MAX,
+	SETTINGS_CREDITS_MAX = 32,
+	SETTINGS_URL_MAX = 512,
+	SETTINGS_CALL_LEASE = 3, /* deadlines of a call to the provider after which it is made again */
+	SETTINGS_TEXT_MAX = 1 << 16
+};
 
 struct settings {
 	struct site site[SETTINGS_SITES_MAX + 1]; /* [0] is SITE_OTHER */
@@ -25,6 +31,7 @@ struct settings {
 	double capital_usd, drawdown_limit;
 	int64_t token_micros_million, request_micros_million;
 	struct router_conf router;
+	uint32_t provider_deadline_ms;
 	char provider_url[SETTINGS_URL_MAX], provider_token_file[SETTINGS_URL_MAX]; /* of rented nodes; "": none */
 	/* The texts as they were read; kept by settings_keep. */
 	struct buf text, site_text[SETTINGS_SITES_MAX];

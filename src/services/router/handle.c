@@ -17,7 +17,8 @@ static const char *const schema[] = {
 	"CREATE TABLE rental(token TEXT PRIMARY KEY, type TEXT NOT NULL, slot INTEGER NOT NULL, device_class TEXT NOT NULL,"
 	"  devices INTEGER NOT NULL, facility TEXT NOT NULL, region TEXT NOT NULL, state INTEGER NOT NULL,"
 	"  asked_ns INTEGER NOT NULL, started_ns INTEGER NOT NULL, up_ns INTEGER NOT NULL, stopping_ns INTEGER NOT NULL,"
-	"  ended_ns INTEGER NOT NULL, price INTEGER NOT NULL, attempt INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
+	"  ended_ns INTEGER NOT NULL, price INTEGER NOT NULL, attempt INTEGER NOT NULL, reason TEXT NOT NULL) WITHOUT "
+	"ROWID;"
 	"CREATE INDEX rental_ended ON rental(ended_ns);",
 	NULL,
 };

@@ -63,7 +63,7 @@ struct rdev {
 struct router_scale;
 
 struct router {
-	struct router_scale *scale; /* owned; NULL: nothing is rented and nothing was */
+	struct router_scale *scale;      /* owned; NULL: nothing is rented and nothing was */
 	struct classify_model *classify; /* owned */
 	struct svc *svc;           /* borrowed */
 	struct placement *place;   /* owned */

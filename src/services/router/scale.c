@@ -1,9 +1,8 @@
 /* Nodes that are rented while much waits: sched/scale over the router's jobs and devices. */
-#include <stdio.h>
+#include "services/router/scale.h"
 
 #include "base/mem.h"
 #include "base/money.h"
-#include "services/router/scale_priv.h"
 
 /* ---- life ---- */
 
@@ -96,8 +95,7 @@ static void see_node(const struct router_scale *x, struct scale_view *v, size_t 
 		v->node[t][i].busy |= rd->owner[0] != '\0';
 	}
 	/* A new one is there when it is whole; later a device may fail. */
-	v->node[t][i].joined =
-		usable >= (x->scale.node[t][i].state == SCALE_BOOTING ? x->scale.conf.type[t].devices : 1);
+	v->node[t][i].joined = usable >= (x->scale.node[t][i].state == SCALE_BOOTING ? x->scale.conf.type[t].devices : 1);
 }
 
 void scale_view_fill(const struct router *r, struct scale_view *v)
@@ -105,7 +103,8 @@ void scale_view_fill(const struct router *r, struct scale_view *v)
 	const struct router_scale *x = r->scale;
 	size_t looked = 0;
 	*v = (struct scale_view){ 0 };
-	for (const struct list *it = r->order.next; it != &r->order && looked < ROUTER_SCALE_WALK; it = it->next, looked++) {
+	for (const struct list *it = r->order.next; it != &r->order && looked < ROUTER_SCALE_WALK;
+		 it = it->next, looked++) {
 		const struct job *j = list_entry(it, struct job, node);
 		if (j->state != JOB_WAITING)
 			continue;
@@ -131,8 +130,10 @@ static void offer(struct router *r, const struct scale_node *n)
 {
 	for (struct rdev *rd = r->scale->first[n->type][n->slot]; rd; rd = rd->of_node)
 		(void)!placement_set_in_service(r->place, rd->dev, router_inventory_offered(r, rd), NULL);
-	if (!scale_cordoned(n))
+	if (!scale_cordoned(n)) {
 		router_look_again(r);
+		r->look = true;
+	}
 }
 
 /* What has changed goes into the tables before anybody is called for it. */
@@ -154,8 +155,8 @@ static int keep(struct router *r, struct svc_ctx *ctx, struct err *err)
 
 /* ---- who makes the calls ---- */
 
-static int add_order(const struct router_scale *x, const struct scale_node *n, enum scale_call c, struct arena *a,
-	Hcp__ScaleOrders *out)
+static int add_order(
+	const struct router_scale *x, const struct scale_node *n, enum scale_call c, struct arena *a, Hcp__ScaleOrders *out)
 {
 	char name[SCALE_NAME_MAX + 8];
 	Hcp__ScaleOrder *o = arena_alloc(a, sizeof(*o));
@@ -226,10 +227,9 @@ int router_on_scale_take(void *state, struct svc_ctx *ctx, const struct msg *m, 
 
 static int parse_result(const Hcp__ScaleResult *w, struct scale_answer *a, struct err *err)
 {
-	*a = (struct scale_answer){ .token = w->token,
-		.attempt = w->attempt,
-		.error = w->error,
-		.price_micros_h = w->price_micros_h };
+	*a = (struct scale_answer){
+		.token = w->token, .attempt = w->attempt, .error = w->error, .price_micros_h = w->price_micros_h
+	};
 	for (int c = SCALE_CALL_QUOTE; c <= SCALE_CALL_STOP; c++)
 		if (!strcmp(w->call, scale_call_name((enum scale_call)c)))
 			a->call = (enum scale_call)c;

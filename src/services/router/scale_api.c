@@ -1,6 +1,6 @@
 /* What people ask about rented nodes. */
 #include "base/money.h"
-#include "services/router/scale_priv.h"
+#include "services/router/scale.h"
 
 static int add_type(
 	const struct router_scale *x, const struct scale_view *v, size_t t, struct arena *a, Hcp__Autoscale *out)
@@ -50,9 +50,9 @@ static int add_node(
 
 static int add_ended(struct db_row *row, struct arena *a, Hcp__Autoscale *out)
 {
-	const struct scale_node n = { .started_ns = db_i64(row, 4),
-		.ended_ns = db_i64(row, 7),
-		.price_micros_h = db_i64(row, 8) };
+	const struct scale_node n = {
+		.started_ns = db_i64(row, 4), .ended_ns = db_i64(row, 7), .price_micros_h = db_i64(row, 8)
+	};
 	Hcp__Rental *o = arena_alloc(a, sizeof(*o));
 	if (!o)
 		return HCP_ENOMEM;

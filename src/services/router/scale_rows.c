@@ -1,6 +1,6 @@
 /* The ledger of rented nodes: a row each, from the decision to the provider's word that it is gone, and beyond. */
 #include "base/money.h"
-#include "services/router/scale_priv.h"
+#include "services/router/scale.h"
 
 int scale_rows_save(const struct router_scale *x, struct svc_ctx *ctx, const struct scale_node *n, struct err *err)
 {
@@ -37,8 +37,9 @@ static int retire(struct scale_conf *c, struct router_place *place, struct db_ro
 	struct router_place *p = &place[c->n_types];
 	if (c->n_types == SCALE_TYPES_MAX)
 		return err_set(err, HCP_ELIMIT, "types", "%d are set, and others still have nodes", SCALE_TYPES_MAX);
-	*t = (struct scale_type){ .devices = (int32_t)db_i64(row, 3), .nodes_max = 1, .price_max_micros_h = 1,
-		.retired = true };
+	*t = (struct scale_type){
+		.devices = (int32_t)db_i64(row, 3), .nodes_max = 1, .price_max_micros_h = 1, .retired = true
+	};
 	if (str_copy(t->name, sizeof(t->name), db_text(row, 0)) < 0 ||
 		str_copy(p->device_class, sizeof(p->device_class), db_text(row, 2)) < 0 ||
 		str_copy(p->facility, sizeof(p->facility), db_text(row, 4)) < 0 ||

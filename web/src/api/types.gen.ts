@@ -878,6 +878,78 @@ export interface Classification {
   path: string;
 }
 
+export interface ScaleTake {
+  wait_ms: number;
+  fresh: boolean;
+}
+
+export interface ScaleOrder {
+  token: string;
+  call: string;
+  attempt: number;
+  type: string;
+  node: string;
+  device_class: string;
+  devices: number;
+  facility: string;
+  region: string;
+}
+
+export interface ScaleOrders {
+  orders: ScaleOrder[];
+}
+
+export interface ScaleResult {
+  token: string;
+  call: string;
+  attempt: number;
+  error: string;
+  state: string;
+  price_micros_h: number;
+}
+
+export type AutoscaleGet = Record<string, never>;
+
+export interface AutoscaleType {
+  name: string;
+  device_class: string;
+  devices: number;
+  nodes_max: number;
+  nodes_coming: number;
+  nodes_up: number;
+  nodes_going: number;
+  jobs_waiting: number;
+  enough_since_ns: number;
+  facility: string;
+}
+
+export interface Rental {
+  token: string;
+  node: string;
+  type: string;
+  state: string;
+  reason: string;
+  price_micros_h: number;
+  cost_micros: number;
+  asked_at_ns: number;
+  started_at_ns: number;
+  up_at_ns: number;
+  stopping_at_ns: number;
+  ended_at_ns: number;
+}
+
+export interface Autoscale {
+  enabled: boolean;
+  held: string;
+  circuit: string;
+  rate_micros_h: number;
+  budget_micros_h: number;
+  provider_seen_at_ns: number;
+  types: AutoscaleType[];
+  nodes: Rental[];
+  ended: Rental[];
+}
+
 export interface Device {
   id: string;
   node_id: string;

@@ -1,5 +1,5 @@
-#ifndef HCP_SERVICES_ROUTER_SCALE_PRIV_H
-#define HCP_SERVICES_ROUTER_SCALE_PRIV_H
+#ifndef HCP_SERVICES_ROUTER_SCALE_H
+#define HCP_SERVICES_ROUTER_SCALE_H
 
 #include "services/router/router_priv.h"
 
@@ -14,8 +14,8 @@ struct router_scale {
 	struct scale scale;
 	struct router_place place[SCALE_TYPES_MAX];
 	struct rdev *first[SCALE_TYPES_MAX][SCALE_SLOTS_MAX]; /* devices of a node; borrowed */
-	struct scale_view view; /* as at the last step */
-	struct msg *taker;      /* waits for calls to make; owned */
+	struct scale_view view;                               /* as at the last step */
+	struct msg *taker;                                    /* waits for calls to make; owned */
 	int64_t taker_until_ns;
 	int64_t seen_ns; /* one was here last */
 	bool poked;
@@ -32,7 +32,7 @@ void scale_view_fill(const struct router *r, struct scale_view *v);
  */
 int scale_rows_retired(struct scale_conf *c, struct router_place *place, struct db *db, struct err *err) MUST_CHECK;
 int scale_rows_load(struct scale *s, struct db *db, struct err *err) MUST_CHECK;
-int scale_rows_save(const struct router_scale *x, struct svc_ctx *ctx, const struct scale_node *n,
-	struct err *err) MUST_CHECK;
+int scale_rows_save(
+	const struct router_scale *x, struct svc_ctx *ctx, const struct scale_node *n, struct err *err) MUST_CHECK;
 
 #endif
