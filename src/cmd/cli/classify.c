@@ -1,32 +1,18 @@
 #include "cmd/cli/classify.h"
 
 #include <jansson.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "cmd/cli/cli.h"
 #include "cmd/cli/ops.h"
+#include "cmd/cli/trace_file.h"
 #include "os/file.h"
 #include "sim/class_report.h"
 
-enum { TRACE_BYTES_MAX = 1 << 30 };
-
 static int load_one(const char *path, struct class_rows *rows, struct err *err)
 {
-	struct job_trace_conf conf;
 	struct job_trace t = { 0 };
-	struct err e = { 0 };
-	struct buf text;
-	const char *slash = strrchr(path, '/');
-	job_trace_conf_default(&conf);
-	buf_init(&text, TRACE_BYTES_MAX);
-	int rc = file_read(path, TRACE_BYTES_MAX, &text, err);
-	if (rc == 0) {
-		rc = job_trace_parse(buf_str(&text), &conf, &t, &e);
-		if (rc < 0)
-			err_set(err, rc, e.field, "%.60s: %s", slash ? slash + 1 : path, e.text);
-	}
-	buf_release(&text);
+	int rc = trace_file_load(path, NULL, &t, err);
 	rc = rc ? rc : class_rows_add(rows, &t, err);
 	job_trace_release(&t);
 	return rc;

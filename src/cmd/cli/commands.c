@@ -1,5 +1,6 @@
 #include "cmd/cli/command.h"
 
+#include "cmd/cli/capacity.h"
 #include "cmd/cli/classify.h"
 #include "cmd/cli/forecast.h"
 #include "cmd/cli/health.h"
@@ -446,6 +447,16 @@ static const struct flag classify_report_flags[] = {
 		.max = 20,
 		.help = "parts by arrival, each judged by the others' tree "
 				"(default 5)" },
+	END,
+};
+static const struct flag capacity_judge_flags[] = {
+	{ .name = "trace", .required = true, .help = "file of recorded jobs as of `sched replay`" },
+	{ .name = "days", .kind = FLAG_INT, .min = 1, .max = 3650, .help = "at its end that are judged (default 60)" },
+	{ .name = "load",
+		.kind = FLAG_REAL,
+		.min = 0.001,
+		.max = 1e6,
+		.help = "arrivals come so many times as fast (default 1)" },
 	END,
 };
 static const struct flag sched_replay_flags[] = {
@@ -1110,6 +1121,13 @@ const struct command commands[] = {
 		.flags = classify_train_flags,
 		.run = classify_command_train,
 		.help = "learn the tree that submissions without a type are classified by" },
+	{ .path = "capacity judge",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = capacity_judge_flags,
+		.run = capacity_command_judge,
+		.views = { { "models", "model pinball:real pinball_ratio:real=P/PERSIST days_chosen:n=DAYS" } },
+		.help = "how good the forecast of wanted devices would have been on a recorded trace" },
 	{ .path = "sched replay",
 		.traits = CMD_LOCAL,
 		.flags = sched_replay_flags,

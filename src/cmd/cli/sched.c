@@ -9,10 +9,8 @@
 #include "cmd/cli/cli.h"
 #include "cmd/cli/ops.h"
 #include "cmd/cli/sched_report.h"
+#include "cmd/cli/trace_file.h"
 #include "os/clock.h"
-#include "os/file.h"
-
-enum { TRACE_BYTES_MAX = 1 << 30 };
 
 /* The policies named, each once and in the table's order; none named: all. */
 static int choose_policies(struct cli *cli, struct sched_report *r, struct err *err)
@@ -63,22 +61,12 @@ static int load(struct cli *cli, struct sched_report *r, struct err *err)
 {
 	const struct args *a = &cli->args;
 	struct job_trace_conf conf;
-	struct buf text;
 	job_trace_conf_default(&conf);
 	conf.prefill_tokens_s = real_flag(a, "prefill", conf.prefill_tokens_s);
 	conf.decode_tokens_s = real_flag(a, "decode", conf.decode_tokens_s);
 	conf.slot_milli = (uint16_t)args_int(a, "slot", conf.slot_milli);
 	r->trace = args_text(a, "trace");
-	buf_init(&text, TRACE_BYTES_MAX);
-	int rc = file_read(r->trace, TRACE_BYTES_MAX, &text, err);
-	if (rc == 0) {
-		struct err e = { 0 };
-		const char *name = strrchr(r->trace, '/');
-		rc = job_trace_parse(buf_str(&text), &conf, &r->jobs, &e);
-		if (rc < 0) /* a path may be longer than what names the field */
-			rc = err_set(err, rc, e.field, "%.60s: %s", name ? name + 1 : r->trace, e.text);
-	}
-	buf_release(&text);
+	int rc = trace_file_load(r->trace, &conf, &r->jobs, err);
 	if (rc == 0)
 		rc = choose_fleet(cli, r, err);
 	return rc;
