@@ -111,13 +111,13 @@ int demand_forecast(
 	for (size_t i = 0; rc == 0 && i < DEMAND_MODELS; i++) {
 		size_t n;
 		made.model[i].name = models[i];
-		rc = demand_judge(h, location, forecaster_find(str_of(models[i])), now_ns - WEEK_NS, now_ns,
-			&made.model[i].pinball, &n, err);
-		made.best = rc == 0 && made.model[i].pinball < made.model[made.best].pinball ? i : made.best;
+		rc = demand_judge(
+			h, location, forecaster_find(str_of(models[i])), now_ns - WEEK_NS, now_ns, &made.model[i].pinball, &n, err);
+		double bar = made.model[made.best].pinball * (made.best ? 1 : 1 - DEMAND_MARGIN);
+		made.best = rc == 0 && made.model[i].pinball < bar ? i : made.best;
 	}
 	if (rc == 0)
-		rc = demand_say(
-			h, location, forecaster_find(str_of(models[made.best])), now_ns, made.at, &made.start_ns, err);
+		rc = demand_say(h, location, forecaster_find(str_of(models[made.best])), now_ns, made.at, &made.start_ns, err);
 	if (rc == 0)
 		*ret = made;
 	return rc;

@@ -95,7 +95,8 @@ int capacity_report_run(
 	history_init(&h);
 	int rc = make_history(t, load, &h, &r, err);
 	if (rc == 0 && r.hours < (days + 28 + DEMAND_JUDGE_DAYS + 1) * DAY_H)
-		rc = err_set(err, HCP_EAGAIN, "trace", "%zu hours are too few: %zu days to judge, and 36 before them", r.hours, days);
+		rc = err_set(
+			err, HCP_EAGAIN, "trace", "%zu hours are too few: %zu days to judge, and 36 before them", r.hours, days);
 	if (rc == 0)
 		rc = walk(&h, &r, T0_NS + (int64_t)(r.hours - days * DAY_H) / DAY_H * DAY_H * HOUR_NS, err);
 	history_release(&h);

@@ -4,10 +4,33 @@
 
 #include "base/mem.h"
 #include "cmd/cli/cli.h"
+#include "cmd/cli/command.h"
 #include "cmd/cli/ops.h"
 #include "cmd/cli/trace_file.h"
 #include "os/file.h"
 #include "sim/class_report.h"
+
+#define CLASSIFY_FLAGS                                                                                                 \
+	{ .name = "trace", .required = true, .help = "files of recorded jobs as of `sched replay`, with commas between" }, \
+		{ .name = "depth", .kind = FLAG_INT, .min = 1, .max = 8, .help = "splits on a path at most (default 6)" },     \
+	{                                                                                                                  \
+		.name = "leaf", .kind = FLAG_INT, .min = 1, .max = 1e6, .help = "jobs on either side of a split (default 20)"  \
+	}
+const struct flag classify_train_flags[] = {
+	CLASSIFY_FLAGS,
+	{ .name = "out", .required = true, .help = "file for the tree, as spec/models has it" },
+	{ .name = NULL },
+};
+const struct flag classify_report_flags[] = {
+	CLASSIFY_FLAGS,
+	{ .name = "folds",
+		.kind = FLAG_INT,
+		.min = 2,
+		.max = 20,
+		.help = "parts by arrival, each judged by the others' tree "
+				"(default 5)" },
+	{ .name = NULL },
+};
 
 static int load_one(const char *path, struct class_rows *rows, struct err *err)
 {

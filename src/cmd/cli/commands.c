@@ -428,35 +428,8 @@ static const struct flag ppo_train_flags[] = {
 	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
 	END,
 };
-#define CLASSIFY_FLAGS                                                                                                 \
-	{ .name = "trace", .required = true, .help = "files of recorded jobs as of `sched replay`, with commas between" }, \
-		{ .name = "depth", .kind = FLAG_INT, .min = 1, .max = 8, .help = "splits on a path at most (default 6)" },     \
-	{                                                                                                                  \
-		.name = "leaf", .kind = FLAG_INT, .min = 1, .max = 1e6, .help = "jobs on either side of a split (default 20)"  \
-	}
-static const struct flag classify_train_flags[] = {
-	CLASSIFY_FLAGS,
-	{ .name = "out", .required = true, .help = "file for the tree, as spec/models has it" },
-	END,
-};
-static const struct flag classify_report_flags[] = {
-	CLASSIFY_FLAGS,
-	{ .name = "folds",
-		.kind = FLAG_INT,
-		.min = 2,
-		.max = 20,
-		.help = "parts by arrival, each judged by the others' tree "
-				"(default 5)" },
-	END,
-};
-static const struct flag capacity_judge_flags[] = {
-	{ .name = "trace", .required = true, .help = "file of recorded jobs as of `sched replay`" },
-	{ .name = "days", .kind = FLAG_INT, .min = 1, .max = 3650, .help = "at its end that are judged (default 60)" },
-	{ .name = "load",
-		.kind = FLAG_REAL,
-		.min = 0.001,
-		.max = 1e6,
-		.help = "arrivals come so many times as fast (default 1)" },
+static const struct flag capacity_forecast_flags[] = {
+	DEVICE_CLASS,
 	END,
 };
 static const struct flag sched_replay_flags[] = {
@@ -1121,6 +1094,18 @@ const struct command commands[] = {
 		.flags = classify_train_flags,
 		.run = classify_command_train,
 		.help = "learn the tree that submissions without a type are classified by" },
+	{ .path = "capacity forecast",
+		.method = GET,
+		.route = "/api/v1/capacity/forecast",
+		.shape = SHAPE_OBJECT,
+		.flags = capacity_forecast_flags,
+		.run = capacity_command_forecast,
+		.views = { { "classes", "device_class=CLASS total:n held:n waiting:n model hours_known:n pinball:real "
+								"pinball_persistence:real=PERSIST" },
+			{ "points",
+				"device_class=CLASS at_ns free_p10:real free_p50:real free_p90:real shortfall_p50:real=SHORT_P50 "
+				"shortfall_p90:real=SHORT_P90 still_held:n" } },
+		.help = "devices free and short in each of the next 24 hours, by class" },
 	{ .path = "capacity judge",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_LOCAL,

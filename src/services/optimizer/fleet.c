@@ -119,7 +119,14 @@ void optimizer_fleet_put_demand(struct optimizer *o, const Hcp__Demand *d)
 			to = &o->demand[i];
 	if (!to)
 		to = &o->demand[o->n_demand++]; /* one a class of the catalogue: there is room */
-	*to = (struct demand){ cls, count(d->realtime) + count(d->batch), count(d->waiting) };
+	to->cls = cls;
+	to->allocated = count(d->realtime) + count(d->batch);
+	to->waiting = count(d->waiting);
+	if (!d->ends_at_ns)
+		return;
+	to->ends_at_ns = d->ends_at_ns;
+	for (size_t i = 0; i < OPTIMIZER_ENDS_HOURS; i++)
+		to->ends[i] = i < d->n_ends ? count(d->ends[i]) : 0;
 }
 
 int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

@@ -83,6 +83,8 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 static int optimizer_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	int rc = optimizer_decide(state, ctx, "timer", 0, err);
+	if (rc == 0)
+		rc = optimizer_capacity_look(state, ctx, err);
 	return rc < 0 ? rc : optimizer_plans_make(state, ctx, err);
 }
 
@@ -97,6 +99,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_BIDS_GET, optimizer_on_bids, true },
 	{ MSG_PLAN_GET, optimizer_on_plan, true },
 	{ MSG_PLANS_LIST, optimizer_on_plans, true },
+	{ MSG_CAPACITY_FORECAST_GET, optimizer_on_capacity_forecast, true },
 	{ MSG_POLICY_GET, optimizer_on_policy_get, true },
 	{ MSG_LESSON_GET, optimizer_on_lesson_get, true },
 	{ MSG_MODEL_PUT, optimizer_on_model_put, false },

@@ -38,6 +38,7 @@ struct optimizer_conf {
 #define OPTIMIZER_UTILISATION 0.6
 #define OPTIMIZER_LEARN_RATE 0.2 /* weight of the newest switch in the learned switching time */
 
+enum { OPTIMIZER_ENDS_HOURS = 24, OPTIMIZER_WANTED_DAYS = 60 };
 enum {
 	OPTIMIZER_HORIZON_S = 3600,  /* as in backtests: in a quarter-hour no start of a miner would pay */
 	OPTIMIZER_TICKS_MAX = 4096,  /* in one message */

@@ -80,6 +80,15 @@ struct capacity {
 struct demand {
 	const struct device_class *cls;
 	uint32_t allocated, waiting;
+	uint32_t ends[OPTIMIZER_ENDS_HOURS]; /* that running jobs give back in each hour from ends_at_ns on */
+	int64_t ends_at_ns;
+};
+
+/* The hour in work of what is wanted, by the class's index (capacity.c). In memory: a restart loses its part of an
+ * hour. */
+struct wanted {
+	int64_t hour_ns, looked_ns, seen_ns; /* seen_ns: of the hour */
+	double sum[DEVICE_CLASS_MAX];        /* devices times seconds */
 };
 
 /*
@@ -107,6 +116,7 @@ struct optimizer {
 	size_t n_cap;
 	struct demand demand[DEVICE_CLASS_MAX];
 	size_t n_demand;
+	struct wanted wanted;
 	double switch_ms[DEVICE_CLASS_MAX][POLICY_USE_END]; /* learned; 0: the catalogue's */
 	struct policy policy;
 	struct ppo_model *net;           /* owned, [conf.n_sites] */
@@ -177,6 +187,10 @@ int optimizer_tables_put(struct svc_ctx *ctx, const char *k, struct str v, struc
 
 /* fleet.c */
 int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* capacity.c */
+/* Looks at what is wanted now; an hour that is over goes into the tables. */
+int optimizer_capacity_look(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+int optimizer_on_capacity_forecast(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 struct capacity *optimizer_fleet_row(struct optimizer *o, const char *facility, const struct device_class *cls);
 int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c) MUST_CHECK;

@@ -53,6 +53,8 @@ const char *const optimizer_schema[] = {
 	"CREATE TABLE model(kind TEXT NOT NULL, name TEXT NOT NULL, trained INTEGER NOT NULL, source TEXT NOT NULL,"
 	"  to_ns INTEGER NOT NULL, taken_ns INTEGER NOT NULL, body BLOB NOT NULL, PRIMARY KEY(kind, name, trained));"
 	"CREATE TABLE outlook(point TEXT PRIMARY KEY, books BLOB NOT NULL) WITHOUT ROWID;",
+	"CREATE TABLE wanted_hour(class TEXT NOT NULL, hour_ns INTEGER NOT NULL, devices REAL NOT NULL,"
+	"  PRIMARY KEY(class, hour_ns)) WITHOUT ROWID;",
 	NULL,
 };
 

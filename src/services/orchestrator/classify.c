@@ -12,7 +12,8 @@ static void describe(const Hcp__WorkloadSubmit *s, struct classify_work *w)
 	w->x[CLASSIFY_DURATION_S] = s->duration_s ? (double)s->duration_s : NAN;
 	w->endless = s->duration_s == 0;
 	w->x[CLASSIFY_GPUS] = c && c->kind != DEVICE_GPU ? 0 : s->device_count ? s->device_count : 1;
-	w->x[CLASSIFY_GPU_FRACTION] = w->x[CLASSIFY_GPUS] > 0 ? 1 : NAN;
+	bool part = s->has_gpu_fraction_case == HCP__WORKLOAD_SUBMIT__HAS_GPU_FRACTION_GPU_FRACTION;
+	w->x[CLASSIFY_GPU_FRACTION] = part ? s->gpu_fraction : w->x[CLASSIFY_GPUS] > 0 && !s->mig_profile[0] ? 1 : NAN;
 	w->max_latency_ms = s->max_latency_ms;
 	w->may = CLASSIFY_BIT(WORKLOAD_MODEL_TRAINING);
 	if (c && c->kind == DEVICE_ASIC) {

@@ -282,7 +282,8 @@ static int64_t router_due(const void *state, int64_t now_ns)
 		bool set_back = until_ns - now_ns > ROUTER_REST_S * NS_PER_S;
 		at_ns = set_back ? now_ns : until_ns < at_ns ? until_ns : at_ns;
 	}
-	return r->demand_dirty && r->demand_at_ns < at_ns ? r->demand_at_ns : at_ns;
+	int64_t demand_ns = router_demand_due(r);
+	return demand_ns < at_ns ? demand_ns : at_ns;
 }
 
 static const struct svc_handler handlers[] = {

@@ -456,17 +456,64 @@ static size_t class_of(const struct router *r, const struct job *j)
 	return 0;
 }
 
+int64_t router_job_milli(const struct job *j)
+{
+	struct slice part = router_slice_of(j->w);
+	return part.milli ? part.milli : SLICE_WHOLE * (int64_t)(j->w->device_count > 0 ? j->w->device_count : 1);
+}
+
 static int32_t whole_devices(int64_t milli)
 {
 	int64_t n = (milli + SLICE_WHOLE - 1) / SLICE_WHOLE;
 	return n < INT32_MAX ? (int32_t)n : INT32_MAX;
 }
 
+/* Hours from now until a job that runs is expected to end; ROUTER_ENDS_HOURS: later, or not told. */
+static int64_t hours_left(const struct job *j, int64_t now_ns)
+{
+	int64_t left_ns = j->q.duration_ns - (now_ns - j->since_ns);
+	if (!j->since_ns || !j->q.duration_ns)
+		return ROUTER_ENDS_HOURS;
+	left_ns = left_ns > 0 ? left_ns / (3600 * NS_PER_S) : 0;
+	return left_ns < ROUTER_ENDS_HOURS ? left_ns : ROUTER_ENDS_HOURS;
+}
+
+int64_t router_demand_due(const struct router *r)
+{
+	if (r->demand_dirty)
+		return r->demand_at_ns;
+	return r->ends_stale ? r->ends_told_ns + ROUTER_ENDS_S * NS_PER_S : INT64_MAX;
+}
+
+/* What running jobs give back in each hour, into the rows. */
+static int add_ends(const struct router *r, struct arena *a, Hcp__Demand *rows, int64_t now_ns)
+{
+	int64_t(*milli)[ROUTER_ENDS_HOURS + 1] = arena_calloc(a, device_class_count() * sizeof(*milli));
+	int32_t(*ends)[ROUTER_ENDS_HOURS] = arena_calloc(a, device_class_count() * sizeof(*ends));
+	if (!milli || !ends)
+		return HCP_ENOMEM;
+	list_each(it, &r->order) {
+		const struct job *j = list_entry(it, struct job, node);
+		if (j->state == JOB_PLACED)
+			milli[class_of(r, j)][hours_left(j, now_ns)] += router_job_milli(j);
+	}
+	for (size_t i = 0; i < device_class_count(); i++) {
+		for (size_t k = 0; k < ROUTER_ENDS_HOURS; k++)
+			ends[i][k] = (int32_t)(milli[i][k] / SLICE_WHOLE); /* parts that are no whole device come back to none */
+		rows[i].n_ends = ROUTER_ENDS_HOURS;
+		rows[i].ends = ends[i];
+		rows[i].ends_at_ns = now_ns;
+	}
+	return 0;
+}
+
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct arena *a = svc_arena(ctx);
-	if (!r->demand_dirty || svc_now_ns(ctx) < r->demand_at_ns)
+	if (svc_now_ns(ctx) < router_demand_due(r))
 		return 0;
+	int64_t now_ns = svc_now_ns(ctx);
+	bool ends = now_ns >= r->ends_told_ns + ROUTER_ENDS_S * NS_PER_S || now_ns < r->ends_told_ns;
 	Hcp__DemandChanged ev = HCP__DEMAND_CHANGED__INIT;
 	Hcp__Demand *rows = arena_alloc(a, device_class_count() * sizeof(*rows));
 	struct {
@@ -476,9 +523,7 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	list_each(it, &r->order) {
 		const struct job *j = list_entry(it, struct job, node);
-		struct slice part = router_slice_of(j->w);
-		int64_t milli =
-			part.milli ? part.milli : SLICE_WHOLE * (int64_t)(j->w->device_count > 0 ? j->w->device_count : 1);
+		int64_t milli = router_job_milli(j);
 		size_t c = class_of(r, j);
 		if (j->state == JOB_WAITING)
 			by_class[c].waiting += milli;
@@ -496,6 +541,10 @@ int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err)
 		if (pb_push(a, &ev.n_demands, &ev.demands, &rows[i]) < 0)
 			return HCP_ENOMEM;
 	}
+	if (ends && add_ends(r, a, rows, now_ns) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	r->ends_told_ns = ends ? now_ns : r->ends_told_ns;
+	r->ends_stale = !ends;
 	r->demand_dirty = false;
 	int64_t rest_ns = (int64_t)r->jobs.n * ROUTER_DEMAND_JOB_NS; /* all jobs were counted */
 	r->demand_at_ns =

@@ -27,7 +27,9 @@ enum {
 	ROUTER_PLACE_BATCH = 256,  /* placements a batch makes before it lets others in */
 	ROUTER_HOLD_S = 600,       /* a reservation that resources never confirms ends then */
 	ROUTER_REST_S = 10,        /* a device that resources could not give is not offered for so long */
-	ROUTER_DEMAND_MS = 200,    /* demand is published at most so often, … */
+	ROUTER_ENDS_S = 60,        /* the ends of running jobs are told with it at most so often */
+	ROUTER_ENDS_HOURS = 24,
+	ROUTER_DEMAND_MS = 200,      /* demand is published at most so often, … */
 	ROUTER_DEMAND_JOB_NS = 2000, /* … with many jobs less */
 	ROUTER_QUEUE_SHOWN = 200,
 	ROUTER_YIELD_S = 120,   /* what victims give up is kept so long for whom they gave it up */

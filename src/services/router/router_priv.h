@@ -97,6 +97,8 @@ struct router {
 	int64_t settled_until_ns; /* … so that another look is of use from then on */
 	bool demand_dirty;
 	int64_t demand_at_ns;
+	int64_t ends_told_ns; /* when demand last said what running jobs will give back */
+	bool ends_stale;      /* it was told since without that */
 };
 
 /* inventory.c */
@@ -142,6 +144,10 @@ void router_place_new(struct router *r, struct svc_ctx *ctx, struct job *j);
 bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j);
 int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Thousandths of devices that it wants, or holds. */
+int64_t router_job_milli(const struct job *j);
+/* When there is demand to tell; INT64_MAX: nothing has changed. */
+int64_t router_demand_due(const struct router *r);
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 void router_demand_changed(struct router *r, struct svc_ctx *ctx);
 

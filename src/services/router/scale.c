@@ -87,12 +87,14 @@ static bool would_fit(const struct router_scale *x, size_t t, const struct place
 	return q->memory_gib <= c->memory_gib && (!q->region || !q->region[0] || !strcmp(q->region, x->place[t].region));
 }
 
-static void see_node(const struct router_scale *x, struct scale_view *v, size_t t, size_t i)
+static void see_node(const struct router *r, struct scale_view *v, size_t t, size_t i)
 {
+	const struct router_scale *x = r->scale;
+	struct placement_part part;
 	int32_t usable = 0;
 	for (const struct rdev *rd = x->first[t][i]; rd; rd = rd->of_node) {
 		usable += rd->usable;
-		v->node[t][i].busy |= rd->owner[0] != '\0';
+		v->node[t][i].busy |= rd->owner[0] != '\0' || placement_parts(r->place, rd->dev, &part, 1) > 0;
 	}
 	/* A new one is there when it is whole; later a device may fail. */
 	v->node[t][i].joined = usable >= (x->scale.node[t][i].state == SCALE_BOOTING ? x->scale.conf.type[t].devices : 1);
@@ -101,6 +103,7 @@ static void see_node(const struct router_scale *x, struct scale_view *v, size_t 
 void scale_view_fill(const struct router *r, struct scale_view *v)
 {
 	const struct router_scale *x = r->scale;
+	int64_t milli[SCALE_TYPES_MAX] = { 0 };
 	size_t looked = 0;
 	*v = (struct scale_view){ 0 };
 	for (const struct list *it = r->order.next; it != &r->order && looked < ROUTER_SCALE_WALK;
@@ -114,13 +117,15 @@ void scale_view_fill(const struct router *r, struct scale_view *v)
 			t++;
 		if (t < x->scale.conf.n_types) { /* counted once, for the first type */
 			v->jobs[t]++;
-			v->devices[t] += (int32_t)q.count;
+			milli[t] += router_job_milli(j);
 		}
 	}
-	for (size_t t = 0; t < x->scale.conf.n_types; t++)
+	for (size_t t = 0; t < x->scale.conf.n_types; t++) {
+		v->devices[t] = (int32_t)((milli[t] + SLICE_WHOLE - 1) / SLICE_WHOLE);
 		for (size_t i = 0; i < SCALE_SLOTS_MAX; i++)
 			if (x->scale.node[t][i].state != SCALE_FREE)
-				see_node(x, v, t, i);
+				see_node(r, v, t, i);
+	}
 }
 
 /* ---- what it decides ---- */

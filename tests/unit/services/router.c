@@ -337,6 +337,44 @@ static void an_unfit_device_rests(void **state)
 	rig_release(&r);
 }
 
+/* Once a minute demand says when running jobs are expected to end; also if nothing else changed since. */
+static void demand_tells_what_will_come_back(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], id[ID_TEXT_MAX];
+	int n, devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 4, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	rig_pass(&r, 2 * NS_PER_S);
+	Hcp__Workload w = HCP__WORKLOAD__INIT;
+	Hcp__JobEnqueue ev = HCP__JOB_ENQUEUE__INIT;
+	w.id = wl_id(1, id);
+	w.customer_id = "cus-a";
+	w.type = BATCH;
+	w.priority = 5;
+	w.device_class = "H100";
+	w.device_count = 3;
+	w.duration_s = 5400;
+	ev.workload = &w;
+	rig_event(&r, SVC_ORCHESTRATOR, &ev.base);
+	assert_int_equal(places(&r, a, &devs), 1);
+	news(&r, a, HCP__ALLOCATION_STATE__HELD);
+	rig_pass(&r, 2 * NS_PER_S);
+	rig_forget(&r);
+	rig_pass(&r, 70 * NS_PER_S);
+	struct msg *m = rig_published(&r, MSG_DEMAND_CHANGED, &n);
+	assert_int_equal(n, 1);
+	const Hcp__DemandChanged *d = (const Hcp__DemandChanged *)m->body;
+	for (size_t i = 0; i < d->n_demands; i++) {
+		assert_int_equal(d->demands[i]->n_ends, 24);
+		if (!strcmp(d->demands[i]->device_class, "H100"))
+			assert_true(d->demands[i]->ends[1] == 3 && d->demands[i]->ends[0] == 0 && d->demands[i]->batch == 3);
+	}
+	msg_free(m);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
 static void bad_messages_change_nothing(void **state)
 {
 	struct rig r;
@@ -734,6 +772,7 @@ int main(void)
 		cmocka_unit_test_setup(a_reservation_nobody_confirms_ends, forget_told),
 		cmocka_unit_test_setup(an_unfit_device_rests, forget_told),
 		cmocka_unit_test_setup(demand_is_told_by_class, forget_told),
+		cmocka_unit_test_setup(demand_tells_what_will_come_back, forget_told),
 		cmocka_unit_test_setup(bad_messages_change_nothing, forget_told),
 		cmocka_unit_test_setup(the_cheapest_yields_to_real_time_work, forget_told),
 		cmocka_unit_test_setup(who_yielded_has_its_old_place, forget_told),

@@ -421,6 +421,39 @@ export interface ModelPut {
   body: string;
 }
 
+export interface CapacityForecastGet {
+  device_class: string;
+}
+
+export interface CapacityPoint {
+  at_ns: number;
+  wanted_p10: number;
+  wanted_p50: number;
+  wanted_p90: number;
+  free_p10: number;
+  free_p50: number;
+  free_p90: number;
+  shortfall_p50: number;
+  shortfall_p90: number;
+  still_held: number;
+}
+
+export interface CapacityClass {
+  device_class: string;
+  total: number;
+  held: number;
+  waiting: number;
+  model: string;
+  hours_known: number;
+  pinball: number;
+  pinball_persistence: number;
+  points: CapacityPoint[];
+}
+
+export interface CapacityForecast {
+  classes: CapacityClass[];
+}
+
 export interface WorkloadSubmit {
   gpu_fraction?: number;
   type: WorkloadType;
@@ -806,6 +839,8 @@ export interface Demand {
   realtime: number;
   batch: number;
   waiting: number;
+  ends: number[];
+  ends_at_ns: number;
 }
 
 export interface DemandChanged {
@@ -1700,7 +1735,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Place: { allocation_id: 's', workload: '?Workload', device_ids: '[s', score: '0', explain: 's', share: '?DeviceShare' },
   Release: { allocation_id: 's', workload_id: 's', reason: 's', preempted_by: 's' },
   JobState: { workload_id: 's', state: 's', reason: 's', allocation_id: 's', device_ids: '[s' },
-  Demand: { device_class: 's', realtime: '0', batch: '0', waiting: '0' },
+  Demand: { device_class: 's', realtime: '0', batch: '0', waiting: '0', ends: '[0', ends_at_ns: '0' },
   DemandChanged: { demands: '[Demand' },
   QueueGet: { limit: '0', cursor: 's', priority_class: 's', customer_id: 's', workload_id: 's' },
   QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's', project: 's', wait_target_ms: '0', overdue: 'b', share: '0', fair_share: '0', preemptions: '0', device_count: '0', device_class: 's', gpu_fraction: '0', mig_profile: 's' },
