@@ -15,7 +15,7 @@ PODS = "cpu_milli,memory_mib,num_gpu,gpu_milli,qos,creation_time,deletion_time,s
 
 def cli(program, hcpd, *args):
     env = os.environ | ({"HCP_URL": hcpd.url, "HCP_TOKEN": hcpd.login(JOHN, "customer123")} if hcpd else {})
-    return subprocess.run([program("hcp"), *map(str, args)], env=env, capture_output=True, text=True, timeout=60)
+    return subprocess.run([program("hcp"), *map(str, args)], env=env, capture_output=True, text=True, timeout=240)
 
 
 def test_submissions_without_a_type_are_classified_and_say_how(hcpd, program):
