@@ -513,6 +513,7 @@ export interface Workload {
   gpu_fraction: number;
   mig_profile: string;
   share_milli: number;
+  classified?: Classification;
 }
 
 export interface Workloads {
@@ -1682,9 +1683,13 @@ export const SHAPES: Record<string, Record<string, string>> = {
   LessonSeries: { kind: '0', location: 's', step_ns: '0', first_ns: '0', slots: 's' },
   Lesson: { kind: 's', name: 's', train: 'b', now_ns: '0', series: '[LessonSeries' },
   ModelPut: { kind: 's', name: 's', trained: 'b', source: 's', body: 's' },
+  CapacityForecastGet: { device_class: 's' },
+  CapacityPoint: { at_ns: '0', wanted_p10: '0', wanted_p50: '0', wanted_p90: '0', free_p10: '0', free_p50: '0', free_p90: '0', shortfall_p50: '0', shortfall_p90: '0', still_held: '0' },
+  CapacityClass: { device_class: 's', total: '0', held: '0', waiting: '0', model: 's', hours_known: '0', pinball: '0', pinball_persistence: '0', points: '[CapacityPoint' },
+  CapacityForecast: { classes: '[CapacityClass' },
   WorkloadSubmit: { gpu_fraction: '?0', type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's', mig_profile: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
-  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0', gpu_fraction: '0', mig_profile: 's', share_milli: '0' },
+  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0', gpu_fraction: '0', mig_profile: 's', share_milli: '0', classified: '?Classification' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
@@ -1741,8 +1746,16 @@ export const SHAPES: Record<string, Record<string, string>> = {
   QueueEntry: { workload_id: 's', customer_id: 's', priority_class: 's', position: '0', waiting_since_ns: '0', eta_ms: '0', reason: 's', project: 's', wait_target_ms: '0', overdue: 'b', share: '0', fair_share: '0', preemptions: '0', device_count: '0', device_class: 's', gpu_fraction: '0', mig_profile: 's' },
   QueueClass: { priority_class: 's', waiting: '0', wait_target_ms: '0', oldest_wait_ms: '0' },
   Queue: { classes: '[QueueClass', entries: '[QueueEntry', next_cursor: 's', total: '0', preemptions: '0', yielding: '0' },
-  Classify: { type_hint: 's', size_mb: '0', max_latency_ms: '0', needs_gpu: 'b', duration_s: '0', customer_tier: 's' },
-  Classification: { type: 's', priority_class: 's', confidence: '0', rule: 's' },
+  Classify: { type_hint: 's', size_mb: '0', max_latency_ms: '0', needs_gpu: 'b', duration_s: '0', customer_tier: 's', device_count: '0', gpu_fraction: '0', cpu_cores: '0', host_memory_gib: '0' },
+  Classification: { type: 's', priority_class: 's', confidence: '0', rule: 's', by: 's', path: 's' },
+  ScaleTake: { wait_ms: '0', fresh: 'b' },
+  ScaleOrder: { token: 's', call: 's', attempt: '0', type: 's', node: 's', device_class: 's', devices: '0', facility: 's', region: 's' },
+  ScaleOrders: { orders: '[ScaleOrder' },
+  ScaleResult: { token: 's', call: 's', attempt: '0', error: 's', state: 's', price_micros_h: '0' },
+  AutoscaleGet: {},
+  AutoscaleType: { name: 's', device_class: 's', devices: '0', nodes_max: '0', nodes_coming: '0', nodes_up: '0', nodes_going: '0', jobs_waiting: '0', enough_since_ns: '0', facility: 's' },
+  Rental: { token: 's', node: 's', type: 's', state: 's', reason: 's', price_micros_h: '0', cost_micros: '0', asked_at_ns: '0', started_at_ns: '0', up_at_ns: '0', stopping_at_ns: '0', ended_at_ns: '0' },
+  Autoscale: { enabled: 'b', held: 's', circuit: 's', rate_micros_h: '0', budget_micros_h: '0', provider_seen_at_ns: '0', types: '[AutoscaleType', nodes: '[Rental', ended: '[Rental' },
   Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's', shares: '[DeviceShare' },
   DevicesChanged: { devices: '[Device', node_id: 's' },
   ResourcesList: { limit: '0', cursor: 's', kind: 's', device_class: 's', state: 's', facility: 's', node_id: 's' },
