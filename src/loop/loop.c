@@ -161,12 +161,31 @@ static void on_check(uv_check_t *h)
 
 /* ---- posts ---- */
 
+/* Twice the room, up to max_posts: most loops never have more than a few posts waiting. Under the lock. */
+static int grow_posts(struct loop *loop)
+{
+	size_t cap = loop->post_cap * 2 < loop->max_posts ? loop->post_cap * 2 : loop->max_posts;
+	if (loop->post_cap == loop->max_posts)
+		return HCP_ELIMIT;
+	struct loop_post *more = mem_alloc(cap * sizeof(*more));
+	if (!more)
+		return HCP_ENOMEM;
+	for (size_t i = 0; i < loop->post_n; i++)
+		more[i] = loop->posts[(loop->post_head + i) % loop->post_cap];
+	mem_free(loop->posts);
+	loop->posts = more;
+	loop->post_head = 0;
+	loop->post_cap = cap;
+	return 0;
+}
+
 int loop_post(struct loop *loop, loop_fn *fn, void *arg)
 {
 	pthread_mutex_lock(&loop->lock);
-	if (loop->post_n == loop->post_cap) {
+	int rc = loop->post_n == loop->post_cap ? grow_posts(loop) : 0;
+	if (rc < 0) {
 		pthread_mutex_unlock(&loop->lock);
-		return HCP_ELIMIT;
+		return rc;
 	}
 	loop->posts[(loop->post_head + loop->post_n) % loop->post_cap] = (struct loop_post){ fn, arg };
 	bool first = loop->post_n++ == 0;
@@ -246,14 +265,15 @@ int loop_new(const struct loop_conf *conf, struct loop **ret_loop, struct err *e
 	if (!loop)
 		return err_set(err, HCP_ENOMEM, "loop", "no memory for an event loop");
 	memset(loop, 0, offsetof(struct loop, read_buf));
-	loop->post_cap = conf && conf->max_posts ? conf->max_posts : LOOP_MAX_POSTS;
+	loop->max_posts = conf && conf->max_posts ? conf->max_posts : LOOP_MAX_POSTS;
+	loop->post_cap = loop->max_posts < LOOP_FIRST_POSTS ? loop->max_posts : LOOP_FIRST_POSTS;
 	loop->timer_due_ms = INT64_MAX;
 	list_init(&loop->defers);
 	list_init(&loop->streams);
 	list_init(&loop->listeners);
 	list_init(&loop->children);
 	pthread_mutex_init(&loop->lock, NULL);
-	loop->posts = mem_calloc(loop->post_cap, sizeof(*loop->posts));
+	loop->posts = mem_alloc(loop->post_cap * sizeof(*loop->posts));
 	/* A peer that goes away while we write is an error code, not a signal. */
 	signal(SIGPIPE, SIG_IGN);
 	int rc = loop->posts ? init_handles(loop, err) : err_set(err, HCP_ENOMEM, "max_posts", "no memory for the queue");

@@ -32,7 +32,10 @@ void loop_run(struct loop *loop);
 void loop_turn(struct loop *loop, uint32_t wait_ms);
 /* Thread-safe. */
 void loop_stop(struct loop *loop);
-/* Thread-safe. Runs fn(loop, arg) on the loop's thread, in order of posting. HCP_ELIMIT when max_posts wait. */
+/*
+ * Thread-safe. Runs fn(loop, arg) on the loop's thread, in order of posting. HCP_ELIMIT when max_posts wait; HCP_ENOMEM
+ * only when 256 or more do.
+ */
 int loop_post(struct loop *loop, loop_fn *fn, void *arg) MUST_CHECK;
 /* Monotonic clock, read now. */
 int64_t loop_now_ns(const struct loop *loop);

@@ -10,6 +10,7 @@
 
 enum {
 	LOOP_MAX_POSTS = 65536,
+	LOOP_FIRST_POSTS = 256, /* the ring begins so small and doubles when it is full */
 	LOOP_READ_BYTES = 64 << 10, /* one buffer for all streams: data is handed on before the next read */
 };
 
@@ -31,8 +32,8 @@ struct loop {
 	struct list listeners;
 	struct list children;
 	pthread_mutex_t lock;     /* posts, post_head, post_n */
-	struct loop_post *posts;  /* owned ring of post_cap */
-	size_t post_head, post_n, post_cap;
+	struct loop_post *posts;  /* owned ring of post_cap, which grows up to max_posts */
+	size_t post_head, post_n, post_cap, max_posts;
 	atomic_bool stop;
 	bool ready;               /* handles are initialised */
 	char read_buf[LOOP_READ_BYTES];

@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -17,6 +18,9 @@ struct tls_ctx {
 	SSL_CTX *ssl;
 	atomic_int refs;
 	bool server, verify;
+	bool system_cas;   /* peers are verified by the system's certificates … */
+	bool cas_loaded;   /* … which are read for the first connection: most processes never make one; under lock */
+	pthread_mutex_t lock;
 	unsigned char alpn[TLS_ALPN_BYTES]; /* wire form: length-prefixed names */
 	unsigned int alpn_n;
 };
@@ -68,8 +72,6 @@ static int load_files(struct tls_ctx *c, const struct tls_conf *conf, struct err
 			tls_reason(why, sizeof(why)));
 	if (conf->ca_file && SSL_CTX_load_verify_locations(c->ssl, conf->ca_file, NULL) != 1)
 		return err_set(err, HCP_EINVAL, "ca_file", "%s: %s", conf->ca_file, tls_reason(why, sizeof(why)));
-	if (!conf->ca_file && !c->server && !conf->no_verify && SSL_CTX_set_default_verify_paths(c->ssl) != 1)
-		return err_set(err, HCP_EIO, "ca_file", "the system's certificate store cannot be read");
 	if (c->server && conf->ca_file)
 		SSL_CTX_set_client_CA_list(c->ssl, SSL_load_client_CA_file(conf->ca_file));
 	return 0;
@@ -85,8 +87,10 @@ static int ctx_new(const struct tls_conf *conf, bool server, struct tls_ctx **re
 	if (!c)
 		return err_set(err, HCP_ENOMEM, "tls", "no memory");
 	atomic_init(&c->refs, 1);
+	pthread_mutex_init(&c->lock, NULL);
 	c->server = server;
 	c->verify = server ? conf->ca_file != NULL : !conf->no_verify;
+	c->system_cas = !server && c->verify && !conf->ca_file;
 	int rc = HCP_ENOMEM;
 	c->ssl = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	if (!c->ssl) {
@@ -139,6 +143,7 @@ void tls_unref(struct tls_ctx *ctx)
 	if (!ctx || atomic_fetch_sub(&ctx->refs, 1) != 1)
 		return;
 	SSL_CTX_free(ctx->ssl);
+	pthread_mutex_destroy(&ctx->lock);
 	mem_free(ctx);
 }
 
@@ -153,8 +158,25 @@ static bool is_address(const char *name)
 	return inet_pton(AF_INET, name, a) == 1 || inet_pton(AF_INET6, name, a) == 1;
 }
 
+/* 140 certificates: 1 MiB and 10 ms. */
+static bool load_cas(struct tls_ctx *ctx)
+{
+	if (!ctx->system_cas)
+		return true;
+	pthread_mutex_lock(&ctx->lock);
+	if (!ctx->cas_loaded)
+		ctx->cas_loaded = SSL_CTX_set_default_verify_paths(ctx->ssl) == 1;
+	bool ok = ctx->cas_loaded;
+	pthread_mutex_unlock(&ctx->lock);
+	return ok;
+}
+
 SSL *tls_session(struct tls_ctx *ctx, const char *name, struct err *err)
 {
+	if (!load_cas(ctx)) {
+		err_set(err, HCP_EIO, "ca_file", "the system's certificate store cannot be read");
+		return NULL;
+	}
 	SSL *ssl = SSL_new(ctx->ssl);
 	BIO *in = BIO_new(BIO_s_mem()), *out = BIO_new(BIO_s_mem());
 	if (!ssl || !in || !out) {

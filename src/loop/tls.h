@@ -5,14 +5,15 @@
 
 #include "base/err.h"
 
-/* Certificates and settings of one side; reference-counted, immutable after creation, usable from any thread. */
+/* Certificates and settings of one side; reference-counted, not changed after creation, usable from any thread. */
 struct tls_ctx;
 
 struct tls_conf {
 	const char *cert_file; /* PEM chain; NULL: none (clients only) */
 	const char *key_file;  /* PEM; NULL with cert_file NULL */
 	const char *ca_file;   /* whom we trust. Server: asks for and verifies client certificates (mTLS) when set.
-	                          Client: NULL means the system's store */
+	                          Client: NULL means the system's store, read when the first session is made:
+	                          if it cannot be, that session fails with HCP_EIO */
 	bool no_verify;        /* client only, for tests: accept any certificate */
 	bool allow_tls12;      /* default is TLS 1.3 only */
 	const char *alpn;      /* comma-separated, in order of preference, e.g. "h2,http/1.1"; NULL: none */

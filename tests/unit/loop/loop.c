@@ -77,14 +77,19 @@ static void *poster(void *arg)
 
 static void posts_from_a_thread_come_in_order_and_are_bounded(void **state)
 {
-	struct loop_conf conf = { .max_posts = 64 };
+	enum { MOST = 1000 };
+	struct loop_conf conf = { .max_posts = MOST };
 	struct loop *l;
 	assert_int_equal(loop_new(&conf, &l, NULL), 0);
-	for (intptr_t i = 0; i < 64; i++)
-		assert_int_equal(loop_post(l, on_post, (void *)i), 0);
-	assert_int_equal(loop_post(l, on_post, NULL), HCP_ELIMIT);
-	posted = 0;
-	assert_true(wait_for(l, posted == 64));
+	/* The second time the ring is full in the middle and has to grow with what waits in it. */
+	for (int round = 0; round < 2; round++) {
+		int n = round == 0 ? 100 : MOST;
+		for (intptr_t i = 0; i < n; i++)
+			assert_int_equal(loop_post(l, on_post, (void *)i), 0);
+		assert_int_equal(loop_post(l, on_post, (void *)(intptr_t)n), round == 0 ? 0 : HCP_ELIMIT);
+		posted = 0;
+		assert_true(wait_for(l, posted == n + (round == 0)));
+	}
 	posted = 0;
 	pthread_t t;
 	assert_int_equal(pthread_create(&t, NULL, poster, l), 0);
