@@ -81,6 +81,14 @@ void buf_clear(struct buf *b)
 		b->data[0] = '\0';
 }
 
+void buf_clear_keep(struct buf *b, size_t keep)
+{
+	if (b->cap > keep)
+		buf_release(b);
+	else
+		buf_clear(b);
+}
+
 int buf_reserve(struct buf *b, size_t extra)
 {
 	if (b->failed)

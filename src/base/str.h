@@ -45,6 +45,8 @@ struct buf {
 void buf_init(struct buf *b, size_t limit);
 void buf_release(struct buf *b);
 void buf_clear(struct buf *b);
+/* buf_clear that keeps at most so much memory: for a buffer that lives long and holds something big now and then. */
+void buf_clear_keep(struct buf *b, size_t keep);
 int buf_reserve(struct buf *b, size_t extra);
 void buf_add(struct buf *b, const void *p, size_t n);
 void buf_addz(struct buf *b, const char *z);

@@ -271,7 +271,7 @@ static ssize_t on_read(nghttp2_session *h2, int32_t id, uint8_t *dst, size_t cap
 		memcpy(dst, r->out.data + r->out_off, n);
 	r->out_off += n;
 	if (r->out_off == r->out.n) {
-		buf_clear(&r->out);
+		buf_clear_keep(&r->out, HTTP_IDLE_BYTES);
 		r->out_off = 0;
 	} else if (r->out_off > 64 << 10) {
 		buf_consume(&r->out, r->out_off);

@@ -17,6 +17,7 @@ enum {
 	HTTP_QUEUE_BYTES = 4 << 20,
 	HTTP_KEEP_REQS = 1024,        /* request objects kept for reuse */
 	HTTP_KEEP_BYTES = 16 << 10,   /* buffers larger than this are given back after a request */
+	HTTP_IDLE_BYTES = 1 << 10,    /* a stream that stays open keeps so much between messages; there are thousands */
 	HTTP_STREAM_WINDOW = 1 << 20, /* HTTP/2 receive windows */
 	HTTP_CONN_WINDOW = 8 << 20,
 	HTTP_BODIES = 8,              /* buffered bodies of one HTTP/2 connection, in multiples of max_body_bytes */

@@ -40,6 +40,7 @@ struct fleet_run {
 	size_t n_runners, n_connections;
 	struct buf out;             /* the message being sent */
 	struct arena in;            /* the message being read */
+	struct arena scratch;       /* of the node that makes a message */
 	struct rng rng;             /* of the retries */
 	uint64_t up, down, dropped, bad;
 };
@@ -199,7 +200,7 @@ static int init_runner(struct fleet_run *r, struct runner *x, const struct fleet
 	struct node_conf conf = { .id = id, .name = name, .facility = r->conf.facility, .region = r->conf.region,
 		.cls = g->cls, .n_devices = devices, .seed = r->conf.seed * 1000003 + index,
 		.start_ns = r->conf.clock(r->conf.arg), .rules = r->conf.rules,
-		.phase_ms = (uint32_t)(index * NODE_REPORT_MS / r->n_runners) };
+		.phase_ms = (uint32_t)(index * NODE_REPORT_MS / r->n_runners), .scratch = &r->scratch };
 	x->run = r;
 	x->connection = &r->connections[index / FLEET_RUN_STREAMS];
 	loop_timer_init(&x->timer, r->loop, on_timer, x);
@@ -248,6 +249,7 @@ int fleet_run_new(struct loop *loop, const struct fleet_run_conf *conf, struct f
 	r->conf = *conf;
 	buf_init(&r->out, MESH_LINK_MESSAGE_MAX);
 	arena_init(&r->in, 4096, 64 << 20);
+	arena_init(&r->scratch, 4096, 0);
 	rng_init(&r->rng, conf->seed);
 	for (size_t g = 0; g < conf->n_groups; g++)
 		r->n_runners += (conf->groups[g].devices + per_node(conf->groups[g].cls) - 1) / per_node(conf->groups[g].cls);
@@ -284,6 +286,7 @@ void fleet_run_free(struct fleet_run *r)
 	mem_free(r->connections);
 	buf_release(&r->out);
 	arena_release(&r->in);
+	arena_release(&r->scratch);
 	mem_free(r);
 }
 

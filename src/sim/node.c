@@ -71,7 +71,7 @@ int node_init(struct node *n, const struct node_conf *conf, struct err *err)
 	if (!conf->cls || conf->n_devices == 0 || conf->n_devices > NODE_DEVICES_MAX)
 		return err_set(err, HCP_EINVAL, "devices", "a node has 1 to %d devices of one class", NODE_DEVICES_MAX);
 	*n = (struct node){ .cls = conf->cls, .rules = conf->rules, .n_devices = conf->n_devices,
-		.now_ns = conf->start_ns, .report_ms = NODE_REPORT_MS, .phase_ms = conf->phase_ms };
+		.now_ns = conf->start_ns, .report_ms = NODE_REPORT_MS, .phase_ms = conf->phase_ms, .scratch = conf->scratch };
 	if (str_copy(n->id, sizeof(n->id), str_of(conf->id)) < 0 ||
 		str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
 		str_copy(n->facility, sizeof(n->facility), str_of(conf->facility)) < 0 ||
@@ -242,7 +242,7 @@ static void pass(struct node *n, int64_t now_ns)
 Hcp__DeviceReading *node_reading(struct node *n, size_t i)
 {
 	const struct node_device *d = &n->devices[i];
-	Hcp__DeviceReading *r = arena_alloc(&n->arena, sizeof(*r) + 16);
+	Hcp__DeviceReading *r = arena_alloc(node_arena(n), sizeof(*r) + 16);
 	if (!r)
 		return NULL;
 	hcp__device_reading__init(r);
@@ -267,10 +267,10 @@ static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)
 {
 	Hcp__NodeHello h = HCP__NODE_HELLO__INIT;
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
-	arena_clear(&n->arena);
-	Hcp__AgentDevice *rows = arena_alloc(&n->arena, n->n_devices * sizeof(*rows));
-	char *ids = arena_alloc(&n->arena, n->n_devices * 16);
-	h.devices = arena_alloc(&n->arena, n->n_devices * sizeof(*h.devices));
+	arena_clear(node_arena(n));
+	Hcp__AgentDevice *rows = arena_alloc(node_arena(n), n->n_devices * sizeof(*rows));
+	char *ids = arena_alloc(node_arena(n), n->n_devices * 16);
+	h.devices = arena_alloc(node_arena(n), n->n_devices * sizeof(*h.devices));
 	if (!rows || !ids || !h.devices)
 		return; /* the next step tries again */
 	for (size_t i = 0; i < n->n_devices; i++) {
@@ -317,8 +317,8 @@ static void emit_report(struct node *n, node_emit_fn *emit, void *arg)
 {
 	Hcp__NodeReport r = HCP__NODE_REPORT__INIT;
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
-	arena_clear(&n->arena);
-	r.readings = arena_alloc(&n->arena, n->n_devices * sizeof(*r.readings));
+	arena_clear(node_arena(n));
+	r.readings = arena_alloc(node_arena(n), n->n_devices * sizeof(*r.readings));
 	if (!r.readings || node_meter_report(n, &r) < 0)
 		return;
 	for (size_t i = 0; i < n->n_devices; i++) {

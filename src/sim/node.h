@@ -92,6 +92,7 @@ struct node_conf {
 	int64_t start_ns;
 	uint32_t phase_ms;      /* reports are moved by so much, so that nodes take turns */
 	struct fleet_rules rules;
+	struct arena *scratch;  /* borrowed: for messages while they are made, for all nodes of a thread; NULL: its own */
 };
 
 struct node {
@@ -110,6 +111,7 @@ struct node {
 	size_t n_active;
 	struct node_switch *done[NODE_DONE_MAX];     /* owned, oldest first */
 	size_t n_done;
+	struct arena *scratch;       /* borrowed, or NULL: arena */
 	struct arena arena;          /* of the message being made */
 	int64_t now_ns, lease_until_ns, next_report_ns, power_budget_w;
 	int64_t hello_ns; /* when Hello is due; INT64_MAX once it was welcomed */

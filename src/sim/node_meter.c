@@ -172,8 +172,8 @@ void node_meter_clear(struct node *n)
 int node_meter_report(struct node *n, Hcp__NodeReport *r)
 {
 	size_t cap = n->n_allocs * NODE_ACTIVITIES;
-	Hcp__Meter *rows = arena_alloc(&n->arena, cap * sizeof(*rows));
-	r->meters = arena_alloc(&n->arena, cap * sizeof(*r->meters));
+	Hcp__Meter *rows = arena_alloc(node_arena(n), cap * sizeof(*rows));
+	r->meters = arena_alloc(node_arena(n), cap * sizeof(*r->meters));
 	if (!rows || !r->meters)
 		return HCP_ENOMEM;
 	for (size_t i = 0; i < cap; i++) {

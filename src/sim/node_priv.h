@@ -27,6 +27,12 @@ struct node_switch {
 	struct node_item *items; /* owned */
 };
 
+/* Of the message being made, which clears it first. */
+static inline struct arena *node_arena(struct node *n)
+{
+	return n->scratch ? n->scratch : &n->arena;
+}
+
 Hcp__Mode node_wire_mode(enum device_mode m);
 int node_find_device(const struct node *n, const char *id, size_t *ret) MUST_CHECK;
 Hcp__DeviceReading *node_reading(struct node *n, size_t i) __attribute__((warn_unused_result));

@@ -292,8 +292,8 @@ static int drop_overtaken(struct node *n, const Hcp__SwitchCommand *c, Hcp__Swit
 {
 	*ret = *c;
 	ret->n_items = 0;
-	arena_clear(&n->arena);
-	ret->items = arena_alloc(&n->arena, (c->n_items + 1) * sizeof(*ret->items));
+	arena_clear(node_arena(n));
+	ret->items = arena_alloc(node_arena(n), (c->n_items + 1) * sizeof(*ret->items));
 	if (!ret->items)
 		return HCP_ENOMEM;
 	for (size_t i = 0; i < c->n_items; i++) {
@@ -409,7 +409,7 @@ int64_t node_switch_due_ns(const struct node *n)
 
 static void add_phase(struct node *n, Hcp__SwitchReport *r, const char *name, int64_t from_ns, int64_t to_ns)
 {
-	Hcp__PhaseTime *p = arena_alloc(&n->arena, sizeof(*p));
+	Hcp__PhaseTime *p = arena_alloc(node_arena(n), sizeof(*p));
 	if (!p)
 		return;
 	hcp__phase_time__init(p);
@@ -423,7 +423,7 @@ static void emit_report(struct node *n, struct node_switch *s, node_emit_fn *emi
 	Hcp__SwitchReport r = HCP__SWITCH_REPORT__INIT;
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
 	int64_t reached_ns = s->reached_ns ? s->reached_ns : s->ended_ns;
-	arena_clear(&n->arena);
+	arena_clear(node_arena(n));
 	r.switch_id = s->id;
 	r.node_id = n->id;
 	r.ok = s->ok;
@@ -431,9 +431,9 @@ static void emit_report(struct node *n, struct node_switch *s, node_emit_fn *emi
 	r.rolled_back = s->rolled_back;
 	r.evidence = s->ok ? s->evidence : "";
 	r.served_at_ns = s->served_at_ns;
-	r.phases = arena_alloc(&n->arena, 2 * sizeof(*r.phases));
-	r.readings = arena_alloc(&n->arena, (s->n + 1) * sizeof(*r.readings));
-	r.failed_device_ids = arena_alloc(&n->arena, (s->n + 1) * sizeof(*r.failed_device_ids));
+	r.phases = arena_alloc(node_arena(n), 2 * sizeof(*r.phases));
+	r.readings = arena_alloc(node_arena(n), (s->n + 1) * sizeof(*r.readings));
+	r.failed_device_ids = arena_alloc(node_arena(n), (s->n + 1) * sizeof(*r.failed_device_ids));
 	if (!r.phases || !r.readings || !r.failed_device_ids)
 		return; /* the command will be sent again */
 	add_phase(n, &r, "switch", s->begun_ns, reached_ns);
