@@ -3,13 +3,17 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/panic.h"
 
+/* Held by the hundred thousand. */
 struct map_slot {
-	char *key; /* owned; NULL: free */
-	size_t key_n;
-	uint64_t hash;
-	void *value; /* borrowed */
+	char *key;           /* NULL: free */
+	uint32_t key_n : 31;
+	uint32_t owned : 1;  /* the key is */
+	uint32_t hash;       /* its lower half: enough for 2^32 slots */
+	void *value;         /* borrowed */
 };
+_Static_assert(sizeof(struct map_slot) == 24, "three words");
 
 enum { MAP_MIN_CAP = 16 };
 
@@ -38,15 +42,26 @@ void map_init(struct map *m)
 	*m = (struct map){ 0 };
 }
 
+static void free_key(struct map_slot *s)
+{
+	if (s->owned)
+		mem_free(s->key);
+}
+
 void map_release(struct map *m)
 {
 	for (size_t i = 0; i < m->cap; i++)
-		mem_free(m->slots[i].key);
+		free_key(&m->slots[i]);
 	mem_free(m->slots);
 	map_init(m);
 }
 
-static size_t find(const struct map *m, struct str key, uint64_t h)
+static uint32_t hash_of(struct str key)
+{
+	return (uint32_t)hash_bytes(key.p, key.n, 0);
+}
+
+static size_t find(const struct map *m, struct str key, uint32_t h)
 {
 	size_t i = h & (m->cap - 1);
 	while (m->slots[i].key) {
@@ -62,7 +77,7 @@ void *map_get(const struct map *m, struct str key)
 {
 	if (m->n == 0)
 		return NULL;
-	const struct map_slot *s = &m->slots[find(m, key, hash_bytes(key.p, key.n, 0))];
+	const struct map_slot *s = &m->slots[find(m, key, hash_of(key))];
 	return s->key ? s->value : NULL;
 }
 
@@ -85,19 +100,22 @@ static int grow(struct map *m)
 	return 0;
 }
 
-int map_put(struct map *m, struct str key, void *value, void **ret_old)
+static int put(struct map *m, struct str key, bool owned, void *value, void **ret_old)
 {
+	must(key.n < UINT32_C(1) << 31);
 	if ((m->n + 1) * 10 > m->cap * 7 && grow(m) < 0)
 		return HCP_ENOMEM;
-	uint64_t h = hash_bytes(key.p, key.n, 0);
+	uint32_t h = hash_of(key);
 	struct map_slot *s = &m->slots[find(m, key, h)];
 	void *old = s->key ? s->value : NULL;
-	if (!s->key) {
-		char *copy = mem_dup(key.p, key.n);
-		if (!copy)
+	/* A borrowed key is exchanged with its value: the bytes may end with the old one. */
+	if (!s->key || !s->owned || !owned) {
+		char *bytes = owned ? mem_dup(key.p, key.n) : (char *)(uintptr_t)key.p;
+		if (!bytes)
 			return HCP_ENOMEM;
-		*s = (struct map_slot){ .key = copy, .key_n = key.n, .hash = h };
-		m->n++;
+		m->n += !s->key;
+		free_key(s);
+		*s = (struct map_slot){ .key = bytes, .key_n = (uint32_t)key.n & INT32_MAX, .owned = owned, .hash = h };
 	}
 	s->value = value;
 	if (ret_old)
@@ -105,15 +123,25 @@ int map_put(struct map *m, struct str key, void *value, void **ret_old)
 	return 0;
 }
 
+int map_put(struct map *m, struct str key, void *value, void **ret_old)
+{
+	return put(m, key, true, value, ret_old);
+}
+
+int map_put_ref(struct map *m, struct str key, void *value, void **ret_old)
+{
+	return put(m, key, false, value, ret_old);
+}
+
 void *map_del(struct map *m, struct str key)
 {
 	if (m->n == 0)
 		return NULL;
-	size_t hole = find(m, key, hash_bytes(key.p, key.n, 0));
+	size_t hole = find(m, key, hash_of(key));
 	if (!m->slots[hole].key)
 		return NULL;
 	void *value = m->slots[hole].value;
-	mem_free(m->slots[hole].key);
+	free_key(&m->slots[hole]);
 	m->n--;
 	size_t mask = m->cap - 1;
 	for (size_t i = (hole + 1) & mask; m->slots[i].key; i = (i + 1) & mask) {

@@ -113,6 +113,7 @@ void command_free(struct command *c)
 {
 	if (!c)
 		return;
+	list_del(&c->unsaved);
 	buf_release(&c->report);
 	mem_free(c->items);
 	mem_free(c);
@@ -125,6 +126,7 @@ static struct command *command_new(const struct item *items, size_t n)
 		return NULL;
 	list_init(&c->link);
 	list_init(&c->of_node);
+	list_init(&c->unsaved);
 	buf_init(&c->report, 1 << 20);
 	c->items = mem_dup(items, n * sizeof(*items));
 	c->n = c->unproved = n;
@@ -460,7 +462,6 @@ static int cancel(struct resources *r, struct svc_ctx *ctx, struct command *c, c
 int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err)
 {
 	struct command *c = d->command;
-	Hcp__SwitchCommand body;
 	size_t left = 0;
 	for (size_t i = 0; i < c->n; i++)
 		left += c->items[i].device != NULL;
@@ -473,7 +474,20 @@ int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device 
 	d->command = NULL;
 	d->resync = true;
 	d->again = false;
-	return store(r, ctx, c, &body, err);
+	if (list_empty(&c->unsaved))
+		list_add_tail(&r->commands_unsaved, &c->unsaved);
+	return 0;
+}
+
+int commands_flush(struct resources *r, struct svc_ctx *ctx, struct err *err)
+{
+	struct list *l;
+	int rc = 0;
+	while (rc == 0 && (l = list_pop(&r->commands_unsaved))) {
+		Hcp__SwitchCommand body;
+		rc = store(r, ctx, list_entry(l, struct command, unsaved), &body, err);
+	}
+	return rc;
 }
 
 int commands_cancel_alloc(struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *why, struct err *err)

@@ -53,10 +53,8 @@ static void resources_close(void *state)
 	health_free(r->health);
 	for (size_t i = 0; i < r->n_nodes; i++)
 		node_free(r->node[i]);
-	for (size_t i = 0; i < r->n_devices; i++) {
+	for (size_t i = 0; i < r->n_devices; i++)
 		mem_free(resources_device_at(r, i)->id);
-		mem_free(resources_device_at(r, i)->name);
-	}
 	for (size_t i = 0; i < r->n_blocks; i++)
 		mem_free(r->block[i]);
 	for (size_t i = 0; i < r->n_groups; i++) {
@@ -97,8 +95,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 		&r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
-	struct list *lists[] = {&r->nodes_seen,	   &r->nodes_lost, &r->nodes_work,
-				&r->nodes_unsaved, &r->commands,   &r->allocs, &r->waiting, &r->tickets};
+	struct list *lists[] = { &r->commands_unsaved, &r->nodes_seen, &r->nodes_lost, &r->nodes_work, &r->nodes_unsaved,
+		&r->commands, &r->allocs, &r->waiting, &r->tickets };
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	buf_init(&r->directive, 1 << 20);

@@ -195,7 +195,6 @@ int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDe
 {
 	struct facility *f;
 	struct group *g;
-	char id[2 * RESOURCES_ID_MAX];
 	if (facility_get(r, n->facility, n->region, &f) < 0 ||
 	    group_get(r, f, device_class_find(str_of(a->device_class)), &g) < 0)
 		return HCP_ENOMEM;
@@ -203,15 +202,21 @@ int resources_device_add(struct resources *r, struct node *n, const Hcp__AgentDe
 	if (!d || vec_room((void **)&n->devices, n->n_devices, &n->cap_devices, sizeof(d)) < 0 ||
 	    vec_room((void **)&g->devices, g->n, &g->cap, sizeof(d)) < 0)
 		return HCP_ENOMEM;
-	snprintf(id, sizeof(id), "%s/%s", n->id, a->id);
 	*d = (struct device){ .node = n, .group = g, .index = (uint32_t)r->n_devices, .memory_gib = a->memory_gib,
 			      .place = (uint32_t)n->n_devices };
 	r->n_devices++; /* from here on closing frees its texts */
-	d->id = mem_strdup(id);
-	d->name = mem_strdup(a->name);
-	if (!d->id || !d->name || map_put(&r->devices, str_of(d->id), d, NULL) < 0)
+	size_t node_len = strlen(n->id), id_len = node_len + 1 + strlen(a->id), name_len = strlen(a->name);
+	d->id = mem_alloc(id_len + 1 + name_len + 1);
+	if (!d->id)
 		return HCP_ENOMEM;
-	d->agent_id = d->id + strlen(n->id) + 1;
+	memcpy(d->id, n->id, node_len);
+	d->id[node_len] = '/';
+	memcpy(d->id + node_len + 1, a->id, id_len - node_len);
+	memcpy(d->id + id_len + 1, a->name, name_len + 1);
+	d->agent_id = d->id + node_len + 1;
+	d->name = d->id + id_len + 1;
+	if (map_put_ref(&r->devices, str_of(d->id), d, NULL) < 0)
+		return HCP_ENOMEM;
 	n->devices[n->n_devices++] = d;
 	g->devices[g->n++] = d;
 	*ret = d;
@@ -453,8 +458,10 @@ void inventory_all_said(struct resources *r)
 
 int inventory_flush(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
-	int rc = r->n_changed ? publish_changed(r, ctx) : 0;
+	int rc = commands_flush(r, ctx, err);
 	struct list *l;
+	if (rc == 0 && r->n_changed)
+		rc = publish_changed(r, ctx);
 	while (rc == 0 && (l = list_pop(&r->nodes_unsaved))) {
 		struct node *n = list_entry(l, struct node, unsaved);
 		rc = node_save(r, ctx, n, err);

@@ -52,9 +52,8 @@ struct device {
 	struct alloc *alloc;     /* who has it, or the first of those who have parts of it; NULL: nobody */
 	struct command *command; /* under way, or NULL */
 	size_t item;             /* its place in the command */
-	char *id;                /* owned, "<node>/<agent's id>"; agent_id points into it */
-	const char *agent_id;
-	char *name;              /* owned */
+	char *id;                /* owned, "<node>/<agent's id>"; the other two point into it */
+	const char *agent_id, *name;
 	uint32_t index;          /* in order of arrival */
 	int32_t memory_gib;
 	/* kept in the node's row */
@@ -212,6 +211,7 @@ struct item {
 struct command {
 	struct list link;    /* r->commands, oldest first */
 	struct list of_node; /* node->commands */
+	struct list unsaved; /* r->commands_unsaved */
 	char id[ID_TEXT_MAX], decision_id[ID_TEXT_MAX];
 	struct node *node;
 	struct alloc *alloc; /* the allocation that waits for it, or NULL */
@@ -254,7 +254,8 @@ struct resources {
 	size_t n_facilities, cap_facilities;
 	struct power **level; /* owned; those below facilities, in order of arrival */
 	size_t n_levels, cap_levels, n_trips;
-	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, commands, allocs, waiting, tickets;
+	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved;
+	struct list commands, commands_unsaved, allocs, waiting, tickets;
 	struct health *health; /* owned */
 	int64_t norms_at_ns;
 	bool learning;        /* a model is being trained */
@@ -423,7 +424,7 @@ int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, stru
 		  size_t n_items, struct err *err) MUST_CHECK;
 int command_load(struct resources *r, struct db_row *row) MUST_CHECK;
 void command_free(struct command *c);
-/* A later wish takes the device out of the command under way. */
+/* A later wish takes the device out of the command under way; stored at the next flush, once for all its devices. */
 int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err) MUST_CHECK;
 int commands_cancel_alloc(
 	struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *why, struct err *err) MUST_CHECK;
@@ -433,6 +434,7 @@ int command_take_report(struct resources *r, struct svc_ctx *ctx, struct command
 			struct err *err) MUST_CHECK;
 /* The device was proved to be in its commanded mode. */
 void command_proved(struct device *d);
+int commands_flush(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Ends those commands of a node that were proved. */
 int commands_of_node(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err) MUST_CHECK;
 int commands_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

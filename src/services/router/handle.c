@@ -167,7 +167,6 @@ static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j)
 		placement_devices(r->place, j->hold, devs, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct rdev *rd = r->by_dev[devs[i]];
-		rd->owner[0] = '\0';
 		if (j->committed) {
 			rd->usable = false;
 			(void)!placement_set_in_service(r->place, rd->dev, false, NULL);

@@ -66,7 +66,7 @@ static int remember(struct router *r, struct rdev *rd)
 		r->by_dev = more;
 		r->cap_dev = cap;
 	}
-	int rc = map_put(&r->devices, str_of(rd->id), rd, NULL);
+	int rc = map_put_ref(&r->devices, str_of(rd->id), rd, NULL);
 	if (rc == 0)
 		r->by_dev[rd->dev] = rd;
 	return rc;
@@ -76,18 +76,18 @@ static int add(struct router *r, const Hcp__Device *d, const struct device_class
 {
 	char key[160];
 	struct placement_device pd = { .cls = (uint16_t)device_class_index(c), .quality = quality_of(d) };
-	struct rdev *rd = mem_calloc(1, sizeof(*rd));
+	size_t len = strlen(d->id);
+	if (len > ROUTER_DEVICE_ID_MAX)
+		return err_set(err, HCP_EINVAL, "id", "longer than %d characters", ROUTER_DEVICE_ID_MAX);
+	struct rdev *rd = mem_calloc(1, sizeof(*rd) + len + 1);
 	if (!rd)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	memcpy(rd->id, d->id, len);
 	/* The index wants nodes of one class: a mixed node counts as one per class. */
 	snprintf(key, sizeof(key), "%.96s/%.32s", d->node_id, c->name);
 	rd->cls = pd.cls;
 	list_init(&rd->rests);
-	int rc = str_copy(rd->id, sizeof(rd->id), str_of(d->id));
-	if (rc < 0)
-		err_set(err, HCP_EINVAL, "id", "longer than %zu characters", sizeof(rd->id) - 1);
-	if (rc == 0)
-		rc = facility_of(r, d, &pd.facility, err);
+	int rc = facility_of(r, d, &pd.facility, err);
 	if (rc == 0)
 		rc = number_of(&r->nodes, key, &pd.node);
 	if (rc == 0)

@@ -210,8 +210,6 @@ static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct 
 			continue;
 		devs[n++] = rd->dev;
 		(void)!placement_set_in_service(r->place, rd->dev, true, NULL);
-		if (!p->share)
-			snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
 	}
 	int rc = !n         ? 0
 			 : p->share ? claim_part(r, j, r->by_dev[devs[0]], p->share, err)

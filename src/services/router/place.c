@@ -169,12 +169,8 @@ static int build_place(struct router *r, struct svc_ctx *ctx, struct job *j, con
 	if (!devs || !p->device_ids)
 		return HCP_ENOMEM;
 	placement_devices(r->place, t->got.handle, devs, t->got.count);
-	for (uint32_t i = 0; i < t->got.count; i++) {
-		struct rdev *rd = r->by_dev[devs[i]];
-		if (t->got.milli == SLICE_WHOLE)
-			snprintf(rd->owner, sizeof(rd->owner), "%s", j->id);
-		p->device_ids[i] = rd->id;
-	}
+	for (uint32_t i = 0; i < t->got.count; i++)
+		p->device_ids[i] = r->by_dev[devs[i]]->id;
 	p->n_device_ids = t->got.count;
 	if (build_share(r, a, j, t, p) < 0)
 		return HCP_ENOMEM;

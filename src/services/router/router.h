@@ -25,6 +25,7 @@ enum {
 
 	ROUTER_JOBS_MAX = 1000000, /* waiting and placed */
 	ROUTER_PLACE_BATCH = 256,  /* placements a batch makes before it lets others in */
+	ROUTER_DEVICE_ID_MAX = 95, /* characters of a device id */
 	ROUTER_HOLD_S = 600,       /* a reservation that resources never confirms ends then */
 	ROUTER_REST_S = 10,        /* a device that resources could not give is not offered for so long */
 	ROUTER_ENDS_S = 60,        /* the ends of running jobs are told with it at most so often */

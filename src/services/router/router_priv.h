@@ -46,18 +46,18 @@ struct in_vain {
 	char device_class[32];
 };
 
+/* A device; held by the hundred thousand. */
 struct rdev {
 	const struct scale_node *rented; /* borrowed; NULL: its node is our own */
 	struct rdev *of_node;            /* the next device of the same rented node */
 	placement_dev dev;
 	uint16_t cls, facility;
-	bool fill, usable;      /* as resources last told */
+	bool usable;            /* as resources last told */
 	bool fill_saved, usable_saved; /* as the row has it */
 	float health_saved, thermal_saved;
 	struct list rests;      /* router.resting: not offered until … */
 	int64_t rests_until_ns; /* … since resources refused it, for a reason that we cannot see */
-	char id[96];
-	char owner[ID_TEXT_MAX]; /* workload that holds it as a whole, or "" */
+	char id[];
 };
 
 struct router_scale;

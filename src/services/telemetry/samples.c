@@ -26,8 +26,10 @@ int telemetry_device_get(struct telemetry *t, struct str id, struct device **ret
 		t->dev = more;
 		t->cap_dev = cap;
 	}
-	struct device *d = mem_calloc(1, sizeof(*d));
-	if (!d || map_put(&t->devices, id, d, NULL) < 0) {
+	struct device *d = mem_calloc(1, sizeof(*d) + id.n + 1);
+	if (d)
+		memcpy(d->id, id.p, id.n);
+	if (!d || map_put_ref(&t->devices, (struct str){ d->id, id.n }, d, NULL) < 0) {
 		mem_free(d);
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	}
@@ -76,9 +78,7 @@ static int want_ring(struct telemetry *t, struct device *d, int64_t minute, stru
 	d->ring = mem_alloc(sizeof(*d->ring));
 	if (!d->ring)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	for (int i = 0; i < TELEMETRY_MINUTES; i++)
-		for (int k = 0; k < TELEMETRY_METRICS; k++)
-			d->ring->v[i][k] = NAN;
+	telemetry_ring_init(d->ring);
 	d->minute = minute;
 	memset(d->n, 0, sizeof(d->n));
 	memset(d->sum, 0, sizeof(d->sum));

@@ -9,7 +9,7 @@ enum {
 	TELEMETRY_POINTS = 720,         /* an hour of those */
 	TELEMETRY_MINUTES = 60,         /* of device series, one point a minute */
 	TELEMETRY_KNOWN_MAX = 524288,   /* devices whose class is known or that sent samples */
-	TELEMETRY_DEVICES_MAX = 16384,  /* devices with a series of their own: 960 bytes each, 15 MiB */
+	TELEMETRY_DEVICES_MAX = 16384,  /* devices with a series of their own: 480 bytes each, 7.5 MiB */
 	TELEMETRY_NODES_MAX = 1024,     /* nodes with a series of their own: 11.5 KiB each */
 	TELEMETRY_READINGS_MAX = 4096,  /* in one message */
 	TELEMETRY_NAME_MAX = 64,

@@ -38,10 +38,15 @@ struct node {
 	int64_t seen_ns;
 };
 
+/*
+ * Means of minutes in 16 bits each, so that an hour of every device has room: temperature in 0.01 K from -100 °C,
+ * utilisation in 1/50,000 (absolute error half a step); watts within 1/4096 of the value, TH/s within 1/2048, which is
+ * far below what the sensors know. See telemetry_pack.
+ */
 struct device_ring {
-	float v[TELEMETRY_MINUTES][TELEMETRY_METRICS];
+	uint16_t v[TELEMETRY_MINUTES][TELEMETRY_METRICS];
 };
-_Static_assert(sizeof(struct device_ring) * TELEMETRY_DEVICES_MAX <= 16u << 20, "device series fit 16 MiB");
+_Static_assert(sizeof(struct device_ring) * TELEMETRY_DEVICES_MAX <= 8u << 20, "device series fit 8 MiB");
 
 struct device {
 	struct node *node;        /* borrowed; NULL before its first sample */
@@ -52,13 +57,15 @@ struct device {
 	float sum[TELEMETRY_METRICS];
 	uint16_t n[TELEMETRY_METRICS];
 	int16_t cls;              /* of the catalogue; -1: unknown */
+	char id[];                /* "<node>/<device>" */
 };
+_Static_assert(sizeof(struct device) <= 80, "held for each device of a cell");
 
 struct telemetry {
 	struct series site;
 	struct series *cls[DEVICE_CLASS_MAX]; /* owned, made when first needed */
 	struct map nodes;    /* id → struct node, owned */
-	struct map devices;  /* "<node>/<device>" → struct device, owned */
+	struct map devices;  /* id → struct device, owned */
 	struct device **dev; /* the same, to walk quickly; owned array */
 	size_t n_dev, cap_dev, n_rings, n_node_series;
 	int64_t bucket;      /* the last one made */
@@ -72,6 +79,11 @@ void telemetry_series_put(struct series *s, int64_t bucket, const float v[TELEME
 float telemetry_series_at(const struct series *s, int64_t bucket, enum metric metric);
 /* Mean of a minute's points, NaN where there is none. False: none at all. */
 bool telemetry_series_minute(const struct series *s, int64_t minute, float ret[TELEMETRY_METRICS]);
+/* A value as a ring keeps it, and back; NaN stays NaN. Values are what values_of lets through; others are clipped. */
+uint16_t telemetry_pack(enum metric metric, float v);
+float telemetry_unpack(enum metric metric, uint16_t code);
+/* All minutes: none. */
+void telemetry_ring_init(struct device_ring *r);
 /* Closes the minutes before `minute`. */
 void telemetry_device_roll(struct device *d, int64_t minute);
 void telemetry_device_add(struct device *d, const float v[TELEMETRY_METRICS]);
