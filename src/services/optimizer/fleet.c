@@ -1,6 +1,7 @@
 /* What there is to decide over: capacity by facility and class, demand by class. */
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "base/money.h"
 #include "services/optimizer/optimizer_priv.h"
 
@@ -20,6 +21,22 @@ static int compare(const struct capacity *c, const char *facility, const struct 
 	return d ? d : strcmp(c->cls->name, cls->name);
 }
 
+static int row_room(struct optimizer *o)
+{
+	size_t room = o->cap_room ? 2 * o->cap_room : 8;
+	if (o->n_cap < o->cap_room)
+		return 0;
+	if (o->n_cap == OPTIMIZER_ROWS_MAX)
+		return HCP_ELIMIT;
+	room = room < OPTIMIZER_ROWS_MAX ? room : OPTIMIZER_ROWS_MAX;
+	struct capacity *more = mem_realloc(o->cap, room * sizeof(*more));
+	if (!more)
+		return HCP_ENOMEM;
+	o->cap = more;
+	o->cap_room = room;
+	return 0;
+}
+
 /* Rows are kept in order, so that decisions list facilities together and always alike. */
 static struct capacity *row_for(struct optimizer *o, const char *facility, const struct device_class *cls, bool make)
 {
@@ -28,7 +45,7 @@ static struct capacity *row_for(struct optimizer *o, const char *facility, const
 		i++;
 	if (i < o->n_cap && compare(&o->cap[i], facility, cls) == 0)
 		return &o->cap[i];
-	if (!make || o->n_cap == OPTIMIZER_ROWS_MAX)
+	if (!make)
 		return NULL;
 	memmove(&o->cap[i + 1], &o->cap[i], (o->n_cap - i) * sizeof(*o->cap));
 	o->n_cap++;
@@ -54,14 +71,15 @@ int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c)
 	const struct device_class *cls = device_class_find(str_of(c->device_class));
 	if (!cls)
 		return HCP_ENOTFOUND;
-	struct capacity *row = row_for(o, c->facility, cls, c->total > 0);
+	int rc = c->total > 0 ? row_room(o) : 0;
+	struct capacity *row = row_for(o, c->facility, cls, rc == 0 && c->total > 0);
 	if (c->total <= 0) {
 		if (row)
 			drop_row(o, row);
 		return 0;
 	}
 	if (!row)
-		return HCP_ELIMIT;
+		return rc;
 	row->total = count(c->total);
 	row->healthy = at_most(count(c->healthy), row->total);
 	row->allocated = at_most(count(c->allocated), row->healthy);
@@ -98,6 +116,8 @@ int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m,
 			return err_set(err, HCP_ERANGE, "classes.facility", "longer than %d characters", OPTIMIZER_NAME_MAX - 1);
 	for (size_t i = 0; i < ev->n_classes; i++) {
 		int rc = optimizer_fleet_put(o, ev->classes[i]);
+		if (rc == HCP_ENOMEM)
+			return err_set(err, rc, "", "out of memory");
 		/* A class without a row in the catalogue has no figures to decide by: it is left to its agents. */
 		if (rc < 0)
 			continue;

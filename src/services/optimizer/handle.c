@@ -68,8 +68,7 @@ static int optimizer_open(struct svc *svc, struct db *db, const void *conf, void
 	buf_init(&o->sources, 1 << 20);
 	market_init(&o->market);
 	history_init(&o->history);
-	o->cap = mem_calloc(OPTIMIZER_ROWS_MAX, sizeof(*o->cap));
-	int rc = o->cap ? take_conf(o, conf, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = take_conf(o, conf, err);
 	if (rc == 0)
 		rc = optimizer_tables_load(o, db, err);
 	if (rc < 0) {

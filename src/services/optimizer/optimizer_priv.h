@@ -112,8 +112,8 @@ struct optimizer {
 	struct market_clock clock;
 	struct history history;          /* what policies see of the past */
 	struct buf sources;              /* packed Ticks: the state of the feeds' sources as last told; not stored */
-	struct capacity *cap;            /* owned, by facility and class; n_cap of OPTIMIZER_ROWS_MAX */
-	size_t n_cap;
+	struct capacity *cap;            /* owned, by facility and class; n_cap of cap_room, up to OPTIMIZER_ROWS_MAX */
+	size_t n_cap, cap_room;
 	struct demand demand[DEVICE_CLASS_MAX];
 	size_t n_demand;
 	struct wanted wanted;

@@ -153,8 +153,11 @@ static int load_fleet(struct optimizer *o, struct db *db, struct err *err)
 	for (rc = db_query(db, &row, err, "SELECT body FROM capacity ORDER BY facility,class", ""); rc == 1;
 	     rc = db_next(row, err)) {
 		Hcp__ClassCapacity *c = (void *)pb_unpack_arena(&hcp__class_capacity__descriptor, db_blob(row, 0), &a);
-		if (!c || optimizer_fleet_put(o, c) < 0) {
+		int bad = c ? optimizer_fleet_put(o, c) : HCP_ECORRUPT;
+		if (bad < 0) {
 			rc = corrupt(row, "capacity", err);
+			if (bad == HCP_ENOMEM)
+				rc = err_set(err, bad, "", "out of memory");
 			goto out;
 		}
 	}
