@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +8,8 @@
 static _Thread_local uint64_t fail_countdown;
 static _Thread_local int fail_sticky;
 static _Thread_local uint64_t fail_hits;
+static _Thread_local int watching;
+static _Thread_local struct mem_watched watched;
 static atomic_int_fast64_t live;
 
 static int must_fail(void)
@@ -23,10 +26,20 @@ static int must_fail(void)
 	return 1;
 }
 
+static void watch(void *p, int sign)
+{
+	if (!watching || !p)
+		return;
+	watched.bytes += sign * (int64_t)malloc_usable_size(p);
+	if (watched.bytes > watched.peak)
+		watched.peak = watched.bytes;
+}
+
 static void *counted(void *p)
 {
 	if (p)
 		atomic_fetch_add_explicit(&live, 1, memory_order_relaxed);
+	watch(p, 1);
 	return p;
 }
 
@@ -44,8 +57,12 @@ void *mem_realloc(void *p, size_t size)
 {
 	if (must_fail())
 		return NULL;
+	watch(p, -1);
 	void *q = realloc(p, size ? size : 1);
-	return p ? q : counted(q);
+	if (!p)
+		return counted(q);
+	watch(q ? q : p, 1);
+	return q;
 }
 
 void *mem_dup(const void *p, size_t n)
@@ -66,6 +83,7 @@ void mem_free(void *p)
 	if (!p)
 		return;
 	atomic_fetch_sub_explicit(&live, 1, memory_order_relaxed);
+	watch(p, -1);
 	free(p);
 }
 
@@ -91,6 +109,17 @@ uint64_t mem_fail_hits(void)
 int64_t mem_live(void)
 {
 	return atomic_load_explicit(&live, memory_order_relaxed);
+}
+
+void mem_watch(int on)
+{
+	watching = on;
+	watched = (struct mem_watched){ 0 };
+}
+
+struct mem_watched mem_watched(void)
+{
+	return watched;
 }
 
 void *mem_hook_alloc(void *arg, size_t size)

@@ -28,6 +28,16 @@ uint64_t mem_fail_hits(void);
 /* Allocations minus frees of this process; a test compares before and after. */
 int64_t mem_live(void);
 
+/*
+ * Test hook: after mem_watch(1) the bytes of this thread's allocations less those it freed, whoever made them, and the
+ * most there were, as the C library rounds them; mem_watch(0) ends it.
+ */
+struct mem_watched {
+	int64_t bytes, peak;
+};
+void mem_watch(int on);
+struct mem_watched mem_watched(void);
+
 /* Points libraries with hooks (jansson, protobuf-c users) at the same functions; call once in main. */
 void *mem_hook_alloc(void *arg, size_t size);
 void mem_hook_free(void *arg, void *p);

@@ -117,6 +117,56 @@ static void map_matches_a_plain_array(void **state)
 	map_release(&m);
 }
 
+static void a_map_borrows_keys(void **state)
+{
+	struct map m;
+	char one[] = "one", again[] = "one", two[] = "two";
+	void *old;
+	map_init(&m);
+	assert_int_equal(map_put(&m, STR("zero"), one, NULL), 0); /* the slots */
+	int64_t live = mem_live();
+	assert_int_equal(map_put_ref(&m, str_of(one), one, NULL), 0);
+	assert_int_equal(map_put_ref(&m, str_of(two), two, NULL), 0);
+	assert_int_equal(mem_live(), live);
+	/* The new value brings its own key, so the old one's bytes may go. */
+	assert_int_equal(map_put_ref(&m, str_of(again), again, &old), 0);
+	assert_ptr_equal(old, one);
+	memset(one, 'x', 3);
+	assert_ptr_equal(map_get(&m, STR("one")), again);
+	/* Copied in place of borrowed, and the other way round. */
+	assert_int_equal(map_put(&m, STR("two"), two, NULL), 0);
+	memset(two, 'x', 3);
+	assert_ptr_equal(map_get(&m, STR("two")), two);
+	assert_int_equal(map_put_ref(&m, STR("zero"), again, NULL), 0);
+	assert_int_equal(mem_live(), live);
+	assert_ptr_equal(map_del(&m, STR("one")), again);
+	assert_null(map_get(&m, STR("one")));
+	assert_int_equal(m.n, 2);
+	map_release(&m);
+	assert_int_equal(mem_live(), live - 2); /* slots, and the one key that is ours */
+}
+
+static void watched_memory_is_what_this_thread_holds(void **state)
+{
+	char *before = mem_alloc(1000);
+	mem_watch(1);
+	char *p = mem_alloc(100), *q = mem_calloc(10, 10);
+	assert_non_null(p);
+	assert_non_null(q);
+	p = mem_realloc(p, 5000);
+	assert_in_range(mem_watched().bytes, 5100, 5200);
+	mem_free(p);
+	assert_in_range(mem_watched().bytes, 100, 150);
+	assert_in_range(mem_watched().peak, 5100, 5200);
+	mem_free(q);
+	assert_int_equal(mem_watched().bytes, 0);
+	mem_free(before);
+	assert_true(mem_watched().bytes <= -1000);
+	mem_watch(0);
+	mem_free(mem_alloc(10));
+	assert_int_equal(mem_watched().bytes, 0);
+}
+
 static void numbers_are_checked(void **state)
 {
 	int64_t i;
@@ -269,6 +319,8 @@ int main(void)
 		cmocka_unit_test(arena_fails_and_respects_limit), cmocka_unit_test(buf_errors_stick),
 		cmocka_unit_test(json_strings_escape), cmocka_unit_test(numbers_are_written_as_printf_does),
 		cmocka_unit_test(map_matches_a_plain_array),
+		cmocka_unit_test(a_map_borrows_keys),
+		cmocka_unit_test(watched_memory_is_what_this_thread_holds),
 		cmocka_unit_test(numbers_are_checked), cmocka_unit_test(money_rounds_to_the_micro),
 		cmocka_unit_test(times_parse_and_format), cmocka_unit_test(central_time_changes_on_the_right_hours),
 		cmocka_unit_test(ids_round_trip_and_sort), cmocka_unit_test(codes_and_checksums),

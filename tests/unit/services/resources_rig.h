@@ -28,7 +28,7 @@ enum { MAX_AGENTS = 64, MAX_AGENT_DEVICES = 512, MAX_NEWS = 60000, MAX_SHARED = 
 #define MS NS_PER_MS
 
 struct agent {
-	char id[32], boot[32], facility[32], endpoint[64], feed[64];
+	char id[32], boot[48], facility[32], endpoint[64], feed[64];
 	const char *cls;
 	int n;
 	Hcp__Mode mode[MAX_AGENT_DEVICES], shown[MAX_AGENT_DEVICES];
@@ -53,7 +53,7 @@ struct agent {
 	bool may_serve, may_fill;
 	char last_switch[ID_TEXT_MAX];
 	uint64_t stream, order; /* order: number of its last command */
-	char over[32];          /* boot that it was told is over */
+	char over[48];          /* boot that it was told is over */
 	int report_ms, welcomes;
 };
 

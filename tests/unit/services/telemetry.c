@@ -164,6 +164,47 @@ static void an_hour_is_kept_and_a_restart_brings_minutes_back(void **state)
 	drive_release(&d);
 }
 
+/* A minute is kept in 16 bits; what comes back is nearer to the truth than a sensor is. */
+static void minutes_come_back_within_their_resolution(void **state)
+{
+	static const struct {
+		int power;
+		double ths;
+		int celsius;
+		double util;
+	} sent[] = {
+		{ 0, 0, 0, 0 },	    { 1, 4.4e-5, 20, 1 },	 { 7, 1e-6, -40, 0.5 },	   { 333, 13.5, 84, 0.333333 },
+		{ 1320, 100, 37, 0.0001 }, { 3250, 200.25, 93, 0.9999 }, { 3251, 234.567, -100, 0.12345 },
+		{ 5676, 999999, 300, 0.77 }, { 10000000, 1e9, 1, 1e-5 }, { 2047, 2047, 2, 0.002 },
+	};
+	enum { N = sizeof(sent) / sizeof(sent[0]) };
+	static const char *const metric[] = { "power_w", "hash_ths", "temperature_c", "utilisation" };
+	struct drive d;
+	drive_init(&d, &telemetry_def, NULL);
+	drive_pass(&d, 60 * NS_PER_S - d.now_ns % (60 * NS_PER_S));
+	for (int i = 0; i < N; i++) {
+		Hcp__DeviceReading r = reading("a", sent[i].power, sent[i].ths, sent[i].celsius, sent[i].util);
+		sample(&d, "n1", &r, 1);
+		drive_pass(&d, 60 * NS_PER_S);
+	}
+	for (int k = 0; k < 4; k++) {
+		Hcp__Series *s = series(&d, metric[k], "device", "n1/a", 60);
+		assert_int_equal(s->n_points, N);
+		for (int i = 0; i < N; i++) {
+			double v = k == 0 ? sent[i].power : k == 1 ? sent[i].ths : k == 2 ? sent[i].celsius : sent[i].util;
+			double most = k == 0 ? v / 4096 : k == 1 ? v / 2048 : k == 2 ? 0.0051 : 0.0000101;
+			assert_true(fabs(s->points[i]->value - v) <= most * 1.0001);
+		}
+	}
+	/* What no sensor can mean stays a gap, and a gap is no zero. */
+	Hcp__DeviceReading bad = reading("a", -1, (double)NAN, 400, 1.5);
+	sample(&d, "n1", &bad, 1);
+	drive_pass(&d, 60 * NS_PER_S);
+	for (int k = 0; k < 4; k++)
+		assert_int_equal(series(&d, metric[k], "device", "n1/a", 60)->n_points, N);
+	drive_release(&d);
+}
+
 static void refusals_name_the_field(void **state)
 {
 	struct drive d;
@@ -264,6 +305,7 @@ int main(void)
 		cmocka_unit_test(sums_and_means_by_scope),
 		cmocka_unit_test(silence_is_a_gap),
 		cmocka_unit_test(an_hour_is_kept_and_a_restart_brings_minutes_back),
+		cmocka_unit_test(minutes_come_back_within_their_resolution),
 		cmocka_unit_test(refusals_name_the_field),
 		cmocka_unit_test(rings_stay_within_their_limits),
 	};
