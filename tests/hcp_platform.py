@@ -177,6 +177,29 @@ def rss_mib(pid):
     return 0
 
 
+def memory_mib(pids):
+    """
+    What these processes would hold with nobody else on the machine, in MiB: their own pages, and each part of a file
+    that is mapped once, as much of it as the one of them that uses it most. (Proportional sets shrink while others
+    run the same programs and libraries.)
+    """
+    own_kib, files = 0, {}
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            words = line.split()
+            if not words[0].endswith(":"):
+                key = (" ".join(words[5:]), words[2]) if len(words) > 5 and words[5].startswith("/") else None
+                rss = 0
+            elif words[0] == "Rss:":
+                rss = int(words[1])
+            elif words[0] == "Pss:" and not key:
+                own_kib += int(words[1])
+            elif words[0] == "Anonymous:" and key:
+                own_kib += int(words[1])
+                files[key] = max(files.get(key, 0), rss - int(words[1]))
+    return (own_kib + sum(files.values())) / 1024
+
+
 def family(pid):
     """The process and its descendants."""
     found, queue = [], [pid]

@@ -7,11 +7,11 @@
 
 /* Held by the hundred thousand. */
 struct map_slot {
-	char *key;           /* NULL: free */
+	char *key; /* NULL: free */
 	uint32_t key_n : 31;
-	uint32_t owned : 1;  /* the key is */
-	uint32_t hash;       /* its lower half: enough for 2^32 slots */
-	void *value;         /* borrowed */
+	uint32_t owned : 1; /* the key is */
+	uint32_t hash;      /* its lower half: enough for 2^32 slots */
+	void *value;        /* borrowed */
 };
 _Static_assert(sizeof(struct map_slot) == 24, "three words");
 

@@ -9,8 +9,8 @@
 
 /*
  * Open-addressing hash map from bytes (below 2 GiB; copied, or borrowed from whoever puts them) to a borrowed pointer;
- * 24 bytes a slot, linear probing with backward-shift deletion, grown at 70 % load. Iteration order is that of insertion only until the first deletion and is
- * the same for the same sequence of operations, so simulations replay.
+ * 24 bytes a slot, linear probing with backward-shift deletion, grown at 70 % load. Iteration order is that of
+ * insertion only until the first deletion and is the same for the same sequence of operations, so simulations replay.
  */
 struct map_slot;
 

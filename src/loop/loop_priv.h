@@ -10,7 +10,7 @@
 
 enum {
 	LOOP_MAX_POSTS = 65536,
-	LOOP_FIRST_POSTS = 256, /* the ring begins so small and doubles when it is full */
+	LOOP_FIRST_POSTS = 256,     /* the ring begins so small and doubles when it is full */
 	LOOP_READ_BYTES = 64 << 10, /* one buffer for all streams: data is handed on before the next read */
 };
 

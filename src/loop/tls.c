@@ -18,8 +18,8 @@ struct tls_ctx {
 	SSL_CTX *ssl;
 	atomic_int refs;
 	bool server, verify;
-	bool system_cas;   /* peers are verified by the system's certificates … */
-	bool cas_loaded;   /* … which are read for the first connection: most processes never make one; under lock */
+	bool system_cas; /* peers are verified by the system's certificates … */
+	bool cas_loaded; /* … which are read for the first connection: most processes never make one; under lock */
 	pthread_mutex_t lock;
 	unsigned char alpn[TLS_ALPN_BYTES]; /* wire form: length-prefixed names */
 	unsigned int alpn_n;

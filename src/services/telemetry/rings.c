@@ -64,7 +64,7 @@ static const struct packing {
 	float least, step;
 	int lowest, bits;
 } packing[TELEMETRY_METRICS] = {
-	[METRIC_POWER_W] = { .lowest = -7, .bits = 11 },  /* 8 mW to 16 MW */
+	[METRIC_POWER_W] = { .lowest = -7, .bits = 11 },   /* 8 mW to 16 MW */
 	[METRIC_HASH_THS] = { .lowest = -24, .bits = 10 }, /* 60 kH/s to 2^39 TH/s */
 	[METRIC_TEMPERATURE_C] = { .least = -100, .step = 0.01F },
 	[METRIC_UTILISATION] = { .step = 1.0F / 50000 },
