@@ -159,18 +159,16 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 /* Those that worked drain now, and are not offered until resources has news of them, which is on its way. */
 static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j)
 {
-	uint32_t n = j->hold ? placement_devices(r->place, j->hold, NULL, 0) : 0;
+	uint32_t n = j->hold && j->committed ? placement_devices(r->place, j->hold, NULL, 0) : 0;
 	placement_dev *devs = arena_alloc(svc_arena(ctx), (n + 1) * sizeof(*devs));
 	if (!devs)
 		return HCP_ENOMEM;
-	if (j->hold)
+	if (n)
 		placement_devices(r->place, j->hold, devs, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct rdev *rd = r->by_dev[devs[i]];
-		if (j->committed) {
-			rd->usable = false;
-			(void)!placement_set_in_service(r->place, rd->dev, false, NULL);
-		}
+		rd->usable = false;
+		(void)!placement_set_in_service(r->place, rd->dev, false, NULL);
 	}
 	if (j->hold)
 		(void)!placement_release(r->place, j->hold, NULL);
