@@ -255,7 +255,8 @@ static bool device_settled(struct sim *s, const Hcp__Device *d)
 		return odd(s, "device %s is well, but out of the pool: %s (stream open %d, cut %d)", d->id, d->reason,
 			   node_of(s, d->node_id)->open, node_of(s, d->node_id)->cut);
 	if ((d->allocation_id[0] || d->n_shares) && m->mode != DEVICE_SERVE)
-		return odd(s, "device %s is held by %s and is in mode %s (state %d, commanded %d, confirmed %d, drifted %d, %s)", d->id,
+		return odd(s,
+			"device %s is held by %s and is in mode %s (state %d, commanded %d, confirmed %d, drifted %d, %s)", d->id,
 			owner->id, device_mode_name((enum device_mode)m->mode), (int)d->state, (int)d->commanded, (int)d->confirmed,
 			d->drifted, d->reason);
 	if (!machine_has_parts(s, d))

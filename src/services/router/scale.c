@@ -90,11 +90,11 @@ static bool would_fit(const struct router_scale *x, size_t t, const struct place
 static void see_node(const struct router *r, struct scale_view *v, size_t t, size_t i)
 {
 	const struct router_scale *x = r->scale;
-	struct placement_part part;
 	int32_t usable = 0;
 	for (const struct rdev *rd = x->first[t][i]; rd; rd = rd->of_node) {
+		struct id owner = placement_owner(r->place, rd->dev);
 		usable += rd->usable;
-		v->node[t][i].busy |= rd->owner[0] != '\0' || placement_parts(r->place, rd->dev, &part, 1) > 0;
+		v->node[t][i].busy |= !id_is_nil(&owner);
 	}
 	/* A new one is there when it is whole; later a device may fail. */
 	v->node[t][i].joined = usable >= (x->scale.node[t][i].state == SCALE_BOOTING ? x->scale.conf.type[t].devices : 1);
