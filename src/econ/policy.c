@@ -9,7 +9,7 @@
 #include "econ/policy_priv.h"
 
 static const struct policy_vt *const all[] = { &policy_always_mine, &policy_always_serve, &policy_strike,
-	&policy_threshold, &policy_last_price, &policy_stochastic, &policy_mpc, &policy_ppo, &policy_safest };
+	&policy_threshold, &policy_last_price, &policy_stochastic, &policy_mpc, &policy_smpc, &policy_ppo, &policy_safest };
 
 static const char *const use_name[POLICY_USE_END] = { "mine", "serve", "idle" };
 

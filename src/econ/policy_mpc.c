@@ -75,24 +75,27 @@ static void mpc_release(struct policy *p)
 	p->priv = NULL;
 }
 
-static int make_forecaster(struct mpc *m, const char *point, struct err *err)
+int policy_forecaster_make(struct forecaster *f, const char *point, struct err *err)
 {
 	struct forecast_conf conf;
-	if (m->made && strcmp(m->point, point) == 0)
-		return 0;
 	forecast_conf_default(&conf);
 	conf.retrain_ns = MPC_RETRAIN_NS;
 	conf.rows = 30000;
 	conf.rounds = 80;
+	int rc = str_copy(conf.location, sizeof(conf.location), str_of(point));
+	return rc ? rc : forecaster_init(f, forecaster_find(STR(MPC_MODEL)), &conf, err);
+}
+
+static int make_forecaster(struct mpc *m, const char *point, struct err *err)
+{
+	if (m->made && strcmp(m->point, point) == 0)
+		return 0;
 	if (m->made)
 		forecaster_release(&m->fc);
-	m->made = false;
-	int rc = str_copy(conf.location, sizeof(conf.location), str_of(point));
-	rc = rc ? rc : forecaster_init(&m->fc, forecaster_find(STR(MPC_MODEL)), &conf, err);
-	if (rc == 0) {
-		m->made = true;
-		memcpy(m->point, conf.location, sizeof(m->point));
-	}
+	int rc = policy_forecaster_make(&m->fc, point, err);
+	m->made = rc == 0;
+	if (rc == 0)
+		memcpy(m->point, m->fc.conf.location, sizeof(m->point));
 	return rc;
 }
 

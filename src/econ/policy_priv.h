@@ -5,7 +5,7 @@
 #include "econ/policy_spike.h"
 
 extern const struct policy_vt policy_always_mine, policy_always_serve, policy_strike, policy_threshold,
-	policy_last_price, policy_stochastic, policy_mpc, policy_ppo, policy_safest;
+	policy_last_price, policy_stochastic, policy_mpc, policy_smpc, policy_ppo, policy_safest;
 
 /*
  * Contract first, then each device to what earns most in `hours` by the class's own numbers, where the gain exceeds
@@ -32,6 +32,10 @@ int policy_spike_expect(
 	struct spike *s, const struct policy_input *in, double *ret, bool *ret_known, struct err *err) MUST_CHECK;
 void policy_spike_describe(const struct spike *s, struct buf *out);
 void policy_spike_release(struct spike *s);
+
+struct forecaster;
+/* The forecaster of a settlement point as mpc and smpc train it. *f is to be released by the caller. */
+int policy_forecaster_make(struct forecaster *f, const char *point, struct err *err) MUST_CHECK;
 
 /* Settings and count of decisions, of every policy the same. */
 enum { POLICY_BUILTIN_N = 24 };
