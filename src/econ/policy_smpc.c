@@ -31,7 +31,8 @@
 #define PRICE_LEAST (-250.0)
 #define PRICE_MOST 6000.0
 
-/* What the price model sees coming and the forecaster does not: so much of it is left a step later (of 2022 and 2023). */
+/* What the price model sees coming and the forecaster does not: so much of it is left a step later (of 2022 and 2023).
+ */
 #define FADE 0.95
 /* Of what a miner earns a MWh: below it no fan is made, which changes no decision of 2022 and 2023. */
 #define CALM 0.3
@@ -118,8 +119,8 @@ static int add_miss(struct smpc *m, const struct history_series *h, const struct
 	return scenario_past_add(&m->past, &f->key, f->mean, came, err);
 }
 
-static int predict(struct forecaster *fc, const struct history *h, int64_t at_ns, double mean[SCENARIO_STEPS],
-	struct err *err)
+static int predict(
+	struct forecaster *fc, const struct history *h, int64_t at_ns, double mean[SCENARIO_STEPS], struct err *err)
 {
 	struct forecast_point at[SCENARIO_STEPS];
 	int rc = forecaster_predict_at(fc, h, at_ns, steps, SCENARIO_STEPS, at, err);
@@ -237,7 +238,8 @@ static int make_fan(struct smpc *m, const struct policy_input *in, struct err *e
 static struct scenario_miner miner_of(const struct policy_input *in, const struct policy_class *c)
 {
 	struct scenario_miner r = { .gross_usd = (c->gross_usd_h[POLICY_MINE] - c->gross_usd_h[POLICY_IDLE]) * STEP_H,
-		.mwh = c->mwh_h[POLICY_MINE] * STEP_H, .idle_mwh = c->mwh_h[POLICY_IDLE] * STEP_H,
+		.mwh = c->mwh_h[POLICY_MINE] * STEP_H,
+		.idle_mwh = c->mwh_h[POLICY_IDLE] * STEP_H,
 		.start_usd = c->switch_cost_usd[POLICY_MINE] };
 	const struct site_group *g = c->group;
 	if (!g)

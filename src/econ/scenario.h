@@ -61,13 +61,14 @@ int scenario_fan_make(struct scenario_past *p, const struct scenario_key *key, c
 	double lo, double hi, struct scenario_fan *ret, struct err *err) MUST_CHECK;
 /* Mean of a step over the paths. */
 double scenario_fan_mean(const struct scenario_fan *f, size_t step);
-/* Moves all paths alike until the first step's mean is first_usd_mwh; of that move the share `fade` is left a step on. */
+/* Moves all paths alike until the first step's mean is first_usd_mwh; of that move the share `fade` is left a step on.
+ */
 void scenario_fan_move(struct scenario_fan *f, double first_usd_mwh, double fade);
 
 /*
  * When one miner should run, over a fan: an exact program over running, standing and held by a minimum time. The coming
- * step is decided once for all paths; a later step k by what is known then, taken to be the price of step k-1: paths are
- * put into groups of like price there, and decide alike within a group. So no path decides by its own coming price.
+ * step is decided once for all paths; a later step k by what is known then, taken to be the price of step k-1: paths
+ *are put into groups of like price there, and decide alike within a group. So no path decides by its own coming price.
  *
  *	step 0 (all paths alike)   step 1 (groups by price 0)   step 2 (groups by price 1) …
  */
