@@ -305,7 +305,8 @@ static void fill_class(const struct view *v, const struct run *r, size_t k, size
 		.hashprice_usd_ths_h = hashprice_usd_ths_h,
 		.serve_usd_h = spot_usd_h(&v->history, g, now_ns),
 		.utilisation = 1,
-		.group = g };
+		.group = g,
+		.modes = true };
 	nets_fill(&t, g->mines, g->serves, c);
 }
 
@@ -337,8 +338,10 @@ static int decide(struct view *v, struct run *r, size_t i, struct policy *p, str
 	for (size_t k = 0; k < in.n; k++)
 		fill_class(v, r, k, i, &pm, in.hashprice_usd_ths_h, &in.c[k]);
 	int rc = policy_decide(p, &in, &out, err);
-	for (size_t k = 0; rc == 0 && k < in.n; k++)
+	for (size_t k = 0; rc == 0 && k < in.n; k++) {
 		run_switch(r, k, now_ns, out.c[k].target);
+		run_mode(r, k, out.c[k].mode);
+	}
 	return rc;
 }
 
@@ -400,8 +403,20 @@ static void serve_best(const struct backtest *b, size_t k, size_t i, uint32_t ta
 	target[POLICY_MINE] = 0;
 }
 
+static struct clairvoyant clairvoyant_of(const struct backtest *b, size_t k)
+{
+	return (struct clairvoyant){ .group = &b->site.group[k],
+		.pue = b->site.pue,
+		.step_ns = b->step_ns,
+		.n = b->n,
+		.price_usd_mwh = b->price_usd_mwh,
+		.hashprice_usd_ths_h = b->hashprice_usd_ths_h };
+}
+
 static void carry_out(struct run *r, const uint8_t *on, size_t i)
 {
+	int64_t age_ns[POLICY_USE_END];
+	uint32_t held[POLICY_USE_END];
 	const struct backtest *b = r->b;
 	for (size_t k = 0; k < b->site.n_groups; k++) {
 		uint32_t target[POLICY_USE_END] = { 0 };
@@ -411,6 +426,11 @@ static void carry_out(struct run *r, const uint8_t *on, size_t i)
 		else
 			target[mines ? POLICY_MINE : POLICY_IDLE] = b->energised[k];
 		run_switch(r, k, backtest_time(b, i), target);
+		if (b->site.group[k].serves)
+			continue;
+		struct clairvoyant c = clairvoyant_of(b, k);
+		run_held(r, k, backtest_time(b, i), held, age_ns);
+		run_mode(r, k, clairvoyant_mode(&c, i, age_ns[POLICY_MINE], NULL));
 	}
 	run_book(r, i);
 }
@@ -426,12 +446,7 @@ int backtest_clairvoyant(const struct backtest *b, struct backtest_books *ret, s
 	if (!on)
 		rc = err_set(err, HCP_ENOMEM, "", "no memory for a plan of %zu intervals", b->n);
 	for (size_t k = 0; rc == 0 && k < b->site.n_groups; k++) {
-		const struct clairvoyant c = { .group = &b->site.group[k],
-			.pue = b->site.pue,
-			.step_ns = b->step_ns,
-			.n = b->n,
-			.price_usd_mwh = b->price_usd_mwh,
-			.hashprice_usd_ths_h = b->hashprice_usd_ths_h };
+		const struct clairvoyant c = clairvoyant_of(b, k);
 		if (!c.group->serves)
 			rc = clairvoyant_plan(&c, on + k * b->n, &usd, err);
 	}

@@ -71,6 +71,12 @@ void run_switch(struct run *r, size_t group, int64_t now_ns, const uint32_t targ
 		sum->starts += now[POLICY_IDLE] - to[POLICY_IDLE];
 }
 
+void run_mode(struct run *r, size_t group, size_t mode)
+{
+	must(mode <= r->group[group].g->n_modes);
+	r->group[group].mode = mode;
+}
+
 /* ---- books ---- */
 
 /* What one group did in one interval, in dollars. */
@@ -92,13 +98,14 @@ static void book_line(struct backtest_sum *sum, const struct line *l)
 	sum->profit_micros += micros[0] - micros[1] - micros[2] - micros[3] - micros[4];
 }
 
-static void book_mining(const struct backtest *b, const struct site_group *g, const struct cohort *c, size_t i,
+static void book_mining(const struct backtest *b, const struct group_state *state, const struct cohort *c, size_t i,
 	struct line *l, struct backtest_sum *sum)
 {
+	const struct site_group *g = state->g;
 	double hours = (double)b->step_ns / (double)NS_PER_S / HOUR_S, n = c->n;
 	int64_t age = cohort_age_ns(c, backtest_time(b, i));
-	struct site_slice s = site_mine_slice(g, age, b->step_ns);
-	double usd_h = g->cls->fill_ths * b->hashprice_usd_ths_h[i], mwh = n * s.plug_j * b->site.pue / J_MWH;
+	struct site_slice s = site_mode_slice(g, state->mode, age, b->step_ns);
+	double usd_h = site_mode_at(g, state->mode).ths * b->hashprice_usd_ths_h[i], mwh = n * s.plug_j * b->site.pue / J_MWH;
 	l->revenue += n * usd_h * s.hash_s / HOUR_S;
 	l->energy += mwh * b->price_usd_mwh[i];
 	l->wear += n * g->cls->wear_usd_h * hours;
@@ -154,14 +161,14 @@ void run_book(struct run *r, size_t i)
 		uint32_t now[POLICY_USE_END];
 		run_count(r, k, now);
 		if (!g->serves) {
-			running += now[POLICY_MINE] * g->cls->power_w[DEVICE_FILL];
+			running += now[POLICY_MINE] * site_mode_at(g, s->mode).watts;
 			miners += b->energised[k] * g->cls->power_w[DEVICE_FILL];
 		}
 		if (isnan(b->price_usd_mwh[i]))
 			continue;
 		for (size_t j = 0; j < s->k.n; j++)
 			if (s->k.c[j].use == POLICY_MINE)
-				book_mining(b, g, &s->k.c[j], i, &l, sum);
+				book_mining(b, s, &s->k.c[j], i, &l, sum);
 		if (g->serves)
 			book_serving(b, k, now[POLICY_SERVE], i, &l, sum);
 		/* Devices that no limit lets run stand idle for good. */

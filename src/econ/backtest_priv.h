@@ -26,6 +26,7 @@ void backtest_demand(const struct backtest *b, size_t group, double share, uint3
 struct group_state {
 	const struct site_group *g; /* borrowed */
 	struct cohorts k;
+	size_t mode; /* way of mining of those that mine */
 };
 
 /* The running of a site and its books. */
@@ -48,6 +49,8 @@ void run_held(const struct run *r, size_t group, int64_t now_ns, uint32_t ret_he
 	int64_t ret_age_ns[POLICY_USE_END]);
 /* Carries targets out as far as minimum times allow. They sum to the energised devices of the group. */
 void run_switch(struct run *r, size_t group, int64_t now_ns, const uint32_t target[POLICY_USE_END]);
+/* Devices of the group that mine do so in this mode of the site (0: nominal) from now on. */
+void run_mode(struct run *r, size_t group, size_t mode);
 /* Books interval i with the devices as they stand. */
 void run_book(struct run *r, size_t i);
 /* Sums up and hands the books over. */

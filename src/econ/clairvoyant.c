@@ -8,16 +8,37 @@
 #define J_MWH 3.6e9
 #define HOUR_S 3600.0
 
-double clairvoyant_mine_usd(const struct clairvoyant *c, size_t i, int64_t since_ns)
+static double mode_usd(const struct clairvoyant *c, size_t i, int64_t since_ns, size_t mode)
 {
 	const struct site_group *g = c->group;
-	if (isnan(c->price_usd_mwh[i]))
-		return 0;
-	struct site_slice s = site_mine_slice(g, since_ns, c->step_ns);
+	struct site_slice s = site_mode_slice(g, mode, since_ns, c->step_ns);
 	double hours = (double)c->step_ns / (double)NS_PER_S / HOUR_S;
-	return g->cls->fill_ths * c->hashprice_usd_ths_h[i] * s.hash_s / HOUR_S -
+	return site_mode_at(g, mode).ths * c->hashprice_usd_ths_h[i] * s.hash_s / HOUR_S -
 		   s.plug_j * c->pue / J_MWH * c->price_usd_mwh[i] - g->cls->wear_usd_h * hours -
 		   (since_ns == 0 ? g->start_wear_usd : 0);
+}
+
+size_t clairvoyant_mode(const struct clairvoyant *c, size_t i, int64_t since_ns, double *ret_usd)
+{
+	size_t best = 0;
+	double usd = isnan(c->price_usd_mwh[i]) ? 0 : mode_usd(c, i, since_ns, 0);
+	for (size_t m = 1; m <= c->group->n_modes && !isnan(c->price_usd_mwh[i]); m++) {
+		double other = mode_usd(c, i, since_ns, m);
+		if (other > usd) {
+			best = m;
+			usd = other;
+		}
+	}
+	if (ret_usd)
+		*ret_usd = usd;
+	return best;
+}
+
+double clairvoyant_mine_usd(const struct clairvoyant *c, size_t i, int64_t since_ns)
+{
+	double usd;
+	(void)clairvoyant_mode(c, i, since_ns, &usd);
+	return usd;
 }
 
 double clairvoyant_idle_usd(const struct clairvoyant *c, size_t i)

@@ -59,6 +59,14 @@ void nets_fill(const struct nets_terms *t, bool mines, bool serves, struct polic
 	if (mines)
 		set_use(c, POLICY_MINE, c->cls->fill_ths * t->hashprice_usd_ths_h - c->cls->wear_usd_h + t->credit_usd_h,
 			w[DEVICE_FILL], &t->pm);
+	size_t n = mines && t->modes && t->group ? 1 + t->group->n_modes : 0;
+	for (c->n_modes = 0; c->n_modes < n; c->n_modes++) {
+		struct site_mode m = site_mode_at(t->group, c->n_modes);
+		c->mode_gross_usd_h[c->n_modes] = m.ths * t->hashprice_usd_ths_h - c->cls->wear_usd_h + t->credit_usd_h;
+		c->mode_mwh_h[c->n_modes] = m.watts / 1e6 * t->pm.pue;
+	}
+	if (n > 1)
+		policy_reprice(c, t->pm.electricity_usd_mwh);
 	if (serves)
 		set_use(c, POLICY_SERVE, (t->serve_usd_h - c->cls->wear_usd_h) * t->utilisation,
 			w[DEVICE_IDLE] + (w[DEVICE_SERVE] - w[DEVICE_IDLE]) * t->utilisation, &t->pm);

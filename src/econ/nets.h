@@ -27,6 +27,7 @@ struct nets_terms {
 	double credit_usd_h;            /* what mining is worth beyond its coins */
 	const struct site_group *group; /* borrowed; NULL: not known */
 	double switch_ms[POLICY_USE_END]; /* learned; 0: not */
+	bool modes; /* the group's power modes may be used: mining is then in the best of them at the price */
 };
 
 /* Fills can, net, gross, mwh, switch_cost and boot of c, whose cls is set. */

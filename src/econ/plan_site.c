@@ -62,6 +62,23 @@ static void add_mode(struct plan_site *s, size_t k, const struct policy_class *i
 		.sheds = use == POLICY_MINE };
 }
 
+/* Devices that mine now are taken to be in the first mode: going from one to another costs nothing. */
+static void add_mining(struct plan_site *s, size_t k, const struct policy_class *in)
+{
+	struct policy_class one = *in;
+	for (size_t m = 0; m < in->n_modes; m++) {
+		one.now[POLICY_MINE] = m ? 0 : in->now[POLICY_MINE];
+		one.gross_usd_h[POLICY_MINE] = in->mode_gross_usd_h[m];
+		one.mwh_h[POLICY_MINE] = in->mode_mwh_h[m];
+		s->power[k][s->problem.cls[k].n_modes] = m;
+		add_mode(s, k, &one, POLICY_MINE);
+	}
+	if (in->n_modes == 0) {
+		s->power[k][s->problem.cls[k].n_modes] = 0;
+		add_mode(s, k, in, POLICY_MINE);
+	}
+}
+
 static void fill_class(struct plan_site *s, size_t k, const struct policy_input *in)
 {
 	const struct policy_class *from = &in->c[k];
@@ -86,11 +103,11 @@ static void fill_class(struct plan_site *s, size_t k, const struct policy_input 
 				.pay_usd_h = c->mode[0].revenue_usd_h, .miss_usd_h = PLAN_SITE_MISS_USD_H };
 	}
 	if (from->can[POLICY_MINE])
-		add_mode(s, k, from, POLICY_MINE);
+		add_mining(s, k, from);
 	if (c->n_modes == 0) { /* idles for good: a mode that nobody is in */
 		add_mode(s, k, from, POLICY_IDLE);
 		c->count = c->now[0] = 0;
-	} else if (c->n_modes == 1 && from->can[POLICY_MINE] && from->group) {
+	} else if (!from->can[POLICY_SERVE] && from->group) {
 		fill_start(from, in->site ? in->site->pue : 1, p->step_s, c);
 	} else if (from->can[POLICY_MINE]) {
 		c->mode[c->n_modes - 1].enter_usd = from->switch_cost_usd[POLICY_MINE];
@@ -137,9 +154,23 @@ void plan_site_targets(const struct plan_site *s, const struct policy_input *in,
 		for (size_t m = 0; m < s->problem.cls[k].n_modes; m++) {
 			if (s->use[k][m] == POLICY_IDLE)
 				continue;
-			ret[k][s->use[k][m]] = n[k][m];
+			ret[k][s->use[k][m]] += n[k][m];
 			left -= n[k][m];
 		}
 		ret[k][POLICY_IDLE] = left;
 	}
+}
+
+size_t plan_site_power(const struct plan_site *s, const struct plan *plan, size_t cls, size_t step)
+{
+	size_t power = 0;
+	double most = 0;
+	for (size_t m = 0; m < s->problem.cls[cls].n_modes; m++) {
+		double n = plan_devices(plan, cls, m)[step];
+		if (s->use[cls][m] == POLICY_MINE && n > most) {
+			most = n;
+			power = s->power[cls][m];
+		}
+	}
+	return power;
 }

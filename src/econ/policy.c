@@ -105,6 +105,8 @@ static int check_class(const struct policy_class *c, struct err *err)
 		return err_set(err, HCP_EINVAL, "now", "the present uses add up to another number than count");
 	if (!c->can[POLICY_IDLE])
 		return err_set(err, HCP_EINVAL, "can", "every device can idle");
+	if (c->n_modes > POLICY_MODES_MAX || (c->mode && c->mode >= c->n_modes))
+		return err_set(err, HCP_ERANGE, "mode", "at most %d ways of mining", POLICY_MODES_MAX);
 	for (int u = 0; u < POLICY_USE_END; u++) {
 		if (!isfinite(c->net_usd_h[u]) || fabs(c->net_usd_h[u]) > 1e9)
 			return err_set(err, HCP_EINVAL, "net_usd_h", "must be finite");
@@ -146,6 +148,20 @@ uint32_t policy_switched(const struct policy_class *c, const struct policy_targe
 	for (int u = 0; u < POLICY_USE_END; u++)
 		n += t->target[u] > c->now[u] ? t->target[u] - c->now[u] : 0;
 	return n;
+}
+
+void policy_reprice(struct policy_class *c, double usd_mwh)
+{
+	for (size_t m = 0; m < c->n_modes; m++) {
+		double net = c->mode_gross_usd_h[m] - c->mode_mwh_h[m] * usd_mwh;
+		if (m > 0 && net <= c->gross_usd_h[POLICY_MINE] - c->mwh_h[POLICY_MINE] * usd_mwh)
+			continue;
+		c->mode = m;
+		c->gross_usd_h[POLICY_MINE] = c->mode_gross_usd_h[m];
+		c->mwh_h[POLICY_MINE] = c->mode_mwh_h[m];
+	}
+	for (int u = 0; u < POLICY_USE_END; u++)
+		c->net_usd_h[u] = c->gross_usd_h[u] - c->mwh_h[u] * usd_mwh;
 }
 
 void policy_sum_up(const struct policy_input *in, struct policy_output *out)
@@ -199,6 +215,7 @@ int policy_decide(struct policy *p, const struct policy_input *in, struct policy
 		must((uint64_t)t[0] + t[1] + t[2] == in->c[i].count);
 		for (int u = 0; u < POLICY_USE_END; u++)
 			must(t[u] == 0 || in->c[i].can[u]);
+		must(out.c[i].mode == 0 || out.c[i].mode < in->c[i].n_modes);
 	}
 	must(str_copy(out.explain.policy, sizeof(out.explain.policy), str_of(p->vt->name)) == 0);
 	policy_sum_up(in, &out);

@@ -24,6 +24,7 @@ enum {
 	POLICY_CLASSES_MAX = 32,
 	POLICY_STATE_MAX = 2 << 20, /* bytes of a saved state, with a trained model in it */
 	POLICY_NAME_MAX = 32,
+	POLICY_MODES_MAX = 3, /* ways of mining of a class */
 };
 
 #define POLICY_HYSTERESIS 0.10
@@ -50,6 +51,12 @@ struct policy_class {
 	 */
 	double gross_usd_h[POLICY_USE_END];
 	double mwh_h[POLICY_USE_END];
+	/*
+	 * Ways of mining (power modes of the site's group), mode 0 the nominal one; n_modes 0 and 1: only that. The rows of
+	 * POLICY_MINE are those of `mode`, the best at the present price; policy_reprice finds it for another.
+	 */
+	size_t n_modes, mode;
+	double mode_gross_usd_h[POLICY_MODES_MAX], mode_mwh_h[POLICY_MODES_MAX];
 	double switch_cost_usd[POLICY_USE_END];  /* per device, to get into the use (lost work, wear, energy) */
 	/*
 	 * Devices that a minimum time still holds in their present use (a target below that is not carried out), and for
@@ -107,6 +114,7 @@ struct policy_target {
 	uint32_t target[POLICY_USE_END]; /* sums to count */
 	enum policy_use chosen;          /* of the devices beyond the contract */
 	enum policy_reason reason;
+	size_t mode;                     /* way of mining of those that mine; 0: the nominal one */
 };
 
 /* Why: everything that went in, and every alternative with what it would have earned. */
@@ -220,6 +228,8 @@ void policy_release(struct policy *p);
 /* Validates the input (exact field), decides, checks the output. On failure *ret is untouched. */
 int policy_decide(
 	struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err) MUST_CHECK;
+/* The rows of a class at another price of electricity, with the way of mining that earns most there. */
+void policy_reprice(struct policy_class *c, double usd_mwh);
 /* The totals of a decision follow from its targets; again after they were cut by minimum times. */
 void policy_sum_up(const struct policy_input *in, struct policy_output *out);
 int policy_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;

@@ -223,6 +223,7 @@ void policy_decide_class(
 	bool demand = rest.serve_left > 0;
 	uint32_t contracted = t->target[POLICY_SERVE];
 
+	t->mode = c->mode;
 	if (rest_count(&rest) == 0) {
 		t->chosen = contracted ? POLICY_SERVE : POLICY_IDLE;
 		t->reason = c->must_serve > contracted ? POLICY_R_SHORT : contracted ? POLICY_R_CONTRACT : POLICY_R_KEEP;
@@ -255,6 +256,7 @@ void policy_take_target(const struct policy_class *c, const uint32_t target[POLI
 	enum policy_use from = present_use(&rest);
 	uint32_t contracted = contract.target[POLICY_SERVE], beyond[POLICY_USE_END];
 	bool demand = rest.serve_left > 0;
+	t->mode = c->mode;
 	memcpy(t->target, target, sizeof(t->target));
 	memcpy(beyond, target, sizeof(beyond));
 	beyond[POLICY_SERVE] -= contracted < beyond[POLICY_SERVE] ? contracted : beyond[POLICY_SERVE];

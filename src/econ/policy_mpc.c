@@ -223,9 +223,11 @@ static int mpc_decide(struct policy *p, const struct policy_input *in, struct po
 	if (rc)
 		return rc;
 	plan_site_targets(&m->site, in, &plan, 0, target);
-	for (size_t k = 0; k < in->n; k++)
+	for (size_t k = 0; k < in->n; k++) {
 		policy_take_target(&in->c[k], target[k], (double)MPC_STEP_NS / (3600.0 * (double)NS_PER_S), &ret->c[k],
 			&ret->explain.c[k]);
+		ret->c[k].mode = plan_site_power(&m->site, &plan, k, 0);
+	}
 	rc = tell(m, in, &plan, ret, err);
 	plan_release(&plan);
 	return rc;

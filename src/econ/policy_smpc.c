@@ -206,6 +206,8 @@ static bool is_calm(const struct policy_input *in, double first, const double pr
 		const struct policy_class *c = &in->c[i];
 		double usd_h = c->gross_usd_h[POLICY_MINE] - c->gross_usd_h[POLICY_IDLE];
 		double mwh_h = c->mwh_h[POLICY_MINE] - c->mwh_h[POLICY_IDLE];
+		if (c->n_modes > 1)
+			return false; /* which of them is best is in question at lower prices */
 		if (c->can[POLICY_MINE] && highest * mwh_h > CALM * usd_h)
 			return false;
 	}
@@ -237,10 +239,13 @@ static int make_fan(struct smpc *m, const struct policy_input *in, struct err *e
 
 static struct scenario_miner miner_of(const struct policy_input *in, const struct policy_class *c)
 {
-	struct scenario_miner r = { .gross_usd = (c->gross_usd_h[POLICY_MINE] - c->gross_usd_h[POLICY_IDLE]) * STEP_H,
-		.mwh = c->mwh_h[POLICY_MINE] * STEP_H,
-		.idle_mwh = c->mwh_h[POLICY_IDLE] * STEP_H,
+	struct scenario_miner r = { .modes = c->n_modes ? c->n_modes : 1, .idle_mwh = c->mwh_h[POLICY_IDLE] * STEP_H,
 		.start_usd = c->switch_cost_usd[POLICY_MINE] };
+	for (size_t m = 0; m < r.modes; m++) {
+		double gross = c->n_modes ? c->mode_gross_usd_h[m] : c->gross_usd_h[POLICY_MINE];
+		r.gross_usd[m] = (gross - c->gross_usd_h[POLICY_IDLE]) * STEP_H;
+		r.mwh[m] = (c->n_modes ? c->mode_mwh_h[m] : c->mwh_h[POLICY_MINE]) * STEP_H;
+	}
 	const struct site_group *g = c->group;
 	if (!g)
 		return r;
@@ -266,6 +271,7 @@ static void decide_miners(struct smpc *m, const struct policy_input *in, size_t 
 	target[POLICY_MINE] += w.start_usd > w.stay_usd ? c->now[POLICY_IDLE] - held_off : 0;
 	target[POLICY_IDLE] = c->count - target[POLICY_MINE];
 	policy_take_target(c, target, STEP_H, &ret->c[k], &ret->explain.c[k]);
+	ret->c[k].mode = w.mode;
 }
 
 static int smpc_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
@@ -281,8 +287,7 @@ static int smpc_decide(struct policy *p, const struct policy_input *in, struct p
 			decide_miners(m, in, k, ret);
 			continue;
 		}
-		for (int u = 0; u < POLICY_USE_END; u++)
-			c.net_usd_h[u] += c.mwh_h[u] * (in->electricity_usd_mwh - price);
+		policy_reprice(&c, price);
 		policy_decide_class(&c, &ret->c[k], STEP_H, 0, &ret->explain.c[k]);
 	}
 	return 0;

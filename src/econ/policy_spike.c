@@ -153,8 +153,7 @@ static int spike_decide(struct policy *p, const struct policy_input *in, struct 
 	e->view = (struct policy_view){ .usd_mwh = price, .by = known ? "price_model" : "last_price", .stated = true };
 	for (size_t i = 0; i < in->n; i++) {
 		struct policy_class c = in->c[i];
-		for (int u = 0; u < POLICY_USE_END; u++)
-			c.net_usd_h[u] += c.mwh_h[u] * (in->electricity_usd_mwh - price);
+		policy_reprice(&c, price);
 		double start_usd = c.switch_cost_usd[POLICY_MINE];
 		c.switch_cost_usd[POLICY_IDLE] += STOP_SHARE * start_usd;
 		c.switch_cost_usd[POLICY_MINE] = START_SHARE * start_usd;

@@ -174,11 +174,34 @@ struct program {
 	const struct scenario_groups *g;
 	const struct scenario_miner *m;
 	size_t n_on, n_off;
+	uint8_t mode[SCENARIO_STEPS][SCENARIO_GROUPS]; /* best in the mean of a group's prices */
 };
 
-static double run_usd(const struct scenario_miner *m, double price, bool starts)
+static size_t best_mode(const struct scenario_miner *m, double usd_mwh)
 {
-	return m->gross_usd - m->mwh * price - (starts ? m->start_usd - m->start_mwh * price : 0);
+	size_t best = 0;
+	for (size_t k = 1; k < m->modes; k++)
+		if (m->gross_usd[k] - m->mwh[k] * usd_mwh > m->gross_usd[best] - m->mwh[best] * usd_mwh)
+			best = k;
+	return best;
+}
+
+static void choose_modes(struct program *p)
+{
+	for (size_t k = 0; k < SCENARIO_STEPS && p->m->modes > 1; k++) {
+		double sum[SCENARIO_GROUPS] = { 0 }, n[SCENARIO_GROUPS] = { 0 };
+		for (size_t i = 0; i < p->f->paths; i++) {
+			sum[p->g->of[k][i]] += p->f->price[i][k];
+			n[p->g->of[k][i]]++;
+		}
+		for (size_t g = 0; g < SCENARIO_GROUPS; g++)
+			p->mode[k][g] = (uint8_t)(n[g] > 0 ? best_mode(p->m, sum[g] / n[g]) : 0);
+	}
+}
+
+static double run_usd(const struct scenario_miner *m, size_t mode, double price, bool starts)
+{
+	return m->gross_usd[mode] - m->mwh[mode] * price - (starts ? m->start_usd - m->start_mwh * price : 0);
 }
 
 static size_t left(size_t held)
@@ -206,7 +229,7 @@ static double value(const struct program *p, size_t k, size_t state, bool runs, 
 	size_t held = ran ? state : state - p->n_on;
 	double price = p->f->price[path][k];
 	if (runs)
-		return run_usd(m, price, !ran) + next[on_at(p, left(ran ? held : m->min_up))][path];
+		return run_usd(m, p->mode[k][p->g->of[k][path]], price, !ran) + next[on_at(p, left(ran ? held : m->min_up))][path];
 	return -m->idle_mwh * price + next[off_at(p, left(ran ? m->min_down : held))][path];
 }
 
@@ -247,6 +270,7 @@ void scenario_decide(const struct scenario_fan *f, const struct scenario_groups 
 {
 	by_path a[2 * SCENARIO_STEPS], b[2 * SCENARIO_STEPS], *next = a, *now = b;
 	struct program p = { .f = f, .g = g, .m = m, .n_on = holds(m->min_up), .n_off = holds(m->min_down) };
+	choose_modes(&p);
 	for (size_t s = 0; s < p.n_on + p.n_off; s++)
 		memset(next[s], 0, f->paths * sizeof(double));
 	for (size_t k = SCENARIO_STEPS; k-- > 1;) {
@@ -257,5 +281,5 @@ void scenario_decide(const struct scenario_fan *f, const struct scenario_groups 
 	}
 	const by_path *v = (const by_path *)next;
 	*ret = (struct scenario_worth){ expect(&p, 0, true, v), expect(&p, 0, false, v), expect(&p, p.n_on, true, v),
-		expect(&p, p.n_on, false, v) };
+		expect(&p, p.n_on, false, v), p.mode[0][0] };
 }

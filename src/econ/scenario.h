@@ -24,6 +24,8 @@ enum {
 	SCENARIO_STEPS = 12,      /* three hours of quarter-hours */
 	SCENARIO_PATHS_MAX = 512, /* of a fan */
 	SCENARIO_CAP_MAX = 1 << 18,
+	SCENARIO_GROUPS = 8,
+	SCENARIO_MODES_MAX = 3,
 };
 
 /* What makes two moments alike: each in units in which 1 is a difference that matters. */
@@ -73,15 +75,16 @@ void scenario_fan_move(struct scenario_fan *f, double first_usd_mwh, double fade
  *	step 0 (all paths alike)   step 1 (groups by price 0)   step 2 (groups by price 1) …
  */
 struct scenario_miner {
-	double gross_usd, mwh;       /* of a running step, at the meter */
+	size_t modes;                /* ways of running, 1..SCENARIO_MODES_MAX; changed at no cost; the first is started in */
+	double gross_usd[SCENARIO_MODES_MAX], mwh[SCENARIO_MODES_MAX]; /* of a running step, at the meter */
 	double idle_mwh;             /* of a standing one */
 	double start_usd, start_mwh; /* a start costs start_usd - start_mwh * price: work lost and wear, less energy */
 	size_t min_up, min_down;     /* steps; 0 and 1: none */
 };
-enum { SCENARIO_GROUPS = 8 };
 struct scenario_worth {
 	double run_usd, stop_usd;   /* of a running device, over the horizon: on, or off now */
 	double start_usd, stay_usd; /* of a standing one */
+	size_t mode;                /* that a running one is best in now */
 };
 /* The groups of a fan, for all miners that are decided by it. */
 struct scenario_groups {

@@ -75,6 +75,35 @@ size_t device_class_index(const struct device_class *c)
 	return (size_t)(c - row);
 }
 
+static const char *const power_name[DEVICE_POWER_END] = { "normal", "low", "high" };
+
+const char *device_power_name(enum device_power p)
+{
+	return (unsigned)p < DEVICE_POWER_END ? power_name[p] : NULL;
+}
+
+int device_power_parse(struct str s, enum device_power *ret)
+{
+	for (int i = 0; i < DEVICE_POWER_END; i++) {
+		if (str_eqz(s, power_name[i])) {
+			*ret = (enum device_power)i;
+			return 0;
+		}
+	}
+	return HCP_EINVAL;
+}
+
+int device_class_power(const struct device_class *c, enum device_power p, double *ret_w, double *ret_ths)
+{
+	static const int steps[DEVICE_POWER_END] = { 0, -6, 2 };
+	if ((unsigned)p >= DEVICE_POWER_END || c->fill_ths <= 0 || (p != DEVICE_POWER_NORMAL && c->kind != DEVICE_ASIC))
+		return HCP_ENOTFOUND;
+	double f = (545 + 25.0 * steps[p]) / 545, v = (13.4 + 0.1 * steps[p]) / 13.4;
+	*ret_w = c->power_w[DEVICE_FILL] * f * v * v;
+	*ret_ths = c->fill_ths * f;
+	return 0;
+}
+
 double device_class_fill_mhs(const struct device_class *c)
 {
 	return c->fill_ths * 1e6;

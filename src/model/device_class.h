@@ -51,6 +51,22 @@ const struct device_class *device_class_at(size_t i);
 const struct device_class *device_class_find(struct str name);
 /* Index of a row of the catalogue. */
 size_t device_class_index(const struct device_class *c);
+/* How hard a miner's firmware drives it. */
+enum device_power {
+	DEVICE_POWER_NORMAL = 0, /* the nominal figures */
+	DEVICE_POWER_LOW = 1,
+	DEVICE_POWER_HIGH = 2,
+	DEVICE_POWER_END = 3,
+};
+const char *device_power_name(enum device_power p);
+int device_power_parse(struct str s, enum device_power *ret) MUST_CHECK;
+/*
+ * Watts at the plug and TH/s of an ASIC driven so; HCP_ENOTFOUND: the class has no such mode (GPU, CPU). Derived from
+ * what public firmware documents: LuxOS builds profiles in steps of 25 MHz and 0.1 V from the nominal point (S19j Pro:
+ * 545 MHz, 13.4 V, 104 TH/s; docs.luxor.tech, "Preset Profiles"). Hashes go with the frequency, watts with frequency
+ * times voltage squared. Low is six steps down, high two steps up; a site's measured figures go into its file.
+ */
+int device_class_power(const struct device_class *c, enum device_power p, double *ret_w, double *ret_ths) MUST_CHECK;
 /* GH/s, MH/s views of fill_ths. */
 double device_class_fill_mhs(const struct device_class *c);
 /* J/TH when filling; 0 if the class does not mine. */

@@ -38,6 +38,33 @@ static int check_serving(const struct site_group *g, struct err *err)
 	return 0;
 }
 
+static int check_modes(const struct site_group *g, struct err *err)
+{
+	char field[32];
+	double nominal_w = g->cls->power_w[DEVICE_FILL], idle_w = g->cls->power_w[DEVICE_IDLE];
+	if (g->n_modes > SITE_MODES_MAX)
+		return err_set(err, HCP_ERANGE, "modes", "at most %d", SITE_MODES_MAX);
+	if (g->n_modes && (!g->mines || g->serves))
+		return err_set(err, HCP_EINVAL, "modes", "are of groups that mine and do nothing else");
+	for (size_t i = 0; i < g->n_modes; i++) {
+		const struct site_mode *m = &g->mode[i];
+		int rc;
+		snprintf(field, sizeof(field), "modes[%zu]", i);
+		if (m->power == DEVICE_POWER_NORMAL || (unsigned)m->power >= DEVICE_POWER_END)
+			rc = err_set(err, HCP_EINVAL, "power", "must be low or high; normal are the class's own figures");
+		else if ((rc = range(m->watts, idle_w, 2 * nominal_w, "watts", err)) == 0)
+			rc = range(m->ths, 1e-9, 2 * g->cls->fill_ths, "ths", err);
+		for (size_t k = 0; k < i && rc == 0; k++)
+			if (g->mode[k].power == m->power)
+				rc = err_set(err, HCP_EINVAL, "power", "two modes are named '%s'", device_power_name(m->power));
+		if (rc < 0) {
+			err_prefix(err, field);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int check_group(const struct site *s, const struct site_group *g, struct err *err)
 {
 	int rc;
@@ -61,6 +88,8 @@ static int check_group(const struct site *s, const struct site_group *g, struct 
 		(rc = hold(g->min_up_ns, "min_up_s", err)) < 0 || (rc = hold(g->min_down_ns, "min_down_s", err)) < 0 ||
 		(rc = range(g->boot_w, 0, 1e5, "restart.boot_w", err)) < 0 ||
 		(rc = range(g->start_wear_usd, 0, 1e4, "restart.wear_usd", err)) < 0)
+		return rc;
+	if ((rc = check_modes(g, err)) < 0)
 		return rc;
 	return check_serving(g, err);
 }
@@ -257,6 +286,10 @@ void site_period_hardware(struct site *s, int64_t at_ns, struct buf *said)
 		buf_printf(said, "%s: %u x %s in the place of %s, which could not be had then\n", g->name, g->count, c->name,
 			g->cls->name);
 		g->boot_w *= c->power_w[DEVICE_FILL] / g->cls->power_w[DEVICE_FILL];
+		for (size_t k = 0; k < g->n_modes; k++) {
+			g->mode[k].watts *= c->power_w[DEVICE_FILL] / g->cls->power_w[DEVICE_FILL];
+			g->mode[k].ths *= c->fill_ths / g->cls->fill_ths;
+		}
 		g->start_wear_usd *= g->cls->wear_usd_h > 0 ? c->wear_usd_h / g->cls->wear_usd_h : 1;
 		g->cls = c;
 	}
@@ -266,6 +299,8 @@ void site_period_hardware(struct site *s, int64_t at_ns, struct buf *said)
 static double peak_w(const struct site *s, const struct site_group *g)
 {
 	double w = g->mines ? fmax(g->cls->power_w[DEVICE_FILL], g->boot_w) : 0;
+	for (size_t i = 0; i < g->n_modes; i++)
+		w = fmax(w, g->mode[i].watts);
 	if (g->serves)
 		w = fmax(w, g->cls->power_w[DEVICE_SERVE]);
 	return w * s->pue;
@@ -327,9 +362,21 @@ static double overlap_s(int64_t from_ns, int64_t dt_ns, int64_t a_ns, int64_t b_
 	return hi > lo ? (double)(hi - lo) / (double)NS_PER_S : 0;
 }
 
+struct site_mode site_mode_at(const struct site_group *g, size_t i)
+{
+	if (i > 0)
+		return g->mode[i - 1];
+	return (struct site_mode){ DEVICE_POWER_NORMAL, g->cls->power_w[DEVICE_FILL], g->cls->fill_ths };
+}
+
 struct site_slice site_mine_slice(const struct site_group *g, int64_t since_wake_ns, int64_t dt_ns)
 {
-	double dt_s = (double)dt_ns / (double)NS_PER_S, w = g->cls->power_w[DEVICE_FILL];
+	return site_mode_slice(g, 0, since_wake_ns, dt_ns);
+}
+
+struct site_slice site_mode_slice(const struct site_group *g, size_t i, int64_t since_wake_ns, int64_t dt_ns)
+{
+	double dt_s = (double)dt_ns / (double)NS_PER_S, w = site_mode_at(g, i).watts;
 	int64_t start_ns = site_start_ns(g);
 	if (since_wake_ns >= start_ns)
 		return (struct site_slice){ .hash_s = dt_s, .plug_j = dt_s * w };

@@ -35,6 +35,14 @@ enum {
 	SITE_TEXT_MAX = 1 << 18, /* bytes of a file */
 	SITE_COUNT_MAX = 1000000,
 	SITE_HOLD_MAX_S = 43200, /* of boot, ramp, min_up and min_down each */
+	SITE_MODES_MAX = DEVICE_POWER_END - 1, /* beside the nominal */
+};
+
+/* A way of mining: what the firmware is told to draw, and what comes of it. Changed while hashing, at no cost. */
+struct site_mode {
+	enum device_power power;
+	double watts; /* per device at the plug */
+	double ths;
 };
 
 struct site_feeder {
@@ -61,6 +69,8 @@ struct site_group {
 	int feeder; /* index; -1: behind none */
 	bool mines, serves;
 	enum device_mode idle_mode; /* what a curtailed device is left in: IDLE, SAFE or OFF */
+	size_t n_modes; /* beside the class's own figures, which are always mode 0 */
+	struct site_mode mode[SITE_MODES_MAX];
 	int64_t boot_ns, ramp_ns;
 	double boot_w;         /* per device at the plug */
 	double start_wear_usd; /* per device and start */
@@ -129,6 +139,10 @@ struct site_slice {
 	double plug_j;
 };
 struct site_slice site_mine_slice(const struct site_group *g, int64_t since_wake_ns, int64_t dt_ns);
+/* The same in a mode of the group, i <= n_modes. */
+struct site_slice site_mode_slice(const struct site_group *g, size_t i, int64_t since_wake_ns, int64_t dt_ns);
+/* Mode 0: the class's figures; mode i: mode[i - 1]. */
+struct site_mode site_mode_at(const struct site_group *g, size_t i);
 /* From waking to full hash rate. */
 static inline int64_t site_start_ns(const struct site_group *g)
 {

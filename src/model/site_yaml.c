@@ -15,8 +15,15 @@ struct y_serve {
 	double *contract_share, *contract_usd_h, *spot_share, *miss_usd_h;
 };
 
+struct y_mode {
+	char *power;
+	double *watts, *ths;
+};
+
 struct y_group {
 	char *name, *class, *feeder, *idle;
+	struct y_mode *modes;
+	uint32_t n_modes;
 	uint32_t count;
 	bool *mine;
 	struct y_restart *restart;
@@ -59,6 +66,9 @@ static const cyaml_schema_field_t restart_fields[] = { REAL(struct y_restart, bo
 static const cyaml_schema_field_t serve_fields[] = { REAL(struct y_serve, contract_share),
 	REAL(struct y_serve, contract_usd_h), REAL(struct y_serve, spot_share), REAL(struct y_serve, miss_usd_h),
 	CYAML_FIELD_END };
+static const cyaml_schema_field_t mode_fields[] = { TEXT(struct y_mode, power, NEEDED, SITE_NAME_MAX),
+	REAL(struct y_mode, watts), REAL(struct y_mode, ths), CYAML_FIELD_END };
+static const cyaml_schema_value_t mode_entry = { CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct y_mode, mode_fields) };
 static const cyaml_schema_field_t group_fields[] = {
 	TEXT(struct y_group, name, NEEDED, SITE_NAME_MAX),
 	TEXT(struct y_group, class, NEEDED, DEVICE_CLASS_NAME_MAX),
@@ -69,6 +79,8 @@ static const cyaml_schema_field_t group_fields[] = {
 	CYAML_FIELD_MAPPING_PTR(
 		"restart", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_group, restart, restart_fields),
 	CYAML_FIELD_MAPPING_PTR("serve", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_group, serve, serve_fields),
+	CYAML_FIELD_SEQUENCE_COUNT("modes", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_group, modes, n_modes,
+		&mode_entry, 0, SITE_MODES_MAX),
 	REAL(struct y_group, min_up_s),
 	REAL(struct y_group, min_down_s),
 	CYAML_FIELD_END,
@@ -135,6 +147,30 @@ static int feeder_index(const struct y_site *y, const char *name)
 	return name ? SITE_FEEDERS_MAX : -1; /* refused by site_validate */
 }
 
+/* What the file leaves out is the catalogue's. */
+static int convert_modes(const struct y_group *y, struct site_group *g, struct err *err)
+{
+	char at[32];
+	for (uint32_t i = 0; i < y->n_modes; i++) {
+		struct site_mode *m = &g->mode[g->n_modes++];
+		snprintf(at, sizeof(at), "modes[%u]", i);
+		int rc = device_power_parse(str_of(y->modes[i].power), &m->power);
+		if (rc < 0)
+			rc = err_set(err, HCP_EINVAL, "power", "must be low or high");
+		else if (device_class_power(g->cls, m->power, &m->watts, &m->ths) < 0 &&
+				 (!y->modes[i].watts || !y->modes[i].ths))
+			rc = err_set(err, HCP_EINVAL, "power", "the catalogue has no power modes of %s: give watts and ths",
+				g->cls->name);
+		if (rc < 0) {
+			err_prefix(err, at);
+			return rc;
+		}
+		m->watts = real_or(y->modes[i].watts, m->watts);
+		m->ths = real_or(y->modes[i].ths, m->ths);
+	}
+	return 0;
+}
+
 static int convert_group(const struct y_site *ys, const struct y_group *y, struct site_group *g, struct err *err)
 {
 	static const struct y_restart no_restart;
@@ -156,8 +192,9 @@ static int convert_group(const struct y_site *ys, const struct y_group *y, struc
 	g->min_up_ns = seconds(y->min_up_s);
 	g->min_down_ns = seconds(y->min_down_s);
 	g->serves = y->serve != NULL;
-	if (!y->serve)
-		return 0;
+	int rc = convert_modes(y, g, err);
+	if (rc < 0 || !y->serve)
+		return rc;
 	g->contract_share = real_or(y->serve->contract_share, 0);
 	g->contract_usd_h = real_or(y->serve->contract_usd_h, g->cls->list_usd_h);
 	g->spot_share = real_or(y->serve->spot_share, 0);

@@ -77,7 +77,7 @@ static double by_bits(const struct scenario_miner *m, const double *price, unsig
 		if (runs != on && age < (on ? m->min_up : m->min_down))
 			return -INFINITY;
 		age = runs != on ? 1 : age + 1;
-		sum += runs ? m->gross_usd - m->mwh * price[k] - (on ? 0 : m->start_usd - m->start_mwh * price[k])
+		sum += runs ? m->gross_usd[0] - m->mwh[0] * price[k] - (on ? 0 : m->start_usd - m->start_mwh * price[k])
 					: -m->idle_mwh * price[k];
 		on = runs;
 	}
@@ -118,7 +118,7 @@ static void no_path_knows_its_own_coming_price(void **state)
 	(void)state;
 	static struct scenario_fan f = { .paths = 64 };
 	static struct scenario_groups g;
-	struct scenario_miner m = { .gross_usd = 10, .mwh = 0.1, .min_up = 1, .min_down = 1 };
+	struct scenario_miner m = { .modes = 1, .gross_usd = { 10 }, .mwh = { 0.1 }, .min_up = 1, .min_down = 1 };
 	struct scenario_worth w;
 	for (size_t i = 0; i < f.paths; i++)
 		for (size_t k = 0; k < SCENARIO_STEPS; k++)
