@@ -1,13 +1,10 @@
 #include "wire/yamlconf.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-
-enum { KEY_MAX = 64 };
 
 /* ---- what the library says about an error ---- */
 
@@ -55,40 +52,76 @@ static void *yaml_mem(void *ctx, void *p, size_t n)
 
 /* ---- the line of a field, for values that the form allows and their meaning does not ---- */
 
+/* Where the walk along a path stands: `column` is that of the keys, or dashes, looked at; -1: the next line's. */
+struct walk {
+	const char *path;
+	long item, column, parent;
+	unsigned near_line;
+};
+
+/* Bytes of a path's first part: "[12]" or "restart". */
+static size_t part_of(const char *path)
+{
+	return path[0] == '[' ? strcspn(path, "]") + 1 : strcspn(path, ".[");
+}
+
+static void step(struct walk *w, unsigned line)
+{
+	w->path += part_of(w->path);
+	w->path += w->path[0] == '.';
+	w->parent = w->column;
+	w->column = w->item = -1;
+	w->near_line = line;
+}
+
+/* One line, or what follows its dash. False: the list or mapping that is walked has ended. */
+static bool look(struct walk *w, struct str bare, long column, unsigned line)
+{
+	bool item = bare.n && bare.p[0] == '-' && (bare.n == 1 || bare.p[1] == ' ');
+	size_t n = part_of(w->path);
+	if (w->column < 0) {
+		/* Dashes may stand in the column of the list's key; whatever else belongs to it is further in. */
+		if (column < w->parent || (column == w->parent && !item))
+			return false;
+		w->column = column;
+	}
+	if (column != w->column)
+		return column > w->column;
+	if (w->path[0] != '[') {
+		if (bare.n > n && bare.p[n] == ':' && memcmp(bare.p, w->path, n) == 0)
+			step(w, line);
+		return true;
+	}
+	if (!item)
+		return false;
+	if (++w->item != strtol(w->path + 1, NULL, 10))
+		return true;
+	step(w, line);
+	size_t skip = 1;
+	while (skip < bare.n && bare.p[skip] == ' ')
+		skip++;
+	if (!w->path[0] || skip >= bare.n)
+		return true;
+	return look(w, (struct str){ bare.p + skip, bare.n - skip }, column + (long)skip, line);
+}
+
 /*
- * path is "pue", "groups[2].count" or "groups[2].restart.boot_s". Files are written one field a line; for one that is
- * not, the nearest line above is told. 0: not found.
+ * path is "pue", "groups[2].count" or "groups[2].modes[0].watts". Files are written one field a line and indented by
+ * spaces; for a field that is not there, the nearest line above is told. 0: not found.
  */
 static unsigned line_of(struct str text, const char *path)
 {
-	char list[KEY_MAX] = "", key[72];
-	long want = -1, item = -1;
-	unsigned line = 0, near_line = 0;
-	const char *bracket = strchr(path, '['), *dot = strrchr(path, '.');
-	if (bracket) {
-		snprintf(list, sizeof(list), "%.*s:", (int)(bracket - path), path);
-		want = strtol(bracket + 1, NULL, 10);
-	}
-	snprintf(key, sizeof(key), "%s:", dot ? dot + 1 : path);
-	bool inside = !bracket;
-	while (text.p) {
+	struct walk w = { .path = path, .item = -1, .column = -1, .parent = -1 };
+	unsigned line = 0;
+	while (text.p && w.path[0]) {
 		struct str row = str_split(&text, '\n'), bare = str_trim(row);
 		line++;
-		bool outer = row.n && !isspace((unsigned char)row.p[0]) && row.p[0] != '-' && row.p[0] != '#';
-		if (bracket && outer)
-			inside = str_starts(bare, str_of(list));
-		if (!inside)
+		if (bare.n == 0 || bare.p[0] == '#' || str_eqz(bare, "---"))
 			continue;
-		if (bracket && bare.n && bare.p[0] == '-') {
-			item++;
-			bare = str_trim((struct str){ bare.p + 1, bare.n - 1 });
-		}
-		if (item == want && !near_line)
-			near_line = bracket ? line : 0;
-		if (item == want && str_starts(bare, str_of(key)))
-			return line;
+		if (!look(&w, bare, (long)(bare.p - row.p), line))
+			break;
 	}
-	return near_line;
+	return w.near_line;
 }
 
 static int say(struct err *err, int code, const char *name, unsigned line, const char *field, const char *what)
@@ -123,11 +156,9 @@ static void find_key(struct str text, struct said *s)
 
 static cyaml_config_t config_of(struct said *s)
 {
-	return (cyaml_config_t){ .log_fn = listen,
-		.log_ctx = s,
-		.mem_fn = yaml_mem,
-		.log_level = CYAML_LOG_ERROR,
-		.flags = CYAML_CFG_NO_ALIAS };
+	return (cyaml_config_t){
+		.log_fn = listen, .log_ctx = s, .mem_fn = yaml_mem, .log_level = CYAML_LOG_ERROR, .flags = CYAML_CFG_NO_ALIAS
+	};
 }
 
 int yamlconf_load(const char *name, struct str text, size_t max, const cyaml_schema_value_t *schema, cyaml_data_t **ret,

@@ -224,6 +224,7 @@ static const struct flag profitability_flags[] = {
 	{ .name = "gpu-rate-usd-h", .kind = FLAG_REAL, .field = "gpu_rate_usd_h", .min = 0, .max = 1e6,
 	  .help = "instead of the live rate" },
 	{ .name = "utilisation", .kind = FLAG_REAL, .field = "utilisation", .min = 0, .max = 1, .help = "0 to 1" },
+	{ .name = "power-mode", .field = "power_mode", .help = "how hard a miner is driven: low, normal (default) or high" },
 	END,
 };
 static const struct flag bids_flags[] = {

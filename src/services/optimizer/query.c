@@ -223,9 +223,16 @@ int optimizer_on_profitability(void *state, struct svc_ctx *ctx, const struct ms
 		ai.spot_usd_h = q->gpu_rate_usd_h;
 	if (q->has_utilisation_case)
 		ai.utilisation = q->utilisation;
+	struct device_class driven = *cls;
+	enum device_power power_mode = DEVICE_POWER_NORMAL;
+	if (q->power_mode[0] && device_power_parse(str_of(q->power_mode), &power_mode) < 0)
+		return err_set(err, HCP_EINVAL, "power_mode", "must be normal, low or high");
+	if (power_mode != DEVICE_POWER_NORMAL &&
+		device_class_power(cls, power_mode, &driven.power_w[DEVICE_FILL], &driven.fill_ths) < 0)
+		return err_set(err, HCP_EINVAL, "power_mode", "%s has no power modes", cls->name);
 	struct profit_row rows[WORKLOAD_TYPE_END];
 	bool can[WORKLOAD_TYPE_END] = { false };
-	int rc = compute_rows(ctx, cls, &pm, &ai, rows, can, err);
+	int rc = compute_rows(ctx, &driven, &pm, &ai, rows, can, err);
 	if (rc < 0) {
 		rename_field(err);
 		return rc;

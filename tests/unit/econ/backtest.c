@@ -198,6 +198,45 @@ static void the_guard_limits_the_drawdown(void **state)
 	backtest_free(b);
 }
 
+static void give_modes(struct site_group *g)
+{
+	for (int p = 1; p < DEVICE_POWER_END; p++) {
+		struct site_mode *m = &g->mode[g->n_modes++];
+		m->power = (enum device_power)p;
+		assert_int_equal(device_class_power(g->cls, m->power, &m->watts, &m->ths), 0);
+	}
+}
+
+/* The more ways of mining the more is earned, by those who choose; the books follow the mode. */
+static void power_modes_are_used_and_booked(void **state)
+{
+	(void)state;
+	static struct world w, more;
+	static const char *const chooses[] = { "last_price", "stochastic", "mpc", "smpc" };
+	make_world(&w, 3);
+	for (size_t i = 0; i < STEPS && i < w.n; i++)
+		w.tick[i].value += w.tick[i].kind == HISTORY_POWER_RT ? 30 : 0; /* near what mining earns a MWh */
+	more = w;
+	give_modes(&more.site.group[0]);
+	struct backtest *b = prepare(&w), *bm = prepare(&more);
+	struct backtest_books plain, modes;
+	for (size_t i = 0; i < sizeof(chooses) / sizeof(chooses[0]); i++) {
+		run_vt(&w, b, policy_find(str_of(chooses[i])), &plain);
+		run_vt(&more, bm, policy_find(str_of(chooses[i])), &modes);
+		assert_true(modes.mine.profit_micros > plain.mine.profit_micros);
+		backtest_books_release(&plain);
+		backtest_books_release(&modes);
+	}
+	/* Mining always is mining as the class is sold. */
+	run_vt(&w, b, policy_find(STR("always_mine")), &plain);
+	run_vt(&more, bm, policy_find(STR("always_mine")), &modes);
+	assert_int_equal(modes.mine.profit_micros, plain.mine.profit_micros);
+	backtest_books_release(&plain);
+	backtest_books_release(&modes);
+	backtest_free(b);
+	backtest_free(bm);
+}
+
 static void nobody_beats_the_clairvoyant(void **state)
 {
 	(void)state;
@@ -205,6 +244,8 @@ static void nobody_beats_the_clairvoyant(void **state)
 	for (uint64_t seed = 1; seed < 6; seed++) {
 		struct backtest_books best, books;
 		make_world(&w, seed);
+		if (seed % 2) /* driven harder and easier, too */
+			give_modes(&w.site.group[0]);
 		struct backtest *b = prepare(&w);
 		assert_int_equal(backtest_clairvoyant(b, &best, NULL), 0);
 		assert_true(best.refused == 0 && best.mine.starts > 0);
@@ -470,6 +511,7 @@ static void lack_of_memory_leaks_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(power_modes_are_used_and_booked),
 		cmocka_unit_test(nobody_beats_the_clairvoyant),
 		cmocka_unit_test(books_add_up),
 		cmocka_unit_test(a_cheat_finds_no_future_price),

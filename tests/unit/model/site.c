@@ -66,6 +66,32 @@ static void every_field_arrives(void **state)
 	assert_int_equal(asic->min_down_ns, 1800 * NS_PER_S);
 }
 
+/* What a mode leaves out is the catalogue's; the highest watts of any mode count against limits. */
+static void power_modes_arrive_and_have_defaults(void **state)
+{
+	(void)state;
+	char text[2048];
+	struct site s;
+	double w, ths;
+	snprintf(text, sizeof(text), "%s%s", good,
+		"    modes:\n      - power: low\n      - power: high\n        watts: 4000\n        ths: 215\n");
+	assert_int_equal(site_parse(&s, "here.yaml", str_of(text), NULL), 0);
+	const struct site_group *g = &s.group[1];
+	assert_int_equal(g->n_modes, 2);
+	assert_int_equal(device_class_power(g->cls, DEVICE_POWER_LOW, &w, &ths), 0);
+	assert_true(g->mode[0].power == DEVICE_POWER_LOW && g->mode[0].watts == w && g->mode[0].ths == ths);
+	/* Six steps of 25 MHz and 0.1 V below 545 MHz and 13.4 V. */
+	assert_true(fabs(ths - 200 * 395.0 / 545) < 1e-9 && w / ths < 3500.0 / 200);
+	assert_true(g->mode[1].watts == 4000 && g->mode[1].ths == 215);
+	assert_true(site_mode_at(g, 0).watts == 3500 && site_mode_at(g, 2).ths == 215);
+	double gpus = 8 * s.group[0].cls->power_w[DEVICE_SERVE];
+	assert_true(fabs(site_full_w(&s) - (100 * 4000 + gpus) * 1.1) < 1e-6);
+	/* A start boots with the same watts in every mode, and ramps with those of the mode. */
+	struct site_slice slow = site_mode_slice(g, 0, 0, 900 * NS_PER_S), fast = site_mode_slice(g, 2, 0, 900 * NS_PER_S);
+	assert_true(slow.hash_s == fast.hash_s && fabs(fast.plug_j - slow.plug_j - 840 * 500) < 1e-6);
+	assert_int_equal(device_class_power(s.group[0].cls, DEVICE_POWER_LOW, &w, &ths), HCP_ENOTFOUND);
+}
+
 /* good with one line replaced. */
 static void edited(char *dst, size_t cap, const char *was, const char *now)
 {
@@ -100,6 +126,17 @@ static void errors_name_file_line_and_field(void **state)
 		{ "class: H100", "class: S21", "groups[0].serve", "x.yaml:13: ", HCP_EINVAL },
 		{ "settlement_point: HB_WEST\n", "", "settlement_point", "x.yaml: ", HCP_EINVAL },
 		{ "settlement_point: HB_WEST", "tariff_usd_mwh: 1e6", "tariff_usd_mwh", "x.yaml:2: ", HCP_ERANGE },
+		{ "    idle: safe", "    modes:\n      - power: turbo", "groups[1].modes[0].power", "x.yaml:21: ", HCP_EINVAL },
+		{ "    idle: safe", "    modes:\n      - power: normal", "groups[1].modes[0].power", "x.yaml:21: ",
+			HCP_EINVAL },
+		{ "    idle: safe", "    modes:\n      - power: low\n        watts: 9000", "groups[1].modes[0].watts",
+			"x.yaml:22: ", HCP_ERANGE },
+		{ "    idle: safe", "    modes:\n      - power: low\n        ths: 0", "groups[1].modes[0].ths", "x.yaml:22: ",
+			HCP_ERANGE },
+		{ "    idle: safe", "    modes:\n      - power: low\n      - power: low", "groups[1].modes[1].power",
+			"x.yaml:22: ", HCP_EINVAL },
+		{ "    count: 8\n", "    count: 8\n    modes:\n      - power: low\n", "groups[0].modes[0].power", "x.yaml:14: ",
+			HCP_EINVAL },
 		{ "groups:", "groups: &a", "", "", 0 }, /* an anchor alone is no harm */
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -354,6 +391,7 @@ int main(void)
 		cmocka_unit_test(every_field_arrives),
 		cmocka_unit_test(errors_name_file_line_and_field),
 		cmocka_unit_test(branches_hang_below_feeders),
+		cmocka_unit_test(power_modes_arrive_and_have_defaults),
 		cmocka_unit_test(what_is_not_yaml_is_refused),
 		cmocka_unit_test(lack_of_memory_leaks_nothing),
 		cmocka_unit_test(the_sites_of_the_platform),

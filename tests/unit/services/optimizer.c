@@ -394,6 +394,16 @@ static void profitability_takes_inputs_and_refuses_nonsense(void **state)
 	assert_float_equal(mine->net_usd_h, revenue - 3500e-6 * 1.05 * 25 - 0.025, 1e-9);
 	assert_string_equal(p->recommendation, "bitcoin_mining");
 	assert_string_equal(mine->recommendation, "best");
+	/* Driven easier: fewer hashes, and fewer watts each. */
+	q.power_mode = "low";
+	p = drive_call(&d, &q.base);
+	const Hcp__ProfitabilityRow *low = find_row(p, "bitcoin_mining");
+	double f = 395.0 / 545, v = 12.8 / 13.4;
+	assert_float_equal(low->revenue_usd_h, revenue * f, 1e-9 * revenue);
+	assert_float_equal(low->energy_cost_usd_h, 3500e-6 * f * v * v * 1.05 * 25, 1e-9);
+	q.power_mode = "turbo";
+	drive_refused(&d, &q.base, "invalid", "power_mode");
+	q.power_mode = "";
 	q.has_electricity_usd_mwh_case = HCP__PROFITABILITY_CALCULATE__HAS_ELECTRICITY_USD_MWH_ELECTRICITY_USD_MWH;
 	q.electricity_usd_mwh = 9000;
 	p = drive_call(&d, &q.base);

@@ -140,6 +140,7 @@ export interface ProfitabilityCalculate {
   gpu_rate_usd_h?: number;
   utilisation?: number;
   device_class: string;
+  power_mode: string;
 }
 
 export interface ProfitabilityRow {
@@ -1651,7 +1652,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PriceHistoryGet: { symbol: 's', location: 's', limit: '0' },
   PricePoint: { at_ns: '0', value: '0' },
   PriceHistory: { symbol: 's', location: 's', unit: 's', points: '[PricePoint' },
-  ProfitabilityCalculate: { electricity_usd_mwh: '?0', btc_usd: '?0', difficulty: '?0', gpu_rate_usd_h: '?0', utilisation: '?0', device_class: 's' },
+  ProfitabilityCalculate: { electricity_usd_mwh: '?0', btc_usd: '?0', difficulty: '?0', gpu_rate_usd_h: '?0', utilisation: '?0', device_class: 's', power_mode: 's' },
   ProfitabilityRow: { device_class: 's', workload_type: 's', revenue_usd_h: '0', energy_cost_usd_h: '0', wear_usd_h: '0', net_usd_h: '0', score: '0', recommendation: 's' },
   Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
   ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0', one_more_usd: '0' },
