@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/money.h"
 #include "base/panic.h"
+#include "base/timefmt.h"
 #include "econ/backtest_priv.h"
 #include "econ/btc.h"
 #include "econ/clairvoyant.h"
@@ -28,6 +29,7 @@ static bool is_truth(const struct backtest *b, const struct backtest_tick *t)
 	case HISTORY_FEES_BTC:
 	case HISTORY_DEMAND:
 	case HISTORY_GPU_RATE:
+	case HISTORY_ANCILLARY:
 		return true;
 	default:
 		return false;
@@ -72,6 +74,16 @@ static double demand_share(const struct history *h, int64_t t_ns)
 	return isnan(share) ? 1 : fmin(1, fmax(0, share));
 }
 
+static double offer_usd_mw_h(const struct history *h, const struct site_offer *o, int64_t t_ns)
+{
+	int64_t local_s = t_ns / NS_PER_S + timefmt_central_offset_s(t_ns);
+	int hour = (int)(local_s % 86400 / 3600);
+	if (hour < o->from_hour || hour >= o->until_hour)
+		return -1;
+	/* The next day's may be known already: of the hour itself and no other. */
+	return o->fixed ? o->price_usd_mw_h : history_at(history_find(h, HISTORY_ANCILLARY, o->service), t_ns);
+}
+
 static void settle(struct backtest *b, const struct history *h)
 {
 	const struct history_series *price = history_find(h, HISTORY_POWER_RT, b->site.point);
@@ -94,6 +106,8 @@ static void settle(struct backtest *b, const struct history *h)
 		b->price_usd_mwh[i] = known ? usd_mwh : NAN;
 		b->hashprice_usd_ths_h[i] = known ? btc_per_day(1, d, reward, b->site.pool_fee) / 24 * usd : NAN;
 		b->priced += known;
+		for (size_t k = 0; k < b->site.n_offers; k++)
+			b->offer_usd_mw_h[k * b->n + i] = offer_usd_mw_h(h, &b->site.offer[k], t);
 		for (size_t k = 0; k < b->site.n_groups; k++)
 			b->spot_usd_h[k * b->n + i] = spot_usd_h(h, &b->site.group[k], t);
 	}
@@ -146,8 +160,9 @@ int backtest_new(
 	b->hashprice_usd_ths_h = mem_calloc(b->n, sizeof(double));
 	b->demand = mem_calloc(b->n, sizeof(double));
 	b->spot_usd_h = mem_calloc(b->n * b->site.n_groups, sizeof(double));
+	b->offer_usd_mw_h = mem_calloc(b->n * (b->site.n_offers + 1), sizeof(double));
 	history_init(&h);
-	if (!b->price_usd_mwh || !b->hashprice_usd_ths_h || !b->demand || !b->spot_usd_h)
+	if (!b->price_usd_mwh || !b->hashprice_usd_ths_h || !b->demand || !b->spot_usd_h || !b->offer_usd_mw_h)
 		rc = err_set(err, HCP_ENOMEM, "", "no memory for %zu intervals", b->n);
 	if (rc == 0)
 		rc = collect(b, feed, &h, err);
@@ -178,6 +193,7 @@ void backtest_free(struct backtest *b)
 	mem_free(b->hashprice_usd_ths_h);
 	mem_free(b->demand);
 	mem_free(b->spot_usd_h);
+	mem_free(b->offer_usd_mw_h);
 	mem_free(b);
 }
 

@@ -84,15 +84,29 @@ struct backtest_sum {
 	double missed_h;        /* device hours promised and not served */
 };
 
+/*
+ * One ancillary offer of the site: apart from, and on top of, everything else. Of an interval in its hours the MW are
+ * paid that could have been dropped throughout: miners past their start, less what they draw idle; load is held for
+ * one offer only, in the order of the file. Policies do not see it, and being called upon is not reckoned with.
+ */
+struct backtest_offer {
+	int64_t revenue_micros;
+	double offered_mw_h, held_mw_h; /* in intervals with a price of the service */
+	double unpriced_h;              /* hours of the offer without one */
+};
+
 struct backtest_month {
 	int64_t start_ns;
 	struct backtest_sum mine, ai;
+	int64_t ancillary_micros;
 };
 
 struct backtest_books {
 	struct backtest_sum mine, ai;
 	struct backtest_month *month; /* owned */
 	size_t n_months;
+	struct backtest_offer offer[SITE_OFFERS_MAX]; /* as the site's */
+	int64_t ancillary_micros;                     /* of all of them; in no other sum */
 	struct risk_measure daily; /* profit of the mining side by UTC day at RISK_LEVEL; n 0: no day has a price */
 	int64_t drawdown_micros; /* deepest fall of the mining side's cumulative profit below its peak */
 	size_t undecided;        /* intervals at whose start a price or the network was not known yet */

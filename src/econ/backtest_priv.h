@@ -11,6 +11,7 @@ struct backtest {
 	double *price_usd_mwh;       /* owned; [n]; NAN with either missing */
 	double *hashprice_usd_ths_h; /* owned; [n]; after the pool's fee */
 	double *demand;              /* owned; [n]; share of spot demand's height, 0..1 */
+	double *offer_usd_mw_h;      /* owned; [offer * n + i]; NAN: no price; -1: not in the offer's hours */
 	double *spot_usd_h;          /* owned; [group * n + i]; rate of a spot hour */
 	uint32_t energised[SITE_GROUPS_MAX];
 	bool limited, exact;

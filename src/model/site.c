@@ -194,6 +194,23 @@ static int check_names(const struct site *s, struct err *err)
 	return 0;
 }
 
+static int check_offer(const struct site_offer *o, struct err *err)
+{
+	int rc;
+	if (!o->service[0])
+		return err_set(err, HCP_EINVAL, "service", "is empty");
+	if (!strcmp(o->service, "REGDN"))
+		return err_set(err, HCP_EINVAL, "service", "is paid for load that can be taken on; only load to drop is offered");
+	if ((rc = range(o->mw, 1e-6, 1e5, "mw", err)) < 0 ||
+		(rc = range(o->price_usd_mw_h, 0, 1e5, "price_usd_mw_h", err)) < 0)
+		return rc;
+	if (o->from_hour < 0 || o->from_hour > 23)
+		return err_set(err, HCP_ERANGE, "from_hour", "must be from 0 to 23");
+	if (o->until_hour <= o->from_hour || o->until_hour > 24)
+		return err_set(err, HCP_ERANGE, "until_hour", "must be above from_hour and at most 24");
+	return 0;
+}
+
 int site_validate(const struct site *s, struct err *err)
 {
 	int rc;
@@ -210,11 +227,20 @@ int site_validate(const struct site *s, struct err *err)
 		return rc;
 	if (s->n_groups < 1 || s->n_groups > SITE_GROUPS_MAX)
 		return err_set(err, HCP_ERANGE, "groups", "must be from 1 to %d", SITE_GROUPS_MAX);
+	if (s->n_offers > SITE_OFFERS_MAX)
+		return err_set(err, HCP_ERANGE, "ancillary", "at most %d", SITE_OFFERS_MAX);
 	if ((rc = check_power(s, err)) < 0)
 		return rc;
 	for (size_t i = 0; i < s->n_groups; i++) {
 		snprintf(at, sizeof(at), "groups[%zu]", i);
 		if ((rc = check_group(s, &s->group[i], err)) < 0) {
+			err_prefix(err, at);
+			return rc;
+		}
+	}
+	for (size_t i = 0; i < s->n_offers; i++) {
+		snprintf(at, sizeof(at), "ancillary[%zu]", i);
+		if ((rc = check_offer(&s->offer[i], err)) < 0) {
 			err_prefix(err, at);
 			return rc;
 		}

@@ -35,6 +35,7 @@ enum {
 	SITE_TEXT_MAX = 1 << 18, /* bytes of a file */
 	SITE_COUNT_MAX = 1000000,
 	SITE_HOLD_MAX_S = 43200, /* of boot, ramp, min_up and min_down each */
+	SITE_OFFERS_MAX = 4,
 	SITE_MODES_MAX = DEVICE_POWER_END - 1, /* beside the nominal */
 };
 
@@ -82,6 +83,15 @@ struct site_group {
 	double miss_usd_h;     /* penalty per contracted device hour not served */
 };
 
+/* Running load that is held ready to be dropped, offered to the grid as an ancillary service. */
+struct site_offer {
+	char service[SITE_NAME_MAX]; /* of the grid's clearing prices: REGUP, RRS, ECRS, NSPIN */
+	double mw;                   /* at the meter */
+	bool fixed;                  /* paid price_usd_mw_h; else the recorded clearing price */
+	double price_usd_mw_h;
+	int from_hour, until_hour;   /* Central: [from, until), 0..24 */
+};
+
 struct site {
 	char name[SITE_NAME_MAX], about[SITE_ABOUT_MAX];
 	char point[24]; /* settlement point; "" with a fixed tariff */
@@ -89,10 +99,11 @@ struct site {
 	double tariff_usd_mwh; /* with fixed */
 	double limit_w;        /* at the meter */
 	double pue, pool_fee;
-	size_t n_feeders, n_branches, n_groups;
+	size_t n_feeders, n_branches, n_groups, n_offers;
 	struct site_feeder feeder[SITE_FEEDERS_MAX];
 	struct site_branch branch[SITE_BRANCHES_MAX]; /* each after the one above it */
 	struct site_group group[SITE_GROUPS_MAX];
+	struct site_offer offer[SITE_OFFERS_MAX];
 };
 
 /*

@@ -44,6 +44,12 @@ struct y_branch {
 	double *inrush_kw;
 };
 
+struct y_offer {
+	char *service;
+	double mw, *price_usd_mw_h;
+	uint32_t *from_hour, *until_hour;
+};
+
 struct y_site {
 	char *name, *about, *settlement_point;
 	double *tariff_usd_mwh;
@@ -54,6 +60,8 @@ struct y_site {
 	uint32_t n_branches;
 	struct y_group *groups;
 	uint32_t n_groups;
+	struct y_offer *ancillary;
+	uint32_t n_ancillary;
 };
 
 #define TEXT(type, key, flags, max) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), type, key, 0, (max)-1)
@@ -100,6 +108,16 @@ static const cyaml_schema_field_t branch_fields[] = {
 	REAL(struct y_branch, inrush_kw),
 	CYAML_FIELD_END,
 };
+static const cyaml_schema_field_t offer_fields[] = {
+	TEXT(struct y_offer, service, NEEDED, SITE_NAME_MAX),
+	CYAML_FIELD_FLOAT("mw", CYAML_FLAG_DEFAULT, struct y_offer, mw),
+	REAL(struct y_offer, price_usd_mw_h),
+	CYAML_FIELD_UINT_PTR("from_hour", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_offer, from_hour),
+	CYAML_FIELD_UINT_PTR("until_hour", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_offer, until_hour),
+	CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t offer_entry = { CYAML_VALUE_MAPPING(
+	CYAML_FLAG_DEFAULT, struct y_offer, offer_fields) };
 static const cyaml_schema_value_t group_entry = { CYAML_VALUE_MAPPING(
 	CYAML_FLAG_DEFAULT, struct y_group, group_fields) };
 static const cyaml_schema_value_t feeder_entry = { CYAML_VALUE_MAPPING(
@@ -120,6 +138,8 @@ static const cyaml_schema_field_t site_fields[] = {
 		n_branches, &branch_entry, 0, SITE_BRANCHES_MAX),
 	CYAML_FIELD_SEQUENCE_COUNT(
 		"groups", CYAML_FLAG_POINTER, struct y_site, groups, n_groups, &group_entry, 1, SITE_GROUPS_MAX),
+	CYAML_FIELD_SEQUENCE_COUNT("ancillary", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_site, ancillary,
+		n_ancillary, &offer_entry, 0, SITE_OFFERS_MAX),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t site_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct y_site, site_fields) };
@@ -233,11 +253,22 @@ static int convert(const struct y_site *y, struct site *s, struct err *err)
 		.pool_fee = y->pool_fee,
 		.n_feeders = y->n_feeders,
 		.n_branches = y->n_branches,
-		.n_groups = y->n_groups };
+		.n_groups = y->n_groups,
+		.n_offers = y->n_ancillary };
 	snprintf(s->name, sizeof(s->name), "%s", y->name);
 	snprintf(s->about, sizeof(s->about), "%s", y->about ? y->about : "");
 	snprintf(s->point, sizeof(s->point), "%s", y->settlement_point ? y->settlement_point : "");
 	convert_power(y, s);
+	for (uint32_t i = 0; i < y->n_ancillary; i++) {
+		const struct y_offer *from = &y->ancillary[i];
+		struct site_offer *o = &s->offer[i];
+		*o = (struct site_offer){ .mw = from->mw, .fixed = from->price_usd_mw_h != NULL,
+			.price_usd_mw_h = real_or(from->price_usd_mw_h, 0), .until_hour = 24 };
+		snprintf(o->service, sizeof(o->service), "%s", from->service);
+		/* Beyond an hour's range is refused by site_validate. */
+		o->from_hour = from->from_hour ? (int)(*from->from_hour < 99 ? *from->from_hour : 99) : 0;
+		o->until_hour = from->until_hour ? (int)(*from->until_hour < 99 ? *from->until_hour : 99) : 24;
+	}
 	for (uint32_t i = 0; i < y->n_groups; i++) {
 		int rc = convert_group(y, &y->groups[i], &s->group[i], err);
 		if (rc < 0) {

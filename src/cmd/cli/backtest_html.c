@@ -254,7 +254,8 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 {
 	buf_addz(out,
 		"<div class=\"wide\"><table><tr><th>policy<th>profit USD<th>above mining<th>fraction<th>energy USD<th>"
-		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>AI profit USD</tr>");
+		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>AI profit USD");
+	buf_addz(out, r->site.n_offers ? "<th>ancillary USD</tr>" : "</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[(k + 1) % r->n]; /* the clairvoyant last */
 		const struct backtest_sum *s = &row->books.mine;
@@ -271,7 +272,32 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 		if (isfinite(fraction))
 			buf_printf(out, "%.4f", fraction);
 		add_cells(out, after, sizeof(after) / sizeof(after[0]));
+		if (r->site.n_offers)
+			add_cells(out, &(double){ usd(row->books.ancillary_micros) }, 1);
 		buf_addz(out, "</tr>");
+	}
+	buf_addz(out, "</table></div>");
+}
+
+/* Offers held ready: on top of profit and fraction, in neither. */
+static void add_offers(struct buf *out, const struct backtest_report *r)
+{
+	if (r->site.n_offers == 0)
+		return;
+	buf_addz(out, "<h2>Ancillary services</h2><p>Load held ready to be dropped, paid by the MW and hour; on top of profit "
+				  "and fraction, in neither.</p><div class=\"wide\"><table><tr><th>policy<th>service<th>MW<th>offered MWh"
+				  "<th>held MWh<th>hours without a price<th>USD</tr>");
+	for (size_t k = 0; k < r->n; k++) {
+		const struct backtest_row *row = &r->rows[(k + 1) % r->n];
+		for (size_t i = 0; i < r->site.n_offers && (!row->vt || row->asked); i++) {
+			const struct backtest_offer *o = &row->books.offer[i];
+			const double cells[] = { r->site.offer[i].mw, o->offered_mw_h, o->held_mw_h, o->unpriced_h,
+				usd(o->revenue_micros) };
+			buf_printf(out, "<tr><td>%s<td>", backtest_row_name(row));
+			page_text(out, r->site.offer[i].service);
+			add_cells(out, cells, sizeof(cells) / sizeof(cells[0]));
+			buf_addz(out, "</tr>");
+		}
 	}
 	buf_addz(out, "</table></div>");
 }
@@ -314,6 +340,7 @@ void backtest_report_html(const struct backtest_report *r, struct buf *out)
 	}
 	buf_addz(out, "</p><p>fraction = (profit &minus; always_mine) / (clairvoyant &minus; always_mine)</p>");
 	add_policies(out, r);
+	add_offers(out, r);
 	if (!r->site.fixed)
 		price_chart(out, r);
 	plan_charts(out, r);

@@ -62,6 +62,7 @@ static json_t *months_json(const struct backtest_books *b)
 		text[7] = 0; /* 2024-01 */
 		set(o, "month", json_string(text));
 		set(o, "ai_profit_usd", real(usd(b->month[i].ai.profit_micros)));
+		set(o, "ancillary_usd", real(usd(b->month[i].ancillary_micros)));
 		json_array_append_new(all, o);
 	}
 	return all;
@@ -80,6 +81,28 @@ static json_t *measure_json(const struct risk_measure *m)
 	set(o, "best_usd", real(m->best));
 	set(o, "var_95_usd", real(m->var));
 	set(o, "cvar_95_usd", real(m->cvar));
+	return o;
+}
+
+/* Apart from profit and fraction, on top of them. */
+static json_t *ancillary_json(const struct backtest_report *r, const struct backtest_books *b)
+{
+	json_t *o = json_object(), *offers = json_array();
+	set(o, "revenue_usd", real(usd(b->ancillary_micros)));
+	for (size_t i = 0; i < r->site.n_offers; i++) {
+		const struct site_offer *s = &r->site.offer[i];
+		const struct backtest_offer *k = &b->offer[i];
+		json_t *one = json_object();
+		set(one, "service", json_string(s->service));
+		set(one, "mw", real(s->mw));
+		set(one, "offered_mw_h", real(k->offered_mw_h));
+		set(one, "held_mw_h", real(k->held_mw_h));
+		set(one, "unpriced_h", real(k->unpriced_h));
+		set(one, "mean_usd_mw_h", k->held_mw_h > 0 ? real(usd(k->revenue_micros) / k->held_mw_h) : json_null());
+		set(one, "revenue_usd", real(usd(k->revenue_micros)));
+		json_array_append_new(offers, one);
+	}
+	set(o, "offers", offers);
 	return o;
 }
 
@@ -104,6 +127,8 @@ static json_t *row_json(const struct backtest_report *r, const struct backtest_r
 	set(o, "seconds", real(row->seconds));
 	if (row->model.n)
 		set(o, "model", json_stringn(row->model.data, row->model.n));
+	if (r->site.n_offers)
+		set(o, "ancillary", ancillary_json(r, b));
 	set(o, "mining", sum_json(&b->mine));
 	set(o, "ai", sum_json(&b->ai));
 	set(o, "months", months_json(b));
@@ -207,13 +232,37 @@ static void grid_row(struct grid *g, const struct backtest_report *r, const stru
 	else
 		grid_printf(g, "-");
 	grid_printf(g, "%.0f", usd(row->books.ai.profit_micros));
+	if (r->site.n_offers)
+		grid_printf(g, "%.0f", usd(row->books.ancillary_micros));
+}
+
+/* What of the offers was there to be dropped. */
+static void table_offers(const struct backtest_report *r, struct buf *out)
+{
+	for (size_t k = 1; k < r->n && r->site.n_offers; k++) {
+		const struct backtest_books *b = &r->rows[k].books;
+		if (!r->rows[k].asked)
+			continue;
+		buf_printf(out, "ancillary, %s:", backtest_row_name(&r->rows[k]));
+		for (size_t i = 0; i < r->site.n_offers; i++) {
+			buf_addc(out, ' ');
+			grid_add_clean(out, str_of(r->site.offer[i].service));
+			buf_printf(out, " %.1f MW held %.1f %% of %.0f MWh, %.0f USD", r->site.offer[i].mw,
+				b->offer[i].offered_mw_h > 0 ? 100 * b->offer[i].held_mw_h / b->offer[i].offered_mw_h : 0,
+				b->offer[i].offered_mw_h, usd(b->offer[i].revenue_micros));
+			if (b->offer[i].unpriced_h > 0)
+				buf_printf(out, " (no price in %.0f hours)", b->offer[i].unpriced_h);
+			buf_addz(out, i + 1 < r->site.n_offers ? ";" : "");
+		}
+		buf_addz(out, "; apart from profit and fraction\n");
+	}
 }
 
 int backtest_report_table(struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err)
 {
 	static const char *const title[] = { "POLICY", "PROFIT USD", "ABOVE MINING", "FRACTION", "REVENUE", "ENERGY",
 		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN",
-		"CVAR 95 A DAY", "AI PROFIT" };
+		"CVAR 95 A DAY", "AI PROFIT", "ANCILLARY" };
 	struct grid g;
 	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
 	size_t dropped = 0;
@@ -229,7 +278,7 @@ int backtest_report_table(struct cli *cli, const struct backtest_report *r, stru
 	buf_adds(out, buf_str(&r->replaced));
 	buf_addc(out, '\n');
 	grid_init(&g, &cli->arena);
-	for (size_t i = 0; i < sizeof(title) / sizeof(title[0]); i++)
+	for (size_t i = 0; i < sizeof(title) / sizeof(title[0]) - (r->site.n_offers == 0); i++)
 		grid_column(&g, str_of(title[i]), i > 0);
 	for (size_t i = 1; i < r->n; i++)
 		if (r->rows[i].asked)
@@ -245,6 +294,7 @@ int backtest_report_table(struct cli *cli, const struct backtest_report *r, stru
 	for (size_t i = 2; i < r->n && r->guard.capital_usd > 0; i++)
 		buf_printf(out, "%s: drawdown guard up in %zu quarter-hours, deepest %.1f %% of the capital at its highest\n",
 			backtest_row_name(&r->rows[i]), r->rows[i].books.guarded, 100 * r->rows[i].books.deepest);
+	table_offers(r, out);
 	if (dropped)
 		buf_printf(out, "(%zu columns do not fit; -o json has everything)\n", dropped);
 	return 0;

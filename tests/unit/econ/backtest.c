@@ -237,6 +237,44 @@ static void power_modes_are_used_and_booked(void **state)
 	backtest_free(bm);
 }
 
+/* Offers are paid for what could have been dropped, one after the other, and touch nothing else. */
+static void offers_are_booked_apart(void **state)
+{
+	(void)state;
+	static struct world w, with;
+	make_world(&w, 3);
+	with = w;
+	with.site.n_offers = 3;
+	with.site.offer[0] = (struct site_offer){ .service = "RRS", .mw = 1.5, .fixed = true, .price_usd_mw_h = 4,
+		.until_hour = 24 };
+	with.site.offer[1] = (struct site_offer){ .service = "NSPIN", .mw = 100, .fixed = true, .price_usd_mw_h = 2,
+		.from_hour = 8, .until_hour = 20 };
+	with.site.offer[2] = (struct site_offer){ .service = "ECRS", .mw = 1, .until_hour = 24 }; /* no price is recorded */
+	assert_int_equal(site_validate(&with.site, NULL), 0);
+	struct backtest *b = prepare(&w), *bw = prepare(&with);
+	struct backtest_books plain, k;
+	run_vt(&w, b, policy_find(STR("last_price")), &plain);
+	run_vt(&with, bw, policy_find(STR("last_price")), &k);
+	assert_int_equal(k.mine.profit_micros, plain.mine.profit_micros);
+	assert_memory_equal(k.profit_micros, plain.profit_micros, STEPS * sizeof(*k.profit_micros));
+	assert_true(plain.ancillary_micros == 0 && k.ancillary_micros > 0 && k.offer[1].held_mw_h < k.offer[1].offered_mw_h);
+	backtest_books_release(&plain);
+	backtest_books_release(&k);
+	run_vt(&with, bw, policy_find(STR("always_mine")), &k);
+	double drop_mw = 1000 * (3500 - 40 + 3068 - 40) * 1.05 / 1e6, hours = DAYS * 24;
+	assert_true(fabs(k.offer[0].held_mw_h - 1.5 * hours) < 1e-6 && fabs(k.offer[0].offered_mw_h - 1.5 * hours) < 1e-6);
+	assert_true(fabs(k.offer[1].held_mw_h - (drop_mw - 1.5) * hours / 2) < 1e-6);
+	assert_true(k.offer[2].revenue_micros == 0 && fabs(k.offer[2].unpriced_h - hours) < 1e-6);
+	assert_true(llabs(k.ancillary_micros - llround((1.5 * 4 + (drop_mw - 1.5)) * hours * 1e6)) <= 2 * STEPS);
+	int64_t by_month = 0;
+	for (size_t i = 0; i < k.n_months; i++)
+		by_month += k.month[i].ancillary_micros;
+	assert_int_equal(by_month, k.ancillary_micros);
+	backtest_books_release(&k);
+	backtest_free(b);
+	backtest_free(bw);
+}
+
 static void nobody_beats_the_clairvoyant(void **state)
 {
 	(void)state;
@@ -511,6 +549,7 @@ static void lack_of_memory_leaks_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(offers_are_booked_apart),
 		cmocka_unit_test(power_modes_are_used_and_booked),
 		cmocka_unit_test(nobody_beats_the_clairvoyant),
 		cmocka_unit_test(books_add_up),

@@ -137,6 +137,11 @@ static void errors_name_file_line_and_field(void **state)
 			"x.yaml:22: ", HCP_EINVAL },
 		{ "    count: 8\n", "    count: 8\n    modes:\n      - power: low\n", "groups[0].modes[0].power", "x.yaml:14: ",
 			HCP_EINVAL },
+		{ "groups:", "ancillary:\n  - service: RRS\n    mw: -1\ngroups:", "ancillary[0].mw", "x.yaml:11: ", HCP_ERANGE },
+		{ "groups:", "ancillary:\n  - service: RRS\n    mw: 1\n    until_hour: 25\ngroups:", "ancillary[0].until_hour",
+			"x.yaml:12: ", HCP_ERANGE },
+		{ "groups:", "ancillary:\n  - service: REGDN\n    mw: 1\ngroups:", "ancillary[0].service", "x.yaml:10: ",
+			HCP_EINVAL },
 		{ "groups:", "groups: &a", "", "", 0 }, /* an anchor alone is no harm */
 	};
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
