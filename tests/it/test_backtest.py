@@ -142,6 +142,12 @@ def test_table_and_page(market, tmp_path):
     assert done.returncode == 0 and done.stdout == ""
     text = page.read_text()
     assert text.count("<svg") >= 5 and "2025-03" in text and "threshold" in text
+    # What ran stands over the price, each policy's regret in its own line, what it held ready in a table of its own.
+    policies = [p["policy"] for p in report(**days(market))["policies"]]
+    plans, regret = text.split("Share of the miners that run")[1].split("Cumulative profit")[0], text.split("Regret, USD")[1]
+    assert plans.count("<title>price</title>") == len(policies) + 1
+    assert all(f"<title>{p}</title>" in plans and f"<title>{p}</title>" in regret for p in policies)
+    assert "clairvoyant</title>" not in regret and "RRS" in text.split("Ancillary services")[1]
     assert not re.search(r"(?:src|href)\s*=|url\(|@import|<script|https?://", text)
     assert "nan" not in text and "inf" not in text.replace("info", "")
 

@@ -87,10 +87,10 @@ static void add_axes(struct chart *c)
 	}
 }
 
-static void add_line(struct chart *c, const double *v, size_t colour_of, const char *name)
+static void add_stroke(struct chart *c, const double *v, const char *stroke, const char *name)
 {
 	bool open = false;
-	buf_printf(c->out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" d=\"", page_colour(colour_of));
+	buf_printf(c->out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" d=\"", stroke);
 	for (size_t i = 0; i < c->points; i++) {
 		if (isnan(v[i])) {
 			open = false;
@@ -103,6 +103,11 @@ static void add_line(struct chart *c, const double *v, size_t colour_of, const c
 	buf_addz(c->out, "\"><title>");
 	page_text(c->out, name);
 	buf_addz(c->out, "</title></path>");
+}
+
+static void add_line(struct chart *c, const double *v, size_t colour_of, const char *name)
+{
+	add_stroke(c, v, page_colour(colour_of), name);
 }
 
 static void widen(struct chart *c, const double *v)
@@ -126,14 +131,13 @@ static void bounds(const struct chart *c, size_t point, size_t *ret_from, size_t
 	*ret_to = (point + 1) * n / c->points;
 }
 
-static void price_chart(struct buf *out, const struct backtest_report *r)
+/* Highest and mean price of each span, bent. */
+static void span_prices(const struct chart *c, double high[POINTS], double mean[POINTS])
 {
-	struct chart c = chart_of(out, r, 240);
-	const double *price = backtest_prices(r->b);
-	double high[POINTS], mean[POINTS];
-	for (size_t p = 0; p < c.points; p++) {
+	const double *price = backtest_prices(c->r->b);
+	for (size_t p = 0; p < c->points; p++) {
 		size_t from = 0, to = 0, n = 0;
-		bounds(&c, p, &from, &to);
+		bounds(c, p, &from, &to);
 		high[p] = mean[p] = NAN;
 		double sum = 0;
 		for (size_t i = from; i < to; i++) {
@@ -148,6 +152,13 @@ static void price_chart(struct buf *out, const struct backtest_report *r)
 		high[p] = bend(high[p]);
 		mean[p] = bend(mean[p]);
 	}
+}
+
+static void price_chart(struct buf *out, const struct backtest_report *r)
+{
+	struct chart c = chart_of(out, r, 240);
+	double high[POINTS], mean[POINTS];
+	span_prices(&c, high, mean);
 	c.bent = true;
 	widen(&c, high);
 	widen(&c, mean);
@@ -161,7 +172,14 @@ static void price_chart(struct buf *out, const struct backtest_report *r)
 
 static void plan_charts(struct buf *out, const struct backtest_report *r)
 {
-	buf_addz(out, "<h2>Share of the miners that run</h2><p>Mean of each span, by capacity.</p>");
+	struct chart all = chart_of(out, r, 110);
+	double price[POINTS], mean[POINTS];
+	span_prices(&all, price, mean);
+	widen(&all, price);
+	for (size_t p = 0; p < all.points && all.max > 0; p++)
+		price[p] = price[p] > 0 ? price[p] / all.max : 0 * price[p]; /* what is not known stays so */
+	buf_addz(out, "<h2>Share of the miners that run</h2><p>Mean of each span, by capacity; pale, the highest price of "
+				  "the span, of the highest of all.</p>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[k];
 		struct chart c = chart_of(out, r, 110);
@@ -178,6 +196,8 @@ static void plan_charts(struct buf *out, const struct backtest_report *r)
 		}
 		buf_printf(out, "<p>%s</p>", backtest_row_name(row));
 		add_axes(&c);
+		if (!r->site.fixed)
+			add_stroke(&c, price, "var(--pale)", "price");
 		add_line(&c, v, k, backtest_row_name(row));
 		buf_addz(out, "</svg>");
 	}
@@ -226,14 +246,26 @@ static void money_lines(struct chart *c, bool regret, bool draw)
 	}
 }
 
+/* Of the policies that are better than mining always; 0: none is. */
+static double largest_regret(const struct backtest_report *r)
+{
+	double most = 0;
+	for (size_t k = 1; k < r->n; k++) {
+		const struct backtest_books *b = &r->rows[k].books;
+		if (r->rows[k].asked && b->mine.profit_micros > r->rows[1].books.mine.profit_micros)
+			most = fmax(most, usd(r->rows[0].books.mine.profit_micros - b->mine.profit_micros));
+	}
+	return most;
+}
+
 /* regret: what each policy lacks of the clairvoyant; otherwise cumulative profit, clairvoyant and all. */
 static void money_chart(struct buf *out, const struct backtest_report *r, bool regret)
 {
 	struct chart c = chart_of(out, r, 240);
 	money_lines(&c, regret, false);
-	double most = 1.5 * usd(r->rows[0].books.mine.profit_micros - r->rows[1].books.mine.profit_micros);
-	if (regret && most > 0 && c.max > most)
-		c.max = most; /* or a policy that never mines would flatten all others */
+	double most = regret ? 1.2 * largest_regret(r) : 0;
+	if (most > 0 && c.max > most)
+		c.max = most; /* or one that is no better than mining always would flatten all others */
 	add_axes(&c);
 	money_lines(&c, regret, true);
 	buf_addz(out, "</svg>");
@@ -254,8 +286,7 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 {
 	buf_addz(out,
 		"<div class=\"wide\"><table><tr><th>policy<th>profit USD<th>above mining<th>fraction<th>energy USD<th>"
-		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>AI profit USD");
-	buf_addz(out, r->site.n_offers ? "<th>ancillary USD</tr>" : "</tr>");
+		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>AI profit USD</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[(k + 1) % r->n]; /* the clairvoyant last */
 		const struct backtest_sum *s = &row->books.mine;
@@ -272,8 +303,6 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 		if (isfinite(fraction))
 			buf_printf(out, "%.4f", fraction);
 		add_cells(out, after, sizeof(after) / sizeof(after[0]));
-		if (r->site.n_offers)
-			add_cells(out, &(double){ usd(row->books.ancillary_micros) }, 1);
 		buf_addz(out, "</tr>");
 	}
 	buf_addz(out, "</table></div>");
@@ -347,7 +376,8 @@ void backtest_report_html(const struct backtest_report *r, struct buf *out)
 	buf_addz(out, "<h2>Cumulative profit, USD</h2>");
 	money_chart(out, r, false);
 	buf_addz(out,
-		"<h2>Regret, USD</h2><p>What each policy lacks of the clairvoyant; far above mining always it is cut off.</p>");
+		"<h2>Regret, USD</h2><p>What each policy lacks of the clairvoyant; cut off where it is far more than that of those that beat "
+		"mining always.</p>");
 	money_chart(out, r, true);
 	add_months(out, r);
 	buf_addz(out, "</html>\n");

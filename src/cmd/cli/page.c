@@ -2,11 +2,11 @@
 
 #include <math.h>
 
-enum { COLOURS = 8 };
+enum { COLOURS = 10 };
 
 const char *const page_style =
-	":root{color-scheme:light dark;--fg:#1b1f24;--bg:#fff;--line:#d5d9de;--soft:#5b6570}"
-	"@media(prefers-color-scheme:dark){:root{--fg:#e4e7ea;--bg:#14171a;--line:#363c42;--soft:#9aa4ae}}"
+	":root{color-scheme:light dark;--fg:#1b1f24;--bg:#fff;--line:#d5d9de;--soft:#5b6570;--pale:#c3a98a}"
+	"@media(prefers-color-scheme:dark){:root{--fg:#e4e7ea;--bg:#14171a;--line:#363c42;--soft:#9aa4ae;--pale:#6e5c45}}"
 	"body{font:15px/1.5 system-ui,sans-serif;color:var(--fg);background:var(--bg);max-width:1000px;margin:2em auto;"
 	"padding:0 1em}h1{font-size:1.5em}h2{font-size:1.1em;margin:2em 0 .3em}p{color:var(--soft);margin:.2em 0}"
 	"table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}"
@@ -17,7 +17,7 @@ const char *const page_style =
 	"margin-right:.4em;vertical-align:middle}";
 /* Apart by lightness too, so that they differ in print. */
 static const char *const colour[COLOURS] = { "#0b6bcb", "#d9480f", "#2b8a3e", "#9c36b5", "#e0a100", "#0c8599",
-	"#c2255c", "#868e96" };
+	"#c2255c", "#868e96", "#5c940d", "#1b1f8a" };
 
 const char *page_colour(size_t i)
 {
