@@ -215,6 +215,33 @@ const double *backtest_prices(const struct backtest *b)
 	return b->price_usd_mwh;
 }
 
+size_t backtest_days(const struct backtest *b)
+{
+	return (size_t)((backtest_time(b, b->n - 1) / DAY_NS) - b->from_ns / DAY_NS + 1);
+}
+
+void backtest_serving(const struct backtest *b, size_t group, struct backtest_serving_day *ret)
+{
+	const struct site_group *g = &b->site.group[group];
+	const double *w = g->cls->power_w;
+	double hours = (double)b->step_ns / (double)HOUR_NS;
+	memset(ret, 0, backtest_days(b) * sizeof(*ret));
+	size_t last = SIZE_MAX, seen = 0;
+	for (size_t i = 0; i < b->n; i++) {
+		size_t day = (size_t)(backtest_time(b, i) / DAY_NS - b->from_ns / DAY_NS);
+		double rate = b->spot_usd_h[group * b->n + i], share = b->demand[i], price = b->price_usd_mwh[i];
+		seen = day == last ? seen + 1 : 1;
+		last = day;
+		ret[day].rate_usd_h += (rate - ret[day].rate_usd_h) / (double)seen;
+		if (isnan(price))
+			continue;
+		double usd_w = b->site.pue / 1e6 * price * hours;
+		ret[day].cost_usd += w[DEVICE_SERVE] * usd_w + g->cls->wear_usd_h * hours;
+		ret[day].spot_usd += share * (rate - g->cls->wear_usd_h) * hours -
+			(w[DEVICE_IDLE] + share * (w[DEVICE_SERVE] - w[DEVICE_IDLE])) * usd_w;
+	}
+}
+
 void backtest_demand(const struct backtest *b, size_t group, double share, uint32_t *ret_must, uint32_t *ret_want)
 {
 	const struct site_group *g = &b->site.group[group];
@@ -394,11 +421,9 @@ int backtest_run(const struct backtest *b, const struct backtest_feed *feed, str
 	r.books.bad_ticks = v->bad;
 	history_release(&v->history);
 	mem_free(v);
-	if (rc == 0) {
-		run_finish(&r, ret);
-		if (progress)
-			progress(ctx, b->n, b->n);
-	}
+	rc = rc ? rc : run_finish(&r, ret, err);
+	if (rc == 0 && progress)
+		progress(ctx, b->n, b->n);
 	run_release(&r);
 	return rc;
 }
@@ -469,8 +494,7 @@ int backtest_clairvoyant(const struct backtest *b, struct backtest_books *ret, s
 	for (size_t i = 0; rc == 0 && i < b->n; i++)
 		carry_out(&r, on, i);
 	mem_free(on);
-	if (rc == 0)
-		run_finish(&r, ret);
+	rc = rc ? rc : run_finish(&r, ret, err);
 	run_release(&r);
 	return rc;
 }

@@ -34,6 +34,7 @@
 #define BACKTEST_STEP_NS (INT64_C(900) * 1000000000)
 #define BACKTEST_CARRY_NS (INT64_C(3) * 86400 * 1000000000)
 
+enum { BACKTEST_TERM_DAYS = 30, BACKTEST_BLOCK_DAYS = 5, BACKTEST_CASES = 2000 }; /* of a bootstrapped month */
 enum { BACKTEST_INTERVALS_MAX = 1 << 20, BACKTEST_MONTHS_MAX = 400 };
 
 struct backtest_tick {
@@ -73,6 +74,16 @@ void backtest_coverage(const struct backtest *b, struct backtest_coverage *ret);
 /* Of every interval, NAN where it is not known; borrowed from b. For reports, never for policies. */
 const double *backtest_prices(const struct backtest *b);
 
+/* A serving device of a group on one UTC day. Days without a price count nothing. */
+struct backtest_serving_day {
+	double spot_usd; /* on the spot market: its share of the demand, less energy and wear */
+	double cost_usd; /* energy and wear of serving all day */
+	double rate_usd_h; /* list price, mean of the day */
+};
+/* Of the days of the range, ret: [backtest_days]. For reports and risk, never for policies. */
+size_t backtest_days(const struct backtest *b);
+void backtest_serving(const struct backtest *b, size_t group, struct backtest_serving_day *ret);
+
 struct backtest_sum {
 	int64_t revenue_micros, energy_micros, wear_micros, start_wear_micros, penalty_micros;
 	int64_t profit_micros;  /* the first less the others */
@@ -107,6 +118,8 @@ struct backtest_books {
 	size_t n_months;
 	struct backtest_offer offer[SITE_OFFERS_MAX]; /* as the site's */
 	int64_t ancillary_micros;                     /* of all of them; in no other sum */
+	/* Profit of 30 days of the mining side, made of blocks of five of the days above; n 0: fewer than 30 days. */
+	struct risk_measure monthly;
 	struct risk_measure daily; /* profit of the mining side by UTC day at RISK_LEVEL; n 0: no day has a price */
 	int64_t drawdown_micros; /* deepest fall of the mining side's cumulative profit below its peak */
 	size_t undecided;        /* intervals at whose start a price or the network was not known yet */

@@ -280,8 +280,31 @@ void run_release(struct run *r)
 	r->daily = NULL;
 }
 
-void run_finish(struct run *r, struct backtest_books *ret)
+/* The same seed for all policies, so that their months are made of the same days. */
+static int measure_months(struct run *r, struct err *err)
 {
+	const struct risk_terms t = { .series = 1, .days = r->n_days, .term = BACKTEST_TERM_DAYS,
+		.block = BACKTEST_BLOCK_DAYS, .cases = BACKTEST_CASES };
+	double *day = mem_alloc((size_t)BACKTEST_CASES * BACKTEST_TERM_DAYS * sizeof(*day));
+	struct rng rng;
+	rng_init(&rng, 1);
+	int rc = day ? risk_terms(&t, r->daily, &rng, day, err) : err_set(err, HCP_ENOMEM, "", "no memory for months");
+	for (size_t i = 0; i < BACKTEST_CASES && rc == 0; i++) {
+		double sum = 0;
+		for (size_t d = 0; d < BACKTEST_TERM_DAYS; d++)
+			sum += day[i * BACKTEST_TERM_DAYS + d];
+		day[i] = sum; /* of days that have been summed before, or are these */
+	}
+	rc = rc ? rc : risk_measure(day, BACKTEST_CASES, RISK_LEVEL, &r->books.monthly, err);
+	mem_free(day);
+	return rc == HCP_EAGAIN ? 0 : rc;
+}
+
+int run_finish(struct run *r, struct backtest_books *ret, struct err *err)
+{
+	int rc = measure_months(r, err);
+	if (rc < 0)
+		return rc;
 	for (size_t i = 0; i < r->books.n_months; i++) {
 		add_sum(&r->books.mine, &r->books.month[i].mine);
 		add_sum(&r->books.ai, &r->books.month[i].ai);
@@ -290,4 +313,5 @@ void run_finish(struct run *r, struct backtest_books *ret)
 	(void)!risk_measure(r->daily, r->n_days, RISK_LEVEL, &r->books.daily, NULL);
 	*ret = r->books;
 	r->books = (struct backtest_books){ 0 };
+	return 0;
 }

@@ -54,7 +54,7 @@ void run_switch(struct run *r, size_t group, int64_t now_ns, const uint32_t targ
 void run_mode(struct run *r, size_t group, size_t mode);
 /* Books interval i with the devices as they stand. */
 void run_book(struct run *r, size_t i);
-/* Sums up and hands the books over. */
-void run_finish(struct run *r, struct backtest_books *ret);
+/* Sums up and hands the books over. HCP_ENOMEM. */
+int run_finish(struct run *r, struct backtest_books *ret, struct err *err) MUST_CHECK;
 
 #endif

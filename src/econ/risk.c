@@ -81,6 +81,38 @@ int risk_paths(const struct risk_errors *e, const struct risk_bootstrap *b, cons
 	return 0;
 }
 
+/* Each past day that a whole term follows is an origin, its `errors` what the days from it on were. */
+static int add_terms(const struct risk_terms *t, const double *day, struct risk_errors *e, double *row, struct err *err)
+{
+	int rc = 0;
+	for (size_t d = 0; d + t->term <= t->days && rc == 0; d++) {
+		for (size_t s = 0; s < t->series; s++)
+			memcpy(row + s * t->term, day + s * t->days + d, t->term * sizeof(*row));
+		rc = risk_errors_add(e, row, err);
+	}
+	return rc;
+}
+
+int risk_terms(const struct risk_terms *t, const double *day, struct rng *rng, double *ret, struct err *err)
+{
+	struct risk_errors e = { 0 };
+	const struct risk_bootstrap b = { .paths = t->cases, .block = t->block, .lo = -INFINITY, .hi = INFINITY };
+	if (t->days < t->term || t->days == 0)
+		return err_set(err, HCP_EAGAIN, "days", "%zu are known of %zu of a term", t->days, t->term);
+	int rc = risk_errors_init(&e, t->series, t->term, t->days - t->term + 1, err);
+	double *row = rc ? NULL : mem_calloc(t->series * t->term, sizeof(*row));
+	if (rc == 0 && !row)
+		rc = err_set(err, HCP_ENOMEM, "", "no memory for terms of %zu days", t->term);
+	rc = rc ? rc : add_terms(t, day, &e, row, err);
+	if (rc == 0) {
+		memset(row, 0, t->series * t->term * sizeof(*row));
+		rc = risk_paths(&e, &b, row, rng, ret, err);
+	}
+	mem_free(row);
+	risk_errors_release(&e);
+	return rc;
+}
+
 /* ---- measures ---- */
 
 static int by_value(const void *a, const void *b)

@@ -18,7 +18,7 @@
  */
 enum {
 	RISK_STEPS_MAX = 672,
-	RISK_SERIES_MAX = 16,
+	RISK_SERIES_MAX = 48,
 	RISK_ORIGINS_MAX = 100000,
 	RISK_PATHS_MAX = 100000,
 };
@@ -61,6 +61,18 @@ struct risk_bootstrap {
  */
 int risk_paths(const struct risk_errors *e, const struct risk_bootstrap *b, const double *mean, struct rng *rng,
 	double *ret, struct err *err) MUST_CHECK;
+
+/*
+ * Terms of days made of blocks of past days, drawn at random (moving blocks, as above): so bad weeks stay weeks.
+ * day: [series * days]; the same blocks for all series, so what is one world stays one. ret: [cases * series * term].
+ * HCP_EAGAIN: fewer past days than the term. HCP_EINVAL with the field; HCP_ENOMEM.
+ */
+struct risk_terms {
+	size_t series, days;
+	size_t term, block; /* days; 1 <= block, term <= RISK_STEPS_MAX */
+	size_t cases;
+};
+int risk_terms(const struct risk_terms *t, const double *day, struct rng *rng, double *ret, struct err *err) MUST_CHECK;
 
 /*
  * A distribution of profits, USD. VaR and CVaR are losses, so a positive figure is money lost and a negative one is a

@@ -193,7 +193,7 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 	if (rc == 0 && r->to_ns <= r->from_ns)
 		rc = cli_usage(cli, err, "to", "--to must lie after --from");
 	if (rc == 0)
-		rc = site_file_load(cli, args_text(a, "site"), &r->site, err);
+		rc = site_file_load(cli, r->site_name ? r->site_name : args_text(a, "site"), &r->site, err);
 	if (rc == 0 && r->change)
 		rc = r->change(cli, &r->site, err);
 	if (rc < 0)
@@ -212,6 +212,8 @@ static int choose(struct cli *cli, struct backtest_report *r, struct err *err)
 		r->conf.strike_usd_mwh = strtod(strike, NULL); /* checked by args_parse */
 	if (hysteresis)
 		r->conf.hysteresis = strtod(hysteresis, NULL);
+	if (r->truth_only)
+		return 0;
 	const char *capital = args_text(a, "capital"), *drawdown = args_text(a, "drawdown");
 	if (drawdown && !capital)
 		return cli_usage(cli, err, "drawdown", "--drawdown is a share of --capital, which is missing");
@@ -388,7 +390,7 @@ static int work(struct cli *cli, struct backtest_report *r, struct source *s, st
 	if (rc < 0)
 		return rc;
 	backtest_coverage(r->b, &r->coverage);
-	return run_all(r, &feed, err);
+	return r->truth_only ? 0 : run_all(r, &feed, err);
 }
 
 int backtest_report_run(struct cli *cli, struct backtest_report *r, struct err *err)

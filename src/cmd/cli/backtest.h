@@ -24,6 +24,8 @@ enum { BACKTEST_ROWS_MAX = 34 };
 /* Everything that a report tells. rows[0] is the clairvoyant, rows[1] always_mine. */
 struct backtest_report {
 	const char *default_policy; /* NULL: all */
+	const char *site_name;      /* NULL: the command line's */
+	bool truth_only;            /* no policy is run */
 	/* What is changed about the site of the command line; NULL: nothing. */
 	int (*change)(struct cli *cli, struct site *s, struct err *err);
 	struct site site;

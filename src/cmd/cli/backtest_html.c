@@ -286,7 +286,7 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 {
 	buf_addz(out,
 		"<div class=\"wide\"><table><tr><th>policy<th>profit USD<th>above mining<th>fraction<th>energy USD<th>"
-		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>AI profit USD</tr>");
+		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>a month USD<th>AI profit USD</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[(k + 1) % r->n]; /* the clairvoyant last */
 		const struct backtest_sum *s = &row->books.mine;
@@ -297,7 +297,7 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 		const double before[] = { usd(s->profit_micros), usd(s->profit_micros - r->rows[1].books.mine.profit_micros) };
 		const double after[] = { usd(s->energy_micros), usd(s->wear_micros + s->start_wear_micros), s->curtailed_mwh,
 			(double)s->starts, usd(row->books.drawdown_micros), row->books.daily.cvar,
-			usd(row->books.ai.profit_micros) };
+			row->books.monthly.cvar, usd(row->books.ai.profit_micros) };
 		add_cells(out, before, 2);
 		buf_addz(out, "<td>");
 		if (isfinite(fraction))

@@ -68,13 +68,13 @@ static json_t *months_json(const struct backtest_books *b)
 	return all;
 }
 
-/* Of the days' profits; VaR and CVaR are losses: negative where even the worst days gain. */
-static json_t *measure_json(const struct risk_measure *m)
+/* Of profits of days, or of months made of days; VaR and CVaR are losses: negative where even the worst days gain. */
+static json_t *measure_json(const struct risk_measure *m, const char *cases)
 {
 	if (m->n == 0)
 		return json_null();
 	json_t *o = json_object();
-	set(o, "days", json_integer((json_int_t)m->n));
+	set(o, cases, json_integer((json_int_t)m->n));
 	set(o, "mean_usd", real(m->mean));
 	set(o, "deviation_usd", real(m->deviation));
 	set(o, "worst_usd", real(m->worst));
@@ -120,7 +120,8 @@ static json_t *row_json(const struct backtest_report *r, const struct backtest_r
 		set(o, "guarded_intervals", json_integer((json_int_t)b->guarded));
 		set(o, "deepest_drawdown", real(b->deepest));
 	}
-	set(o, "daily_profit", measure_json(&b->daily));
+	set(o, "daily_profit", measure_json(&b->daily, "days"));
+	set(o, "monthly_profit", measure_json(&b->monthly, "cases"));
 	set(o, "undecided_intervals", json_integer((json_int_t)b->undecided));
 	set(o, "orders_refused", json_integer((json_int_t)b->refused));
 	set(o, "bad_ticks", json_integer((json_int_t)b->bad_ticks));
@@ -231,6 +232,10 @@ static void grid_row(struct grid *g, const struct backtest_report *r, const stru
 		grid_printf(g, "%.0f", row->books.daily.cvar);
 	else
 		grid_printf(g, "-");
+	if (row->books.monthly.n)
+		grid_printf(g, "%.0f", row->books.monthly.cvar);
+	else
+		grid_printf(g, "-");
 	grid_printf(g, "%.0f", usd(row->books.ai.profit_micros));
 	if (r->site.n_offers)
 		grid_printf(g, "%.0f", usd(row->books.ancillary_micros));
@@ -262,7 +267,7 @@ int backtest_report_table(struct cli *cli, const struct backtest_report *r, stru
 {
 	static const char *const title[] = { "POLICY", "PROFIT USD", "ABOVE MINING", "FRACTION", "REVENUE", "ENERGY",
 		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN",
-		"CVAR 95 A DAY", "AI PROFIT", "ANCILLARY" };
+		"CVAR 95 A DAY", "CVAR A MONTH", "AI PROFIT", "ANCILLARY" };
 	struct grid g;
 	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
 	size_t dropped = 0;

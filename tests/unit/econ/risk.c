@@ -207,6 +207,59 @@ static void the_guard_rises_at_its_limit_and_falls_at_half(void **state)
 	assert_true(risk_guard_drawdown(&g) == 0 && risk_guard_aversion(&g) == 0);
 }
 
+/* ---- terms of past days ---- */
+
+enum { PAST = 100, TERM = 30, CASES = 400 };
+
+static double sum_of(const double *path)
+{
+	double sum = 0;
+	for (size_t d = 0; d < TERM; d++)
+		sum += path[d];
+	return sum;
+}
+
+static void a_term_is_made_of_blocks_of_past_days(void **state)
+{
+	(void)state;
+	static double day[2 * PAST], path[CASES * 2 * TERM], again[CASES * 2 * TERM], sum[CASES];
+	struct rng rng;
+	struct err err;
+	for (size_t d = 0; d < PAST; d++) {
+		day[d] = d % 10 == 0 ? -100 : 10; /* each block of ten has one bad day, wherever it begins */
+		day[PAST + d] = 3 * day[d];
+	}
+	struct risk_terms t = { .series = 2, .days = PAST, .term = TERM, .block = 10, .cases = CASES };
+	rng_init(&rng, 4);
+	assert_int_equal(risk_terms(&t, day, &rng, path, NULL), 0);
+	for (size_t i = 0; i < CASES; i++) { /* and both series are of the same days */
+		assert_true(near(sum_of(path + 2 * i * TERM), 3 * (9 * 10 - 100)));
+		for (size_t d = 0; d < TERM; d++)
+			assert_true(near(path[(2 * i + 1) * TERM + d], 3 * path[2 * i * TERM + d]));
+	}
+	/* Days alone differ more than days in blocks do. */
+	struct risk_measure m;
+	t.series = t.block = 1;
+	rng_init(&rng, 4);
+	assert_int_equal(risk_terms(&t, day, &rng, path, NULL), 0);
+	rng_init(&rng, 4);
+	assert_int_equal(risk_terms(&t, day, &rng, again, NULL), 0);
+	assert_memory_equal(path, again, CASES * TERM * sizeof(*path));
+	for (size_t i = 0; i < CASES; i++)
+		sum[i] = sum_of(path + i * TERM);
+	assert_int_equal(risk_measure(sum, CASES, RISK_LEVEL, &m, NULL), 0);
+	assert_true(m.deviation > 100 && fabs(m.mean + 30) < 40);
+	t.term = PAST + 1;
+	assert_int_equal(risk_terms(&t, day, &rng, path, &err), HCP_EAGAIN);
+	assert_string_equal(err.field, "days");
+	t.term = TERM;
+	t.block = 0;
+	assert_int_equal(risk_terms(&t, day, &rng, path, &err), HCP_EINVAL);
+	assert_string_equal(err.field, "block");
+	t.cases = 0;
+	assert_int_equal(risk_terms(&t, day, &rng, path, &err), HCP_EINVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +270,7 @@ int main(void)
 		cmocka_unit_test(the_oldest_errors_go_first),
 		cmocka_unit_test(errors_of_memory_and_size_are_named),
 		cmocka_unit_test(the_guard_rises_at_its_limit_and_falls_at_half),
+		cmocka_unit_test(a_term_is_made_of_blocks_of_past_days),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
