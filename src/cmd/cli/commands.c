@@ -387,6 +387,19 @@ static const struct flag up_flags[] = {
 	  .help = "time to stop before being killed (default 10s)" },
 	END,
 };
+static const struct flag portfolio_flags[] = {
+	{ .name = "sites", .required = true, .help = "names or files of sites, with commas between" },
+	{ .name = "contracts", .required = true, .help = "days and discounts of the list price, e.g. 30:0.05,90:0.1,365:0.2" },
+	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
+	{ .name = "from", .required = true, .help = "first day that worlds are made of, e.g. 2023-09-01" },
+	{ .name = "to", .required = true, .help = "last day, which is included" },
+	{ .name = "term", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days of a world (default: the longest contract)" },
+	{ .name = "block", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days that stay together (default 14)" },
+	{ .name = "cases", .kind = FLAG_INT, .min = 20, .max = 2000, .help = "worlds (default 500)" },
+	{ .name = "aversion", .kind = FLAG_REAL, .min = 0, .max = 1,
+	  .help = "0: the mean alone counts, 1: the CVaR alone (default 0.5)" },
+	END,
+};
 static const struct flag backtest_flags[] = {
 	{ .name = "policy", .help = "names with commas between, or all (default all)" },
 	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south, north-dakota) or its file" },
@@ -1131,6 +1144,16 @@ const struct command commands[] = {
 		.help = "what a site would have earned with more devices, fewer, a feeder less, another limit",
 		.more = "The recorded past is run twice. A class that the site does not have is run as the first group of its "
 				"kind." },
+	{ .path = "portfolio",
+		.shape = SHAPE_OBJECT,
+		.traits = CMD_LOCAL,
+		.flags = portfolio_flags,
+		.run = ops_portfolio,
+		.views = { { "choices", "facility choice days discount:ratio devices:real mean_usd_device:real=USD/DEVICE" },
+			{ "facilities", "facility devices:real one_more_usd:real=ONE_MORE" } },
+		.help = "how many GPUs of which site to bind for how long, bad cases counted",
+		.more = "Recorded days are drawn in blocks into worlds of one term. A contract pays the list price of the day it "
+				"is signed, less its discount. worth = (1 - aversion) * mean - aversion * CVaR 95 %." },
 	{ .path = "forecast report",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_LOCAL,

@@ -44,6 +44,9 @@ int ops_data_import(struct cli *cli, struct err *err);
 int ops_what_if(struct cli *cli, struct err *err);
 int ops_backtest(struct cli *cli, struct err *err);
 
+/* portfolio.c */
+int ops_portfolio(struct cli *cli, struct err *err);
+
 /* sched.c */
 int ops_sched_replay(struct cli *cli, struct err *err);
 
