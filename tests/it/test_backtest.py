@@ -152,6 +152,83 @@ def test_table_and_page(market, tmp_path):
     assert "nan" not in text and "inf" not in text.replace("info", "")
 
 
+def test_ancillary_offers_are_on_top_and_in_no_fraction(market):
+    """The site offers 20 MW of RRS: paid by its price where one is recorded, as far as miners that run could drop."""
+    (market / "ercot_as_mcpc_hourly_2025.csv").write_text(
+        "interval_start_utc,REGUP,REGDN,RRS,NSPIN,ECRS\n"
+        + "".join(f"{stamp(START + dt.timedelta(hours=i))},1,1,{4 + i % 2},1,1\n" for i in range(24 * (DAYS - 1)))
+    )
+    ask = {"policy": "always_mine,strike", **days(market)}
+    r = report(**ask)
+    always, strike = r["policies"]
+    offer = always["ancillary"]["offers"][0]
+    assert offer["service"] == "RRS" and offer["unpriced_h"] == 24  # the last day has no row
+    assert offer["held_mw_h"] == offer["offered_mw_h"] == 20 * 24 * (DAYS - 1)
+    assert math.isclose(always["ancillary"]["revenue_usd"], 20 * 4.5 * 24 * (DAYS - 1))
+    assert strike["ancillary"]["revenue_usd"] < always["ancillary"]["revenue_usd"]
+    assert math.isclose(sum(m["ancillary_usd"] for m in always["months"]), always["ancillary"]["revenue_usd"])
+    (market / "ercot_as_mcpc_hourly_2025.csv").unlink()
+    without = report(**ask)
+    assert [p["fraction"] for p in without["policies"]] == [p["fraction"] for p in r["policies"]]
+    assert without["policies"][0]["profit_usd"] == always["profit_usd"]
+    assert without["policies"][0]["ancillary"]["revenue_usd"] == 0
+    assert "(no price in 96 hours); apart from profit and fraction" in run(**ask).stdout
+
+
+def test_power_modes_earn_more_where_prices_are_near_what_mining_earns(market, tmp_path):
+    site = (ROOT / "spec" / "sites" / "texas-north.yaml").read_text()
+    more, bad = tmp_path / "more.yaml", tmp_path / "bad.yaml"
+    more.write_text(site.replace("    idle: safe\n", "    idle: safe\n    modes:\n      - power: low\n      - power: high\n"))
+    ask = {"policy": "last_price,mpc,smpc", **days(market)}
+    plain, modes = report(**ask), report(site=more, **ask)
+    for a, b in zip(plain["policies"] + [plain["clairvoyant"]], modes["policies"] + [modes["clairvoyant"]]):
+        assert b["profit_usd"] > a["profit_usd"], a["policy"]
+        assert a["always_mine_usd"] == b["always_mine_usd"]
+    bad.write_text(site.replace("    idle: safe\n", "    idle: safe\n    modes:\n      - power: turbo\n"))
+    done = run(site=bad, **days(market))
+    line = bad.read_text().splitlines().index("      - power: turbo") + 1
+    assert done.returncode == 1 and f"bad.yaml:{line}: must be low or high" in done.stderr, done.stderr
+
+
+def portfolio(*args, **more):
+    line = [str(HCP), "portfolio", "-o", "json"]
+    for name, value in more.items():
+        line += ["--" + name, str(value)]
+    return subprocess.run(line + list(args), capture_output=True, text=True, timeout=LIMIT_S)
+
+
+def test_portfolio_of_sites_and_contract_lengths(market):
+    ask = days(market, sites="texas-north,texas-south", contracts="1:0.05,2:0.3", cases=40, block=2)
+    done = portfolio(**ask)
+    assert done.returncode == 0, done.stderr
+    r = json.loads(done.stdout)
+    assert r["term_days"] == 2 and r["past_days"] == DAYS and r["worlds"] == 40
+    assert [f["devices"] for f in r["facilities"]] == [512, 256, 128, 256]
+    for f in r["facilities"]:
+        here = [c for c in r["choices"] if c["facility"] == f["facility"]]
+        assert [(c["choice"], c["days"]) for c in here] == [("spot", 0), ("contract", 1), ("contract", 2)]
+        assert sum(c["devices"] for c in here) <= f["devices"] + 1e-6
+        # The same rate with six times the discount is never better.
+        assert here[2]["devices"] == 0 and here[1]["mean_usd_device"] > here[2]["mean_usd_device"] and f["one_more_usd"] > 0
+    # A contract by hand: the list price around the clock, less its discount, energy and wear.
+    h100 = next(c for c in r["choices"] if c["facility"] == "texas-north/h100" and c["days"] == 1)
+    energy = sum(price(i) for i in range(96)) / 4 * 700 * 1.05 / 1e6
+    assert math.isclose(h100["mean_usd_device"], 2 * (24 * (2.49 * 0.95 - 0.07) - energy), rel_tol=1e-3)
+    assert portfolio(**ask).stdout == done.stdout
+    for change, words in [
+        ({"contracts": "soon"}, "--contracts needs days"),
+        ({"contracts": "30:1.5"}, "--contracts needs days"),
+        ({"term": 30}, "4 are known of 30 of a term"),
+        ({"sites": "north-dakota"}, "none of them has devices that serve"),
+    ]:
+        done = portfolio(**{**ask, **change})
+        assert done.returncode != 0 and words in done.stderr, done.stderr
+
+
+def test_a_month_of_days_in_blocks(market):
+    assert report(policy="always_mine", **days(market))["policies"][0]["monthly_profit"] is None  # four days are no month
+
+
 def test_fixed_tariff_needs_no_prices(market):
     (market / "ercot_rt_spp_15min_2025.csv").unlink()
     r = report(site="north-dakota", **days(market))
