@@ -238,7 +238,7 @@ void backtest_serving(const struct backtest *b, size_t group, struct backtest_se
 		double usd_w = b->site.pue / 1e6 * price * hours;
 		ret[day].cost_usd += w[DEVICE_SERVE] * usd_w + g->cls->wear_usd_h * hours;
 		ret[day].spot_usd += share * (rate - g->cls->wear_usd_h) * hours -
-			(w[DEVICE_IDLE] + share * (w[DEVICE_SERVE] - w[DEVICE_IDLE])) * usd_w;
+							 (w[DEVICE_IDLE] + share * (w[DEVICE_SERVE] - w[DEVICE_IDLE])) * usd_w;
 	}
 }
 

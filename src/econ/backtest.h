@@ -76,8 +76,8 @@ const double *backtest_prices(const struct backtest *b);
 
 /* A serving device of a group on one UTC day. Days without a price count nothing. */
 struct backtest_serving_day {
-	double spot_usd; /* on the spot market: its share of the demand, less energy and wear */
-	double cost_usd; /* energy and wear of serving all day */
+	double spot_usd;   /* on the spot market: its share of the demand, less energy and wear */
+	double cost_usd;   /* energy and wear of serving all day */
 	double rate_usd_h; /* list price, mean of the day */
 };
 /* Of the days of the range, ret: [backtest_days]. For reports and risk, never for policies. */

@@ -105,7 +105,8 @@ static void book_mining(const struct backtest *b, const struct group_state *stat
 	double hours = (double)b->step_ns / (double)NS_PER_S / HOUR_S, n = c->n;
 	int64_t age = cohort_age_ns(c, backtest_time(b, i));
 	struct site_slice s = site_mode_slice(g, state->mode, age, b->step_ns);
-	double usd_h = site_mode_at(g, state->mode).ths * b->hashprice_usd_ths_h[i], mwh = n * s.plug_j * b->site.pue / J_MWH;
+	double usd_h = site_mode_at(g, state->mode).ths * b->hashprice_usd_ths_h[i],
+		   mwh = n * s.plug_j * b->site.pue / J_MWH;
 	l->revenue += n * usd_h * s.hash_s / HOUR_S;
 	l->energy += mwh * b->price_usd_mwh[i];
 	l->wear += n * g->cls->wear_usd_h * hours;
@@ -154,7 +155,8 @@ static double droppable_mw(const struct run *r, size_t i)
 		const struct group_state *s = &r->group[k];
 		double drop_w = site_mode_at(s->g, s->mode).watts - s->g->cls->power_w[s->g->idle_mode];
 		for (size_t j = 0; j < s->k.n && !s->g->serves; j++)
-			if (s->k.c[j].use == POLICY_MINE && cohort_age_ns(&s->k.c[j], backtest_time(r->b, i)) >= site_start_ns(s->g))
+			if (s->k.c[j].use == POLICY_MINE &&
+				cohort_age_ns(&s->k.c[j], backtest_time(r->b, i)) >= site_start_ns(s->g))
 				w += s->k.c[j].n * drop_w;
 	}
 	return w * r->b->site.pue / 1e6;
@@ -283,8 +285,11 @@ void run_release(struct run *r)
 /* The same seed for all policies, so that their months are made of the same days. */
 static int measure_months(struct run *r, struct err *err)
 {
-	const struct risk_terms t = { .series = 1, .days = r->n_days, .term = BACKTEST_TERM_DAYS,
-		.block = BACKTEST_BLOCK_DAYS, .cases = BACKTEST_CASES };
+	const struct risk_terms t = { .series = 1,
+		.days = r->n_days,
+		.term = BACKTEST_TERM_DAYS,
+		.block = BACKTEST_BLOCK_DAYS,
+		.cases = BACKTEST_CASES };
 	double *day = mem_alloc((size_t)BACKTEST_CASES * BACKTEST_TERM_DAYS * sizeof(*day));
 	struct rng rng;
 	rng_init(&rng, 1);

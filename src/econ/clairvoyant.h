@@ -39,8 +39,8 @@ enum { CLAIRVOYANT_STATES_MAX = 250 };
 int clairvoyant_plan(const struct clairvoyant *c, uint8_t *ret_on, double *ret_usd, struct err *err) MUST_CHECK;
 
 /*
- * Profit per device of one interval, in the group's mode that is best in it (returned; ret_usd may be NULL). since_ns: since
- * waking (INT64_MAX: long ago). 0 where it is not booked.
+ * Profit per device of one interval, in the group's mode that is best in it (returned; ret_usd may be NULL). since_ns:
+ * since waking (INT64_MAX: long ago). 0 where it is not booked.
  */
 size_t clairvoyant_mode(const struct clairvoyant *c, size_t i, int64_t since_ns, double *ret_usd);
 double clairvoyant_mine_usd(const struct clairvoyant *c, size_t i, int64_t since_ns);

@@ -114,7 +114,7 @@ struct policy_target {
 	uint32_t target[POLICY_USE_END]; /* sums to count */
 	enum policy_use chosen;          /* of the devices beyond the contract */
 	enum policy_reason reason;
-	size_t mode;                     /* way of mining of those that mine; 0: the nominal one */
+	size_t mode; /* way of mining of those that mine; 0: the nominal one */
 };
 
 /* Why: everything that went in, and every alternative with what it would have earned. */

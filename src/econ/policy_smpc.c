@@ -239,7 +239,8 @@ static int make_fan(struct smpc *m, const struct policy_input *in, struct err *e
 
 static struct scenario_miner miner_of(const struct policy_input *in, const struct policy_class *c)
 {
-	struct scenario_miner r = { .modes = c->n_modes ? c->n_modes : 1, .idle_mwh = c->mwh_h[POLICY_IDLE] * STEP_H,
+	struct scenario_miner r = { .modes = c->n_modes ? c->n_modes : 1,
+		.idle_mwh = c->mwh_h[POLICY_IDLE] * STEP_H,
 		.start_usd = c->switch_cost_usd[POLICY_MINE] };
 	for (size_t m = 0; m < r.modes; m++) {
 		double gross = c->n_modes ? c->mode_gross_usd_h[m] : c->gross_usd_h[POLICY_MINE];

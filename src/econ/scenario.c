@@ -229,7 +229,8 @@ static double value(const struct program *p, size_t k, size_t state, bool runs, 
 	size_t held = ran ? state : state - p->n_on;
 	double price = p->f->price[path][k];
 	if (runs)
-		return run_usd(m, p->mode[k][p->g->of[k][path]], price, !ran) + next[on_at(p, left(ran ? held : m->min_up))][path];
+		return run_usd(m, p->mode[k][p->g->of[k][path]], price, !ran) +
+			   next[on_at(p, left(ran ? held : m->min_up))][path];
 	return -m->idle_mwh * price + next[off_at(p, left(ran ? m->min_down : held))][path];
 }
 

@@ -75,9 +75,9 @@ void scenario_fan_move(struct scenario_fan *f, double first_usd_mwh, double fade
  *	step 0 (all paths alike)   step 1 (groups by price 0)   step 2 (groups by price 1) …
  */
 struct scenario_miner {
-	size_t modes;                /* ways of running, 1..SCENARIO_MODES_MAX; changed at no cost; the first is started in */
+	size_t modes; /* ways of running, 1..SCENARIO_MODES_MAX; changed at no cost; the first is started in */
 	double gross_usd[SCENARIO_MODES_MAX], mwh[SCENARIO_MODES_MAX]; /* of a running step, at the meter */
-	double idle_mwh;             /* of a standing one */
+	double idle_mwh;                                               /* of a standing one */
 	double start_usd, start_mwh; /* a start costs start_usd - start_mwh * price: work lost and wear, less energy */
 	size_t min_up, min_down;     /* steps; 0 and 1: none */
 };

@@ -200,7 +200,8 @@ static int check_offer(const struct site_offer *o, struct err *err)
 	if (!o->service[0])
 		return err_set(err, HCP_EINVAL, "service", "is empty");
 	if (!strcmp(o->service, "REGDN"))
-		return err_set(err, HCP_EINVAL, "service", "is paid for load that can be taken on; only load to drop is offered");
+		return err_set(
+			err, HCP_EINVAL, "service", "is paid for load that can be taken on; only load to drop is offered");
 	if ((rc = range(o->mw, 1e-6, 1e5, "mw", err)) < 0 ||
 		(rc = range(o->price_usd_mw_h, 0, 1e5, "price_usd_mw_h", err)) < 0)
 		return rc;

@@ -70,7 +70,7 @@ struct site_group {
 	int feeder; /* index; -1: behind none */
 	bool mines, serves;
 	enum device_mode idle_mode; /* what a curtailed device is left in: IDLE, SAFE or OFF */
-	size_t n_modes; /* beside the class's own figures, which are always mode 0 */
+	size_t n_modes;             /* beside the class's own figures, which are always mode 0 */
 	struct site_mode mode[SITE_MODES_MAX];
 	int64_t boot_ns, ramp_ns;
 	double boot_w;         /* per device at the plug */
@@ -89,7 +89,7 @@ struct site_offer {
 	double mw;                   /* at the meter */
 	bool fixed;                  /* paid price_usd_mw_h; else the recorded clearing price */
 	double price_usd_mw_h;
-	int from_hour, until_hour;   /* Central: [from, until), 0..24 */
+	int from_hour, until_hour; /* Central: [from, until), 0..24 */
 };
 
 struct site {

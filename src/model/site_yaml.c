@@ -179,8 +179,8 @@ static int convert_modes(const struct y_group *y, struct site_group *g, struct e
 			rc = err_set(err, HCP_EINVAL, "power", "must be low or high");
 		else if (device_class_power(g->cls, m->power, &m->watts, &m->ths) < 0 &&
 				 (!y->modes[i].watts || !y->modes[i].ths))
-			rc = err_set(err, HCP_EINVAL, "power", "the catalogue has no power modes of %s: give watts and ths",
-				g->cls->name);
+			rc = err_set(
+				err, HCP_EINVAL, "power", "the catalogue has no power modes of %s: give watts and ths", g->cls->name);
 		if (rc < 0) {
 			err_prefix(err, at);
 			return rc;
@@ -262,8 +262,10 @@ static int convert(const struct y_site *y, struct site *s, struct err *err)
 	for (uint32_t i = 0; i < y->n_ancillary; i++) {
 		const struct y_offer *from = &y->ancillary[i];
 		struct site_offer *o = &s->offer[i];
-		*o = (struct site_offer){ .mw = from->mw, .fixed = from->price_usd_mw_h != NULL,
-			.price_usd_mw_h = real_or(from->price_usd_mw_h, 0), .until_hour = 24 };
+		*o = (struct site_offer){ .mw = from->mw,
+			.fixed = from->price_usd_mw_h != NULL,
+			.price_usd_mw_h = real_or(from->price_usd_mw_h, 0),
+			.until_hour = 24 };
 		snprintf(o->service, sizeof(o->service), "%s", from->service);
 		/* Beyond an hour's range is refused by site_validate. */
 		o->from_hour = from->from_hour ? (int)(*from->from_hour < 99 ? *from->from_hour : 99) : 0;

@@ -286,7 +286,8 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 {
 	buf_addz(out,
 		"<div class=\"wide\"><table><tr><th>policy<th>profit USD<th>above mining<th>fraction<th>energy USD<th>"
-		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>a month USD<th>AI profit USD</tr>");
+		"wear USD<th>curtailed MWh<th>starts<th>drawdown USD<th>CVaR 95 % a day USD<th>a month USD<th>AI profit "
+		"USD</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[(k + 1) % r->n]; /* the clairvoyant last */
 		const struct backtest_sum *s = &row->books.mine;
@@ -296,8 +297,8 @@ static void add_policies(struct buf *out, const struct backtest_report *r)
 		buf_printf(out, "<tr><td>%s", backtest_row_name(row));
 		const double before[] = { usd(s->profit_micros), usd(s->profit_micros - r->rows[1].books.mine.profit_micros) };
 		const double after[] = { usd(s->energy_micros), usd(s->wear_micros + s->start_wear_micros), s->curtailed_mwh,
-			(double)s->starts, usd(row->books.drawdown_micros), row->books.daily.cvar,
-			row->books.monthly.cvar, usd(row->books.ai.profit_micros) };
+			(double)s->starts, usd(row->books.drawdown_micros), row->books.daily.cvar, row->books.monthly.cvar,
+			usd(row->books.ai.profit_micros) };
 		add_cells(out, before, 2);
 		buf_addz(out, "<td>");
 		if (isfinite(fraction))
@@ -313,9 +314,10 @@ static void add_offers(struct buf *out, const struct backtest_report *r)
 {
 	if (r->site.n_offers == 0)
 		return;
-	buf_addz(out, "<h2>Ancillary services</h2><p>Load held ready to be dropped, paid by the MW and hour; on top of profit "
-				  "and fraction, in neither.</p><div class=\"wide\"><table><tr><th>policy<th>service<th>MW<th>offered MWh"
-				  "<th>held MWh<th>hours without a price<th>USD</tr>");
+	buf_addz(out,
+		"<h2>Ancillary services</h2><p>Load held ready to be dropped, paid by the MW and hour; on top of profit "
+		"and fraction, in neither.</p><div class=\"wide\"><table><tr><th>policy<th>service<th>MW<th>offered MWh"
+		"<th>held MWh<th>hours without a price<th>USD</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[(k + 1) % r->n];
 		for (size_t i = 0; i < r->site.n_offers && (!row->vt || row->asked); i++) {
@@ -375,9 +377,9 @@ void backtest_report_html(const struct backtest_report *r, struct buf *out)
 	plan_charts(out, r);
 	buf_addz(out, "<h2>Cumulative profit, USD</h2>");
 	money_chart(out, r, false);
-	buf_addz(out,
-		"<h2>Regret, USD</h2><p>What each policy lacks of the clairvoyant; cut off where it is far more than that of those that beat "
-		"mining always.</p>");
+	buf_addz(out, "<h2>Regret, USD</h2><p>What each policy lacks of the clairvoyant; cut off where it is far more than "
+				  "that of those that beat "
+				  "mining always.</p>");
 	money_chart(out, r, true);
 	add_months(out, r);
 	buf_addz(out, "</html>\n");

@@ -266,8 +266,7 @@ static void table_offers(const struct backtest_report *r, struct buf *out)
 int backtest_report_table(struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err)
 {
 	static const char *const title[] = { "POLICY", "PROFIT USD", "ABOVE MINING", "FRACTION", "REVENUE", "ENERGY",
-		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN",
-		"CVAR 95 A DAY", "CVAR A MONTH", "AI PROFIT", "ANCILLARY" };
+		"WEAR", "CURTAILED MWH", "STARTS K", "DRAWDOWN", "CVAR 95 A DAY", "CVAR A MONTH", "AI PROFIT", "ANCILLARY" };
 	struct grid g;
 	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
 	size_t dropped = 0;

@@ -154,8 +154,9 @@ static double contract_usd(const struct market *m, const double *path, const str
 
 static int draw(struct market *m, struct err *err)
 {
-	const struct risk_terms t = { .series = m->n * SERIES, .days = m->days, .term = m->term, .block = m->block,
-		.cases = m->cases };
+	const struct risk_terms t = {
+		.series = m->n * SERIES, .days = m->days, .term = m->term, .block = m->block, .cases = m->cases
+	};
 	size_t choices = 1 + m->n_contracts;
 	struct rng rng;
 	rng_init(&rng, 1);
@@ -214,9 +215,8 @@ static json_t *reply_json(const struct market *m)
 	for (size_t a = 0; a < m->problem.n_assets; a++)
 		json_array_append_new(choices, choice_json(m, a));
 	for (size_t f = 0; f < m->n; f++)
-		json_array_append_new(facilities,
-			json_pack("{s:s, s:f, s:f}", "facility", m->facility[f].name, "devices", m->facility[f].units,
-				"one_more_usd", m->best.unit_usd[f]));
+		json_array_append_new(facilities, json_pack("{s:s, s:f, s:f}", "facility", m->facility[f].name, "devices",
+											  m->facility[f].units, "one_more_usd", m->best.unit_usd[f]));
 	return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "term_days", (json_int_t)m->term,
 		"past_days", (json_int_t)m->days, "worlds", (json_int_t)m->cases, "aversion", m->problem.aversion, "mean_usd",
 		p->mean, "var_95_usd", p->var, "cvar_95_usd", p->cvar, "worth_usd", m->best.worth_usd, "choices", choices,

@@ -245,10 +245,11 @@ static void offers_are_booked_apart(void **state)
 	make_world(&w, 3);
 	with = w;
 	with.site.n_offers = 3;
-	with.site.offer[0] = (struct site_offer){ .service = "RRS", .mw = 1.5, .fixed = true, .price_usd_mw_h = 4,
-		.until_hour = 24 };
-	with.site.offer[1] = (struct site_offer){ .service = "NSPIN", .mw = 100, .fixed = true, .price_usd_mw_h = 2,
-		.from_hour = 8, .until_hour = 20 };
+	with.site.offer[0] =
+		(struct site_offer){ .service = "RRS", .mw = 1.5, .fixed = true, .price_usd_mw_h = 4, .until_hour = 24 };
+	with.site.offer[1] = (struct site_offer){
+		.service = "NSPIN", .mw = 100, .fixed = true, .price_usd_mw_h = 2, .from_hour = 8, .until_hour = 20
+	};
 	with.site.offer[2] = (struct site_offer){ .service = "ECRS", .mw = 1, .until_hour = 24 }; /* no price is recorded */
 	assert_int_equal(site_validate(&with.site, NULL), 0);
 	struct backtest *b = prepare(&w), *bw = prepare(&with);
@@ -257,7 +258,8 @@ static void offers_are_booked_apart(void **state)
 	run_vt(&with, bw, policy_find(STR("last_price")), &k);
 	assert_int_equal(k.mine.profit_micros, plain.mine.profit_micros);
 	assert_memory_equal(k.profit_micros, plain.profit_micros, STEPS * sizeof(*k.profit_micros));
-	assert_true(plain.ancillary_micros == 0 && k.ancillary_micros > 0 && k.offer[1].held_mw_h < k.offer[1].offered_mw_h);
+	assert_true(
+		plain.ancillary_micros == 0 && k.ancillary_micros > 0 && k.offer[1].held_mw_h < k.offer[1].offered_mw_h);
 	backtest_books_release(&plain);
 	backtest_books_release(&k);
 	run_vt(&with, bw, policy_find(STR("always_mine")), &k);
