@@ -44,7 +44,8 @@ def test_a_wrong_site_is_named(program, tmp_path):
     path = tmp_path / "n.yaml"
     path.write_text(NORTH.read_text().replace("boot_s: 60", "boot_s: -1"))
     done = hcpd(program, "--site", path, "--check-config")
-    assert done.returncode == 2 and "--site groups[0].restart.boot_s: n.yaml:25: " in done.stderr
+    line = path.read_text().splitlines().index("      boot_s: -1") + 1
+    assert done.returncode == 2 and f"--site groups[0].restart.boot_s: n.yaml:{line}: " in done.stderr
     twice = hcpd(program, "--site", NORTH, "--site", NORTH, "--check-config")
     assert twice.returncode == 2 and "there is a site 'texas-north' already" in twice.stderr
     assert hcpd(program, "--site", NORTH, "--site", tmp_path / "none.yaml", "--check-config").returncode == 2
