@@ -224,7 +224,7 @@ static const struct flag profitability_flags[] = {
 	{ .name = "gpu-rate-usd-h", .kind = FLAG_REAL, .field = "gpu_rate_usd_h", .min = 0, .max = 1e6,
 	  .help = "instead of the live rate" },
 	{ .name = "utilisation", .kind = FLAG_REAL, .field = "utilisation", .min = 0, .max = 1, .help = "0 to 1" },
-	{ .name = "power-mode", .field = "power_mode", .help = "how hard a miner is driven: low, normal (default) or high" },
+	{ .name = "power-mode", .field = "power_mode", .help = "how hard a miner is driven: low, normal or high" },
 	END,
 };
 static const struct flag bids_flags[] = {
@@ -389,11 +389,11 @@ static const struct flag up_flags[] = {
 };
 static const struct flag portfolio_flags[] = {
 	{ .name = "sites", .required = true, .help = "names or files of sites, with commas between" },
-	{ .name = "contracts", .required = true, .help = "days and discounts of the list price, e.g. 30:0.05,90:0.1,365:0.2" },
+	{ .name = "contracts", .required = true, .help = "days and discounts of the list price: 30:0.05,90:0.1,365:0.2" },
 	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
 	{ .name = "from", .required = true, .help = "first day that worlds are made of, e.g. 2023-09-01" },
 	{ .name = "to", .required = true, .help = "last day, which is included" },
-	{ .name = "term", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days of a world (default: the longest contract)" },
+	{ .name = "term", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days of a world (default: longest contract)" },
 	{ .name = "block", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days that stay together (default 14)" },
 	{ .name = "cases", .kind = FLAG_INT, .min = 20, .max = 2000, .help = "worlds (default 500)" },
 	{ .name = "aversion", .kind = FLAG_REAL, .min = 0, .max = 1,
@@ -1152,8 +1152,8 @@ const struct command commands[] = {
 		.views = { { "choices", "facility choice days discount:ratio devices:real mean_usd_device:real=USD/DEVICE" },
 			{ "facilities", "facility devices:real one_more_usd:real=ONE_MORE" } },
 		.help = "how many GPUs of which site to bind for how long, bad cases counted",
-		.more = "Recorded days are drawn in blocks into worlds of one term. A contract pays the list price of the day it "
-				"is signed, less its discount. worth = (1 - aversion) * mean - aversion * CVaR 95 %." },
+		.more = "Recorded days are drawn in blocks into worlds of one term. A contract pays the list price of the day "
+				"it is signed, less its discount. worth = (1 - aversion) * mean - aversion * CVaR 95 %." },
 	{ .path = "forecast report",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_LOCAL,
