@@ -215,8 +215,8 @@ struct policy_vt {
 
 void policy_conf_default(struct policy_conf *c);
 /*
- * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc", "smpc", "ppo", "safest"; NULL if
- * unknown. A new one is a row of the table in policy.c; the backtest then has it too.
+ * "always_mine", "always_serve", "strike", "threshold", "last_price", "stochastic", "mpc", "smpc", "ppo", "safest";
+ * NULL if unknown. A new one is a row of the table in policy.c; the backtest then has it too.
  */
 const struct policy_vt *policy_find(struct str name);
 const struct policy_vt *policy_at(size_t i); /* NULL at the end */

@@ -220,9 +220,9 @@ static int make_fan(struct smpc *m, const struct policy_input *in, struct err *e
 	struct pending now;
 	double first;
 	int rc = foresee(m, in, &now, err);
-	bool known = rc == 0;
+	bool known = rc == 0, by_model;
 	rc = rc == HCP_EAGAIN ? 0 : rc;
-	rc = rc ? rc : policy_spike_expect(&m->spike, in, &first, err);
+	rc = rc ? rc : policy_spike_expect(&m->spike, in, &first, &by_model, err);
 	if (rc < 0)
 		return rc;
 	for (size_t k = 0; k < SCENARIO_STEPS && !known; k++)
