@@ -2,17 +2,14 @@
 
 #include "cmd/cli/capacity.h"
 #include "cmd/cli/classify.h"
+#include "cmd/cli/flags.h"
 #include "cmd/cli/forecast.h"
 #include "cmd/cli/health.h"
 #include "cmd/cli/ppo.h"
 #include "cmd/cli/ops.h"
 
-#define END { .name = NULL }
 #define INT_MAX_REAL 2147483647.0
-#define YEAR_S 31536000.0
 #define TYPES "ai_inference_realtime ai_inference_batch model_training bitcoin_mining"
-#define DEVICE_CLASS \
-	{ .name = "device-class", .alias = "class", .field = "device_class", .help = "device class, e.g. S21 or H100" }
 
 const struct flag global_flags[] = {
 	{ .name = "url", .help = "server (default $HCP_URL or http://127.0.0.1:8000)" },
@@ -338,193 +335,6 @@ static const struct flag clear_flags[] = {
 };
 static const struct flag embed_flags[] = {
 	{ .name = "model", .field = "model", .help = "default all-MiniLM-L6-v2" },
-	END,
-};
-static const struct flag replay_flags[] = {
-	{ .name = "state", .help = "state directory (default var)" },
-	{ .name = "service", .help = "one service (default: all that keep a journal)" },
-	{ .name = "from", .help = "begin at this time, e.g. 2026-11-20T18:00:00Z (default: as early as possible)" },
-	{ .name = "to", .help = "end at this time (default: the newest)" },
-	END,
-};
-static const struct flag import_flags[] = {
-	{ .name = "kind", .kind = FLAG_CHOICE, .required = true, .help = "what the files are",
-	  .choices = "ercot-rt ercot-dam ercot-as ercot-load-forecast btc-ohlcv btc-network" },
-	{ .name = "out", .required = true, .help = "folder for the tables, as --data takes it" },
-	{ .name = "points", .help = "settlement points, comma-separated (default: hubs and load zones)" },
-	END,
-};
-static const struct flag forecast_report_flags[] = {
-	{ .name = "data", .required = true, .help = "folder of recorded market data" },
-	{ .name = "kind", .kind = FLAG_CHOICE, .choices = "electricity_rt btc_usd",
-	  .help = "what is forecast (default electricity_rt)" },
-	{ .name = "location", .help = "settlement point (default HB_WEST)" },
-	{ .name = "from", .kind = FLAG_TIME, .required = true, .help = "first forecast, e.g. 2024-01-01" },
-	{ .name = "to", .kind = FLAG_TIME, .required = true, .help = "what becomes known later is not judged" },
-	{ .name = "every", .kind = FLAG_DURATION, .min = 900, .max = 604800,
-	  .help = "time between forecasts (default 1h, of other kinds 4h)" },
-	{ .name = "retrain", .kind = FLAG_DURATION, .min = 3600, .max = YEAR_S,
-	  .help = "time between trainings (default 28d)" },
-	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
-	END,
-};
-static const struct flag up_flags[] = {
-	{ .name = "state", .help = "where state and logs live (default var)" },
-	{ .name = "port", .kind = FLAG_INT, .min = 1, .max = 65535,
-	  .help = "gateway: portal, API, WebSocket (default 8000)" },
-	{ .name = "mesh-port", .kind = FLAG_INT, .min = 1, .max = 65535, .help = "agents and feeds (default 8443)" },
-	{ .name = "no-sim", .kind = FLAG_SWITCH, .help = "no simulated pool, market and fleet" },
-	{ .name = "pool", .help = "mining pool host:port of the agent (default: the simulated one)" },
-	{ .name = "data", .help = "recorded market data (default ../shared/data beside the source, else simulated)" },
-	{ .name = "from", .help = "first day of the recorded data (default 2024-08-01)" },
-	{ .name = "speed", .kind = FLAG_REAL, .min = 0.001, .max = 1e6,
-	  .help = "market time against real time (default 60)" },
-	{ .name = "devices", .kind = FLAG_CHOICE, .choices = "small full",
-	  .help = "size of the simulated fleet (default full)" },
-	{ .name = "web", .help = "files of the portal (default web/dist beside the source)" },
-	{ .name = "model", .help = "model files of the agent (default <state>/model)" },
-	{ .name = "grace", .kind = FLAG_DURATION, .min = 1, .max = 600,
-	  .help = "time to stop before being killed (default 10s)" },
-	END,
-};
-static const struct flag portfolio_flags[] = {
-	{ .name = "sites", .required = true, .help = "names or files of sites, with commas between" },
-	{ .name = "contracts", .required = true, .help = "days and discounts of the list price: 30:0.05,90:0.1,365:0.2" },
-	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
-	{ .name = "from", .required = true, .help = "first day that worlds are made of, e.g. 2023-09-01" },
-	{ .name = "to", .required = true, .help = "last day, which is included" },
-	{ .name = "term", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days of a world (default: longest contract)" },
-	{ .name = "block", .kind = FLAG_INT, .min = 1, .max = 672, .help = "days that stay together (default 14)" },
-	{ .name = "cases", .kind = FLAG_INT, .min = 20, .max = 2000, .help = "worlds (default 500)" },
-	{ .name = "aversion", .kind = FLAG_REAL, .min = 0, .max = 1,
-	  .help = "0: the mean alone counts, 1: the CVaR alone (default 0.5)" },
-	END,
-};
-static const struct flag backtest_flags[] = {
-	{ .name = "policy", .help = "names with commas between, or all (default all)" },
-	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south, north-dakota) or its file" },
-	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
-	{ .name = "from", .required = true, .help = "first day, e.g. 2024-01-01 (or a time, UTC)" },
-	{ .name = "to", .required = true, .help = "last day, which is included (or a time, which is not)" },
-	{ .name = "output", .alias = "o", .kind = FLAG_CHOICE, .choices = "table json html", .help = "form of the report" },
-	{ .name = "out", .help = "file for the report (default: standard output)" },
-	{ .name = "hardware",
-		.kind = FLAG_CHOICE,
-		.choices = "site period",
-		.help = "period: miners that could be had at the first day (default site)" },
-	{ .name = "no-restart-costs", .kind = FLAG_SWITCH, .help = "as if miners started at once and without wear" },
-	{ .name = "points", .help = "more settlement points that policies may learn from, with commas between" },
-	{ .name = "horizon",
-		.kind = FLAG_DURATION,
-		.min = 900,
-		.max = 604800,
-		.help = "for how long simple policies take prices to hold (default 1h)" },
-	{ .name = "strike", .kind = FLAG_REAL, .min = 0.01, .max = 1e5, .help = "USD/MWh of policy strike (default 60)" },
-	{ .name = "hysteresis", .kind = FLAG_REAL, .min = 0, .max = 10, .help = "of policy threshold (default 0.1)" },
-	{ .name = "model", .help = "trained file of stochastic and mpc, or ppo, or none (default: what comes along)" },
-	{ .name = "capital",
-		.kind = FLAG_REAL,
-		.min = 1,
-		.max = 1e12,
-		.help = "USD at stake: a drawdown guard turns to policy safest (default: no guard)" },
-	{ .name = "drawdown", .kind = FLAG_REAL, .min = 0.01, .max = 0.99, .help = "its limit, share (default 0.2)" },
-	END,
-};
-static const struct flag ppo_train_flags[] = {
-	{ .name = "data", .required = true, .help = "folder of recorded market data" },
-	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south) or its file" },
-	{ .name = "from", .help = "first day to learn from (default: the first there is)" },
-	{ .name = "to", .required = true, .help = "what is later is not learned from, e.g. 2024-01-01" },
-	{ .name = "out", .required = true, .help = "file for the weights, as backtest --model takes it" },
-	{ .name = "points", .help = "settlement points whose prices are further episodes, with commas between" },
-	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = 1e9, .help = "of everything drawn (default 1)" },
-	{ .name = "iterations", .kind = FLAG_INT, .min = 1, .max = 1e5, .help = "rollouts of each net (default 40)" },
-	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
-	END,
-};
-static const struct flag capacity_forecast_flags[] = {
-	DEVICE_CLASS,
-	END,
-};
-static const struct flag sched_replay_flags[] = {
-	{ .name = "trace",
-		.required = true,
-		.help = "recorded jobs: pods, image or token requests; its header tells which" },
-	{ .name = "policy", .help = "fifo, best_fit, fgd, hcp with commas between, or all (default all)" },
-	{ .name = "nodes",
-		.kind = FLAG_INT,
-		.min = 1,
-		.max = 65536,
-		.help = "of 8 GPUs, 96 cores, 768 GiB (default: GPUs for four fifths of the peak)" },
-	{ .name = "fleet", .help = "NODESxGPUS[:CORES[:GIB]] with commas between, e.g. 40x8:96:768,20x2" },
-	{ .name = "load",
-		.kind = FLAG_REAL,
-		.min = 0.001,
-		.max = 1e6,
-		.help = "arrivals come so many times as fast (default 1)" },
-	{ .name = "output", .alias = "o", .kind = FLAG_CHOICE, .choices = "table json html", .help = "form of the report" },
-	{ .name = "out", .help = "file for the report (default: standard output)" },
-	{ .name = "no-preemption", .kind = FLAG_SWITCH, .help = "hcp: nobody makes room for P1" },
-	{ .name = "defrag",
-		.kind = FLAG_SWITCH,
-		.help = "hcp: moves parts of GPUs together while a whole one is waited for" },
-	{ .name = "checkpoint",
-		.kind = FLAG_DURATION,
-		.min = 1,
-		.max = 8640000,
-		.help = "hcp: between two of a job, work since is lost (default 30m)" },
-	{ .name = "restart",
-		.kind = FLAG_DURATION,
-		.min = 0,
-		.max = 86400,
-		.help = "hcp: to start again after preemption or a move (default 60s)" },
-	{ .name = "prefill",
-		.kind = FLAG_REAL,
-		.min = 0.001,
-		.max = 1e9,
-		.help = "prompt tokens per second of a token request (default 7000)" },
-	{ .name = "decode",
-		.kind = FLAG_REAL,
-		.min = 0.001,
-		.max = 1e9,
-		.help = "generated tokens per second of a token request (default 25)" },
-	{ .name = "slot",
-		.kind = FLAG_INT,
-		.min = 1,
-		.max = 1000,
-		.help = "thousandths of a GPU that a token request holds (default 125)" },
-	END,
-};
-static const struct flag what_if_flags[] = {
-	{ .name = "add", .help = "devices more, as 64xH100, with commas between" },
-	{ .name = "remove", .help = "devices less, as 500xS21" },
-	{ .name = "fail", .help = "feeders without power, by name" },
-	{ .name = "limit-mw", .kind = FLAG_REAL, .min = 0.001, .max = 1e5, .help = "another limit of the site" },
-	{ .name = "policy", .help = "names with commas between, or all (default last_price)" },
-	{ .name = "site", .required = true, .help = "name of a site (texas-north, texas-south, north-dakota) or its file" },
-	{ .name = "data", .required = true, .help = "folder of the recorded market data" },
-	{ .name = "from", .required = true, .help = "first day, e.g. 2024-01-01 (or a time, UTC)" },
-	{ .name = "to", .required = true, .help = "last day, which is included (or a time, which is not)" },
-	END,
-};
-static const struct flag health_report_flags[] = {
-	{ .name = "judge", .kind = FLAG_CHOICE, .choices = "rule charts forest autoencoder",
-	  .help = "the rule, or one part of it alone (default rule)" },
-	{ .name = "asics", .kind = FLAG_INT, .min = 0, .max = 20000, .help = "simulated miners (default 600)" },
-	{ .name = "gpus", .kind = FLAG_INT, .min = 0, .max = 20000, .help = "simulated GPUs (default 400)" },
-	{ .name = "learn-days", .kind = FLAG_INT, .min = 0, .max = 365, .help = "days before faults begin (default 3)" },
-	{ .name = "days", .kind = FLAG_INT, .min = 1, .max = 3660, .help = "days with faults (default 14)" },
-	{ .name = "from", .kind = FLAG_TIME, .help = "first day, for the season (default 2025-05-01)" },
-	{ .name = "seed", .kind = FLAG_INT, .min = 0, .max = INT32_MAX, .help = "of devices and faults (default 1)" },
-	{ .name = "quiet", .kind = FLAG_SWITCH, .help = "no progress" },
-	END,
-};
-
-static const struct flag forecast_train_flags[] = {
-	{ .name = "data", .required = true, .help = "folder of recorded market data" },
-	{ .name = "location", .help = "settlement point (default HB_WEST)" },
-	{ .name = "to", .kind = FLAG_TIME, .required = true, .help = "what becomes known later is not learned from" },
-	{ .name = "out", .required = true, .help = "file for the model, as backtest --model takes it" },
 	END,
 };
 static const struct flag help_flags[] = {
