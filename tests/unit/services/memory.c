@@ -14,7 +14,7 @@ enum { A_NODE = 250, NODES = 16, MORE_NODES = 32 };
 /* Bytes a device, at 250 a node, the nodes' own included. */
 enum {
 	BUDGET_RESOURCES = 830, /* 240 device, 412 charts and window, 64 texts, 49 map, 24 lists, 20 meters, node */
-	BUDGET_ROUTER = 210,    /* 72 device with its id, 49 map, 45 placement, lists */
+	BUDGET_ROUTER = 220,    /* 104 device with its id, 49 map, 45 placement, lists */
 	BUDGET_TELEMETRY = 760, /* 488 an hour of minutes, 128 device with its id, 49 map, 46 series of the node */
 };
 
