@@ -79,6 +79,9 @@ def path_of(hcpd, path):
     if "{name}" in path:
         names = wait_for("a model", lambda: [m["name"] for m in hcpd.call("GET", "/api/v1/models").json()["models"]], 30)
         return path.replace("{name}", names[0])
+    if path == "/api/v1/bids":  # the fleet and the node are two facilities, once both are there
+        known = wait_for("a fleet", lambda: hcpd.call("GET", "/api/v1/fleet").json().get("classes"), 30)
+        return path + "?facility=" + known[0]["facility"]
     if "{id}" not in path:
         return path + {"/api/v1/prices/history": "?symbol=btc_usd", "/api/v1/telemetry/series": "?metric=power_w"}.get(path, "")
     if "workloads" in path:
