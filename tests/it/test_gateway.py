@@ -938,7 +938,7 @@ def test_services_answer_on_their_own_ports(start_hcpd):
         return requests.request(method, own[service] + path, headers=who, timeout=20, **kw)
     body = {"WorkloadSubmit": JOB, "Classify": {"needs_gpu": True}, "ProfitabilityCalculate": {"device_class": "S21"},
             "EmergencyStop": {"reason": "drill"}}
-    assert len(OWN) == 12
+    assert len(OWN) == 13
     for route, service, path in OWN:
         path = path.replace("{id}", "nothing")
         kw = {"json": body.get(route["message"], {})} if route["method"] == "POST" else {}

@@ -452,10 +452,8 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 		snprintf(n->old_boot_id, sizeof(n->old_boot_id), "%s", n->boot_id);
 		n->n_meters = 0;
 		n->seq = 0;
-		list_each(l, &n->commands)
-			list_entry(l, struct command, of_node)->sent_at_ns = 0; /* what it was told died with it */
-		r->commands_due_ns = 0;
 	}
+	commands_send_again(r, ctx, n);
 	/* A changed endpoint or model is news, even when up and mode stay. */
 	if (strcmp(n->endpoint, h->endpoint) || n->n_models != h->n_models)
 		n->said_mode = -1;

@@ -178,6 +178,14 @@ static void due(struct resources *r, struct svc_ctx *ctx, int64_t at_ns)
 	svc_wake_at(ctx, at_ns);
 }
 
+void commands_send_again(struct resources *r, struct svc_ctx *ctx, struct node *n)
+{
+	list_each(l, &n->commands)
+		list_entry(l, struct command, of_node)->sent_at_ns = 0;
+	if (!list_empty(&n->commands))
+		due(r, ctx, svc_now_ns(ctx));
+}
+
 int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, struct alloc *a, const struct item *items,
 		  size_t n_items, struct err *err)
 {

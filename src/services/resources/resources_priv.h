@@ -426,6 +426,8 @@ int command_load(struct resources *r, struct db_row *row) MUST_CHECK;
 void command_free(struct command *c);
 /* A later wish takes the device out of the command under way; stored at the next flush, once for all its devices. */
 int command_drop_device(struct resources *r, struct svc_ctx *ctx, struct device *d, struct err *err) MUST_CHECK;
+/* Its stream has begun anew: what it was told may have gone with the one before. */
+void commands_send_again(struct resources *r, struct svc_ctx *ctx, struct node *n);
 int commands_cancel_alloc(
 	struct resources *r, struct svc_ctx *ctx, struct alloc *a, const char *why, struct err *err) MUST_CHECK;
 int commands_cancel_node(

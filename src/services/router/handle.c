@@ -157,9 +157,9 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 }
 
 /* Those that worked drain now, and are not offered until resources has news of them, which is on its way. */
-static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j)
+static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j, bool ran)
 {
-	uint32_t n = j->hold && j->committed ? placement_devices(r->place, j->hold, NULL, 0) : 0;
+	uint32_t n = j->hold && ran ? placement_devices(r->place, j->hold, NULL, 0) : 0;
 	placement_dev *devs = arena_alloc(svc_arena(ctx), (n + 1) * sizeof(*devs));
 	if (!devs)
 		return HCP_ENOMEM;
@@ -179,13 +179,13 @@ static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j)
 }
 
 /* Resources gave the devices back (or never gave them). */
-static int over(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
+static int over(struct router *r, struct svc_ctx *ctx, struct job *j, bool refused, struct err *err)
 {
 	bool again = j->again;
 	router_yield_forget(r, j);
 	r->n_yielding -= j->yields;
 	j->yields = false;
-	if (free_devices(r, ctx, j) < 0)
+	if (free_devices(r, ctx, j, j->committed && !refused) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	r->victims_changed++;
 	j->since_ns = 0;
@@ -231,7 +231,7 @@ int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg
 		return 0;
 	case HCP__ALLOCATION_STATE__REFUSED:
 	case HCP__ALLOCATION_STATE__RELEASED: {
-		int rc = over(r, ctx, j, err);
+		int rc = over(r, ctx, j, a->state == HCP__ALLOCATION_STATE__REFUSED, err);
 		if (rc == 0 && a->unfit_device_id[0])
 			router_inventory_rest(r, a->unfit_device_id, svc_now_ns(ctx));
 		return rc;

@@ -33,6 +33,24 @@ static void lying_agent_is_drifted_and_told_again(void **state)
 	rig_free(g);
 }
 
+/* What was under way when its stream broke is told again with the new one, not when its time is nearly over. */
+static void a_stream_that_begins_anew_is_told_at_once(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "S21", 3, "east");
+	hello(g, a);
+	direct(g, "east", "S21", 0, 3, 0);
+	int before = g->sent;
+	forget(g);
+	hello(g, a);
+	run_s(g, 0);
+	svc_step(g->svc, g->now);
+	assert_int_equal(g->sent, before + 3); /* welcome, lease, and the order */
+	svc_step(g->svc, g->now);
+	assert_int_equal(g->sent, before + 3);
+	rig_free(g);
+}
+
 static void gang_that_fails_half_way_is_rolled_back(void **state)
 {
 	struct rig *g = rig_new(NULL, NULL);
@@ -582,6 +600,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(lying_agent_is_drifted_and_told_again),
+		cmocka_unit_test(a_stream_that_begins_anew_is_told_at_once),
 		cmocka_unit_test(gang_that_fails_half_way_is_rolled_back),
 		cmocka_unit_test(lost_node_gives_its_allocations_up),
 		cmocka_unit_test(new_boot_keeps_the_allocation_and_is_told_again),
