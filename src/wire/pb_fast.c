@@ -370,9 +370,9 @@ static int take_repeated(
 {
 	size_t *n = (size_t *)(void *)(m + f->quantifier_offset), size = size_of(f->type);
 	char *items = *(char **)(void *)(m + f->offset);
-	struct reader list = { v->p, v->p + v->n, r->arena };
 	if (!is_list(f, wire))
 		return take(r, f, v, items + size * (*n)++, depth);
+	struct reader list = { v->p, v->p + v->n, r->arena };
 	while (list.p < list.end) {
 		struct value one;
 		if (!get_value(&list, wire_of(f->type), &one))
