@@ -3,9 +3,9 @@ import json
 import os
 import re
 import subprocess
-import time
-
 import pytest
+
+from hcpd_process import wait_for
 import requests
 
 JOHN, OPERATOR = "john@acme.com", "operator@mara.com"
@@ -28,16 +28,6 @@ autoscaling:
       facility: cloud-a
       region: us-tx
 """
-
-
-def wait_for(what, ask, limit_s):
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        got = ask()
-        if got:
-            return got
-        time.sleep(0.1)
-    pytest.fail(f"waited {limit_s} s in vain for {what}")
 
 
 class Cloud:

@@ -2,9 +2,7 @@
 import json
 import os
 import subprocess
-import time
-
-import pytest
+from hcpd_process import wait_for
 
 JOHN = "john@acme.com"
 SITE = """
@@ -35,16 +33,6 @@ groups:
     count: 8
     feeder: west
 """
-
-
-def wait_for(what, ask, limit_s):
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        got = ask()
-        if got:
-            return got
-        time.sleep(0.1)
-    pytest.fail(f"waited {limit_s} s in vain for {what}")
 
 
 def submit(h, count):

@@ -1,21 +1,9 @@
 """Work of a worse class yields on the real platform: hcpd, a simulated fleet over sockets, the command line."""
 import os
 import subprocess
-import time
-
-import pytest
+from hcpd_process import wait_for
 
 JOHN, JANE = "john@acme.com", "jane@globex.com"
-
-
-def wait_for(what, ask, limit_s):
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        got = ask()
-        if got:
-            return got
-        time.sleep(0.1)
-    pytest.fail(f"waited {limit_s} s in vain for {what}")
 
 
 def submit(h, who, **body):
