@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+
 from hcpd_process import wait_for
 
 JOHN = "john@acme.com"

@@ -1,6 +1,7 @@
 """Work of a worse class yields on the real platform: hcpd, a simulated fleet over sockets, the command line."""
 import os
 import subprocess
+
 from hcpd_process import wait_for
 
 JOHN, JANE = "john@acme.com", "jane@globex.com"
