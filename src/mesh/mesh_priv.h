@@ -59,6 +59,8 @@ struct peer {
 	uint64_t seq[SVC_COUNT];    /* newest number by sender */
 	bool dirty;                 /* moved since it was written */
 	struct list requests;       /* struct remote, in flight */
+	bool tried;                 /* the first attempt to connect has ended */
+	struct list early;          /* struct remote, from before that */
 };
 
 struct remote {                /* our request in a peer's service */

@@ -11,6 +11,8 @@
 
 enum { REOPEN_MS = 500, CURSOR_MAX = 4096 };
 
+static const char NOT_CONNECTED[] = "the service's process is not connected; try again";
+
 /* ---- cursor: "offset seq seq …", one number by sender ---- */
 
 static int read_cursor(struct peer *p, struct err *err)
@@ -142,15 +144,6 @@ static void open_events(struct loop *loop, void *arg)
 	}
 }
 
-static void on_state(void *arg, bool up, const struct err *err)
-{
-	struct peer *p = arg;
-	if (atomic_exchange(&p->up, up) != up)
-		log_info("mesh", "peer %s:%u is %s", p->host, p->port, up ? "connected" : "away");
-	if (up)
-		loop_timer_start(&p->reopen, 0);
-}
-
 /* ---- requests ---- */
 
 static void remote_free(struct remote *r, int code, const char *text)
@@ -194,20 +187,11 @@ static int pack_request(const struct remote *r, struct buf *b)
 	return buf_failed(b) ? HCP_ENOMEM : 0;
 }
 
-static void send_remote(struct mesh *m, struct handoff *h)
+static void send_to(struct peer *p, struct remote *r)
 {
-	struct remote *r = (struct remote *)(void *)h;
+	struct mesh *m = p->mesh;
 	struct http_header md[1];
-	struct peer *p = NULL;
 	struct buf b;
-	for (int i = 0; i < m->n_peers; i++)
-		if (m->peers[i].services >> r->target & 1)
-			p = &m->peers[i];
-	if (!p || !p->client || !grpc_client_up(p->client)) {
-		remote_free(r, HCP_EUNAVAIL, p ? "the service's process is not connected; try again"
-					       : "no process has this service");
-		return;
-	}
 	int64_t left_ms = r->msg->deadline_ns ? (r->msg->deadline_ns - clock_wall_ns()) / NS_PER_MS : MESH_CALL_MS;
 	if (left_ms <= 0) {
 		remote_free(r, HCP_ETIMEOUT, "the deadline passed before the request was sent");
@@ -224,6 +208,41 @@ static void send_remote(struct mesh *m, struct handoff *h)
 		list_del(&r->node);
 		remote_free(r, rc == HCP_ELIMIT ? HCP_ELIMIT : HCP_EUNAVAIL, "the request cannot be sent now; try again");
 	}
+}
+
+static void send_remote(struct mesh *m, struct handoff *h)
+{
+	struct remote *r = (struct remote *)(void *)h;
+	struct peer *p = NULL;
+	for (int i = 0; i < m->n_peers; i++)
+		if (m->peers[i].services >> r->target & 1)
+			p = &m->peers[i];
+	if (!p || !p->client)
+		remote_free(r, HCP_EUNAVAIL, "no process has this service");
+	else if (grpc_client_up(p->client))
+		send_to(p, r);
+	else if (!p->tried)
+		list_add_tail(&p->early, &r->node);
+	else
+		remote_free(r, HCP_EUNAVAIL, NOT_CONNECTED);
+}
+
+static void on_state(void *arg, bool up, const struct err *err)
+{
+	struct peer *p = arg;
+	struct list *it;
+	if (atomic_exchange(&p->up, up) != up)
+		log_info("mesh", "peer %s:%u is %s", p->host, p->port, up ? "connected" : "away");
+	p->tried = true;
+	while ((it = list_pop(&p->early))) {
+		struct remote *r = list_entry(it, struct remote, node);
+		if (up)
+			send_to(p, r);
+		else
+			remote_free(r, HCP_EUNAVAIL, NOT_CONNECTED);
+	}
+	if (up)
+		loop_timer_start(&p->reopen, 0);
 }
 
 void mesh_remote(void *mesh, int target, struct msg *q)
@@ -260,6 +279,7 @@ int mesh_peer_init(struct mesh *m, struct peer *p, const struct mesh_peer_conf *
 	p->services = conf->services;
 	p->port = conf->port;
 	list_init(&p->requests);
+	list_init(&p->early);
 	loop_timer_init(&p->reopen, m->loop, open_events, p);
 	for (int t = 0; t < TOPIC_COUNT; t++)
 		if (conf->services >> topic_table[t].from & 1)
@@ -296,5 +316,7 @@ void mesh_peer_stop(struct peer *p)
 	p->events = NULL;
 	atomic_store(&p->up, false);
 	while ((it = list_pop(&p->requests)))
+		remote_free(list_entry(it, struct remote, node), HCP_ECLOSED, "the process is stopping");
+	while ((it = list_pop(&p->early)))
 		remote_free(list_entry(it, struct remote, node), HCP_ECLOSED, "the process is stopping");
 }
