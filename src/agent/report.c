@@ -172,6 +172,7 @@ void report_switch(struct agent *a, const struct switcher_result *s)
 	m.n_failed_device_ids = s->ok ? 0 : 1;
 	m.evidence = s->evidence;
 	m.served_at_ns = s->served_at_ns;
+	m.at_ns = wall(a);
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
 	up.kind_case = HCP__AGENT_UP__KIND_SWITCH_REPORT;
 	up.switch_report = &m;

@@ -431,6 +431,7 @@ static void emit_report(struct node *n, struct node_switch *s, node_emit_fn *emi
 	r.rolled_back = s->rolled_back;
 	r.evidence = s->ok ? s->evidence : "";
 	r.served_at_ns = s->served_at_ns;
+	r.at_ns = n->now_ns;
 	r.phases = arena_alloc(node_arena(n), 2 * sizeof(*r.phases));
 	r.readings = arena_alloc(node_arena(n), (s->n + 1) * sizeof(*r.readings));
 	r.failed_device_ids = arena_alloc(node_arena(n), (s->n + 1) * sizeof(*r.failed_device_ids));

@@ -181,6 +181,8 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 		up->report->at_ns += x->sim->clock_off_ns;
 		if (strcmp(up->report->boot_id, x->over_boot) != 0)
 			note_told(x, told_j(x, up->report));
+	} else if (up->kind_case == HCP__AGENT_UP__KIND_SWITCH_REPORT) {
+		up->switch_report->at_ns += x->sim->clock_off_ns;
 	} else if (up->kind_case == HCP__AGENT_UP__KIND_SAMPLES && !sim_has(x->sim, SVC_TELEMETRY)) {
 		return;
 	}

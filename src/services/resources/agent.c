@@ -7,6 +7,7 @@
 
 #define FALL_NS (5 * NS_PER_S) /* from the end of a lease until every device is in SAFE */
 #define LIVED_STEP_NS (5 * NS_PER_S)
+#define OVERTAKEN_NS (60 * NS_PER_S)
 
 /* ---- leases ---- */
 
@@ -659,10 +660,27 @@ static bool parts_differ(const struct device *d, const Hcp__DeviceReading *x)
 	return n != x->n_shares;
 }
 
+/*
+ * Reports and switch reports may overtake one another: a reading from before the newest says what is over. An agent's
+ * clock that was set back by more than OVERTAKEN_NS begins anew.
+ */
+static bool is_overtaken(struct device *d, int64_t told_at_ns)
+{
+	if (!told_at_ns)
+		return false;
+	if (told_at_ns < d->told_at_ns && d->told_at_ns - told_at_ns < OVERTAKEN_NS)
+		return true;
+	d->told_at_ns = told_at_ns;
+	return false;
+}
+
+/* told_at_ns: by the agent's clock, 0: unknown. */
 static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device *d, const Hcp__DeviceReading *x,
-			int64_t measured_at_ns, struct err *err)
+			int64_t told_at_ns, int64_t measured_at_ns, struct err *err)
 {
 	int64_t now = svc_now_ns(ctx);
+	if (is_overtaken(d, told_at_ns))
+		return 0;
 	(void)!mode_of_wire(x->mode, &d->gate);
 	d->power_w = x->power_w;
 	d->hash_ths = x->hash_ths;
@@ -743,7 +761,7 @@ static int take_readings(struct resources *r, struct svc_ctx *ctx, struct node *
 	for (size_t i = 0; i < rep->n_readings && rc == 0; i++) {
 		const Hcp__DeviceReading *x = rep->readings[i];
 		struct device *d = reading_device(r, n, x->device_id, i);
-		rc = take_reading(r, ctx, d, x, measured_at_ns, err);
+		rc = take_reading(r, ctx, d, x, rep->at_ns, measured_at_ns, err);
 		if (rc == 0)
 			rc = care_reading(r, ctx, d, x, rep->inlet_k, measured_at_ns, err);
 	}
@@ -820,7 +838,7 @@ int on_switch_report(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 	for (size_t i = 0; i < rep->n_readings && rc == 0; i++) {
 		struct device *d = reading_device(r, n, rep->readings[i]->device_id, i);
 		if (d->command == c)
-			rc = take_reading(r, ctx, d, rep->readings[i], svc_now_ns(ctx), err);
+			rc = take_reading(r, ctx, d, rep->readings[i], rep->at_ns, svc_now_ns(ctx), err);
 	}
 	c = rc == 0 ? map_get(&r->command_by_id, str_of(rep->switch_id)) : NULL;
 	if (c)

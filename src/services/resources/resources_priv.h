@@ -77,6 +77,7 @@ struct device {
 	int32_t power_w, temperature_c, reserve_w;
 	double hash_ths, utilisation;
 	int64_t requests, read_at_ns;
+	int64_t told_at_ns;      /* when its agent took the newest of them, by its own clock; 0: it did not say */
 	/* what the last event said */
 	bool marked;
 	uint32_t said;

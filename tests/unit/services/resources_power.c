@@ -221,6 +221,34 @@ static void watts_of_an_order_on_the_way_stay_reserved(void **state)
 	rig_free(g);
 }
 
+/* A report that a switch report has overtaken says what is over: nothing is reserved for it. */
+static void readings_that_were_overtaken_say_nothing(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "S21", 1, "west");
+	const struct device_class *c = device_class_find(STR("S21"));
+	hello(g, a);
+	direct(g, "west", "S21", 0, 1, 0);
+	deliver(g);
+	run_s(g, 4);
+	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_FILL]);
+	direct(g, "west", "S21", 0, 0, 1);
+	deliver(g);
+	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_IDLE]);
+	a->mode[0] = a->shown[0] = HCP__MODE__FILL;
+	a->behind_ns = S;
+	report(g, a);
+	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_IDLE]);
+	a->behind_ns = 0; /* and what is newer counts, whatever it says */
+	report(g, a);
+	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_FILL]);
+	a->mode[0] = a->shown[0] = HCP__MODE__OFF;
+	a->behind_ns = 120 * S; /* its clock was set back */
+	report(g, a);
+	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_IDLE]);
+	rig_free(g);
+}
+
 static void allocation_waits_for_power_that_mining_gives_up(void **state)
 {
 	static const struct resources_budget budget[] = { { .facility = "east", .budget_w = 4000 } };
@@ -298,6 +326,7 @@ int main(void)
 		cmocka_unit_test(emergency_stop_turns_everything_off),
 		cmocka_unit_test(power_budget_is_never_exceeded),
 		cmocka_unit_test(watts_of_an_order_on_the_way_stay_reserved),
+		cmocka_unit_test(readings_that_were_overtaken_say_nothing),
 		cmocka_unit_test(allocation_waits_for_power_that_mining_gives_up),
 	};
 	return cmocka_run_group_tests_name("resources_power", tests, NULL, NULL);

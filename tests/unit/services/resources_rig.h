@@ -55,6 +55,7 @@ struct agent {
 	uint64_t stream, order; /* order: number of its last command */
 	char over[48];          /* boot that it was told is over */
 	int report_ms, welcomes;
+	int64_t behind_ns; /* its clock, or its reports were made this long ago */
 };
 
 struct rig {
@@ -392,7 +393,7 @@ static inline void report_seq(struct rig *g, struct agent *a, uint64_t seq)
 	read_devices(a);
 	r.node_id = a->id;
 	r.boot_id = a->boot;
-	r.at_ns = g->now + 1000;
+	r.at_ns = g->now + 1000 - a->behind_ns;
 	r.seq = seq;
 	r.readings = readings;
 	r.n_readings = (size_t)a->n;
@@ -418,6 +419,7 @@ static inline void switch_report(struct rig *g, struct agent *a, const char *id,
 	read_devices(a);
 	r.switch_id = id;
 	r.node_id = a->id;
+	r.at_ns = g->now + 1000;
 	r.ok = ok;
 	r.rolled_back = !ok;
 	r.error = ok ? "" : "activate: out of memory";

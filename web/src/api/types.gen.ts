@@ -1388,6 +1388,7 @@ export interface SwitchReport {
   failed_device_ids: string[];
   evidence: string;
   served_at_ns: number;
+  at_ns: number;
 }
 
 export interface LocalSwitch {
@@ -1801,7 +1802,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0', inlet_k: '0' },
   SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0', shares: '[DeviceShare' },
   SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
-  SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0' },
+  SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0', at_ns: '0' },
   LocalSwitch: { node_id: 's', device_id: 's', to: 's', at_ns: '0', duration_ns: '0', cause: 's' },
   Lease: { node_id: 's', until_ns: '0', ttl_ms: '0', may_serve: 'b', may_fill: 'b', power_budget_w: '0', number: '0' },
   Welcome: { node_id: 's', now_ns: '0', report_ms: '0', over_boot_id: 's' },
