@@ -68,6 +68,7 @@ void report_hello(struct agent *a)
 	h.agent_version = a->conf.version;
 	h.boot_id = a->boot_id;
 	h.reports = a->seq;
+	h.at_ns = wall(a);
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
 	up.kind_case = HCP__AGENT_UP__KIND_HELLO;
 	up.hello = &h;

@@ -292,6 +292,7 @@ static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)
 	h.agent_version = "hcp-sim";
 	h.boot_id = n->boot_id;
 	h.reports = n->seq;
+	h.at_ns = n->now_ns;
 	up.kind_case = HCP__AGENT_UP__KIND_HELLO;
 	up.hello = &h;
 	n->hello_ns = n->now_ns + n->hello_wait_ms * MS_NS;

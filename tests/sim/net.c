@@ -175,8 +175,10 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 				       up->kind_case == HCP__AGENT_UP__KIND_SAMPLES ? &up->samples->base : NULL;
 	struct buf b;
 	must(body);
-	if (up->kind_case == HCP__AGENT_UP__KIND_HELLO)
+	if (up->kind_case == HCP__AGENT_UP__KIND_HELLO) {
 		up->hello->stream = x->epoch;
+		up->hello->at_ns += x->sim->clock_off_ns;
+	}
 	if (up->kind_case == HCP__AGENT_UP__KIND_REPORT) {
 		up->report->at_ns += x->sim->clock_off_ns;
 		if (strcmp(up->report->boot_id, x->over_boot) != 0)

@@ -369,6 +369,20 @@ static int check_hello(struct resources *r, const Hcp__NodeHello *h, const struc
 	return rc < 0 ? rc : check_unique(h, err);
 }
 
+/*
+ * What a node says may be overtaken, or repeated late: what is from before the newest reading is over. An agent's clock
+ * that was set back by more than OVERTAKEN_NS begins anew.
+ */
+static bool is_overtaken(struct device *d, int64_t told_at_ns)
+{
+	if (!told_at_ns)
+		return false;
+	if (told_at_ns < d->told_at_ns && d->told_at_ns - told_at_ns < OVERTAKEN_NS)
+		return true;
+	d->told_at_ns = told_at_ns;
+	return false;
+}
+
 static int hello_new_device(struct resources *r, struct node *n, const Hcp__AgentDevice *a, enum device_mode gate,
 			    int64_t now_ns)
 {
@@ -389,18 +403,23 @@ static int hello_new_device(struct resources *r, struct node *n, const Hcp__Agen
 	return 0;
 }
 
-static int hello_device(struct resources *r, struct node *n, const Hcp__AgentDevice *a, bool new_boot, int64_t now_ns,
-			struct err *err)
+static int hello_device(struct resources *r, struct node *n, const Hcp__NodeHello *h, size_t i, bool new_boot,
+			int64_t now_ns, struct err *err)
 {
+	const Hcp__AgentDevice *a = h->devices[i];
 	struct device *d = device_find(r, n->id, a->id);
 	enum device_mode gate = DEVICE_SAFE;
 	(void)!mode_of_wire(a->mode, &gate);
 	if (!d)
 		return hello_new_device(r, n, a, gate, now_ns) < 0 ? err_set(err, HCP_ENOMEM, "", "out of memory") : 0;
-	d->gate = gate;
-	d->read_at_ns = now_ns;
+	if (new_boot)
+		d->told_at_ns = 0;
+	if (!is_overtaken(d, h->at_ns)) {
+		d->gate = gate;
+		d->read_at_ns = now_ns;
+		draws_at_least(d, gate);
+	}
 	d->memory_gib = a->memory_gib;
-	draws_at_least(d, gate);
 	if (new_boot) {
 		d->requests = d->requests_base = 0;
 		if (gate != d->ctl.commanded && !d->command && d->state != DEVICE_ST_FAILED) {
@@ -474,7 +493,7 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 	if (!n->connected)
 		rc = restore(r, n, now, err);
 	for (size_t i = 0; i < h->n_devices && rc == 0; i++)
-		rc = hello_device(r, n, h->devices[i], new_boot, now, err);
+		rc = hello_device(r, n, h, i, new_boot, now, err);
 	if (rc == 0)
 		rc = hello_missing(r, ctx, n, h, err);
 	for (size_t i = 0; i < n->n_devices && rc == 0; i++)
@@ -658,20 +677,6 @@ static bool parts_differ(const struct device *d, const Hcp__DeviceReading *x)
 		n += alloc_is_told(a);
 	}
 	return n != x->n_shares;
-}
-
-/*
- * Reports and switch reports may overtake one another: a reading from before the newest says what is over. An agent's
- * clock that was set back by more than OVERTAKEN_NS begins anew.
- */
-static bool is_overtaken(struct device *d, int64_t told_at_ns)
-{
-	if (!told_at_ns)
-		return false;
-	if (told_at_ns < d->told_at_ns && d->told_at_ns - told_at_ns < OVERTAKEN_NS)
-		return true;
-	d->told_at_ns = told_at_ns;
-	return false;
 }
 
 /* told_at_ns: by the agent's clock, 0: unknown. */

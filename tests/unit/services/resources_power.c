@@ -238,7 +238,9 @@ static void readings_that_were_overtaken_say_nothing(void **state)
 	a->mode[0] = a->shown[0] = HCP__MODE__FILL;
 	a->behind_ns = S;
 	report(g, a);
+	hello(g, a);
 	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_IDLE]);
+	assert_int_equal(resources_reserved_w(svc_state(g->svc), "west"), (int)c->power_w[DEVICE_IDLE]);
 	a->behind_ns = 0; /* and what is newer counts, whatever it says */
 	report(g, a);
 	DEVICE(g, "n1/d0", power_w, (int)c->power_w[DEVICE_FILL]);

@@ -333,6 +333,7 @@ static inline void hello(struct rig *g, struct agent *a)
 	h.boot_id = a->boot;
 	h.stream = a->stream;
 	h.reports = a->seq;
+	h.at_ns = g->now + 1000 - a->behind_ns;
 	h.agent_version = "1";
 	h.devices = devs;
 	h.n_devices = (size_t)a->n;
