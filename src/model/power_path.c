@@ -11,6 +11,12 @@ static bool letter(char c)
 		   c == '.';
 }
 
+/* Behind a number there is no telling which digits are its own. */
+static bool runs_on(const char *p)
+{
+	return p[0] == '#' && (p[1] == '#' || (p[1] >= '0' && p[1] <= '9'));
+}
+
 int power_path_check(const char *path, bool pattern, const char *field, struct err *err)
 {
 	size_t parts = 1, marks = 0, letters = 0;
@@ -30,6 +36,8 @@ int power_path_check(const char *path, bool pattern, const char *field, struct e
 		}
 		if (marks > 1)
 			return err_set(err, HCP_EINVAL, field, "'%.64s' has two numbers in one part", path);
+		if (pattern && runs_on(p))
+			return err_set(err, HCP_EINVAL, field, "'%.64s' has a digit or another number behind '#'", path);
 	}
 	if (!letters)
 		return err_set(err, HCP_EINVAL, field, "'%.64s' has a part without a name", path);
@@ -45,6 +53,8 @@ int power_nodes_check(const char *nodes, const char *field, struct err *err)
 	for (const char *p = nodes; *p; p++) {
 		if (*p == '*' && p[1])
 			return err_set(err, HCP_EINVAL, field, "'%.64s' has a '*' that is not at its end", nodes);
+		if (runs_on(p))
+			return err_set(err, HCP_EINVAL, field, "'%.64s' has a digit or another number behind '#'", nodes);
 		marks += *p == '#';
 	}
 	if (!nodes[0] || marks > POWER_PARTS_MAX)

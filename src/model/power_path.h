@@ -23,9 +23,9 @@ struct power_numbers {
 	size_t n;
 };
 
-/* HCP_EINVAL, with the field given: not of that form. A '#' is allowed, once a part, if pattern. */
+/* HCP_EINVAL, with the field given: not of that form. A '#' is allowed, once a part, no digit behind it, if pattern. */
 int power_path_check(const char *path, bool pattern, const char *field, struct err *err) MUST_CHECK;
-/* At least one byte, no '*' but at the end, at most POWER_PARTS_MAX '#'. HCP_EINVAL. */
+/* At least one byte, no '*' but at the end, at most POWER_PARTS_MAX '#', no digit behind one. HCP_EINVAL. */
 int power_nodes_check(const char *nodes, const char *field, struct err *err) MUST_CHECK;
 /* Does the text fit the pattern? *ret (may be NULL) is written only if so. */
 bool power_match(const char *pattern, const char *text, struct power_numbers *ret);

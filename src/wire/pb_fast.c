@@ -230,10 +230,13 @@ struct value {
 	const uint8_t *p; /* n bytes */
 };
 
-static bool get_varint(struct reader *r, uint64_t *ret)
+/* Longer ones than need be are as good, up to so many bits; that is what the library takes. */
+enum { VARINT_BITS = 64, PREFIX_BITS = 35 /* tags and lengths */ };
+
+static bool get_varint(struct reader *r, unsigned bits, uint64_t *ret)
 {
 	uint64_t v = 0;
-	for (unsigned shift = 0; shift < 64 && r->p < r->end; shift += 7) {
+	for (unsigned shift = 0; shift < bits && r->p < r->end; shift += 7) {
 		uint8_t b = *r->p++;
 		v |= (uint64_t)(b & 127) << shift;
 		if (b < 128) {
@@ -258,13 +261,13 @@ static bool get_value(struct reader *r, unsigned wire, struct value *ret)
 {
 	switch (wire) {
 	case WIRE_VARINT:
-		return get_varint(r, &ret->n);
+		return get_varint(r, VARINT_BITS, &ret->n);
 	case WIRE_64:
 		return get_fixed(r, 8, &ret->n);
 	case WIRE_32:
 		return get_fixed(r, 4, &ret->n);
 	case WIRE_BYTES:
-		if (!get_varint(r, &ret->n) || ret->n > (uint64_t)(r->end - r->p))
+		if (!get_varint(r, PREFIX_BITS, &ret->n) || ret->n > (uint64_t)(r->end - r->p))
 			return false;
 		ret->p = r->p;
 		r->p += ret->n;
@@ -310,7 +313,7 @@ static int make_room(const ProtobufCMessageDescriptor *d, struct reader r, char 
 	uint64_t tag;
 	struct value v;
 	while (r.p < r.end) {
-		const ProtobufCFieldDescriptor *f = get_varint(&r, &tag) ? field_of(d, tag >> 3, &hint) : NULL;
+		const ProtobufCFieldDescriptor *f = get_varint(&r, PREFIX_BITS, &tag) ? field_of(d, tag >> 3, &hint) : NULL;
 		if (!f || !get_value(&r, tag & 7, &v))
 			return 0;
 		size_t *count = &n[f - d->fields];
@@ -433,7 +436,7 @@ static int get_message(const ProtobufCMessageDescriptor *d, struct reader r, int
 	if (kind == 1)
 		rc = make_room(d, r, m);
 	while (rc == 1 && r.p < r.end) {
-		const ProtobufCFieldDescriptor *f = get_varint(&r, &tag) ? field_of(d, tag >> 3, &hint) : NULL;
+		const ProtobufCFieldDescriptor *f = get_varint(&r, PREFIX_BITS, &tag) ? field_of(d, tag >> 3, &hint) : NULL;
 		rc = f && get_value(&r, tag & 7, &v) ? take_field(&r, f, tag & 7, &v, m, depth) : 0;
 	}
 	if (rc == 1)

@@ -22,10 +22,14 @@ static void paths_are_checked(void **state)
 	}
 	assert_int_equal(power_path_check("p##", true, "path", &err), HCP_EINVAL);
 	assert_int_equal(power_path_check("north/#", true, "path", &err), HCP_EINVAL);
+	assert_int_equal(power_path_check("p#6", true, "path", &err), HCP_EINVAL);
+	assert_int_equal(power_path_check("p6#", true, "path", &err), 0);
 	assert_int_equal(power_nodes_check("rack-#-*", "nodes", &err), 0);
 	assert_int_equal(power_nodes_check("", "nodes", &err), HCP_EINVAL);
 	assert_int_equal(power_nodes_check("a*b", "nodes", &err), HCP_EINVAL);
-	assert_int_equal(power_nodes_check("####", "nodes", &err), HCP_EINVAL);
+	assert_int_equal(power_nodes_check("#-#-#-#", "nodes", &err), HCP_EINVAL);
+	assert_int_equal(power_nodes_check("n#6", "nodes", &err), HCP_EINVAL);
+	assert_int_equal(power_nodes_check("n##", "nodes", &err), HCP_EINVAL);
 }
 
 static void patterns_match_and_tell_their_numbers(void **state)
