@@ -199,10 +199,10 @@ int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, stru
 	c->alloc = a;
 	c->issued_at_ns = now;
 	c->deadline_ns = now + deadline_for(items, n_items);
-	c->decided_at_ns = a ? a->at_ns : r->decided_at_ns;
+	c->decided_at_ns = a ? a->at_ns : r->directed ? r->decided_at_ns : 0;
 	if (!a) {
 		memcpy(c->decision_id, r->decision_id, sizeof(c->decision_id));
-		c->signal_at_ns = r->signal_at_ns;
+		c->signal_at_ns = r->directed ? r->signal_at_ns : 0;
 	}
 	for (size_t i = 0; i < c->n; i++) {
 		struct device *d = c->items[i].device;

@@ -152,6 +152,7 @@ static int resources_settle(void *state, struct svc_ctx *ctx, struct err *err)
 		rc = allocs_start(r, ctx, err);
 	if (rc == 0 && r->poke)
 		rc = reconcile(r, ctx, err);
+	r->directed = false;
 	if (rc == 0)
 		rc = inventory_flush(r, ctx, err);
 	return rc < 0 ? rc : capacity_publish(r, ctx, err);

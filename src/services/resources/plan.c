@@ -443,6 +443,7 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 		    buf_str(&r->directive));
 	if (rc == 0 && r->emergency)
 		rc = allocs_end_all(r, ctx, NULL, "emergency stop", err);
+	r->directed = true;
 	for (size_t i = 0; i < r->n_facilities; i++)
 		plan_want_now(r, r->facility[i]);
 	for (size_t i = 0; i < r->n_nodes && rc == 0; i++)

@@ -30,6 +30,11 @@ static void lying_agent_is_drifted_and_told_again(void **state)
 	DEVICE(g, "n1/d0", confirmed, HCP__MODE__OFF);
 	DEVICE(g, "n1/d0", drifted, false);
 	assert_int_equal(agents_in(g, HCP__MODE__OFF), 3);
+	/* What is told long after the decision does not count from it. */
+	done = last(g, MSG_SWITCH_DONE);
+	assert_true(done->ok && done->signal_at_ns == 0);
+	assert_string_equal(done->phases[0]->phase, "validate");
+	assert_int_equal(done->phases[0]->duration_ns, 0);
 	rig_free(g);
 }
 
