@@ -9,6 +9,8 @@ import { Age, Empty, Facts, Id, Kpi, KpiStrip, Loaded, Panel } from '../ui/parts
 
 export const etaOf = (e: T.QueueEntry): string => (e.eta_ms < 0 ? 'not known yet' : spanMs(e.eta_ms));
 
+const goalOf = (c: T.QueueClass): string => (c.wait_target_ms > 0 ? `goal ${spanMs(c.wait_target_ms)}` : 'filler, no goal');
+
 export function QueueStrip() {
   const { data } = api.useQueueQuery({ limit: 1 }, { pollingInterval: 5000 });
   if (!data?.classes.length) return null;
@@ -19,7 +21,7 @@ export function QueueStrip() {
           key={c.priority_class}
           label={`${c.priority_class} waiting`}
           value={num(c.waiting)}
-          note={c.waiting ? `oldest ${spanMs(c.oldest_wait_ms)}, goal ${spanMs(c.wait_target_ms)}` : `goal ${spanMs(c.wait_target_ms)}`}
+          note={[c.waiting ? `oldest ${spanMs(c.oldest_wait_ms)}` : '', goalOf(c)].filter(Boolean).join(', ')}
           tone={c.waiting && c.wait_target_ms > 0 && c.oldest_wait_ms > c.wait_target_ms ? 'warn' : undefined}
         />
       ))}

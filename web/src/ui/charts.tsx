@@ -195,7 +195,7 @@ export function PriceChart({ points, unit, height = 260, marks = [], onMark, str
               stroke={tones.mine}
               strokeDasharray="5 4"
               ifOverflow="hidden"
-              label={{ value: `strike ${num(strike)}`, position: 'insideBottomRight', fill: tones.mine, fontSize: 11 }}
+              label={{ value: `strike ${num(strike)}`, position: 'insideTopRight', fill: tones.mine, fontSize: 11 }}
             />
           )}
           <Area
