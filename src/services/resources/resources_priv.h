@@ -266,7 +266,7 @@ struct resources {
 	struct buf directive; /* packed, in force */
 	char decision_id[ID_TEXT_MAX];
 	int64_t decided_at_ns, signal_at_ns;
-	bool directed;        /* it came in this batch: what is commanded now is its doing, later things have other causes */
+	bool directed;        /* it came in this batch: what is commanded now is its doing, later things are not */
 	bool emergency;
 	bool capacity_dirty;
 	bool poke;            /* something may be commanded: this batch does it when it settles */
