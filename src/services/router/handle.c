@@ -157,15 +157,15 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 }
 
 /* Those that worked drain now, and are not offered until resources has news of them, which is on its way. */
-static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j, bool ran)
+static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j, bool ran, struct err *err)
 {
-	uint32_t n = j->hold && ran ? placement_devices(r->place, j->hold, NULL, 0) : 0;
+	uint32_t n = j->hold ? placement_devices(r->place, j->hold, NULL, 0) : 0;
 	placement_dev *devs = arena_alloc(svc_arena(ctx), (n + 1) * sizeof(*devs));
 	if (!devs)
-		return HCP_ENOMEM;
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (n)
 		placement_devices(r->place, j->hold, devs, n);
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < n && ran; i++) {
 		struct rdev *rd = r->by_dev[devs[i]];
 		rd->usable = false;
 		(void)!placement_set_in_service(r->place, rd->dev, false, NULL);
@@ -175,7 +175,7 @@ static int free_devices(struct router *r, struct svc_ctx *ctx, struct job *j, bo
 	j->hold = 0;
 	queue_uncharge(r->queue, &j->q);
 	router_look_again(r);
-	return 0;
+	return n == 1 ? router_yield_shared(r, devs[0], err) : 0;
 }
 
 /* Resources gave the devices back (or never gave them). */
@@ -185,14 +185,14 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, bool refus
 	router_yield_forget(r, j);
 	r->n_yielding -= j->yields;
 	j->yields = false;
-	if (free_devices(r, ctx, j, j->committed && !refused) < 0)
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	int rc = free_devices(r, ctx, j, j->committed && !refused, err);
+	if (rc < 0)
+		return rc;
 	r->victims_changed++;
 	j->since_ns = 0;
 	router_demand_changed(r, ctx);
 	map_del(&r->by_allocation, str_of(j->allocation_id));
 	j->allocation_id[0] = '\0';
-	int rc = 0;
 	if (again) {
 		j->state = JOB_WAITING;
 		if (!j->told_ns && list_empty(&j->untold))

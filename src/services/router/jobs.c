@@ -246,7 +246,11 @@ static int load_row(struct router *r, struct db_row *row, struct arena *a, struc
 	Hcp__Place *p = (void *)pb_unpack_arena(&hcp__place__descriptor, db_blob(row, 4), a);
 	rc = p ? reclaim(r, j, p, err) : err_set(err, HCP_ECORRUPT, "job", "the placement of %s cannot be read", j->id);
 	int64_t since_ns = db_i64(row, 6);
-	return rc == 0 && since_ns && j->state == JOB_PLACED ? router_yield_runs(r, j, since_ns, err) : rc;
+	if (rc == 0 && since_ns && j->state == JOB_PLACED)
+		return router_yield_runs(r, j, since_ns, err);
+	placement_dev first;
+	bool held = rc == 0 && j->hold && placement_devices(r->place, j->hold, &first, 1);
+	return held ? router_yield_shared(r, first, err) : rc;
 }
 
 int router_jobs_load(struct router *r, struct db *db, struct err *err)

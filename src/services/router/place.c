@@ -222,6 +222,8 @@ static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const st
 	svc_new_id(ctx, j->allocation_id, ID_ALLOCATION);
 	int rc = map_put(&r->by_allocation, str_of(j->allocation_id), j, NULL);
 	if (rc == 0)
+		rc = router_yield_shared(r, t->got.first, err);
+	if (rc == 0)
 		rc = charge_part(r, j, t, err);
 	if (rc == 0)
 		rc = build_place(r, ctx, j, t, &p);

@@ -155,6 +155,8 @@ void router_demand_changed(struct router *r, struct svc_ctx *ctx);
 /* Each kind of device is a resource of its own, counted in thousandths of one: QUEUE_GPU, QUEUE_CPU, QUEUE_POWER
  * (miners). */
 enum queue_resource router_resource_of(enum device_kind kind);
+/* A job came to the device, or went, and there are others: they yield together, once all of them run. */
+int router_yield_shared(struct router *r, placement_dev d, struct err *err) MUST_CHECK;
 /* The job runs since then: from now on it may have to yield. */
 int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct err *err) MUST_CHECK;
 /* It runs no more, or is gone. */

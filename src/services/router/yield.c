@@ -1,6 +1,7 @@
 /* Who must give devices up to whom: the running jobs as sched/preempt knows them, and the jobs that space is kept for.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "base/money.h"
@@ -19,17 +20,96 @@ static const struct rdev *first_device(const struct router *r, const struct job 
 	return j->hold && placement_devices(r->place, j->hold, &first, 1) ? r->by_dev[first] : NULL;
 }
 
+static double restart_s(uint16_t cls)
+{
+	const struct device_class *c = device_class_at(cls);
+	return (double)(c->switch_ms[DEVICE_OFF] + c->switch_ms[DEVICE_SERVE]) / 1000;
+}
+
+/* ---- shared devices: what one part gives up makes no device whole, so all on a device yield together ---- */
+
+enum { SHARED = 1 }; /* in a tag: a device, not a job (whose address is even) */
+
+static struct id shared_key(placement_dev d)
+{
+	struct id key = { .b = "shared" };
+	memcpy(key.b + sizeof(key.b) - sizeof(d), &d, sizeof(d));
+	return key;
+}
+
+static struct job *owner_of(const struct router *r, const struct placement_part *p)
+{
+	char id[ID_TEXT_MAX];
+	return router_job_find(r, id_format(id, ID_WORKLOAD, &p->owner));
+}
+
+/*
+ * One more of them: of the best class, protected like the youngest, as far from safe as the oldest; nobody's if it is
+ * several customers'.
+ */
+static void share_out(struct preempt_job *all, const struct job *j, bool first)
+{
+	uint32_t preemptions = j->w->preemptions > 0 ? (uint32_t)j->w->preemptions : 0;
+	all->customer = first || all->customer == j->q.customer ? j->q.customer : 0;
+	all->cls = j->q.cls < all->cls ? j->q.cls : all->cls;
+	all->priority = j->q.priority < all->priority ? j->q.priority : all->priority;
+	all->started_ns = j->since_ns > all->started_ns ? j->since_ns : all->started_ns;
+	all->since_ns = j->since_ns < all->since_ns ? j->since_ns : all->since_ns;
+	all->checkpointable = all->checkpointable && j->w->checkpointable;
+	all->preemptions = preemptions > all->preemptions ? preemptions : all->preemptions;
+}
+
+/* Who shares the device, or whether they run, has changed. A victim only if all of them may be one. */
+static int shared_changed(struct router *r, const struct rdev *rd, struct err *err)
+{
+	struct placement_part part[PLACEMENT_PARTS_MAX];
+	struct preempt_job all = { .id = shared_key(rd->dev),
+		.cls = WORKLOAD_P4,
+		.priority = WORKLOAD_PRIORITY_MAX,
+		.device_class = rd->cls,
+		.facility = rd->facility,
+		.count = 1,
+		.since_ns = INT64_MAX,
+		.checkpointable = true,
+		.restart_s = restart_s(rd->cls),
+		.tag = (uint64_t)rd->dev << 1 | SHARED };
+	if (preempt_remove(r->preempt, &all.id) == 0)
+		r->victims_changed++;
+	uint32_t n = placement_parts(r->place, rd->dev, part, PLACEMENT_PARTS_MAX);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct job *j = n <= PLACEMENT_PARTS_MAX ? owner_of(r, &part[i]) : NULL;
+		if (!j || j->state != JOB_PLACED || !j->since_ns || j->q.cls == WORKLOAD_P1)
+			return 0;
+		share_out(&all, j, i == 0);
+	}
+	if (!n)
+		return 0;
+	r->victims_changed++;
+	return preempt_add(r->preempt, &all, err);
+}
+
+static const struct rdev *shared_device(const struct router *r, const struct job *j)
+{
+	const struct rdev *rd = first_device(r, j);
+	return rd && placement_parts(r->place, rd->dev, NULL, 0) ? rd : NULL;
+}
+
+int router_yield_shared(struct router *r, placement_dev d, struct err *err)
+{
+	return placement_parts(r->place, d, NULL, 0) ? shared_changed(r, r->by_dev[d], err) : 0;
+}
+
+/* ---- running jobs ---- */
+
 int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct err *err)
 {
 	const struct rdev *rd = first_device(r, j);
 	if (!rd)
 		return 0;
-	/* What a part gives up makes no device whole. */
 	if (placement_parts(r->place, rd->dev, NULL, 0)) {
 		j->since_ns = since_ns;
-		return 0;
+		return shared_changed(r, rd, err);
 	}
-	const struct device_class *c = device_class_at(rd->cls);
 	const struct preempt_job p = {
 		.id = j->uuid,
 		.customer = j->q.customer,
@@ -41,7 +121,7 @@ int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct 
 		.started_ns = since_ns,
 		.since_ns = since_ns,
 		.checkpointable = j->w->checkpointable,
-		.restart_s = (double)(c->switch_ms[DEVICE_OFF] + c->switch_ms[DEVICE_SERVE]) / 1000,
+		.restart_s = restart_s(rd->cls),
 		.preemptions = j->w->preemptions > 0 ? (uint32_t)j->w->preemptions : 0,
 		.tag = (uint64_t)(uintptr_t)j,
 	};
@@ -61,8 +141,13 @@ void router_yield_unkeep(struct router *r, struct job *j)
 
 void router_yield_forget(struct router *r, struct job *j)
 {
+	const struct rdev *rd = shared_device(r, j);
 	router_yield_unkeep(r, j);
 	if (preempt_remove(r->preempt, &j->uuid) == 0)
+		r->victims_changed++;
+	/* Others on the device are none while this one goes: they would yield for what comes free anyway. */
+	const struct id key = shared_key(rd ? rd->dev : 0);
+	if (rd && preempt_remove(r->preempt, &key) == 0)
 		r->victims_changed++;
 }
 
@@ -144,6 +229,20 @@ static int send_yield(
 	return rc;
 }
 
+/* A job, or all that share a device. */
+static int yield_all(struct router *r, struct svc_ctx *ctx, const struct preempt_victim *v, const struct job *j,
+	struct err *err)
+{
+	struct placement_part part[PLACEMENT_PARTS_MAX];
+	int rc = 0;
+	if (!(v->tag & SHARED))
+		return send_yield(r, ctx, (struct job *)(uintptr_t)v->tag, j, v->cost_usd, err);
+	uint32_t n = placement_parts(r->place, (placement_dev)(v->tag >> 1), part, PLACEMENT_PARTS_MAX);
+	for (uint32_t i = 0; i < n && rc == 0; i++)
+		rc = send_yield(r, ctx, owner_of(r, &part[i]), j, v->cost_usd, err);
+	return rc;
+}
+
 static void keep_for(
 	struct router *r, struct job *j, const struct preempt_choice *c, const struct placement_room *room, int64_t now_ns)
 {
@@ -192,7 +291,7 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 	keep_for(r, j, &c, &room[c.room], now_ns);
 	*ret_again_ns = j->kept_until_ns;
 	for (size_t i = 0; i < c.n && rc == 0; i++)
-		rc = send_yield(r, ctx, (struct job *)(uintptr_t)c.victim[i].tag, j, c.victim[i].cost_usd, err);
+		rc = yield_all(r, ctx, &c.victim[i], j, err);
 	return rc;
 }
 

@@ -128,7 +128,7 @@ static void fractions_share_and_whole_jobs_do_not(void **state)
 	assert_true(e->gpu_fraction == 0.25);
 	assert_string_equal(e->reason,
 		"No device is free, and at most 0 thousandths are left on a shared one; wants 250. Ask for "
-		"less, or it fits when others end.");
+		"less, or it fits when others end. Others may have to yield to it in 150 s.");
 	/* A device is whole again when the last of them has gone. */
 	news(&r, b.allocation, HCP__ALLOCATION_STATE__RELEASED);
 	rig_forget(&r);
@@ -253,9 +253,89 @@ static void demand_is_told_in_devices(void **state)
 	rig_release(&r);
 }
 
+static int yields(struct rig *r)
+{
+	int n;
+	struct msg *m = rig_published(r, MSG_RELEASE, &n);
+	char by[ID_TEXT_MAX];
+	if (m)
+		assert_string_equal(((const Hcp__Release *)m->body)->preempted_by, wl_id(9, by));
+	msg_free(m);
+	return n;
+}
+
+static int ask_now(struct rig *r, struct part *ret)
+{
+	Hcp__Workload w = whole(1);
+	w.type = HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME;
+	return ask(r, 9, "cus-c", w, ret);
+}
+
+/* All that share a device yield to a real-time job, once each of them has run for its minimum; none of them alone. */
+static void a_shared_device_yields_as_a_whole(void **state)
+{
+	struct rig r;
+	struct part a, b, c;
+	int n;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, 1, false);
+	assert_int_equal(ask(&r, 1, "cus-a", fraction(0.6, 0), &a), 1);
+	news(&r, a.allocation, HCP__ALLOCATION_STATE__HELD);
+	rig_pass(&r, 100 * NS_PER_S);
+	assert_int_equal(ask(&r, 2, "cus-b", fraction(0.4, 0), &b), 1);
+	rig_pass(&r, 100 * NS_PER_S); /* the second does not run yet, so nobody yields for nothing */
+	assert_int_equal(ask_now(&r, &c), 0);
+	rig_pass(&r, NS_PER_S);
+	assert_int_equal(yields(&r), 0);
+	news(&r, b.allocation, HCP__ALLOCATION_STATE__HELD);
+	rig_pass(&r, 60 * NS_PER_S);
+	assert_int_equal(yields(&r), 0); /* its minimum */
+	rig_restart(&r);
+	rig_pass(&r, 90 * NS_PER_S);
+	assert_int_equal(yields(&r), 2);
+	rig_forget(&r);
+	news(&r, a.allocation, HCP__ALLOCATION_STATE__RELEASED);
+	rig_pass(&r, NS_PER_S);
+	msg_free(rig_published(&r, MSG_PLACE, &n));
+	assert_int_equal(n, 0);
+	news(&r, b.allocation, HCP__ALLOCATION_STATE__RELEASED);
+	devices(&r, 1, false);
+	rig_pass(&r, NS_PER_S);
+	msg_free(rig_published(&r, MSG_PLACE, &n));
+	assert_int_equal(n, 1);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+/* Nobody yields where one of them is real-time work, or when its neighbour has gone already. */
+static void a_shared_device_with_real_time_work_yields_to_nobody(void **state)
+{
+	struct rig r;
+	struct part a, b, c;
+	Hcp__Workload w = fraction(0.4, 0);
+	rig_init(&r, &router_def, NULL);
+	devices(&r, 1, false);
+	assert_int_equal(ask(&r, 1, "cus-a", fraction(0.6, 0), &a), 1);
+	w.type = HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME;
+	assert_int_equal(ask(&r, 2, "cus-b", w, &b), 1);
+	news(&r, a.allocation, HCP__ALLOCATION_STATE__HELD);
+	news(&r, b.allocation, HCP__ALLOCATION_STATE__HELD);
+	rig_pass(&r, 300 * NS_PER_S);
+	assert_int_equal(ask_now(&r, &c), 0);
+	rig_pass(&r, 10 * NS_PER_S);
+	assert_int_equal(yields(&r), 0);
+	news(&r, b.allocation, HCP__ALLOCATION_STATE__RELEASED);
+	devices(&r, 1, false);
+	rig_pass(&r, 10 * NS_PER_S);
+	assert_int_equal(yields(&r), 1);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_shared_device_yields_as_a_whole),
+		cmocka_unit_test(a_shared_device_with_real_time_work_yields_to_nobody),
 		cmocka_unit_test(fractions_share_and_whole_jobs_do_not),
 		cmocka_unit_test(what_comes_free_is_taken),
 		cmocka_unit_test(memory_may_be_the_larger_share),
