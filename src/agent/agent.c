@@ -68,13 +68,68 @@ static void on_version(void *arg, uint64_t order, const char *version, const cha
 static double runtime_cpu_s(void *arg)
 {
 	struct agent *a = arg;
-	return a->slot ? keeper_cpu_s(slot_keeper(a->slot)) : 0;
+	return (a->slot ? keeper_cpu_s(slot_keeper(a->slot)) : 0) + program_cpu_s(a->program);
 }
 
 static void on_shares(void *arg, int64_t accepted, int64_t rejected)
 {
 	struct agent *a = arg;
 	meter_shares(&a->control.meter, accepted, rejected);
+}
+
+/* The end at once, mere progress not more often than the platform wants to hear of it. */
+static void on_program(void *arg)
+{
+	struct agent *a = arg;
+	if (program_alive(a->program)) {
+		if (!a->program_report.armed)
+			loop_timer_start(&a->program_report, PROGRAM_REPORT_MS);
+		if (!a->fence.armed)
+			loop_timer_start(&a->fence, AGENT_FENCE_LOOK_MS);
+	} else {
+		loop_timer_stop(&a->fence);
+		a->program_tells = AGENT_PROGRAM_TELLS;
+		report_program(a);
+		report_node(a);
+	}
+	poke(a);
+}
+
+static void on_program_report(struct loop *loop, void *arg)
+{
+	report_program(arg);
+}
+
+/* With every report: what was lost on the way is told again. */
+static void tell_program(struct agent *a)
+{
+	struct program_status is;
+	if (!a->program)
+		return;
+	program_status(a->program, &is);
+	if (is.state == PROGRAM_NONE)
+		return;
+	report_program(a);
+	bool ours = !strcmp(is.allocation_id, a->control.allocation_id);
+	if (!program_alive(a->program) && !ours && --a->program_tells <= 0)
+		program_forget(a->program);
+}
+
+/*
+ * What the platform may give to another node once our lease has ended has ended here before: told to save itself in
+ * time, killed if it does not.
+ */
+static void on_fence(struct loop *loop, void *arg)
+{
+	struct agent *a = arg;
+	int64_t left_ms = lease_left_ms(&a->control.lease, loop_now_ns(loop));
+	if (!program_alive(a->program))
+		return;
+	loop_timer_start(&a->fence, AGENT_FENCE_LOOK_MS);
+	if (left_ms > a->fence_ms)
+		return;
+	log_warn("program", "the lease ends in %lld ms: what runs under it is stopped", (long long)left_ms);
+	program_stop(a->program, left_ms > AGENT_FENCE_KILL_MS ? (uint32_t)(left_ms - AGENT_FENCE_KILL_MS) : 0);
 }
 
 static void on_result(void *arg, const struct switcher_result *r)
@@ -181,6 +236,8 @@ static void on_lease(struct agent *a, const Hcp__Lease *l)
 	struct err err;
 	if (control_lease(&a->control, &g, &err) < 0)
 		log_warn("link", "a lease was refused: %s %s", err.field, err.text);
+	else
+		a->fence_ms = g.ttl_ms / 3 < AGENT_FENCE_MS ? g.ttl_ms / 3 : AGENT_FENCE_MS;
 }
 
 /* Ids come as we gave them or as the platform knows them: "<node_id>/<id>". */
@@ -198,6 +255,25 @@ static void refuse_switch(struct agent *a, const Hcp__SwitchCommand *m, const ch
 	snprintf(r.id, sizeof(r.id), "%s", m->switch_id);
 	snprintf(r.error, sizeof(r.error), "validate: %s", why);
 	report_switch(a, &r);
+}
+
+/* Into the order, whose ids stand already. */
+static int read_program(const struct agent *a, const Hcp__ProgramOrder *m, struct switcher_order *o)
+{
+	struct program_order *p = &o->program;
+	if (!m)
+		return 0;
+	memcpy(p->allocation_id, o->allocation_id, sizeof(p->allocation_id));
+	memcpy(p->workload_id, o->workload_id, sizeof(p->workload_id));
+	if (str_copy(p->name, sizeof(p->name), str_of(m->name)) < 0 || !p->name[0])
+		return HCP_EINVAL;
+	if (m->deadline_ns > 0)
+		p->deadline_s = (m->deadline_ns - a->clock_offset_ns) / 1000000000;
+	if (!m->restore)
+		return 0;
+	p->restore.step = m->restore->step;
+	return str_copy(p->restore.name, sizeof(p->restore.name), str_of(m->restore->name)) < 0 ||
+			str_copy(p->restore.digest, sizeof(p->restore.digest), str_of(m->restore->digest)) < 0 ? HCP_EINVAL : 0;
 }
 
 static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
@@ -227,6 +303,10 @@ static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
 	    str_copy(o.workload_id, sizeof(o.workload_id), str_of(i->workload_id)) < 0 ||
 	    str_copy(o.model, sizeof(o.model), str_of(i->model)) < 0) {
 		refuse_switch(a, m, "an id or the model's name is too long");
+		return;
+	}
+	if (read_program(a, i->program, &o) < 0) {
+		refuse_switch(a, m, "the program's name, or its checkpoint's, is too long");
 		return;
 	}
 	if (m->deadline_ns > 0)
@@ -268,6 +348,7 @@ static void on_message(void *arg, const Hcp__AgentDown *m)
 static void on_report(struct loop *loop, void *arg)
 {
 	struct agent *a = arg;
+	tell_program(a);
 	report_node(a);
 	loop_timer_start(&a->report, a->report_ms);
 }
@@ -381,6 +462,17 @@ static int make_service(struct agent *a, struct err *err)
 			.arg = a };
 		rc = slot_new(&sc, &a->slot, err);
 	}
+	if (rc == 0 && a->conf.programs && a->conf.programs->n) {
+		struct program_conf pc = { .loop = a->loop,
+			.self = a->conf.program,
+			.table = a->conf.programs,
+			.checkpoints = a->conf.checkpoints,
+			.state_dir = a->conf.state_dir,
+			.grace_ms = a->conf.grace_ms,
+			.on_change = on_program,
+			.arg = a };
+		rc = program_new(&pc, &a->program, err);
+	}
 	struct endpoint_conf ec = { .loop = a->loop, .host = a->conf.listen_host, .port = a->conf.listen_port,
 		.control = &a->control, .slot = a->slot, .model = a->model, .proof = a->proof, .health = write_health,
 		.arg = a };
@@ -394,7 +486,7 @@ static int make_service(struct agent *a, struct err *err)
 		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "%s", a->conf.advertise);
 	else
 		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "http://%s:%u", host, endpoint_port(a->endpoint));
-	struct switcher_conf sc = { .loop = a->loop, .control = &a->control, .device = a->device, .slot = a->slot,
+	struct switcher_conf sc = { .loop = a->loop, .control = &a->control, .device = a->device, .slot = a->slot, .program = a->program,
 		.model = a->model, .can_fill = a->conf.n_pools > 0, .url = a->url, .proof = a->proof, .on_result = on_result,
 		.arg = a };
 	return switcher_new(&sc, &a->switcher, err);
@@ -434,6 +526,8 @@ int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **r
 	loop_timer_init(&a->samples, loop, on_samples, a);
 	loop_timer_init(&a->hello, loop, on_hello_due, a);
 	loop_timer_init(&a->model_report, loop, on_model_report, a);
+	loop_timer_init(&a->program_report, loop, on_program_report, a);
+	loop_timer_init(&a->fence, loop, on_fence, a);
 	int rc = make_names(a, err);
 	if (rc == 0)
 		rc = wake_new(loop, on_wake, a, &a->wake, err);
@@ -457,7 +551,14 @@ int agent_new(struct loop *loop, const struct agent_conf *conf, struct agent **r
 /* The last meters, so that nothing which was done goes unbilled. */
 static void say_goodbye(struct agent *a)
 {
+	uint32_t grace_ms = a->conf.grace_ms ? a->conf.grace_ms : PROGRAM_GRACE_MS;
 	control_command(&a->control, GATE_OFF, "", "", 0);
+	/* A program saves itself; its end is told by on_program. */
+	int64_t saved_ns = loop_now_ns(a->loop) + (grace_ms + PROGRAM_KILL_MS) * 1000000LL;
+	if (program_alive(a->program))
+		program_stop(a->program, grace_ms);
+	while (program_alive(a->program) && loop_now_ns(a->loop) < saved_ns)
+		loop_turn(a->loop, 10);
 	if (!link_is_up(a->link))
 		return;
 	report_node(a);
@@ -476,6 +577,8 @@ void agent_free(struct agent *a)
 	loop_timer_stop(&a->samples);
 	loop_timer_stop(&a->hello);
 	loop_timer_stop(&a->model_report);
+	loop_timer_stop(&a->program_report);
+	loop_timer_stop(&a->fence);
 	link_free(a->link);
 	miner_free(a->miner);
 	switcher_free(a->switcher);
@@ -484,6 +587,7 @@ void agent_free(struct agent *a)
 	if (a->has_control)
 		control_release(&a->control);
 	slot_free(a->slot);
+	program_free(a->program);
 	cpu_device_free(a->device);
 	wake_free(a->wake);
 	mem_free(a);

@@ -12,9 +12,13 @@
 struct agent;
 struct loop;
 struct control;
+struct program_table;
 
 /* One node: its device, pool, runtime, endpoint and link, on one loop. All strings are borrowed for its life. */
 struct agent_conf {
+	const struct program_table *programs; /* that may run here; NULL or empty: none */
+	const char *checkpoints;              /* the folder that nodes share; needed with programs */
+	uint32_t grace_ms;                    /* for a program to save itself; 0: PROGRAM_GRACE_MS */
 	const char *mesh_host;   /* NULL: stand-alone, with a lease that never ends, filling when nobody asks */
 	uint16_t mesh_port;
 	const char *token;       /* NULL: none */

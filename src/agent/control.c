@@ -196,6 +196,11 @@ void control_command(struct control *c, enum gate_state to, const char *allocati
 	}
 }
 
+void control_exclusive(struct control *c, bool on)
+{
+	c->exclusive = on;
+}
+
 void control_pause(struct control *c, enum gate_state to)
 {
 	c->pausing = true;
@@ -223,6 +228,8 @@ int control_request_begin(struct control *c, struct err *err)
 		return refuse(c, err, HCP_ELIMIT, "too many requests are running on this node");
 	if (!control_has_lease(c))
 		return refuse(c, err, HCP_EUNAVAIL, "the node holds no lease");
+	if (c->exclusive)
+		return refuse(c, err, HCP_EUNAVAIL, "the node works for a program");
 	bool serving = gate_get(c->gate) == GATE_SERVE && !(c->pausing && c->pausing_to != GATE_SERVE);
 	if (!serving) {
 		if (c->pausing)

@@ -57,6 +57,7 @@ struct control {
 	char allocation_id[METER_ALLOCATION_MAX];
 	char workload_id[METER_ALLOCATION_MAX];
 	int32_t power_cap_w;        /* of the command; 0: none */
+	bool exclusive;             /* a program has the node while it is commanded SERVE: requests are refused */
 	bool pausing;
 	enum gate_state pausing_to;
 	bool local;                 /* serving by ourselves while commanded FILL */
@@ -79,6 +80,7 @@ void control_allow_fill(struct control *c);
 /* Ids are copied; "" for none. */
 void control_command(struct control *c, enum gate_state to, const char *allocation_id, const char *workload_id,
 	int32_t power_cap_w);
+void control_exclusive(struct control *c, bool on);
 /* A switch begins to lead to that state; new requests are refused unless it is SERVE. Ended by control_resume. */
 void control_pause(struct control *c, enum gate_state to);
 void control_resume(struct control *c);

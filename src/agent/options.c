@@ -19,6 +19,9 @@ const char options_usage[] =
 	"  --pool HOST:PORT[,…]  Stratum pools in order of preference; none: the node cannot mine\n"
 	"  --worker NAME         at the pool (default: hcp)\n"
 	"  --model DIR           model folder, further versions in DIR/versions; none: the node cannot serve\n"
+	"  --program 'NAME=/PATH ARG …'  batch and training program that workloads may name; up to 16, see docs/checkpoints.md\n"
+	"  --checkpoints DIR     folder that all nodes share, for what programs save; needed with --program\n"
+	"  --grace-ms N          for a program that is stopped to save itself (default and most: 20000)\n"
 	"  --state DIR           where the node keeps its id and sockets\n"
 	"  --listen HOST:PORT    inference endpoint (default: 127.0.0.1:0, any free port)\n"
 	"  --advertise URL       the endpoint as others reach it (default: from --listen)\n"
@@ -98,6 +101,9 @@ enum {
 	THREADS,
 	ENGINE,
 	LINGER,
+	PROGRAM,
+	CHECKPOINTS,
+	GRACE,
 	HELP,
 	VERSION,
 };
@@ -119,6 +125,9 @@ static const struct option longs[] = {
 	{ "threads", 1, NULL, THREADS },
 	{ "engine", 1, NULL, ENGINE },
 	{ "linger-ms", 1, NULL, LINGER },
+	{ "program", 1, NULL, PROGRAM },
+	{ "checkpoints", 1, NULL, CHECKPOINTS },
+	{ "grace-ms", 1, NULL, GRACE },
 	{ "help", 0, NULL, HELP },
 	{ "version", 0, NULL, VERSION },
 	{ 0 },
@@ -162,6 +171,9 @@ static int take(struct options *o, int option, const char *arg, const char **ret
 	case THREADS: rc = number(arg, "threads", CPU_DEVICE_THREADS_MAX, &n, err); o->conf.threads = (unsigned)n; break;
 	case ENGINE: o->conf.engine = arg; break;
 	case LINGER: rc = number(arg, "linger-ms", 60000, &n, err); o->conf.linger_ms = (uint32_t)n; break;
+	case PROGRAM: rc = program_table_add(&o->programs, arg, err); break;
+	case CHECKPOINTS: o->conf.checkpoints = arg; break;
+	case GRACE: rc = number(arg, "grace-ms", PROGRAM_GRACE_MS, &n, err); o->conf.grace_ms = (uint32_t)n; break;
 	case HELP: o->help = true; break;
 	case VERSION: o->version = true; break;
 	default: rc = err_set(err, HCP_EINVAL, "", "unknown option, or a value is missing"); break;
@@ -195,12 +207,16 @@ int options_parse(struct options *o, int argc, char **argv, struct err *err)
 		return err_set(err, HCP_EINVAL, "state", "is needed");
 	if (o->no_mesh == (o->conf.mesh_host != NULL))
 		return err_set(err, HCP_EINVAL, "mesh", "give either --mesh or --no-mesh");
-	if (!o->conf.n_pools && !o->conf.model_dir)
-		return err_set(err, HCP_EINVAL, "pool", "a node needs a pool, a model or both");
+	o->conf.programs = &o->programs;
+	if (!o->programs.n == (o->conf.checkpoints != NULL))
+		return err_set(err, HCP_EINVAL, "checkpoints", "give --program and --checkpoints, or neither");
+	if (!o->conf.n_pools && !o->conf.model_dir && !o->programs.n)
+		return err_set(err, HCP_EINVAL, "pool", "a node needs a pool, a model or a program");
 	return 0;
 }
 
 void options_release(struct options *o)
 {
 	buf_release(&o->token);
+	program_table_release(&o->programs);
 }

@@ -2,11 +2,13 @@
 #define HCP_AGENT_OPTIONS_H
 
 #include "agent/agent.h"
+#include "agent/program.h"
 #include "base/str.h"
 
 /* The command line of hcp-agent. Owns what agent_conf borrows. */
 struct options {
 	struct agent_conf conf;
+	struct program_table programs; /* owned */
 	char mesh_host[256], listen_host[256];
 	char pool_host[STRATUM_POOLS_MAX][256];
 	struct buf token;

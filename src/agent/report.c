@@ -40,6 +40,10 @@ static Hcp__DeviceReading reading(struct agent *a)
 	r.utilisation = a->control.power.busy;
 	r.error = agent_trouble(a);
 	r.requests = (int64_t)(a->control.requests - a->control.failures);
+	if (program_alive(a->program)) {
+		program_status(a->program, &a->program_is);
+		r.program = a->program_is.allocation_id;
+	}
 	return r;
 }
 
@@ -53,6 +57,10 @@ void report_hello(struct agent *a)
 	d.mode = (Hcp__Mode)gate_get(a->control.gate);
 	d.name = a->device_name;
 	Hcp__AgentDevice *devices[] = { &d };
+	const char *programs[PROGRAM_NODE_MAX];
+	size_t n_programs = a->program ? a->conf.programs->n : 0;
+	for (size_t i = 0; i < n_programs; i++)
+		programs[i] = a->conf.programs->row[i].name;
 	const char *models[] = { a->model };
 	Hcp__NodeHello h = HCP__NODE_HELLO__INIT;
 	h.node_id = a->node_id;
@@ -65,6 +73,8 @@ void report_hello(struct agent *a)
 	h.n_models = a->slot ? 1 : 0;
 	h.devices = devices;
 	h.n_devices = 1;
+	h.programs = programs;
+	h.n_programs = n_programs;
 	h.agent_version = a->conf.version;
 	h.boot_id = a->boot_id;
 	h.reports = a->seq;
@@ -206,6 +216,47 @@ void report_model(struct agent *a)
 	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
 	up.kind_case = HCP__AGENT_UP__KIND_MODEL_REPORT;
 	up.model_report = &m;
+	send_up(a, &up);
+}
+
+static Hcp__ProgramState wire_state(const struct program_status *is)
+{
+	switch (is->state) {
+	case PROGRAM_DONE: return HCP__PROGRAM_STATE__PROGRAM_DONE;
+	case PROGRAM_STOPPED: return HCP__PROGRAM_STATE__PROGRAM_STOPPED;
+	case PROGRAM_FAILED: return HCP__PROGRAM_STATE__PROGRAM_FAILED;
+	default: return HCP__PROGRAM_STATE__PROGRAM_RUNNING;
+	}
+}
+
+void report_program(struct agent *a)
+{
+	struct program_status is;
+	if (!a->program || !link_is_up(a->link) || !a->welcomed)
+		return;
+	program_status(a->program, &is);
+	/* A failed start is the switch report's to tell. */
+	if (is.state == PROGRAM_NONE || is.state == PROGRAM_STARTING)
+		return;
+	Hcp__ProgramReport m = HCP__PROGRAM_REPORT__INIT;
+	Hcp__Checkpoint saved = HCP__CHECKPOINT__INIT;
+	saved.name = is.checkpoint.name;
+	saved.digest = is.checkpoint.digest;
+	saved.step = is.checkpoint.step;
+	saved.of = is.checkpoint.of;
+	saved.bytes = is.checkpoint.bytes;
+	m.node_id = a->node_id;
+	m.device_id = AGENT_DEVICE_ID;
+	m.allocation_id = is.allocation_id;
+	m.workload_id = is.workload_id;
+	m.state = wire_state(&is);
+	m.step = is.step;
+	m.of = is.of;
+	m.checkpoint = is.checkpoint.name[0] ? &saved : NULL;
+	m.error = is.error;
+	Hcp__AgentUp up = HCP__AGENT_UP__INIT;
+	up.kind_case = HCP__AGENT_UP__KIND_PROGRAM_REPORT;
+	up.program_report = &m;
 	send_up(a, &up);
 }
 

@@ -101,13 +101,32 @@ static void fail(struct switcher *s, const char *why)
 	snprintf(s->now.error, sizeof(s->now.error), "%s: %s", switcher_phase_name(s->phase), why);
 	if (s->phase > PHASE_VALIDATE) {
 		const struct former *f = &s->former;
-		control_command(s->conf.control, f->mode, f->allocation_id, f->workload_id, f->power_cap_w);
+		enum gate_state mode = f->mode;
+		if (s->phase >= PHASE_SWITCH && s->conf.program)
+			program_stop(s->conf.program, 0);
+		if (s->phase >= PHASE_SAVE) {
+			control_exclusive(s->conf.control, false);
+			if (mode == GATE_SERVE && !s->conf.slot) /* a program's, which has been stopped */
+				mode = GATE_OFF;
+		}
+		control_command(s->conf.control, mode, f->allocation_id, f->workload_id, f->power_cap_w);
 		control_resume(s->conf.control);
-		settle_runtime(s, f->mode);
+		settle_runtime(s, mode);
 		s->now.rolled_back = true;
 	}
 	enter(s, PHASE_COMMIT);
 	finish(s);
+}
+
+/* A program of another allocation, or one that is not wanted any more. */
+static bool must_leave(const struct switcher *s)
+{
+	const struct switcher_order *o = &s->queue[0];
+	struct program_status is;
+	if (!program_alive(s->conf.program))
+		return false;
+	program_status(s->conf.program, &is);
+	return !o->program.name[0] || strcmp(is.allocation_id, o->allocation_id) != 0;
 }
 
 static const char *refusal(const struct switcher *s, const struct switcher_order *o)
@@ -118,6 +137,10 @@ static const char *refusal(const struct switcher *s, const struct switcher_order
 		return "the mode must be serve, fill or off";
 	if (!control_has_lease(s->conf.control))
 		return "the node holds no lease";
+	if (o->program.name[0] && (!s->conf.program || !program_knows(s->conf.program, o->program.name)))
+		return "this node allows no such program";
+	if (o->program.name[0])
+		return o->to == GATE_SERVE && o->allocation_id[0] ? NULL : "a program runs in mode serve, for an allocation";
 	if (o->to == GATE_SERVE && !s->conf.slot)
 		return "this node has no model";
 	if (o->to == GATE_SERVE && o->model[0] && strcmp(o->model, s->conf.model) != 0)
@@ -177,19 +200,42 @@ static double hashes(const struct switcher *s)
 static void activate(struct switcher *s)
 {
 	const struct switcher_order *o = &s->queue[0];
-	enter(s, PHASE_SAVE); /* mining keeps its place in the threads, requests are answered: nothing else to keep */
 	enter(s, PHASE_SWITCH);
 	s->hashes_before = hashes(s);
 	if (o->to == GATE_FILL)
 		control_allow_fill(s->conf.control);
+	bool runs = o->program.name[0];
+	if (runs && !program_alive(s->conf.program)) {
+		struct err err = { 0 };
+		if (program_start(s->conf.program, &o->program, &err) < 0) {
+			fail(s, err.text);
+			return;
+		}
+	}
+	control_exclusive(s->conf.control, runs);
 	control_command(s->conf.control, o->to, o->allocation_id, o->workload_id, o->power_cap_w);
 	enter(s, PHASE_ACTIVATE);
 	control_resume(s->conf.control);
-	settle_runtime(s, o->to);
+	settle_runtime(s, runs ? GATE_OFF : o->to);
+}
+
+/* Its first line of progress; HCP_EAGAIN: not yet. It has failed otherwise, which ends the switch. */
+static int program_ready(struct switcher *s)
+{
+	struct program_status is;
+	program_status(s->conf.program, &is);
+	if (is.state == PROGRAM_RUNNING || is.state == PROGRAM_DONE)
+		return 0;
+	if (program_alive(s->conf.program))
+		return HCP_EAGAIN;
+	fail(s, is.error[0] ? is.error : "the program was told to stop");
+	return HCP_ECANCELED;
 }
 
 static bool is_active(struct switcher *s)
 {
+	if (s->queue[0].program.name[0])
+		return program_ready(s) == 0;
 	if (s->queue[0].to == GATE_SERVE)
 		return keeper_state(slot_keeper(s->conf.slot)) == KEEPER_READY;
 	return true;
@@ -224,6 +270,10 @@ static void ask_for_proof(struct switcher *s)
 static bool verify(struct switcher *s)
 {
 	const struct control *c = s->conf.control;
+	if (s->queue[0].program.name[0]) {
+		s->now.evidence = "program";
+		return true; /* its first line came: is_active */
+	}
 	switch (s->queue[0].to) {
 	case GATE_SERVE:
 		s->now.evidence = "served_request";
@@ -274,14 +324,20 @@ static void advance(struct switcher *s)
 		fail(s, "the deadline has passed");
 		return;
 	}
-	if (s->phase == PHASE_PAUSE && is_quiet(s))
+	if (s->phase == PHASE_PAUSE && is_quiet(s)) {
+		/* Mining keeps its place in the threads, requests are answered: only a program has anything to save. */
+		enter(s, PHASE_SAVE);
+		if (must_leave(s))
+			program_stop(s->conf.program, PROGRAM_GRACE_MS);
+	}
+	if (s->phase == PHASE_SAVE && !must_leave(s))
 		activate(s);
-	if (s->phase == PHASE_ACTIVATE && is_active(s)) {
+	if (s->running && s->phase == PHASE_ACTIVATE && is_active(s)) {
 		s->hash_deadline_ns = now(s) + SWITCHER_HASH_MS * MS;
 		loop_timer_stop(&s->timer);
 		enter(s, PHASE_VERIFY);
 	}
-	if (s->phase == PHASE_VERIFY && verify(s)) {
+	if (s->running && s->phase == PHASE_VERIFY && verify(s)) {
 		enter(s, PHASE_COMMIT);
 		s->now.ok = true;
 		s->now.phase_ns[PHASE_COMMIT] = 1;

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "agent/meter.h"
+#include "agent/program.h"
 #include "base/err.h"
 #include "device/gate.h"
 
@@ -22,8 +23,10 @@ struct switcher;
  *      └─ refused: nothing was changed
  *
  *   pause     fillers are out, or the requests that run are answered
+ *   save      the program that ran has ended; it could save itself
  *   activate  SERVE: the runtime is awake; FILL: the gate is open; OFF: the runtime goes to sleep
- *   verify    SERVE: an embedding, really served through the node's own endpoint; FILL: hashes were made;
+ *   verify    SERVE: an embedding, really served through the node's own endpoint, or the first line of progress of
+ *             the program that was ordered; FILL: hashes were made;
  *             OFF: nobody works. An acknowledgement is none.
  *
  * The same switch_id again gives the same result again, without a second switch. One thread.
@@ -44,6 +47,7 @@ struct switcher_order {
 	enum gate_state to;        /* SERVE, FILL or OFF */
 	char allocation_id[METER_ALLOCATION_MAX], workload_id[METER_ALLOCATION_MAX];
 	char model[128];           /* "" any */
+	struct program_order program; /* name "": none */
 	int32_t power_cap_w;
 	int64_t left_ms;           /* to the deadline; 0 or less: passed */
 };
@@ -57,7 +61,7 @@ struct switcher_result {
 	bool ok, rolled_back;
 	char error[160];
 	int64_t phase_ns[PHASE_END]; /* 0: not reached */
-	const char *evidence;      /* "watts", "hash_rate", "served_request" or "" */
+	const char *evidence;      /* "watts", "hash_rate", "served_request", "program" or "" */
 	int64_t served_at_ns;      /* wall clock; 0 */
 };
 
@@ -66,6 +70,7 @@ struct switcher_conf {
 	struct control *control;   /* borrowed, as all here */
 	struct cpu_device *device;
 	struct slot *slot;         /* NULL: cannot serve */
+	struct program *program;   /* NULL: no program is allowed */
 	const char *model;
 	bool can_fill;             /* a pool is configured */
 	const char *url;           /* of the node's own POST /v1/embeddings */
@@ -80,7 +85,7 @@ int switcher_new(const struct switcher_conf *conf, struct switcher **ret, struct
 void switcher_free(struct switcher *s);
 /* Every order ends in on_result, refused ones too; a repeated one that is under way in one on_result. */
 void switcher_order(struct switcher *s, const struct switcher_order *o);
-/* Something changed: the gate is quiet, requests are drained, the runtime's state. */
+/* Something changed: the gate is quiet, requests are drained, the runtime's state, the program's. */
 void switcher_poke(struct switcher *s);
 const char *switcher_phase_name(enum switcher_phase p);
 

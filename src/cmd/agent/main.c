@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/job_main.h"
 #include "agent/options.h"
 #include "agent/runtime_main.h"
 #include "base/log.h"
@@ -76,6 +77,8 @@ int main(int argc, char **argv)
 	log_setup(LOG_INFO, to_stderr, NULL, clock_wall_ns);
 	if (argc > 1 && strcmp(argv[1], "runtime") == 0)
 		return runtime_main(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "job") == 0)
+		return job_main(argc - 1, argv + 1);
 	struct options o;
 	struct err err = { 0 };
 	int status = 0;
