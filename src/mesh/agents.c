@@ -164,6 +164,11 @@ static struct msg *unwrap(struct str bytes, const char ***ret_node)
 		q->body = &up->model_report->base;
 		*ret_node = (const char **)&up->model_report->node_id;
 		return q;
+	case HCP__AGENT_UP__KIND_PROGRAM_REPORT:
+		q->type = MSG_PROGRAM_REPORT;
+		q->body = &up->program_report->base;
+		*ret_node = (const char **)&up->program_report->node_id;
+		return q;
 	default:
 		msg_free(q);
 		return NULL;

@@ -134,6 +134,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_WORKLOAD_CANCEL, orch_on_cancel, false },
 	{ MSG_WORKLOAD_PAUSE, orch_on_pause, false },
 	{ MSG_WORKLOAD_RESUME, orch_on_resume, false },
+	{ MSG_WORKLOAD_MIGRATE, orch_on_migrate, false },
+	{ MSG_PROGRAM_CHANGED, orch_on_program, false },
 	{ MSG_CALLBACK_TAKE, orch_on_callback_take, false },
 	{ MSG_CALLBACK_RESULT, orch_on_callback_result, false },
 	{ MSG_CALLBACKS_GET, orch_on_callbacks_get, true },

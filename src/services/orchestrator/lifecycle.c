@@ -15,6 +15,16 @@ static int send_cancel(struct svc_ctx *ctx, const char *id, const char *reason)
 	return svc_publish(ctx, id, &ev.base);
 }
 
+/* Queued anew at once, but not for the devices that it has. */
+static int send_away(struct svc_ctx *ctx, const char *id)
+{
+	Hcp__JobCancel ev = HCP__JOB_CANCEL__INIT;
+	ev.workload_id = id;
+	ev.reason = "moves elsewhere";
+	ev.elsewhere = true;
+	return svc_publish(ctx, id, &ev.base);
+}
+
 static int send_enqueue(struct svc_ctx *ctx, Hcp__Workload *w)
 {
 	Hcp__JobEnqueue ev = HCP__JOB_ENQUEUE__INIT;
@@ -109,6 +119,62 @@ int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	return rc < 0 ? rc : answer(ctx, r.w);
 }
 
+/* By the way of a pause and a resumption, with its place in the queue. */
+int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__WorkloadMigrate *p = (const Hcp__WorkloadMigrate *)m->body;
+	char reason[ORCHESTRATOR_REASON_MAX];
+	struct row r;
+	int rc = load_own(ctx, m, p->id, &r, err);
+	if (rc < 0)
+		return rc;
+	if (r.w->state != HCP__WORKLOAD_STATE__RUNNING)
+		return err_set(err, HCP_ESTATE, "state", "only what runs can be moved");
+	if (!r.w->checkpointable)
+		return err_set(err, HCP_ESTATE, "checkpointable", "it saves nothing: moving it would lose its work");
+	if (r.ends_ns)
+		r.w->remaining_ns = r.ends_ns > svc_now_ns(ctx) ? r.ends_ns - svc_now_ns(ctx) : 1;
+	r.ends_ns = 0;
+	snprintf(reason, sizeof(reason), "moves elsewhere: asked for by %.100s", m->principal ? m->principal->email : "its owner");
+	rc = set_devices(ctx, r.w, "", 0, NULL);
+	if (rc == 0)
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);
+	if (rc == 0)
+		rc = send_away(ctx, p->id);
+	if (rc == 0 && !o->stopped)
+		rc = send_enqueue(ctx, r.w);
+	return rc < 0 ? rc : answer(ctx, r.w);
+}
+
+/* Resources: its program has saved something new, or is done. News of a former allocation may still be of its work. */
+int orch_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct orchestrator *o = state;
+	const Hcp__ProgramChanged *p = (const Hcp__ProgramChanged *)m->body;
+	struct row r;
+	int rc = orch_workload_load(ctx, p->workload_id, &r, err);
+	if (rc < 0 || orch_workload_is_final(r.w))
+		return rc;
+	bool news = p->checkpoint && (!r.w->checkpoint || p->checkpoint->step > r.w->checkpoint->step);
+	bool done = p->state == HCP__PROGRAM_STATE__PROGRAM_DONE && !strcmp(p->allocation_id, r.w->allocation_id);
+	if (news) {
+		r.w->checkpoint = p->checkpoint;
+		r.tries = 0;
+	}
+	if (done && r.w->state == HCP__WORKLOAD_STATE__SCHEDULED)
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_START, "its program ran", err);
+	if (done && rc == 0)
+		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_COMPLETE, "its program is done", err);
+	if (done)
+		return rc < 0 ? rc : send_cancel(ctx, r.w->id, "completed");
+	if (!news)
+		return 0;
+	r.w->version++;
+	rc = orch_workload_store(ctx, &r, err);
+	return rc < 0 ? rc : orch_workload_announce(o, ctx, r.w, r.w->state, err);
+}
+
 /* Router: it has reserved devices, or tells why it waits. */
 int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
@@ -147,7 +213,8 @@ static int started(
 			o->next_end_ns = r->ends_ns;
 		svc_wake_at(ctx, o->next_end_ns);
 	}
-	r->tries = 0;
+	if (!r->w->program[0]) /* a program proves itself by a new checkpoint */
+		r->tries = 0;
 	return orch_workload_move(o, ctx, r, WORKLOAD_EV_START, "verified on its devices", err);
 }
 
@@ -181,6 +248,8 @@ static int lost(
 	if (r->w->state == HCP__WORKLOAD_STATE__QUEUED)
 		return 0;
 	r->tries += tried;
+	if (r->w->program[0] && r->ends_ns)
+		r->w->remaining_ns = r->ends_ns > svc_now_ns(ctx) ? r->ends_ns - svc_now_ns(ctx) : 1;
 	r->ends_ns = 0;
 	int rc = set_devices(ctx, r->w, "", 0, NULL);
 	if (rc < 0)
@@ -214,7 +283,7 @@ int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, st
 	case HCP__ALLOCATION_STATE__RELEASED:
 		if (a->preempted_by[0])
 			return preempted(o, ctx, &r, a, err);
-		return lost(o, ctx, &r, a->reason, !a->unfit_device_id[0], err);
+		return lost(o, ctx, &r, a->reason, a->tried || !a->unfit_device_id[0], err);
 	default:
 		return 0;
 	}
@@ -249,10 +318,15 @@ static int end_due(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		struct row r;
 		rc = orch_workload_load(ctx, ids[i], &r, err);
-		if (rc == 0)
+		/* Only a program knows when its work is done. */
+		bool early = rc == 0 && r.w->program[0];
+		if (early)
+			rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_FAIL,
+				"its duration has passed before its program was done; its last checkpoint is kept", err);
+		else if (rc == 0)
 			rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_COMPLETE, "its duration has passed", err);
 		if (rc == 0)
-			rc = send_cancel(ctx, ids[i], "completed");
+			rc = send_cancel(ctx, ids[i], early ? "failed" : "completed");
 	}
 	return rc;
 }

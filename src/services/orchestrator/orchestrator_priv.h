@@ -92,6 +92,8 @@ int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *er
 int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_pause(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int orch_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int orch_lifecycle_timer(struct orchestrator *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;

@@ -5,6 +5,7 @@
 #include "base/money.h"
 #include "base/panic.h"
 #include "model/device_class.h"
+#include "model/program.h"
 #include "model/slice.h"
 #include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
@@ -32,6 +33,23 @@ static int slice_of(const Hcp__WorkloadSubmit *s, struct slice *ret, struct err 
 	return slice_wanted(&wish, ret, err);
 }
 
+static int check_program(const Hcp__WorkloadSubmit *s, struct err *err)
+{
+	if (!s->program[0])
+		return 0;
+	if (strlen(s->program) >= PROGRAM_NAME_MAX || !id_is_name(s->program))
+		return err_set(err, HCP_EINVAL, "program",
+			"must be the name of a program: 1 to 64 letters, digits, '.', '-', '_', not beginning with '.'");
+	if (s->type != HCP__WORKLOAD_TYPE__AI_INFERENCE_BATCH && s->type != HCP__WORKLOAD_TYPE__MODEL_TRAINING)
+		return err_set(err, HCP_EINVAL, "program", "is for ai_inference_batch and model_training; leave it out");
+	if (s->device_count > 1)
+		return err_set(err, HCP_ERANGE, "device_count", "a program runs on one device; must be 1, was %d",
+			s->device_count);
+	if (gives_fraction(s) || s->mig_profile[0])
+		return err_set(err, HCP_EINVAL, "program", "has a whole device; leave out gpu_fraction and mig_profile");
+	return 0;
+}
+
 static int validate_typed(const struct orchestrator *o, const Hcp__WorkloadSubmit *s, int64_t now_ns, struct err *err)
 {
 	struct slice slice;
@@ -50,6 +68,11 @@ static int validate_typed(const struct orchestrator *o, const Hcp__WorkloadSubmi
 		.checkpointable = s->checkpointable,
 		.project = str_of(s->project),
 	};
+	int bad = check_program(s, err);
+	if (bad < 0)
+		return bad;
+	if (s->program[0] && !s->model[0])
+		spec.model_id = str_of(s->program); /* what it does its program knows */
 	if (s->device_count < 0 || s->device_count > WORKLOAD_GPU_COUNT_MAX)
 		return err_set(err, HCP_ERANGE, "device_count", "must be 1 to %d, was %d", WORKLOAD_GPU_COUNT_MAX,
 			       s->device_count);
@@ -192,7 +215,8 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->region = s->region;
 	w->callback_url = s->callback_url;
 	w->created_at_ns = w->queued_at_ns = svc_now_ns(ctx);
-	w->checkpointable = s->checkpointable;
+	w->program = s->program;
+	w->checkpointable = s->checkpointable || s->program[0];
 	w->project = s->project;
 	w->version = 1;
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;

@@ -159,8 +159,9 @@ int on_gone(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *e
 }
 
 /* A lost node's watts stay reserved until its lease has ended and its devices have fallen to SAFE. */
-static void free_power(struct resources *r)
+static int free_power(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
+	int rc = 0;
 	list_each_safe(l, tmp, &r->nodes_lost) {
 		struct node *n = list_entry(l, struct node, silent);
 		if (r->lived_ns < n->lease_lived_ns + FALL_NS)
@@ -174,8 +175,11 @@ static void free_power(struct resources *r)
 			device_reserve(d);
 			device_mark(r, d);
 			plan_want(r, d->group->facility);
+			if (rc == 0)
+				rc = ghosts_lay(r, ctx, d, err);
 		}
 	}
+	return rc;
 }
 
 /* Time to live until a node that says nothing more counts as lost. */
@@ -213,8 +217,7 @@ int agents_timer(struct resources *r, struct svc_ctx *ctx, struct err *err)
 		log_warn("resources", "node %s is lost: no report for %lld ms", n->id, (long long)lease_ms(r));
 		rc = lose(r, ctx, n, "node lost", err);
 	}
-	free_power(r);
-	return rc;
+	return rc < 0 ? rc : free_power(r, ctx, err);
 }
 
 /* ---- boots whose counters cannot be trusted ---- */
@@ -353,6 +356,11 @@ static int check_hello(struct resources *r, const Hcp__NodeHello *h, const struc
 	rc = check_feed(r, h, err);
 	if (rc < 0)
 		return rc;
+	if (h->n_programs > PROGRAM_NODE_MAX)
+		return err_set(err, HCP_ELIMIT, "programs", "a node has at most %d programs", PROGRAM_NODE_MAX);
+	for (size_t i = 0; i < h->n_programs; i++)
+		if (strlen(h->programs[i]) >= PROGRAM_NAME_MAX || !id_is_name(h->programs[i]))
+			return err_set(err, HCP_EINVAL, "programs", "%.64s is no name of a program", h->programs[i]);
 	if (h->n_models > 64)
 		return err_set(err, HCP_ELIMIT, "models", "a node has at most 64 models");
 	if (h->n_devices > RESOURCES_NODE_DEVICES || (!n && r->n_nodes >= RESOURCES_MAX_NODES) ||
@@ -702,10 +710,16 @@ static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device 
 	d->requests = x->requests;
 	if (!local && d->requests < d->requests_base)
 		d->requests_base = 0; /* its agent started again */
-	bool moved = d->gate != d->ctl.commanded, other = !moved && parts_differ(d, x);
+	bool moved = d->gate != d->ctl.commanded, program = program_differs(d, x);
+	bool other = !moved && (program || parts_differ(d, x));
 	struct device_finding f = moved || other ? mismatch(r, d, now) : find(r, d, measured_at_ns, now);
-	enum why why = moved ? WHY_MODE_DIFFERS : other ? WHY_PARTS_DIFFER : (enum why)(WHY_DRIFT + (int)f.reason);
+	enum why why = moved ? WHY_MODE_DIFFERS : program ? WHY_PROGRAM_DIFFERS : other ? WHY_PARTS_DIFFER :
+		(enum why)(WHY_DRIFT + (int)f.reason);
 	take_finding(r, d, &f, why, now);
+	/* Nothing that it was told before can be on its way to it still. */
+	bool answered = !d->command || d->command->reported_at_ns;
+	if (rc == 0 && f.verdict == DEVICE_CONFIRMED && answered && !d->resync && !d->again && !program)
+		rc = ghosts_lay(r, ctx, d, err);
 	return rc;
 }
 

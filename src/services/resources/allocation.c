@@ -66,6 +66,7 @@ void alloc_free(struct alloc *a)
 {
 	if (!a)
 		return;
+	mem_free(a->program);
 	mem_free(a->devices);
 	mem_free(a);
 }
@@ -128,21 +129,32 @@ static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState
 	/* Elsewhere in the facility there may be power: the next placement looks there. */
 	if (s == HCP__ALLOCATION_STATE__REFUSED && a->short_of && a->short_of->up)
 		ev->unfit_device_id = below(a, a->short_of);
+	/* Another node may be able to read what this one could not. */
+	if (s == HCP__ALLOCATION_STATE__REFUSED && a->program && a->n && a->begun) {
+		ev->unfit_device_id = a->devices[0]->id;
+		ev->tried = true;
+	}
 	return 0;
 }
 
 static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, const Hcp__AllocationChanged *ev,
 		 bool ended, struct err *err)
 {
-	struct str body;
-	if (pb_pack_arena(&ev->base, svc_arena(ctx), &body) < 0)
+	struct str body, program = STR("");
+	Hcp__ProgramOrder order = HCP__PROGRAM_ORDER__INIT;
+	if (a->program) {
+		order.name = a->program->name;
+		order.deadline_ns = a->program->deadline_ns;
+	}
+	if (pb_pack_arena(&ev->base, svc_arena(ctx), &body) < 0 ||
+		(a->program && pb_pack_arena(&order.base, svc_arena(ctx), &program) < 0))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	return db_run(
 		svc_db(ctx), err,
-		"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body) VALUES($1,$2,$3,$4,$5,$6)"
+		"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body,program) VALUES($1,$2,$3,$4,$5,$6,$7)"
 		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
-		"ziiizb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
-		body);
+		"ziiizbb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
+		body, program);
 }
 
 static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s,
@@ -171,15 +183,28 @@ static int load_part(struct alloc *a, const Hcp__AllocationChanged *ev)
 	return check_room(a->devices[0], &a->part, NULL) < 0 ? HCP_ECORRUPT : 0;
 }
 
+/* "": it runs none. */
+static int set_program(struct alloc *a, const char *name, int64_t deadline_ns)
+{
+	if (!name[0])
+		return 0;
+	a->program = mem_calloc(1, sizeof(*a->program));
+	if (!a->program)
+		return HCP_ENOMEM;
+	a->program->deadline_ns = deadline_ns;
+	return str_copy(a->program->name, sizeof(a->program->name), str_of(name));
+}
+
 int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
-	       enum allocation_state state)
+	       enum allocation_state state, struct str program)
 {
 	struct arena arena;
 	arena_init(&arena, 4096, 0);
 	const Hcp__AllocationChanged *ev =
 		(void *)pb_unpack_arena(&hcp__allocation_changed__descriptor, packed, &arena);
-	struct alloc *a = ev ? alloc_new(ev->n_device_ids) : NULL;
-	int rc = !ev ? HCP_ECORRUPT : !a ? HCP_ENOMEM : 0;
+	const Hcp__ProgramOrder *order = (void *)pb_unpack_arena(&hcp__program_order__descriptor, program, &arena);
+	struct alloc *a = ev && order ? alloc_new(ev->n_device_ids) : NULL;
+	int rc = !ev || !order ? HCP_ECORRUPT : !a ? HCP_ENOMEM : set_program(a, order->name, order->deadline_ns);
 	if (rc == 0 && (str_copy(a->id, sizeof(a->id), id) < 0 || str_copy(a->model, sizeof(a->model), model) < 0 ||
 			str_copy(a->workload_id, sizeof(a->workload_id), str_of(ev->workload_id)) < 0 ||
 			str_copy(a->customer_id, sizeof(a->customer_id), str_of(ev->customer_id)) < 0 ||
@@ -187,6 +212,7 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 		rc = HCP_ECORRUPT;
 	if (rc == 0) {
 		a->state = state;
+		a->begun = alloc_is_told(a);
 		a->type = ev->type;
 		a->price_micros_h = ev->price_micros_h;
 		a->at_ns = ev->at_ns;
@@ -238,6 +264,8 @@ int alloc_end(struct resources *r, struct svc_ctx *ctx, struct alloc *a, enum al
 	if (rc == 0)
 		rc = announce(r, ctx, a, held || e == ALLOCATION_EV_RELEASE ? HCP__ALLOCATION_STATE__RELEASED :
 			      HCP__ALLOCATION_STATE__REFUSED, reason, err);
+	if (rc == 0 && told)
+		rc = ghost_add(r, ctx, a, err);
 	for (size_t i = 0; i < a->n && rc == 0; i++) {
 		struct device *d = a->devices[i];
 		leave(d, a);
@@ -306,16 +334,16 @@ static bool has_power(struct resources *r, struct alloc *a)
 	return !a->short_of;
 }
 
-/* A device has one switch at a time: a part waits until that of another part is over. */
-static bool waits_for_turn(const struct alloc *a)
+/* A device has one switch at a time: a part waits until that of another part is over. And a workload runs once. */
+static bool waits_for_turn(const struct resources *r, const struct alloc *a)
 {
-	return a->part.milli && a->devices[0]->command;
+	return (a->part.milli && a->devices[0]->command) || (a->program && ghost_haunts(r, a->workload_id));
 }
 
 /* Commands to all its nodes, once there is power for all; until then it is among those that wait. */
 static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, struct err *err)
 {
-	bool later = waits_for_turn(a);
+	bool later = waits_for_turn(r, a);
 	if (later)
 		a->expires_ns = svc_now_ns(ctx) + ALLOCATION_RESERVE_NS; /* that switch has a deadline of its own */
 	if (later || !has_power(r, a)) {
@@ -331,6 +359,7 @@ static int start(struct resources *r, struct svc_ctx *ctx, struct alloc *a, stru
 		items[i] = (struct item){ .device = a->devices[i], .to = alloc_mode(a) };
 	qsort(items, a->n, sizeof(*items), by_node);
 	int rc = move(a, ALLOCATION_EV_COMMIT, err);
+	a->begun = true;
 	for (size_t i = 0, end; i < a->n && rc == 0; i = end) {
 		for (end = i + 1; end < a->n && items[end].device->node == items[i].device->node; end++)
 			;
@@ -364,6 +393,8 @@ static const char *mistaken(const struct alloc *a, const struct device *d)
 		return "cannot be shared";
 	if (d->group->cls->kind == DEVICE_ASIC && alloc_mode(a) != DEVICE_FILL)
 		return "can only mine";
+	if (a->program && (a->n || a->part.milli || alloc_mode(a) != DEVICE_SERVE))
+		return "is not all that its program may have: one whole device";
 	if (a->n && a->devices[0]->group->cls != d->group->cls)
 		return "is of another class than the others";
 	return NULL;
@@ -375,6 +406,10 @@ static const char *unfit(struct svc_ctx *ctx, const struct alloc *a, const struc
 	const struct breaker *b = &d->node->breaker;
 	if (!d->node->connected)
 		return "its node is not connected";
+	if (a->program && !node_has_program(d->node, a->program->name)) {
+		(void)err_set(err, HCP_ENOTFOUND, "program", "its node allows no program %.64s", a->program->name);
+		return err->text;
+	}
 	bool shared = a->part.milli && device_is_shared(d);
 	if (d->alloc && !shared)
 		return "is taken";
@@ -416,6 +451,8 @@ static int check_place(const Hcp__Place *p, struct err *err)
 		return err_set(err, HCP_EINVAL, "workload", "missing, or its id is longer than an id");
 	if (strlen(p->workload->customer_id) >= NAME_MAX_LEN)
 		return err_set(err, HCP_EINVAL, "workload.customer_id", "longer than %d characters", NAME_MAX_LEN - 1);
+	if (strlen(p->workload->program) >= PROGRAM_NAME_MAX)
+		return err_set(err, HCP_EINVAL, "workload.program", "longer than %d characters", PROGRAM_NAME_MAX - 1);
 	if (strlen(p->workload->model) >= NAME_MAX_LEN)
 		return err_set(err, HCP_EINVAL, "workload.model", "longer than %d characters", NAME_MAX_LEN - 1);
 	if (p->n_device_ids == 0 || p->n_device_ids > ALLOCATION_DEVICES_MAX)
@@ -524,13 +561,24 @@ int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	a->type = p->workload->type;
 	a->at_ns = svc_now_ns(ctx);
 	a->expires_ns = a->at_ns + ALLOCATION_RESERVE_NS;
+	rc = set_program(a, p->workload->program, p->workload->deadline_ns);
+	if (rc < 0) {
+		alloc_free(a);
+		return err_set(err, rc, "workload.program", "out of memory");
+	}
 	if (find_devices(r, ctx, p, a, reason, &unfit_id) < 0) {
 		rc = refuse(r, ctx, a, p, reason, unfit_id, err);
 		alloc_free(a);
 		return rc;
 	}
-	rc = reserve(r, ctx, a, err);
-	return rc;
+	rc = program_take_place(ctx, p->workload, err);
+	if (rc < 0) {
+		for (size_t i = 0; i < a->n; i++)
+			leave(a->devices[i], a);
+		alloc_free(a);
+		return rc;
+	}
+	return reserve(r, ctx, a, err);
 }
 
 int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

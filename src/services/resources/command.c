@@ -10,13 +10,18 @@
 
 #include "services/resources/resources_priv.h"
 
-static int64_t deadline_for(const struct item *items, size_t n)
+static int64_t deadline_for(const struct resources *r, const struct item *items, size_t n)
 {
 	int64_t typical_ms = 0, sum = RESOURCES_SLACK_MS * NS_PER_MS;
+	bool saves = false, starts = false;
 	for (size_t i = 0; i < n; i++) {
 		int64_t ms = items[i].device->group->cls->switch_ms[items[i].to];
 		typical_ms = ms > typical_ms ? ms : typical_ms;
+		saves |= device_has_ghost(r, items[i].device);
+		starts |= items[i].device->alloc && items[i].device->alloc->program;
 	}
+	sum += saves ? PROGRAM_GRACE_MS * NS_PER_MS : 0;
+	sum += starts ? PROGRAM_START_MS * NS_PER_MS : 0;
 	for (int p = SWITCH_VALIDATE; p < SWITCH_COMMIT; p++)
 		sum += switch_deadline_ns((enum switch_phase)p, typical_ms);
 	return sum;
@@ -75,6 +80,10 @@ static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchComman
 			return HCP_ENOMEM;
 		if (c->items[i].to == DEVICE_SERVE)
 			row->model = model_of(c->node, d);
+		if (c->items[i].to == DEVICE_SERVE && program_order(ctx, d, &row->program) < 0)
+			return HCP_ENOMEM;
+		if (row->program)
+			row->model = "";
 		froms[out->n_items] = (char)c->items[i].from;
 		out->items[out->n_items++] = row;
 	}
@@ -198,7 +207,7 @@ int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, stru
 	c->node = n;
 	c->alloc = a;
 	c->issued_at_ns = now;
-	c->deadline_ns = now + deadline_for(items, n_items);
+	c->deadline_ns = now + deadline_for(r, items, n_items);
 	c->decided_at_ns = a ? a->at_ns : r->directed ? r->decided_at_ns : 0;
 	if (!a) {
 		memcpy(c->decision_id, r->decision_id, sizeof(c->decision_id));

@@ -33,10 +33,16 @@ static const char *const schema[] = {
 	/* state: 0 tripped, 1 being restored */
 	"CREATE TABLE trip(facility TEXT NOT NULL, path TEXT NOT NULL, state INTEGER NOT NULL, at_ns INTEGER NOT NULL,"
 	"  by TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(facility, path)) WITHOUT ROWID;",
+	/* program: packed ProgramOrder without a checkpoint; empty: none */
+	"ALTER TABLE allocation ADD COLUMN program BLOB NOT NULL DEFAULT x'';"
+	"CREATE TABLE checkpoint(workload_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
+	"CREATE TABLE ghost(allocation_id TEXT PRIMARY KEY, workload_id TEXT NOT NULL, device_id TEXT NOT NULL)"
+	"  WITHOUT ROWID;",
 	NULL,
 };
 
 #define KEEP_ENDED_NS (24 * 3600 * NS_PER_S) /* a repeated Place within it is known as such */
+#define KEEP_CHECKPOINT_NS (30 * 24 * 3600 * NS_PER_S) /* the orchestrator knows the workload's for ever */
 #define PRUNE_EVERY_NS (60 * NS_PER_S)
 
 static void resources_close(void *state)
@@ -48,6 +54,8 @@ static void resources_close(void *state)
 		command_free(list_entry(c, struct command, link));
 	list_each_safe(a, tmp_a, &r->allocs)
 		alloc_free(list_entry(a, struct alloc, link));
+	list_each_safe(g, tmp_g, &r->ghosts)
+		ghost_free(list_entry(g, struct ghost, link));
 	list_each_safe(t, tmp_t, &r->tickets)
 		ticket_free(list_entry(t, struct ticket, link));
 	health_free(r->health);
@@ -96,7 +104,7 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
 	struct list *lists[] = { &r->commands_unsaved, &r->nodes_seen, &r->nodes_lost, &r->nodes_work, &r->nodes_unsaved,
-		&r->commands, &r->allocs, &r->waiting, &r->tickets };
+		&r->commands, &r->allocs, &r->waiting, &r->tickets, &r->ghosts };
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	buf_init(&r->directive, 1 << 20);
@@ -123,8 +131,9 @@ static int prune(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	if (now < r->pruned_at_ns + PRUNE_EVERY_NS)
 		return 0;
 	r->pruned_at_ns = now;
-	return db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i",
+	int rc = db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i",
 		      now - KEEP_ENDED_NS);
+	return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM checkpoint WHERE at_ns<$1", "i", now - KEEP_CHECKPOINT_NS);
 }
 
 static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)
@@ -199,6 +208,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_NODE_REPORT, on_report, false },
 	{ MSG_SWITCH_REPORT, on_switch_report, false },
 	{ MSG_LOCAL_SWITCH, on_local_switch, false },
+	{ MSG_PROGRAM_REPORT, on_program_report, false },
 	{ MSG_NODE_GONE, on_gone, false },
 	{ MSG_DIRECTIVE, on_directive, false },
 	{ MSG_MODEL_COMMAND, on_model_command, false },

@@ -67,6 +67,7 @@ const char *why_text(enum why w)
 		"found sick; it has a ticket",
 		"its parts are not those that it was told",
 		"its feeder has no power",
+		"its program is not the one that it was told",
 	};
 	if (w >= WHY_DRIFT && w < WHY_END)
 		return device_drift_name((enum device_drift)(w - WHY_DRIFT));

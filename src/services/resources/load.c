@@ -90,6 +90,8 @@ static int pack_node(struct svc_ctx *ctx, const struct node *n, struct str *ret)
 	h.endpoint = n->endpoint;
 	h.models = n->models;
 	h.n_models = n->n_models;
+	h.programs = n->programs;
+	h.n_programs = n->n_programs;
 	h.agent_version = n->version;
 	h.boot_id = n->boot_id;
 	h.stream = n->stream;
@@ -136,24 +138,32 @@ int node_save_hello(struct resources *r, struct svc_ctx *ctx, struct node *n, st
 		      n->old_boot_id);
 }
 
+static const char *const *name_at(const Hcp__NodeHello *h, size_t i)
+{
+	return (const char *const *)(i < h->n_models ? &h->models[i] : &h->programs[i - h->n_models]);
+}
+
 int node_set_info(struct node *n, const Hcp__NodeHello *h)
 {
 	size_t text = 0;
-	for (size_t i = 0; i < h->n_models; i++)
-		text += strlen(h->models[i]) + 1;
-	const char **models = mem_alloc(h->n_models * sizeof(*models) + text + 1);
+	size_t names = h->n_models + h->n_programs;
+	for (size_t i = 0; i < names; i++)
+		text += strlen(*name_at(h, i)) + 1;
+	const char **models = mem_alloc(names * sizeof(*models) + text + 1);
 	if (!models)
 		return HCP_ENOMEM;
-	char *at = (char *)(models + h->n_models);
-	for (size_t i = 0; i < h->n_models; i++) {
-		size_t len = strlen(h->models[i]) + 1;
-		memcpy(at, h->models[i], len);
+	char *at = (char *)(models + names);
+	for (size_t i = 0; i < names; i++) {
+		size_t len = strlen(*name_at(h, i)) + 1;
+		memcpy(at, *name_at(h, i), len);
 		models[i] = at;
 		at += len;
 	}
 	mem_free(n->models);
 	n->models = models;
 	n->n_models = h->n_models;
+	n->programs = models + h->n_models;
+	n->n_programs = h->n_programs;
 	n->stream = h->stream;
 	snprintf(n->name, sizeof(n->name), "%s", h->name);
 	snprintf(n->facility, sizeof(n->facility), "%s", h->facility);
@@ -278,9 +288,11 @@ int load_all(struct resources *r, struct db *db, struct err *err)
 		return rc;
 	EACH(db, "report", "SELECT number,seq,seen_ns,lease_ns,lease_number,energy_j,metered_ns,meters FROM report"
 	     " ORDER BY seen_ns,number", load_report(r, row));
-	EACH(db, "allocation", "SELECT id,model,expires_ns,body,state FROM allocation WHERE ended_ns=0 ORDER BY rowid",
+	EACH(db, "allocation", "SELECT id,model,expires_ns,body,state,program FROM allocation WHERE ended_ns=0 ORDER BY rowid",
 	     alloc_load(r, db_text(row, 0), db_text(row, 1), db_i64(row, 2), db_blob(row, 3),
-			(enum allocation_state)db_i64(row, 4)));
+			(enum allocation_state)db_i64(row, 4), db_blob(row, 5)));
+	EACH(db, "ghost", "SELECT allocation_id,workload_id,device_id FROM ghost ORDER BY allocation_id",
+	     ghost_load(r, db_text(row, 0), db_text(row, 1), db_text(row, 2)));
 	EACH(db, "command",
 	     "SELECT id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,reported_ns,"
 	     "items,froms,report FROM command ORDER BY rowid",

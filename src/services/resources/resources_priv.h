@@ -11,6 +11,7 @@
 #include "model/allocation.h"
 #include "model/device.h"
 #include "model/power_path.h"
+#include "model/program.h"
 #include "model/slice.h"
 #include "model/switch.h"
 #include "services/resources/resources.h"
@@ -42,6 +43,7 @@ enum why {
 	WHY_DEGRADED = 10,
 	WHY_PARTS_DIFFER = 11,
 	WHY_TRIPPED = 12,
+	WHY_PROGRAM_DIFFERS = 13,
 	WHY_DRIFT = 16, /* + enum device_drift */
 	WHY_END = WHY_DRIFT + DEVICE_DRIFT_END,
 };
@@ -118,8 +120,9 @@ struct node {
 	char boot_id[NAME_MAX_LEN], old_boot_id[NAME_MAX_LEN];
 	char feed[POWER_PATH_MAX]; /* as announced */
 	struct power *power;       /* where its devices hang; NULL: by their group's */
-	const char **models; /* owned, one allocation with its texts */
-	size_t n_models;
+	const char **models; /* owned, one allocation with its texts and with programs, which stand behind them */
+	const char **programs;
+	size_t n_models, n_programs;
 	struct device **devices; /* owned array */
 	size_t n_devices, cap_devices;
 	struct care *cares; /* owned, by place; n_cares of them */
@@ -224,6 +227,23 @@ struct command {
 	bool needs_report;   /* readings alone cannot tell that the agent took it: it changes whose work it is */
 };
 
+/* What an allocation's device runs. */
+struct alloc_program {
+	char name[PROGRAM_NAME_MAX];
+	bool done;           /* it has said so: that it is gone is no drift */
+	int64_t deadline_ns; /* of the workload; 0: none */
+};
+
+/*
+ * The program of an allocation that is over may live still: until readings that answer a later order show that it is
+ * gone, or its node's lease has run out, the workload starts nowhere else, and what it saves last is taken.
+ */
+struct ghost {
+	struct list link;      /* r->ghosts */
+	struct device *device; /* borrowed */
+	char allocation_id[ID_TEXT_MAX], workload_id[ID_TEXT_MAX];
+};
+
 struct alloc {
 	struct list link; /* r->allocs */
 	struct list waits; /* r->waiting: reserved, but there was no power to start it */
@@ -232,6 +252,8 @@ struct alloc {
 	Hcp__WorkloadType type;
 	struct device **devices; /* owned array */
 	size_t n;
+	struct alloc_program *program; /* owned; NULL: it runs none */
+	bool begun;                    /* its nodes were told */
 	struct slice part;    /* of the one device; milli 0: whole devices */
 	struct alloc *beside; /* the next that has a part of this device */
 	int64_t price_micros_h, at_ns, expires_ns;
@@ -257,6 +279,7 @@ struct resources {
 	size_t n_levels, cap_levels, n_trips;
 	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved;
 	struct list commands, commands_unsaved, allocs, waiting, tickets;
+	struct list ghosts; /* owned */
 	struct health *health; /* owned */
 	int64_t norms_at_ns;
 	bool learning;        /* a model is being trained */
@@ -447,7 +470,7 @@ int commands_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MU
 int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
-	       enum allocation_state state) MUST_CHECK;
+	       enum allocation_state state, struct str program) MUST_CHECK;
 void alloc_free(struct alloc *a);
 enum device_mode alloc_mode(const struct alloc *a);
 bool device_is_shared(const struct device *d);
@@ -471,6 +494,26 @@ int allocs_start(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST
 /* Customer of an allocation that has a device on this node; "" if there is none such. */
 int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *n, const char *allocation_id,
 		   const char **ret, struct err *err) MUST_CHECK;
+
+/* ---- program.c: batch and training programs ---- */
+int on_program_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+bool node_has_program(const struct node *n, const char *name);
+/* What the device shall run, with the newest checkpoint of its workload; *ret NULL: no program. */
+int program_order(struct svc_ctx *ctx, const struct device *d, Hcp__ProgramOrder **ret) MUST_CHECK;
+/* The device itself shows another program than it shall have. Not asked while it is yet to be told. */
+bool program_differs(const struct device *d, const Hcp__DeviceReading *x);
+/* What a placement knows of the workload's newest checkpoint. */
+int program_take_place(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err) MUST_CHECK;
+/* Its allocation is over. */
+int ghost_add(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, struct err *err) MUST_CHECK;
+/* The workload's program may still live somewhere. */
+bool ghost_haunts(const struct resources *r, const char *workload_id);
+/* The device may still have to save something for one that is over. */
+bool device_has_ghost(const struct resources *r, const struct device *d);
+/* The device was proved to do what it was told last, or can do nothing any more. */
+int ghosts_lay(struct resources *r, struct svc_ctx *ctx, const struct device *d, struct err *err) MUST_CHECK;
+int ghost_load(struct resources *r, struct str allocation_id, struct str workload_id, struct str device_id) MUST_CHECK;
+void ghost_free(struct ghost *g);
 
 /* ---- care.c: sick devices ---- */
 /* One device of a report: may open a ticket, and moves a device that has one. */

@@ -149,11 +149,44 @@ int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, 
 		return rc < 0 && rc != HCP_ENOTFOUND ? rc : router_job_drop(r, ctx, j, err);
 	}
 	j->again = false;
+	j->moves = c->elsewhere;
 	router_job_save(r, j);
 	if (j->state == JOB_RELEASING)
 		return 0;
 	j->state = JOB_RELEASING;
 	return send_release(ctx, j, c->reason);
+}
+
+/* Nothing there is offered for a while, so that whom they were taken from goes elsewhere if there is an elsewhere. */
+static int rest_devices(struct router *r, struct svc_ctx *ctx, const struct job *j)
+{
+	uint32_t n = j->hold ? placement_devices(r->place, j->hold, NULL, 0) : 0;
+	placement_dev *devs = arena_alloc(svc_arena(ctx), (n + 1) * sizeof(*devs));
+	if (!devs)
+		return HCP_ENOMEM;
+	placement_devices(r->place, j->hold, devs, n);
+	for (uint32_t i = 0; i < n; i++)
+		router_inventory_rest(r, r->by_dev[devs[i]]->id, svc_now_ns(ctx));
+	return 0;
+}
+
+/* Its work is safe up to here: that much less is lost when it must yield. */
+int router_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
+{
+	struct router *r = state;
+	const Hcp__ProgramChanged *p = (const Hcp__ProgramChanged *)m->body;
+	struct job *j = router_job_find(r, p->workload_id);
+	if (!j || !p->checkpoint || (j->w->checkpoint && j->w->checkpoint->step >= p->checkpoint->step))
+		return 0;
+	Hcp__Workload with = *j->w;
+	with.checkpoint = p->checkpoint;
+	int rc = router_job_renew(r, j, &with, err);
+	j->body_unsaved = true;
+	router_job_save(r, j);
+	if (rc < 0 || preempt_remove(r->preempt, &j->uuid) < 0)
+		return rc;
+	r->victims_changed++;
+	return router_yield_runs(r, j, j->since_ns, err);
 }
 
 /* Those that worked drain now, and are not offered until resources has news of them, which is on its way. */
@@ -185,6 +218,9 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, bool refus
 	router_yield_forget(r, j);
 	r->n_yielding -= j->yields;
 	j->yields = false;
+	if (j->moves && rest_devices(r, ctx, j) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	j->moves = false;
 	int rc = free_devices(r, ctx, j, j->committed && !refused, err);
 	if (rc < 0)
 		return rc;
@@ -288,6 +324,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_JOB_CANCEL, router_on_cancel_job, false },
 	{ MSG_DEVICES_CHANGED, router_on_devices, false },
 	{ MSG_ALLOCATION_CHANGED, router_on_allocation_news, false },
+	{ MSG_PROGRAM_CHANGED, router_on_program, false },
 	{ MSG_CUSTOMER_QUOTA_CHANGED, router_on_quota, false },
 	{ MSG_QUEUE_GET, router_on_queue, true },
 	{ MSG_CLASSIFY, router_on_classify, true },

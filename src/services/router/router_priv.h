@@ -31,6 +31,7 @@ struct job {
 	char wait_reason[256];     /* as it was told */
 	int64_t told_ns;           /* when the reason was last published */
 	int64_t since_ns;          /* it runs since then; 0: it does not */
+	bool moves;                /* its devices rest once they are given back, so that it finds others */
 	struct list untold;        /* router.untold: has not heard yet why it waits */
 	struct list kept;          /* router.keepers: others yield to it, devices in `room` are kept for it until … */
 	struct placement_room room;
@@ -196,6 +197,7 @@ int router_quota_load(struct router *r, struct db *db, struct err *err) MUST_CHE
 /* handle.c */
 int router_on_enqueue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int router_on_cancel_job(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int router_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int router_on_allocation_news(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* query.c */
 int router_on_queue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

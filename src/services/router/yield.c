@@ -20,6 +20,19 @@ static const struct rdev *first_device(const struct router *r, const struct job 
 	return j->hold && placement_devices(r->place, j->hold, &first, 1) ? r->by_dev[first] : NULL;
 }
 
+/* Up to when its work is safe. */
+static int64_t saved_ns(const struct job *j, int64_t since_ns)
+{
+	const Hcp__Checkpoint *c = j->w->program[0] ? j->w->checkpoint : NULL;
+	return c && c->at_ns > since_ns ? c->at_ns : since_ns;
+}
+
+/* A program tells what it has saved; of other work its owner's word is all there is. */
+static bool saves_itself(const struct job *j)
+{
+	return j->w->checkpointable && !j->w->program[0];
+}
+
 static double restart_s(uint16_t cls)
 {
 	const struct device_class *c = device_class_at(cls);
@@ -54,8 +67,9 @@ static void share_out(struct preempt_job *all, const struct job *j, bool first)
 	all->cls = j->q.cls < all->cls ? j->q.cls : all->cls;
 	all->priority = j->q.priority < all->priority ? j->q.priority : all->priority;
 	all->started_ns = j->since_ns > all->started_ns ? j->since_ns : all->started_ns;
-	all->since_ns = j->since_ns < all->since_ns ? j->since_ns : all->since_ns;
-	all->checkpointable = all->checkpointable && j->w->checkpointable;
+	int64_t safe_ns = saved_ns(j, j->since_ns);
+	all->since_ns = safe_ns < all->since_ns ? safe_ns : all->since_ns;
+	all->checkpointable = all->checkpointable && saves_itself(j);
 	all->preemptions = preemptions > all->preemptions ? preemptions : all->preemptions;
 }
 
@@ -119,8 +133,8 @@ int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct 
 		.facility = rd->facility,
 		.count = placement_devices(r->place, j->hold, NULL, 0),
 		.started_ns = since_ns,
-		.since_ns = since_ns,
-		.checkpointable = j->w->checkpointable,
+		.since_ns = saved_ns(j, since_ns),
+		.checkpointable = saves_itself(j),
 		.restart_s = restart_s(rd->cls),
 		.preemptions = j->w->preemptions > 0 ? (uint32_t)j->w->preemptions : 0,
 		.tag = (uint64_t)(uintptr_t)j,
