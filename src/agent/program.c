@@ -280,6 +280,12 @@ int program_start(struct program *p, const struct program_order *o, struct err *
 		return err_set(err, HCP_EINVAL, "checkpoint", "the workload's id or the checkpoint is no file's name");
 	if (pipe2(fd, O_CLOEXEC) < 0 || fcntl(fd[0], F_SETFL, O_NONBLOCK) < 0)
 		return err_set(err, HCP_EIO, "program", "no pipe: %s", strerror(errno));
+	/* What it saved here last the platform may not have heard of when it gave the order. */
+	struct program_order order = *o;
+	if (!strcmp(p->is.workload_id, o->workload_id) && p->is.checkpoint.name[0] &&
+		p->is.checkpoint.step > o->restore.step)
+		order.restore = p->is.checkpoint;
+	o = &order;
 	p->is = (struct program_status){ .state = PROGRAM_STARTING, .step = o->restore.step };
 	memcpy(p->is.allocation_id, o->allocation_id, sizeof(p->is.allocation_id));
 	memcpy(p->is.workload_id, o->workload_id, sizeof(p->is.workload_id));

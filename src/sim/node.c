@@ -76,6 +76,7 @@ int node_init(struct node *n, const struct node_conf *conf, struct err *err)
 		str_copy(n->name, sizeof(n->name), str_of(conf->name)) < 0 ||
 		str_copy(n->facility, sizeof(n->facility), str_of(conf->facility)) < 0 ||
 		str_copy(n->feed, sizeof(n->feed), str_of(conf->feed ? conf->feed : "")) < 0 ||
+		str_copy(n->program, sizeof(n->program), str_of(conf->program ? conf->program : "")) < 0 ||
 		str_copy(n->region, sizeof(n->region), str_of(conf->region)) < 0)
 		return err_set(err, HCP_EINVAL, "node", "a name is longer than %d bytes", NODE_TEXT_MAX - 1);
 	arena_init(&n->arena, ARENA_CHUNK, 0);
@@ -102,8 +103,10 @@ void node_release(struct node *n)
 {
 	node_switch_release(n);
 	arena_release(&n->arena);
-	for (size_t i = 0; n->devices && i < n->n_devices; i++)
+	for (size_t i = 0; n->devices && i < n->n_devices; i++) {
 		mem_free(n->devices[i].parts);
+		mem_free(n->devices[i].program);
+	}
 	mem_free(n->devices);
 	mem_free(n->allocs);
 	*n = (struct node){ 0 };
@@ -188,6 +191,7 @@ static void safe(struct node *n)
 {
 	for (size_t i = 0; i < n->n_devices; i++) {
 		struct node_device *d = &n->devices[i];
+		node_program_kill(d);
 		if (d->d.gate == DEVICE_SAFE && d->d.mode == DEVICE_SAFE)
 			continue;
 		/* Every class has this mode. */
@@ -233,6 +237,7 @@ static void pass(struct node *n, int64_t now_ns)
 		}
 		n->now_ns = next_ns;
 		check_lease(n);
+		node_programs_pass(n);
 		node_switch_step(n);
 	}
 }
@@ -256,6 +261,8 @@ Hcp__DeviceReading *node_reading(struct node *n, size_t i)
 	r->fan_percent = (int32_t)lround(100 * (double)d->d.duty);
 	r->memory_used_mib = (int32_t)lround(1024 * fleet_device_memory_gib(&d->d));
 	r->errors = d->d.errors;
+	if (node_program_alive(d))
+		r->program = d->program->allocation_id;
 	if (d->d.fault == FLEET_DEAD)
 		r->error = "the device does not answer";
 	else if (d->d.tripped)
@@ -284,6 +291,9 @@ static void emit_hello(struct node *n, node_emit_fn *emit, void *arg)
 		h.devices[i] = &rows[i];
 	}
 	h.n_devices = n->n_devices;
+	const char *programs[] = { n->program };
+	h.programs = programs;
+	h.n_programs = n->program[0] ? 1 : 0;
 	h.node_id = n->id;
 	h.name = n->name;
 	h.facility = n->facility;
@@ -347,6 +357,8 @@ void node_step(struct node *n, int64_t now_ns, node_emit_fn *emit, void *arg)
 		return;
 	if (n->now_ns >= n->hello_ns)
 		emit_hello(n, emit, arg);
+	if (n->welcomed)
+		node_programs_emit(n, n->now_ns >= n->next_report_ns, emit, arg);
 	node_switch_emit(n, emit, arg);
 	if (n->now_ns < n->next_report_ns)
 		return;
@@ -362,7 +374,8 @@ void node_step(struct node *n, int64_t now_ns, node_emit_fn *emit, void *arg)
 
 int64_t node_due_ns(const struct node *n)
 {
-	int64_t due_ns = node_switch_due_ns(n);
+	int64_t due_ns = node_switch_due_ns(n), program_ns = node_programs_due_ns(n);
+	due_ns = program_ns < due_ns ? program_ns : due_ns;
 	if (n->connected && n->next_report_ns < due_ns)
 		due_ns = n->next_report_ns;
 	if (n->connected && n->hello_ns < due_ns)

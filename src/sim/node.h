@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/id.h"
 #include "hcp.pb-c.h"
+#include "model/program.h"
 #include "model/slice.h"
 #include "sim/fleet.h"
 #include "sim/inlet.h"
@@ -27,6 +28,7 @@
  *GPU may have parts (model/slice): a command names all that it shall have, and what does not fit is refused; a failed
  *one leaves those that were there before and are still wanted. Under a lease with a power budget a command that would
  *pass it (sum of the catalogue's watts) is refused as a whole. A node does not switch by itself besides SAFE.
+ * Programs (node_program.c) save themselves before a device goes to other work, and end with the lease.
  */
 enum {
 	NODE_DEVICES_MAX = 4096,
@@ -45,6 +47,8 @@ enum {
 	NODE_HELLO_MAX_MS = 30000,
 	NODE_STEP_MS = 1000,  /* longest step of the physics */
 	NODE_STEPS_MAX = 900, /* of one node_step; beyond, steps get longer */
+	NODE_PROGRAM_STEP_MS = 1000,
+	NODE_PROGRAM_SAVE = 10, /* steps between two checkpoints */
 	NODE_VERIFY_MS = 100, /* between two looks at devices that should be ready */
 };
 
@@ -72,11 +76,22 @@ struct node_part {
 	uint16_t ns_rest; /* thousandths of a nanosecond */
 };
 
+/* What a device runs for an allocation, or ran last (docs/checkpoints.md). */
+struct node_program {
+	char allocation_id[ID_TEXT_MAX], workload_id[ID_TEXT_MAX];
+	Hcp__ProgramState state;
+	int64_t step, of, saved, restored; /* saved: by this run, 0: nothing yet; restored: it began there */
+	int64_t next_ns, stop_ns;          /* stop_ns: told to, it has saved itself by then; 0: not told */
+	uint64_t started;                  /* counts the node's */
+	bool say;                          /* a report is due */
+};
+
 struct node_device {
 	struct fleet_device d;
 	int64_t requests_base;  /* when the last order went out */
 	struct node_switch *under; /* borrowed: command under way, or NULL */
 	uint64_t order;            /* number of the newest command for it on this stream; 0: none */
+	struct node_program *program; /* owned; NULL: none yet */
 	struct node_part *parts;   /* owned, in the order in which they came; NULL: none */
 	uint16_t n_parts;
 	uint16_t alloc;   /* of the whole device; 0 while it has parts */
@@ -86,6 +101,7 @@ struct node_device {
 struct node_conf {
 	const char *id, *name, *facility, *region; /* copied */
 	const char *feed;                          /* copied: where it hangs in the power tree; NULL: does not say */
+	const char *program; /* that it allows, copied; NULL: none */
 	const struct device_class *cls;
 	size_t n_devices;
 	uint64_t seed;
@@ -98,6 +114,8 @@ struct node_conf {
 struct node {
 	char id[NODE_TEXT_MAX], name[NODE_TEXT_MAX], facility[NODE_TEXT_MAX], region[NODE_TEXT_MAX];
 	char feed[NODE_TEXT_MAX], boot_id[ID_TEXT_MAX];
+	char program[PROGRAM_NAME_MAX]; /* "": none is allowed */
+	uint64_t programs_started;
 	const struct device_class *cls;
 	struct fleet_rules rules;
 	struct inlet inlet;

@@ -13,6 +13,8 @@ struct node_item {
 	bool unknown;          /* there is no such device; `device` says nothing */
 	uint16_t n_parts;
 	struct node_part *parts; /* owned: all that it shall have */
+	struct node_program *program; /* owned: what it shall run; NULL: none, or it runs already */
+	bool runs;               /* that was started */
 	uint64_t kept;           /* bit i: parts[i] was there before */
 	int32_t cap_w, cap_before_w;
 };
@@ -62,6 +64,20 @@ int node_parts_show(struct node *n, const struct node_device *d, Hcp__DeviceRead
 /* ret: a number for each part and one for what nobody holds; they add up. */
 void node_parts_divide(const struct node_device *d, int64_t energy, int64_t *ret);
 uint32_t node_parts_free_milli(const struct node_device *d);
+
+/* ---- node_program.c ---- */
+/* *ret is left alone where no program is ordered. HCP_EINVAL, HCP_ECORRUPT: the checkpoint; HCP_ENOMEM. */
+int node_program_read(const Hcp__SwitchItem *row, struct node_program **ret) MUST_CHECK;
+/* The item begins: what must leave saves itself. */
+void node_program_order(struct node *n, struct node_device *d, const struct node_item *it);
+bool node_program_proved(struct node *n, struct node_device *d, struct node_item *it);
+bool node_program_alive(const struct node_device *d);
+/* At once, without saving. */
+void node_program_kill(struct node_device *d);
+void node_programs_pass(struct node *n);
+/* all: also those of which nothing is new. */
+void node_programs_emit(struct node *n, bool all, node_emit_fn *emit, void *arg);
+int64_t node_programs_due_ns(const struct node *n);
 
 /* ---- node_meter.c ---- */
 /* Slot of this allocation, made if needed; 0 for "". HCP_ELIMIT, HCP_ENOMEM. */

@@ -13,8 +13,10 @@ static void switch_free(struct node_switch *s)
 {
 	if (!s)
 		return;
-	for (size_t i = 0; s->items && i < s->n; i++)
+	for (size_t i = 0; s->items && i < s->n; i++) {
 		mem_free(s->items[i].parts);
+		mem_free(s->items[i].program);
+	}
 	mem_free(s->items);
 	mem_free(s);
 }
@@ -48,6 +50,8 @@ static void roll_back(struct node *n, struct node_switch *s, struct node_item *i
 	struct node_device *d = &n->devices[it->device];
 	s->rolled_back = true;
 	it->failed = true;
+	if (it->runs)
+		node_program_kill(d);
 	/* The mode it had is one it can have. */
 	(void)!fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->from, it->cap_before_w, n->now_ns);
 	node_alloc_move(n, d, 0);
@@ -135,6 +139,15 @@ static int check_item(const struct node *n, const Hcp__SwitchItem *row, struct n
 		*ret_why = "the device cannot have such parts";
 		return HCP_EUNSUPPORTED;
 	}
+	if (row->program && (to != DEVICE_SERVE || strcmp(row->program->name, n->program) != 0)) {
+		*ret_why = "this node allows no such program";
+		return HCP_EUNSUPPORTED;
+	}
+	int rc = node_program_read(row, &it->program);
+	if (rc < 0) {
+		*ret_why = rc == HCP_ECORRUPT ? "the checkpoint is corrupt: its digest is another" : "the program cannot run";
+		return rc;
+	}
 	it->to = (uint8_t)to;
 	it->cap_w = row->power_cap_w > 0 ? row->power_cap_w : 0;
 	return 0;
@@ -221,6 +234,7 @@ static void begin(struct node *n, struct node_switch *s)
 		/* Checked before: the class has this mode. */
 		int rc = fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->to, it->cap_w, n->now_ns);
 		must(rc == 0);
+		node_program_order(n, d, it);
 		node_alloc_move(n, d, it->alloc);
 		set_parts(n, d, it);
 		if (it->to == DEVICE_SERVE)
@@ -346,6 +360,8 @@ static bool proved(struct node *n, struct node_switch *s, struct node_item *it)
 	struct device_control ctl = { .commanded = (enum device_mode)it->to, .commanded_at_ns = d->d.order_ns,
 		.power_target_w = it->cap_w > 0 && it->cap_w < n->cls->power_w[it->to] ? it->cap_w : 0 };
 	/* A device that lies says that it is done, and the agent has no better meter than the device's own. */
+	if (!node_program_proved(n, d, it))
+		return false;
 	if (d->d.lying)
 		return true;
 	if (n->now_ns < d->d.ready_ns && n->cls->kind != DEVICE_ASIC)

@@ -128,3 +128,137 @@ def test_runs_to_its_end_and_moves_in_the_middle(nodes, program):
     assert (nodes.folder(w) / "result").read_text() == str(STEPS * (STEPS + 1) // 2)
     assert check_trace(nodes.trace(w), repeats=0) == 2
     wait_for("both nodes to be idle", lambda: all(d["state"] == "idle" for d in nodes.devices()), 30)
+
+
+def test_pause_loses_nothing(nodes):
+    h = nodes.h
+    nodes.start("a")
+    w = submit(h)
+    wait_step(h, w, 30)
+    assert h.call("POST", f"/api/v1/workloads/{w}/pause", JOHN).status_code == 200
+    wait_for("the device to be free", lambda: nodes.devices()[0]["state"] == "idle", 30)
+    at = len(nodes.trace(w))
+    saved = int(get(h, w)["checkpoint"]["step"])
+    assert saved == nodes.trace(w)[-1][0], "what SIGTERM made it save is what the platform knows"
+    time.sleep(0.5)
+    assert len(nodes.trace(w)) == at
+    assert h.call("POST", f"/api/v1/workloads/{w}/migrate", JOHN).status_code == 409
+    assert h.call("POST", f"/api/v1/workloads/{w}/resume", JOHN).status_code == 200
+    wait_state(h, w, "completed")
+    assert check_trace(nodes.trace(w), repeats=0) == 2
+
+
+def test_goes_on_elsewhere_when_its_agent_is_killed(nodes):
+    h = nodes.h
+    nodes.start("a")
+    nodes.start("b")
+    w = submit(h)
+    saved = int(wait_step(h, w, 50)["step"])
+    first, pid = node_of(h, w), nodes.trace(w)[-1][1]
+    nodes.kill(first)
+    wait_for("its program to be gone with it", lambda: not os.path.exists(f"/proc/{pid}"), 5)
+    wait_state(h, w, "completed", 90)
+    assert node_of_last_run(nodes, w) != pid
+    assert check_trace(nodes.trace(w), repeats=20) == 2
+    assert -nodes.trace(w)[[r[0] < 0 for r in nodes.trace(w)].index(True, 1)][0] - 1 >= saved
+
+
+def node_of_last_run(nodes, w):
+    return nodes.trace(w)[-1][1]
+
+
+def test_agent_that_comes_back_goes_on(nodes):
+    """Killed and started anew before its lease has run out: the same allocation goes on from the last checkpoint."""
+    h = nodes.h
+    nodes.start("a")
+    w = submit(h)
+    wait_step(h, w, 50)
+    nodes.kill("a")
+    with open(nodes.dir / "a.log", "ab") as log:
+        nodes.agents["a"] = subprocess.Popen(nodes.agents["a"].args, stdout=subprocess.DEVNULL, stderr=log)
+    wait_state(h, w, "completed", 90)
+    assert check_trace(nodes.trace(w), repeats=20) == 2
+
+
+def test_hcpd_is_killed_in_the_middle(nodes):
+    h = nodes.h
+    nodes.start("a")
+    nodes.start("b")
+    w = submit(h)
+    wait_step(h, w, 40)
+    h.kill()
+    h.start()
+    wait_step(h, w, 60)
+    assert h.call("POST", f"/api/v1/workloads/{w}/migrate", JOHN).status_code == 200
+    h.kill()
+    h.start()
+    wait_state(h, w, "completed", 90)
+    assert check_trace(nodes.trace(w), repeats=20) == 2
+    assert (nodes.folder(w) / "result").read_text() == str(STEPS * (STEPS + 1) // 2)
+
+
+def test_one_that_ignores_the_order_to_stop_is_killed(nodes):
+    h = nodes.h
+    nodes.start("a", rows=(f"count={{}} {STEPS} 20 deaf",))
+    w = submit(h)
+    wait_step(h, w, 20)
+    pid = nodes.trace(w)[-1][1]
+    assert h.call("DELETE", f"/api/v1/workloads/{w}", JOHN).status_code == 200
+    assert os.path.exists(f"/proc/{pid}")
+    wait_for("it to be killed", lambda: not os.path.exists(f"/proc/{pid}"), 15)
+    wait_for("the device to be free", lambda: nodes.devices()[0]["state"] == "idle", 30)
+
+
+def test_one_that_floods_its_output_neither_fills_the_disk_nor_stops_the_node(nodes):
+    h = nodes.h
+    nodes.start("a", rows=("count={} 100 2 flood",))
+    w = submit(h)
+    wait_state(h, w, "completed", 60)
+    logs = [f.stat().st_size for f in (nodes.dir / "a").glob("program.log.*")]
+    assert len(logs) == 2 and max(logs) <= 1 << 20, logs
+    assert int(get(h, w)["checkpoint"]["step"]) == 100
+
+
+def test_corrupt_checkpoint_is_named(nodes):
+    h = nodes.h
+    nodes.start("a")
+    nodes.start("b")
+    w = submit(h)
+    wait_step(h, w, 30)
+    assert h.call("POST", f"/api/v1/workloads/{w}/pause", JOHN).status_code == 200
+    wait_for("the devices to be free", lambda: all(d["state"] == "idle" for d in nodes.devices()), 30)
+    checkpoint = get(h, w)["checkpoint"]
+    path = nodes.folder(w) / checkpoint["name"]
+    content = path.read_text()
+    path.write_text(content.replace("total", "tota1"))
+    assert h.call("POST", f"/api/v1/workloads/{w}/resume", JOHN).status_code == 200
+    bad = wait_for("the refusal to be told", lambda: (x := get(h, w))["state"] == "queued" and "is corrupt" in x["reason"] and x, 60)
+    assert checkpoint["name"] in bad["reason"] and checkpoint["digest"][:23] in bad["reason"], bad["reason"]
+    path.write_text(content)
+    wait_state(h, w, "completed", 90)
+    assert check_trace(nodes.trace(w), repeats=0) == 2
+
+
+def test_failure_tells_the_end_of_its_log(nodes):
+    h = nodes.h
+    nodes.start("a", rows=("count={} 50 2 fail-at 25", "mute={} 50 2 mute"))
+    w = submit(h)
+    waiting = wait_for("the failure to be told", lambda: (x := get(h, w))["state"] in ("queued", "failed") and "failed" in x["reason"] and x, 30)
+    assert "exit 1: the numbers do not add up" in waiting["reason"], waiting["reason"]
+    failed = wait_state(h, w, "failed", 100)
+    assert "gave up after 5 placements" in failed["reason"] and "the numbers do not add up" in failed["reason"]
+    assert int(failed["checkpoint"]["step"]) == 20
+
+
+def test_what_cannot_be_is_refused_with_its_field(nodes):
+    h = nodes.h
+
+    def refused(**body):
+        reply = h.call("POST", "/api/v1/workloads", JOHN, json={"name": "n", "type": "model_training", "program": "count"} | body)
+        return reply.status_code, reply.json()["field"]
+
+    assert refused(program="../sh") == (400, "program")
+    assert refused(type="ai_inference_realtime", model="m") == (400, "program")
+    assert refused(device_count=2) == (400, "device_count")
+    assert refused(gpu_fraction=0.5, device_class="H100") == (400, "program")
+    assert refused(type="ai_inference_realtime") == (400, "program")

@@ -29,6 +29,7 @@ enum ask {
 	ASK_CANCEL,
 	ASK_PAUSE,
 	ASK_RESUME,
+	ASK_MIGRATE,
 	ASK_STOP,
 	ASK_CLEAR,
 	ASK_STATUS,
@@ -132,6 +133,12 @@ static void fill(Hcp__WorkloadSubmit *w, uint64_t body_seed)
 	w->project = rng_below(&r, 2) ? "" : "night";
 	w->callback_url = rng_below(&r, 2) ? "https://hooks.example/told" : "";
 	fill_part(w, &r);
+	bool part = w->has_gpu_fraction_case || w->mig_profile[0];
+	if (w->type == HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME || part || rng_below(&r, 2))
+		return;
+	w->program = "count";
+	w->device_count = 1;
+	w->duration_s = rng_below(&r, 4) ? 0 : w->duration_s;
 }
 
 /* ---- answers ---- */
@@ -165,7 +172,7 @@ static void on_problem(struct load *l, struct request *q, const Hcp__Problem *p)
 		return;
 	}
 	l->refused++;
-	bool order = q->ask == ASK_CANCEL || q->ask == ASK_PAUSE || q->ask == ASK_RESUME;
+	bool order = q->ask == ASK_CANCEL || q->ask == ASK_PAUSE || q->ask == ASK_RESUME || q->ask == ASK_MIGRATE;
 	bool expected = (order && !strcmp(p->code, "wrong_state")) ||
 					(q->ask == ASK_CLEAR && !strcmp(p->code, "wrong_state")) || q->ask == ASK_READ;
 	if (!expected)
@@ -284,6 +291,12 @@ static void pause_or_resume(struct load *l, int customer)
 	}
 	if (i < 0)
 		return;
+	if (!paused && rng_below(&l->rng, 3) == 0) {
+		struct msg *move = msg_new(MSG_WORKLOAD_MIGRATE);
+		((Hcp__WorkloadMigrate *)move->body)->id = arena_strdup(&move->arena, l->sub[i].id);
+		ask(l, move, ASK_MIGRATE, &l->customer[customer], (size_t)i, 1);
+		return;
+	}
 	/* Now and then an order that its state does not allow. */
 	bool pause = paused == (rng_below(&l->rng, 8) == 0);
 	struct msg *m = msg_new(pause ? MSG_WORKLOAD_PAUSE : MSG_WORKLOAD_RESUME);

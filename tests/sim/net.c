@@ -172,6 +172,7 @@ static void emit(void *arg, const Hcp__AgentUp *up)
 				       up->kind_case == HCP__AGENT_UP__KIND_REPORT ? &up->report->base :
 				       up->kind_case == HCP__AGENT_UP__KIND_SWITCH_REPORT ? &up->switch_report->base :
 				       up->kind_case == HCP__AGENT_UP__KIND_LOCAL_SWITCH ? &up->local_switch->base :
+				       up->kind_case == HCP__AGENT_UP__KIND_PROGRAM_REPORT ? &up->program_report->base :
 				       up->kind_case == HCP__AGENT_UP__KIND_SAMPLES ? &up->samples->base : NULL;
 	struct buf b;
 	must(body);
@@ -211,6 +212,48 @@ static void check_budgets(struct sim *s)
 	}
 }
 
+/* Another machine that runs it, too: each is brought up to this moment first. */
+static void check_alone(struct net_node *x, const struct node_device *d)
+{
+	struct sim *s = x->sim;
+	for (size_t i = 0; i < s->net->n; i++) {
+		struct net_node *y = &s->net->node[i];
+		for (size_t k = 0; y->alive && k < y->node.n_devices; k++) {
+			const struct node_device *e = &y->node.devices[k];
+			bool same = e != d && e->program && !strcmp(e->program->workload_id, d->program->workload_id);
+			if (!same || e->program->state != HCP__PROGRAM_STATE__PROGRAM_RUNNING)
+				continue;
+			node_step(&y->node, s->now_ns, emit, y);
+			schedule(y);
+			if (e->program->state == HCP__PROGRAM_STATE__PROGRAM_RUNNING)
+				sim_fail(s, "workload %s runs on %s and on %s at once", d->program->workload_id, x->id, y->id);
+		}
+	}
+}
+
+/* Programs that have begun: each alone, and with all that the platform knows to be saved. */
+static void check_programs(struct net_node *x)
+{
+	struct sim *s = x->sim;
+	uint64_t seen = x->programs;
+	if (x->node.programs_started == seen)
+		return;
+	x->programs = x->node.programs_started;
+	for (size_t i = 0; i < x->node.n_devices; i++) {
+		const struct node_device *d = &x->node.devices[i];
+		if (!d->program || d->program->started <= seen)
+			continue;
+		s->net->programs++;
+		s->net->restores += d->program->restored > 0;
+		int64_t saved = watch_saved(s, d->program->workload_id);
+		if (d->program->restored < saved)
+			sim_fail(s, "workload %s begins at step %lld on %s, but step %lld was acknowledged", d->program->workload_id,
+				(long long)d->program->restored, x->id, (long long)saved);
+		if (d->program->state == HCP__PROGRAM_STATE__PROGRAM_RUNNING)
+			check_alone(x, d);
+	}
+}
+
 static void step(struct sim *s, void *arg, uint64_t tick)
 {
 	struct net_node *x = arg;
@@ -218,6 +261,7 @@ static void step(struct sim *s, void *arg, uint64_t tick)
 		return;
 	node_step(&x->node, s->now_ns, emit, x);
 	check_budgets(s);
+	check_programs(x);
 	schedule(x);
 }
 
@@ -356,6 +400,7 @@ static void reborn(struct sim *s, void *arg, uint64_t data)
 	x->conf.seed = rng_u64(&s->net->rng);
 	x->conf.start_ns = s->now_ns;
 	x->boots++;
+	x->programs = 0;
 	if (node_init(&x->node, &x->conf, &err) < 0)
 		sim_fail(s, "node %s cannot start: %s", x->id, err.text);
 	x->alive = true;
@@ -484,6 +529,7 @@ void net_start(struct sim *s, const struct net_fleet *fleet, size_t n, const str
 			.facility = fleet[i].facility,
 			.region = "us",
 			.feed = fleet[i].feed ? fleet[i].feed : "",
+			.program = "count",
 			.cls = device_class_find(str_of(fleet[i].class_name)),
 			.n_devices = (size_t)fleet[i].devices,
 			.seed = rng_u64(&net->rng),

@@ -21,6 +21,7 @@ struct net_node {
 	bool alive, open;       /* the agent runs; its stream stands */
 	bool cut;               /* the stream stands, but nothing gets through */
 	uint64_t tick;          /* newest scheduled step */
+	uint64_t programs;      /* starts that were looked at */
 	uint64_t boots;
 	char dead_boot[ID_TEXT_MAX]; /* of the agent that died last */
 	char over_boot[ID_TEXT_MAX]; /* came back from a saved state: nothing that this boot tells may be metered; "" if
@@ -54,7 +55,7 @@ struct net {
 	struct net_node node[NET_NODES_MAX];
 	size_t n;
 	struct list flying;     /* messages on their way */
-	uint64_t sent, lost, repeated, refused, deaths, cuts, relapses;
+	uint64_t sent, lost, repeated, refused, deaths, cuts, relapses, programs, restores;
 };
 
 struct net_fleet {

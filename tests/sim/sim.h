@@ -153,6 +153,8 @@ void watch_replays(struct sim *s);
 void watch_summary(const struct sim *s);
 /* State of a workload by the events, 0 if it was never heard of. */
 int watch_workload(const struct sim *s, const char *id);
+/* Steps that the platform has acknowledged as saved; 0: none. */
+int64_t watch_saved(const struct sim *s, const char *id);
 /* Workloads that are not final, by the events. */
 size_t watch_active(const struct sim *s);
 uint64_t watch_events(const struct sim *s);

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/panic.h"
+#include "net.h"
 #include "sched/preempt.h"
 #include "svc/bases.h"
 #include "wire/pb.h"
@@ -62,10 +63,19 @@ int watch_workload(const struct sim *s, const char *id)
 	return w ? w->state : 0;
 }
 
+int64_t watch_saved(const struct sim *s, const char *id)
+{
+	const struct seen_workload *w = map_get(&s->watch->workloads, str_of(id));
+	return w ? w->saved : 0;
+}
+
 void watch_summary(const struct sim *s)
 {
 	sim_say(s, "%llu workloads were preempted, %llu of them reclaimed by others of their class",
 		(unsigned long long)s->watch->preemptions, (unsigned long long)s->watch->reclaims);
+	if (s->net)
+		sim_say(s, "%llu programs were started, %llu of them from a checkpoint", (unsigned long long)s->net->programs,
+			(unsigned long long)s->net->restores);
 	sim_say(s, "%llu parts of devices were held, %llu of one at once at most", (unsigned long long)s->watch->parts,
 		(unsigned long long)s->watch->most_parts);
 }
@@ -125,6 +135,19 @@ static void preempted(struct watch *w, struct seen_workload *seen, const Hcp__Wo
 	w->reclaims += by->type == seen->type;
 }
 
+static void program_changed(struct watch *w, const Hcp__ProgramChanged *ev)
+{
+	struct seen_workload *seen = map_get(&w->workloads, str_of(ev->workload_id));
+	if (!seen)
+		sim_fail(w->sim, "a program of workload %s, which nobody knows", ev->workload_id);
+	if (!ev->checkpoint)
+		return;
+	if (ev->checkpoint->step <= seen->saved)
+		sim_fail(w->sim, "workload %s: checkpoint of step %lld after that of %lld", ev->workload_id,
+			(long long)ev->checkpoint->step, (long long)seen->saved);
+	seen->saved = ev->checkpoint->step;
+}
+
 static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 {
 	const Hcp__Workload *wl = ev->workload;
@@ -132,7 +155,9 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 	int from = seen ? seen->state : 0;
 	if ((int)ev->from != from)
 		sim_fail(w->sim, "workload %s is said to come from state %d, but was in %d", wl->id, (int)ev->from, from);
-	if (!may_move(from, (int)wl->state))
+	int64_t said = wl->checkpoint ? wl->checkpoint->step : 0;
+	bool news = seen && from == (int)wl->state && from < HCP__WORKLOAD_STATE__COMPLETED && said > seen->said_saved;
+	if (!may_move(from, (int)wl->state) && !news)
 		sim_fail(w->sim, "workload %s moved from state %d to %d (%s)", wl->id, from, (int)wl->state, wl->reason);
 	if (!seen) {
 		seen = mem_calloc(1, sizeof(*seen));
@@ -143,6 +168,10 @@ static void workload_changed(struct watch *w, const Hcp__WorkloadChanged *ev)
 		seen->type = (int)wl->type;
 	}
 	preempted(w, seen, wl);
+	if (said < seen->said_saved)
+		sim_fail(w->sim, "workload %s: its checkpoint went from step %lld to %lld", wl->id, (long long)seen->said_saved,
+			(long long)said);
+	seen->said_saved = said;
 	if (wl->version <= seen->version)
 		sim_fail(
 			w->sim, "workload %s: version %lld after %lld", wl->id, (long long)wl->version, (long long)seen->version);
@@ -330,6 +359,9 @@ static void look(struct watch *w, const struct msg *m)
 	switch (m->type) {
 	case MSG_WORKLOAD_CHANGED:
 		workload_changed(w, (const Hcp__WorkloadChanged *)m->body);
+		break;
+	case MSG_PROGRAM_CHANGED:
+		program_changed(w, (const Hcp__ProgramChanged *)m->body);
 		break;
 	case MSG_PLACE:
 		place(w, (const Hcp__Place *)m->body);

@@ -190,7 +190,10 @@ int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		rc = set_devices(ctx, r.w, j->allocation_id, j->n_device_ids, j->device_ids);
 		return rc < 0 ? rc : orch_workload_move(o, ctx, &r, WORKLOAD_EV_SCHEDULE, "devices reserved", err);
 	}
-	if (!strcmp(j->state, "waiting") && r.w->state == HCP__WORKLOAD_STATE__QUEUED && strcmp(r.w->reason, j->reason)) {
+	/* Why its program failed says more than that devices are taken meanwhile. */
+	bool says_more = r.w->program[0] && r.tries;
+	if (!strcmp(j->state, "waiting") && r.w->state == HCP__WORKLOAD_STATE__QUEUED && strcmp(r.w->reason, j->reason) &&
+		!says_more) {
 		r.w->reason = j->reason;
 		r.w->version++;
 		rc = orch_workload_store(ctx, &r, err);

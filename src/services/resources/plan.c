@@ -130,8 +130,16 @@ static bool has_room(const struct power *p, int64_t more_w)
 	return true;
 }
 
+/* A node's processors serve by a model that the node has; one that only runs programs has none. */
+static bool can_be(const struct device *d, enum device_mode m)
+{
+	return m != DEVICE_SERVE || d->group->cls->kind != DEVICE_CPU || d->node->n_models || !d->node->n_programs;
+}
+
 static bool take(struct resources *r, struct candidate *c, enum device_mode m)
 {
+	if (!can_be(c->d, m))
+		return false;
 	struct power *p = device_power(c->d);
 	int64_t more_w = device_mode_w(c->d, m) - device_mode_w(c->d, DEVICE_IDLE);
 	if (!has_room(p, more_w))
