@@ -38,6 +38,10 @@ struct agent {
 		int milli, start;
 	} part[MAX_SHARED][MAX_PARTS];
 	int n_parts[MAX_SHARED];
+	const char *program; /* that it allows; NULL: none */
+	char runs[MAX_SHARED][ID_TEXT_MAX]; /* allocation whose program runs on its first devices */
+	int64_t restored[MAX_SHARED];       /* step that the last program began at */
+	bool saves; /* a program that must leave is not done with saving: no answer until then */
 	bool keeps; /* lies about parts: says done, and has those that it had */
 	int64_t requests;
 	uint64_t seq;
@@ -330,6 +334,8 @@ static inline void hello(struct rig *g, struct agent *a)
 	h.feed = a->feed;
 	h.models = models;
 	h.n_models = a->endpoint[0] ? 1 : 0;
+	h.programs = &a->program;
+	h.n_programs = a->program ? 1 : 0;
 	h.boot_id = a->boot;
 	h.stream = a->stream;
 	h.reports = a->seq;
@@ -383,6 +389,8 @@ static inline void read_devices(struct agent *a)
 		x->requests = a->requests;
 		if (i < MAX_SHARED)
 			read_parts(a, i);
+		if (i < MAX_SHARED)
+			x->program = a->runs[i];
 	}
 }
 
@@ -448,12 +456,27 @@ static inline void take_parts(struct agent *a, long at, const Hcp__SwitchItem *i
 	}
 }
 
+/* false: the program that runs must save itself first. */
+static inline bool take_program(struct agent *a, long at, const Hcp__SwitchItem *item)
+{
+	if (at >= MAX_SHARED)
+		return true;
+	if (a->runs[at][0] && a->saves && (!item->program || strcmp(a->runs[at], item->allocation_id) != 0))
+		return false;
+	if (item->program && strcmp(a->runs[at], item->allocation_id) != 0)
+		a->restored[at] = item->program->restore ? item->program->restore->step : 0;
+	snprintf(a->runs[at], sizeof(a->runs[at]), "%s", item->program ? item->allocation_id : "");
+	return true;
+}
+
 static inline void obey(struct rig *g, struct agent *a, const Hcp__SwitchCommand *c)
 {
 	a->commands++;
 	snprintf(a->last_switch, sizeof(a->last_switch), "%s", c->switch_id);
 	for (size_t i = 0; i < c->n_items && !a->refuses; i++) {
 		long at = strtol(c->items[i]->device_id + 1, NULL, 10);
+		if (!take_program(a, at, c->items[i]))
+			return;
 		a->shown[at] = c->items[i]->to;
 		if (a->lies)
 			continue;
