@@ -170,6 +170,7 @@ int backtest_new(
 		settle(b, &h);
 		b->limited = site_energised(&b->site, b->energised);
 		b->exact = is_exact(b);
+		rc = b->priced ? backtest_calls_init(b, conf, err) : 0;
 		if (b->priced == 0)
 			rc = err_set(err, HCP_ENOTFOUND, "from",
 				"no interval of the range has both an electricity price%s%s and "
@@ -194,6 +195,7 @@ void backtest_free(struct backtest *b)
 	mem_free(b->demand);
 	mem_free(b->spot_usd_h);
 	mem_free(b->offer_usd_mw_h);
+	mem_free(b->call);
 	mem_free(b);
 }
 

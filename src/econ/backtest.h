@@ -35,7 +35,8 @@
 #define BACKTEST_CARRY_NS (INT64_C(3) * 86400 * 1000000000)
 
 enum { BACKTEST_TERM_DAYS = 30, BACKTEST_BLOCK_DAYS = 5, BACKTEST_CASES = 2000 }; /* of a bootstrapped month */
-enum { BACKTEST_INTERVALS_MAX = 1 << 20, BACKTEST_MONTHS_MAX = 400 };
+enum { BACKTEST_INTERVALS_MAX = 1 << 20, BACKTEST_MONTHS_MAX = 400, BACKTEST_CALLS_MAX = 4096 };
+#define BACKTEST_SCARCE 0.01
 
 struct backtest_tick {
 	enum history_kind kind;
@@ -50,10 +51,21 @@ struct backtest_feed {
 	bool (*at)(const void *ctx, size_t i, struct backtest_tick *ret);
 };
 
+/* The grid calls the load that is held for a service. */
+struct backtest_call {
+	char service[SITE_NAME_MAX];
+	int64_t start_ns, end_ns;
+};
+
 struct backtest_conf {
 	const struct site *site; /* borrowed, valid, outlives the backtest */
 	int64_t from_ns, to_ns;  /* [from, to) */
 	int64_t horizon_ns;      /* what policies are told as policy_input.horizon_ns */
+	const struct backtest_call *calls; /* borrowed for backtest_new; those out of the range or of no offer are left out */
+	size_t n_calls;
+	/* More calls as often as model/ancillary.h assumes, at quarter-hours drawn among the dearest BACKTEST_SCARCE. */
+	bool assume_calls;
+	uint64_t calls_seed;
 };
 
 struct backtest; /* the truth of a range; const after backtest_new, so runs may share it between threads */
@@ -98,18 +110,32 @@ struct backtest_sum {
 /*
  * One ancillary offer of the site: apart from, and on top of, everything else. Of an interval in its hours the MW are
  * paid that could have been dropped throughout: miners past their start, less what they draw idle; load is held for
- * one offer only, in the order of the file. Policies do not see it, and being called upon is not reckoned with.
+ * one offer only, in the order of the file. Policies see neither offers nor calls.
+ *
+ * A call takes what is held as it comes, least efficient miners first, at the offer's ramp, and gives it back at its end:
+ *
+ *	 MW  ________________________________  offered
+ *	        :        |/ / missed / / / / |
+ *	        :     ___|___________________    held when the call came
+ *	        :   /    |                   |
+ *	       call      response            end
+ *
+ *	saved  = dropped MWh * price + wear of the hours not mined;   lost = what those miners would have mined
+ *	start  = what starting them again costs, as nets_start_usd;   penalty = MWh missing after the response * its price
  */
 struct backtest_offer {
 	int64_t revenue_micros;
 	double offered_mw_h, held_mw_h; /* in intervals with a price of the service */
 	double unpriced_h;              /* hours of the offer without one */
+	uint32_t calls;
+	double due_mwh, dropped_mwh, missed_mwh; /* due: from the response on; what is dropped before it is not due */
+	int64_t saved_micros, lost_micros, start_micros, penalty_micros;
 };
 
 struct backtest_month {
 	int64_t start_ns;
 	struct backtest_sum mine, ai;
-	int64_t ancillary_micros;
+	int64_t ancillary_micros, calls_micros;
 };
 
 struct backtest_books {
@@ -117,7 +143,8 @@ struct backtest_books {
 	struct backtest_month *month; /* owned */
 	size_t n_months;
 	struct backtest_offer offer[SITE_OFFERS_MAX]; /* as the site's */
-	int64_t ancillary_micros;                     /* of all of them; in no other sum */
+	int64_t ancillary_micros;                     /* paid for all of them; in no other sum */
+	int64_t calls_micros; /* of their calls: saved less lost, starts and penalties; in no other sum */
 	/* Profit of 30 days of the mining side, made of blocks of five of the days above; n 0: fewer than 30 days. */
 	struct risk_measure monthly;
 	struct risk_measure daily; /* profit of the mining side by UTC day at RISK_LEVEL; n 0: no day has a price */

@@ -147,51 +147,13 @@ static void book_idle(const struct backtest *b, const struct site_group *g, uint
 		sum->curtailed_mwh += could * (g->cls->power_w[DEVICE_FILL] - idle_w) * hours * b->site.pue / 1e6;
 }
 
-/* MW at the meter that could be dropped through all of interval i. */
-static double droppable_mw(const struct run *r, size_t i)
-{
-	double w = 0;
-	for (size_t k = 0; k < r->b->site.n_groups; k++) {
-		const struct group_state *s = &r->group[k];
-		double drop_w = site_mode_at(s->g, s->mode).watts - s->g->cls->power_w[s->g->idle_mode];
-		for (size_t j = 0; j < s->k.n && !s->g->serves; j++)
-			if (s->k.c[j].use == POLICY_MINE &&
-				cohort_age_ns(&s->k.c[j], backtest_time(r->b, i)) >= site_start_ns(s->g))
-				w += s->k.c[j].n * drop_w;
-	}
-	return w * r->b->site.pue / 1e6;
-}
-
-static void book_offers(struct run *r, size_t i)
-{
-	const struct backtest *b = r->b;
-	double hours = (double)b->step_ns / (double)NS_PER_S / HOUR_S, left_mw = b->site.n_offers ? droppable_mw(r, i) : 0;
-	for (size_t k = 0; k < b->site.n_offers; k++) {
-		struct backtest_offer *o = &r->books.offer[k];
-		double usd = b->offer_usd_mw_h[k * b->n + i], held_mw = fmin(left_mw, b->site.offer[k].mw);
-		if (usd < 0)
-			continue;
-		if (isnan(usd)) {
-			o->unpriced_h += hours;
-			continue;
-		}
-		int64_t micros = llround(usd * held_mw * hours * (double)MICROS_PER_USD);
-		left_mw -= held_mw;
-		o->offered_mw_h += b->site.offer[k].mw * hours;
-		o->held_mw_h += held_mw * hours;
-		o->revenue_micros += micros;
-		r->books.ancillary_micros += micros;
-		r->books.month[r->books.n_months - 1].ancillary_micros += micros;
-	}
-}
-
 void run_book(struct run *r, size_t i)
 {
 	const struct backtest *b = r->b;
 	double running = 0, miners = 0;
 	int64_t before = 0, after = 0;
 	open_month(r, backtest_time(b, i));
-	book_offers(r, i);
+	run_book_offers(r, i);
 	before = r->books.month[r->books.n_months - 1].mine.profit_micros;
 	for (size_t k = 0; k < b->site.n_groups; k++) {
 		const struct group_state *s = &r->group[k];

@@ -4,6 +4,12 @@
 #include "econ/backtest.h"
 #include "econ/cohorts.h"
 
+/* A call of an offer, within the range. */
+struct call {
+	size_t offer;
+	int64_t start_ns, end_ns;
+};
+
 struct backtest {
 	struct site site; /* copy, so that terms cannot change under a run */
 	int64_t from_ns, step_ns, horizon_ns;
@@ -12,6 +18,8 @@ struct backtest {
 	double *hashprice_usd_ths_h; /* owned; [n]; after the pool's fee */
 	double *demand;              /* owned; [n]; share of spot demand's height, 0..1 */
 	double *offer_usd_mw_h;      /* owned; [offer * n + i]; NAN: no price; -1: not in the offer's hours */
+	struct call *call;           /* owned; [BACKTEST_CALLS_MAX], those of an offer one after the other; or NULL */
+	size_t n_calls;
 	double *spot_usd_h;          /* owned; [group * n + i]; rate of a spot hour */
 	uint32_t energised[SITE_GROUPS_MAX];
 	bool limited, exact;
@@ -39,6 +47,7 @@ struct run {
 	size_t n_days;
 	int64_t day;   /* of the last of them, since 1970 */
 	int64_t sum_micros, peak_micros;
+	double called_mw[SITE_OFFERS_MAX]; /* what of an offer was there when it was last called */
 };
 
 int run_init(struct run *r, const struct backtest *b, struct err *err) MUST_CHECK;
@@ -54,6 +63,10 @@ void run_switch(struct run *r, size_t group, int64_t now_ns, const uint32_t targ
 void run_mode(struct run *r, size_t group, size_t mode);
 /* Books interval i with the devices as they stand. */
 void run_book(struct run *r, size_t i);
+/* Of it the offers to the grid and their calls (backtest_calls.c). */
+void run_book_offers(struct run *r, size_t i);
+/* The calls of conf that lie in the range, when its prices are known. HCP_ENOMEM. */
+int backtest_calls_init(struct backtest *b, const struct backtest_conf *conf, struct err *err) MUST_CHECK;
 /* Sums up and hands the books over. HCP_ENOMEM. */
 int run_finish(struct run *r, struct backtest_books *ret, struct err *err) MUST_CHECK;
 

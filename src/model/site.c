@@ -203,7 +203,9 @@ static int check_offer(const struct site_offer *o, struct err *err)
 		return err_set(
 			err, HCP_EINVAL, "service", "is paid for load that can be taken on; only load to drop is offered");
 	if ((rc = range(o->mw, 1e-6, 1e5, "mw", err)) < 0 ||
-		(rc = range(o->price_usd_mw_h, 0, 1e5, "price_usd_mw_h", err)) < 0)
+		(rc = range(o->price_usd_mw_h, 0, 1e5, "price_usd_mw_h", err)) < 0 ||
+		(rc = range(o->ramp_mw_min, 0, 1e5, "ramp_mw_min", err)) < 0 ||
+		(rc = range(o->miss_usd_mwh, 0, 1e6, "miss_usd_mwh", err)) < 0)
 		return rc;
 	if (o->from_hour < 0 || o->from_hour > 23)
 		return err_set(err, HCP_ERANGE, "from_hour", "must be from 0 to 23");

@@ -90,6 +90,8 @@ struct site_offer {
 	bool fixed;                  /* paid price_usd_mw_h; else the recorded clearing price */
 	double price_usd_mw_h;
 	int from_hour, until_hour; /* Central: [from, until), 0..24 */
+	double ramp_mw_min;        /* load that can be dropped each minute of a call; 0: all of it at once */
+	double miss_usd_mwh;       /* for each MWh missing of a call */
 };
 
 struct site {

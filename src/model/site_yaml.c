@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/money.h"
+#include "model/ancillary.h"
 #include "model/site.h"
 #include "wire/yamlconf.h"
 
@@ -46,7 +47,7 @@ struct y_branch {
 
 struct y_offer {
 	char *service;
-	double mw, *price_usd_mw_h;
+	double mw, *price_usd_mw_h, *ramp_mw_min, *miss_usd_mwh;
 	uint32_t *from_hour, *until_hour;
 };
 
@@ -112,6 +113,8 @@ static const cyaml_schema_field_t offer_fields[] = {
 	TEXT(struct y_offer, service, NEEDED, SITE_NAME_MAX),
 	CYAML_FIELD_FLOAT("mw", CYAML_FLAG_DEFAULT, struct y_offer, mw),
 	REAL(struct y_offer, price_usd_mw_h),
+	REAL(struct y_offer, ramp_mw_min),
+	REAL(struct y_offer, miss_usd_mwh),
 	CYAML_FIELD_UINT_PTR("from_hour", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_offer, from_hour),
 	CYAML_FIELD_UINT_PTR("until_hour", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct y_offer, until_hour),
 	CYAML_FIELD_END,
@@ -265,6 +268,8 @@ static int convert(const struct y_site *y, struct site *s, struct err *err)
 		*o = (struct site_offer){ .mw = from->mw,
 			.fixed = from->price_usd_mw_h != NULL,
 			.price_usd_mw_h = real_or(from->price_usd_mw_h, 0),
+			.ramp_mw_min = real_or(from->ramp_mw_min, 0),
+			.miss_usd_mwh = real_or(from->miss_usd_mwh, ANCILLARY_MISS_USD_MWH),
 			.until_hour = 24 };
 		snprintf(o->service, sizeof(o->service), "%s", from->service);
 		/* Beyond an hour's range is refused by site_validate. */

@@ -175,6 +175,30 @@ def test_ancillary_offers_are_on_top_and_in_no_fraction(market):
     assert "(no price in 96 hours); apart from profit and fraction" in run(**ask).stdout
 
 
+def test_calls_of_the_grid_are_booked_apart(market):
+    """Recorded calls where the folder has them: who mines drops it, who stands still has nothing to drop and pays."""
+    calls = market / "ancillary_calls.csv"
+    ask = {"policy": "always_mine,strike", "strike": "0.01", **days(market)}
+    assumed = report(**ask)["policies"][0]
+    assert assumed["ancillary"]["calls"] == "assumed"
+    calls.write_text(f"start_utc,service,minutes\n{stamp(START + dt.timedelta(hours=30))},RRS,60\n")
+    always, strike = report(**ask)["policies"]
+    none = report(calls="none", **ask)["policies"][0]
+    offer, missed = always["ancillary"]["offers"][0], strike["ancillary"]["offers"][0]
+    assert always["ancillary"]["calls"] == "recorded" and none["ancillary"]["calls"] == "none"
+    assert offer["calls"] == 1 and math.isclose(offer["due_mwh"], 20 * 50 / 60) and offer["missed_mwh"] == 0
+    assert math.isclose(offer["dropped_mwh"], 20) and offer["saved_usd"] > 0 and offer["lost_usd"] > 0
+    net = offer["saved_usd"] - offer["lost_usd"] - offer["start_usd"] - offer["penalty_usd"]
+    assert abs(always["ancillary"]["calls_usd"] - net) < 1e-3
+    assert abs(sum(m["ancillary_calls_usd"] for m in always["months"]) - net) < 1e-3
+    assert missed["dropped_mwh"] == 0 and math.isclose(missed["penalty_usd"], 5000 * 20 * 50 / 60, rel_tol=1e-6)
+    assert always["fraction"] == none["fraction"] and always["profit_usd"] == none["profit_usd"]
+    assert "RRS called 1 times (recorded): 16.7 of 16.7 MWh missing" in run(**ask).stdout
+    calls.write_text("start_utc,service,minutes\n2025-03-02T00:00:00Z,RRS,0\n")
+    done = run(**ask)
+    assert done.returncode == 1 and "ancillary_calls.csv" in done.stderr and "line 2: must be 1 to 1440" in done.stderr
+
+
 def test_power_modes_earn_more_where_prices_are_near_what_mining_earns(market, tmp_path):
     site = (ROOT / "spec" / "sites" / "texas-north.yaml").read_text()
     more, bad = tmp_path / "more.yaml", tmp_path / "bad.yaml"

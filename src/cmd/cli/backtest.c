@@ -15,10 +15,12 @@
 #include "cmd/cli/ops.h"
 #include "cmd/cli/site_file.h"
 #include "os/clock.h"
+#include "os/file.h"
+#include "sim/replay_calls.h"
 
 #define DAY_NS (INT64_C(86400) * NS_PER_S)
 
-enum { WORKERS_MAX = 16, POLL_MS = 20 };
+enum { WORKERS_MAX = 16, POLL_MS = 20, CALLS_BYTES_MAX = 1 << 20 };
 
 double backtest_row_fraction(const struct backtest_report *r, const struct backtest_row *row)
 {
@@ -372,6 +374,32 @@ static void say_lines(const char *what, const struct buf *lines)
 	buf_release(&list);
 }
 
+static const char calls_file[] = "ancillary_calls.csv";
+
+/* Calls of what the site offers to the grid: recorded ones, else as often as is assumed. */
+static int load_calls(struct cli *cli, struct backtest_report *r, struct err *err)
+{
+	const char *which = args_text(&cli->args, "calls");
+	char path[4096];
+	struct buf text;
+	if (r->site.n_offers == 0 || r->truth_only || (which && !strcmp(which, "none")))
+		return 0;
+	r->calls_seed = (uint64_t)args_int(&cli->args, "calls-seed", 1);
+	if (file_join(path, sizeof(path), r->data, calls_file) < 0)
+		return err_set(err, HCP_ERANGE, "data", "the path is too long");
+	r->calls_read = (!which || strcmp(which, "assumed") != 0) && file_exists(path);
+	r->calls_assumed = !r->calls_read;
+	if (r->calls_assumed)
+		return 0;
+	r->calls = mem_calloc(BACKTEST_CALLS_MAX, sizeof(*r->calls));
+	int rc = r->calls ? file_read(path, CALLS_BYTES_MAX, &text, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	if (rc < 0)
+		return rc;
+	rc = replay_calls(calls_file, buf_str(&text), r->calls, BACKTEST_CALLS_MAX, &r->n_calls, err);
+	buf_release(&text);
+	return rc;
+}
+
 /* Files, truth, runs. */
 static int work(struct cli *cli, struct backtest_report *r, struct source *s, struct err *err)
 {
@@ -380,7 +408,12 @@ static int work(struct cli *cli, struct backtest_report *r, struct source *s, st
 		.from_ns = r->from_ns,
 		.to_ns = r->to_ns,
 		.horizon_ns = args_int(&cli->args, "horizon", 3600) * NS_PER_S };
-	int rc = load(cli, r, s, err);
+	int rc = load_calls(cli, r, err);
+	conf.calls = r->calls;
+	conf.n_calls = r->n_calls;
+	conf.assume_calls = r->calls_assumed;
+	conf.calls_seed = r->calls_seed;
+	rc = rc ? rc : load(cli, r, s, err);
 	say_lines("other hardware", &r->replaced);
 	say_lines("not in the folder, done without", &r->files.missing);
 	if (rc == 0)
@@ -412,6 +445,7 @@ void backtest_report_release(struct backtest_report *r)
 		buf_release(&r->rows[i].model);
 	}
 	backtest_free(r->b);
+	mem_free(r->calls);
 	buf_release(&r->files.read);
 	buf_release(&r->files.missing);
 	buf_release(&r->replaced);

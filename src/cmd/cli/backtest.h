@@ -36,6 +36,10 @@ struct backtest_report {
 	struct policy_conf conf;
 	struct model_files models; /* of conf */
 	struct replay_files files;
+	bool calls_read, calls_assumed; /* calls of ancillary offers: of the data folder's file, else assumed */
+	uint64_t calls_seed;
+	struct backtest_call *calls; /* owned */
+	size_t n_calls;
 	struct backtest *b;
 	struct backtest_coverage coverage;
 	struct risk_guard guard; /* fresh; capital 0: none */
@@ -51,6 +55,8 @@ const char *backtest_row_name(const struct backtest_row *row);
 int backtest_report_run(struct cli *cli, struct backtest_report *ret, struct err *err) MUST_CHECK;
 void backtest_report_release(struct backtest_report *r);
 
+/* Where the calls of ancillary offers are from: "recorded", "assumed" or "none". */
+const char *backtest_calls_text(const struct backtest_report *r);
 /* backtest_report.c; both append to out. HCP_ENOMEM. */
 int backtest_report_table(
 	struct cli *cli, const struct backtest_report *r, struct buf *out, struct err *err) MUST_CHECK;

@@ -316,14 +316,17 @@ static void add_offers(struct buf *out, const struct backtest_report *r)
 		return;
 	buf_addz(out,
 		"<h2>Ancillary services</h2><p>Load held ready to be dropped, paid by the MW and hour; on top of profit "
-		"and fraction, in neither.</p><div class=\"wide\"><table><tr><th>policy<th>service<th>MW<th>offered MWh"
-		"<th>held MWh<th>hours without a price<th>USD</tr>");
+		"and fraction, in neither; so is what calls cost and save.</p><div class=\"wide\"><table><tr><th>policy"
+		"<th>service<th>MW<th>offered MWh"
+		"<th>held MWh<th>hours without a price<th>USD<th>calls<th>due MWh<th>missing MWh<th>saved USD<th>not mined USD"
+		"<th>starts USD<th>penalties USD</tr>");
 	for (size_t k = 0; k < r->n; k++) {
 		const struct backtest_row *row = &r->rows[(k + 1) % r->n];
 		for (size_t i = 0; i < r->site.n_offers && (!row->vt || row->asked); i++) {
 			const struct backtest_offer *o = &row->books.offer[i];
 			const double cells[] = { r->site.offer[i].mw, o->offered_mw_h, o->held_mw_h, o->unpriced_h,
-				usd(o->revenue_micros) };
+				usd(o->revenue_micros), o->calls, o->due_mwh, o->missed_mwh, usd(o->saved_micros), usd(o->lost_micros),
+				usd(o->start_micros), usd(o->penalty_micros) };
 			buf_printf(out, "<tr><td>%s<td>", backtest_row_name(row));
 			page_text(out, r->site.offer[i].service);
 			add_cells(out, cells, sizeof(cells) / sizeof(cells[0]));

@@ -63,6 +63,7 @@ static json_t *months_json(const struct backtest_books *b)
 		set(o, "month", json_string(text));
 		set(o, "ai_profit_usd", real(usd(b->month[i].ai.profit_micros)));
 		set(o, "ancillary_usd", real(usd(b->month[i].ancillary_micros)));
+		set(o, "ancillary_calls_usd", real(usd(b->month[i].calls_micros)));
 		json_array_append_new(all, o);
 	}
 	return all;
@@ -84,11 +85,19 @@ static json_t *measure_json(const struct risk_measure *m, const char *cases)
 	return o;
 }
 
+const char *backtest_calls_text(const struct backtest_report *r)
+{
+	return r->calls_read ? "recorded" : r->calls_assumed ? "assumed" : "none";
+}
+
 /* Apart from profit and fraction, on top of them. */
 static json_t *ancillary_json(const struct backtest_report *r, const struct backtest_books *b)
 {
 	json_t *o = json_object(), *offers = json_array();
 	set(o, "revenue_usd", real(usd(b->ancillary_micros)));
+	set(o, "calls", json_string(backtest_calls_text(r)));
+	set(o, "calls_usd", real(usd(b->calls_micros)));
+	set(o, "net_usd", real(usd(b->ancillary_micros + b->calls_micros)));
 	for (size_t i = 0; i < r->site.n_offers; i++) {
 		const struct site_offer *s = &r->site.offer[i];
 		const struct backtest_offer *k = &b->offer[i];
@@ -100,6 +109,14 @@ static json_t *ancillary_json(const struct backtest_report *r, const struct back
 		set(one, "unpriced_h", real(k->unpriced_h));
 		set(one, "mean_usd_mw_h", k->held_mw_h > 0 ? real(usd(k->revenue_micros) / k->held_mw_h) : json_null());
 		set(one, "revenue_usd", real(usd(k->revenue_micros)));
+		set(one, "calls", json_integer(k->calls));
+		set(one, "due_mwh", real(k->due_mwh));
+		set(one, "dropped_mwh", real(k->dropped_mwh));
+		set(one, "missed_mwh", real(k->missed_mwh));
+		set(one, "saved_usd", real(usd(k->saved_micros)));
+		set(one, "lost_usd", real(usd(k->lost_micros)));
+		set(one, "start_usd", real(usd(k->start_micros)));
+		set(one, "penalty_usd", real(usd(k->penalty_micros)));
 		json_array_append_new(offers, one);
 	}
 	set(o, "offers", offers);
@@ -241,6 +258,21 @@ static void grid_row(struct grid *g, const struct backtest_report *r, const stru
 		grid_printf(g, "%.0f", usd(row->books.ancillary_micros));
 }
 
+/* What calls made of the offers. */
+static void table_calls(const struct backtest_report *r, const struct backtest_books *b, struct buf *out)
+{
+	for (size_t i = 0; i < r->site.n_offers; i++) {
+		const struct backtest_offer *o = &b->offer[i];
+		if (o->calls == 0)
+			continue;
+		buf_addz(out, "  ");
+		grid_add_clean(out, str_of(r->site.offer[i].service));
+		buf_printf(out, " called %u times (%s): %.1f of %.1f MWh missing; saved %.0f, not mined %.0f, starts %.0f, "
+			"penalties %.0f USD\n", o->calls, backtest_calls_text(r), o->missed_mwh, o->due_mwh, usd(o->saved_micros),
+			usd(o->lost_micros), usd(o->start_micros), usd(o->penalty_micros));
+	}
+}
+
 /* What of the offers was there to be dropped. */
 static void table_offers(const struct backtest_report *r, struct buf *out)
 {
@@ -260,6 +292,7 @@ static void table_offers(const struct backtest_report *r, struct buf *out)
 			buf_addz(out, i + 1 < r->site.n_offers ? ";" : "");
 		}
 		buf_addz(out, "; apart from profit and fraction\n");
+		table_calls(r, b, out);
 	}
 }
 

@@ -277,6 +277,103 @@ static void offers_are_booked_apart(void **state)
 	backtest_free(bw);
 }
 
+/* A call stops the least efficient of what is held, at the offer's ramp; what is missing after the response costs. */
+static void calls_are_booked_apart(void **state)
+{
+	(void)state;
+	static struct world w;
+	static const struct backtest_call calls[] = {
+		{ "RRS", t0 + 2 * DAY_NS + 300 * NS_PER_S, t0 + 2 * DAY_NS + 300 * NS_PER_S + HOUR_NS },
+		{ "NSPIN", t0 + 3 * DAY_NS + 5 * HOUR_NS, t0 + 3 * DAY_NS + 7 * HOUR_NS }, /* not in its hours */
+		{ "RRS", t0 - HOUR_NS, t0 + HOUR_NS },                                    /* before the range */
+	};
+	make_world(&w, 3);
+	w.site.n_offers = 2;
+	w.site.offer[0] = (struct site_offer){ .service = "RRS", .mw = 2, .fixed = true, .price_usd_mw_h = 4,
+		.until_hour = 24, .miss_usd_mwh = 100 };
+	w.site.offer[1] = (struct site_offer){ .service = "NSPIN", .mw = 1, .fixed = true, .price_usd_mw_h = 2,
+		.from_hour = 8, .until_hour = 9, .miss_usd_mwh = 100 };
+	struct backtest_conf conf = { .site = &w.site, .from_ns = t0, .to_ns = t0 + DAYS * DAY_NS, .horizon_ns = HOUR_NS };
+	struct backtest_feed feed = feed_of(&w);
+	struct backtest *b, *none = prepare(&w);
+	struct backtest_books k, plain;
+	conf.calls = calls;
+	conf.n_calls = sizeof(calls) / sizeof(calls[0]);
+	run_vt(&w, none, policy_find(STR("always_mine")), &plain);
+	assert_int_equal(plain.calls_micros, 0);
+	/* All there at once: nothing is missing, and what is lost is what 2 MW of the S19JPRO would have mined. */
+	assert_int_equal(backtest_new(&conf, &feed, &b, NULL), 0);
+	run_vt(&w, b, policy_find(STR("always_mine")), &k);
+	const struct backtest_offer *o = &k.offer[0];
+	assert_memory_equal(k.profit_micros, plain.profit_micros, STEPS * sizeof(*k.profit_micros));
+	assert_int_equal(k.ancillary_micros, plain.ancillary_micros);
+	assert_true(o->calls == 1 && k.offer[1].calls == 0 && o->missed_mwh < 1e-9 && o->penalty_micros == 0);
+	assert_true(fabs(o->dropped_mwh - 2) < 1e-9 && fabs(o->due_mwh - 2 * 50.0 / 60) < 1e-9);
+	double saved = 0, n = 2e6 / ((3068 - 40) * 1.05), wear = n * w.site.group[1].cls->wear_usd_h;
+	for (size_t i = 0; i < 5; i++)
+		saved += w.price[2 * 96 + i] * 2 * (i == 0 ? 600 : i == 4 ? 300 : 900) / 3600.0;
+	assert_true(fabs((double)o->saved_micros / 1e6 - saved - wear) < 1e-4 && o->lost_micros > 0);
+	assert_true(o->start_micros >= llround(n * 0.02 * 1e6));
+	assert_int_equal(k.calls_micros, o->saved_micros - o->lost_micros - o->start_micros - o->penalty_micros);
+	backtest_books_release(&k);
+	backtest_free(b);
+	/* 0.05 MW a minute: 1.5 MW missing at the response, none after 40 minutes. */
+	w.site.offer[0].ramp_mw_min = 0.05;
+	assert_int_equal(backtest_new(&conf, &feed, &b, NULL), 0);
+	run_vt(&w, b, policy_find(STR("always_mine")), &k);
+	assert_true(fabs(o->missed_mwh - 1.5 * 0.5 / 2) < 1e-9 && fabs(o->dropped_mwh - 4.0 / 3) < 1e-9);
+	assert_int_equal(o->penalty_micros, llround(37.5 * 1e6));
+	backtest_books_release(&k);
+	backtest_free(b);
+	/* Whose miners stand still has nothing to drop. */
+	struct policy_conf dear;
+	struct policy p;
+	policy_conf_default(&dear);
+	dear.strike_usd_mwh = 0.01;
+	assert_int_equal(backtest_new(&conf, &feed, &b, NULL), 0);
+	assert_int_equal(policy_init(&p, policy_find(STR("strike")), &dear, NULL), 0);
+	assert_int_equal(backtest_run(b, &feed, &p, NULL, NULL, NULL, &k, NULL), 0);
+	assert_true(o->dropped_mwh == 0 && fabs(o->missed_mwh - o->due_mwh) < 1e-9 && k.calls_micros == -o->penalty_micros);
+	policy_release(&p);
+	backtest_books_release(&k);
+	backtest_free(b);
+	backtest_books_release(&plain);
+	backtest_free(none);
+}
+
+/* Without a record: as often as is assumed, at dear hours, the same for the same seed. */
+static void assumed_calls_come_when_power_is_dear(void **state)
+{
+	(void)state;
+	static struct world w;
+	struct backtest_books k[3];
+	make_world(&w, 4);
+	w.site.n_offers = 1;
+	w.site.offer[0] = (struct site_offer){ .service = "NSPIN", .mw = 1, .fixed = true, .until_hour = 24, .miss_usd_mwh = 100 };
+	struct backtest_feed feed = feed_of(&w);
+	uint32_t calls = 0;
+	for (uint64_t seed = 0; seed < 60; seed++) {
+		struct backtest_conf conf = { .site = &w.site, .from_ns = t0, .to_ns = t0 + DAYS * DAY_NS, .horizon_ns = HOUR_NS,
+			.assume_calls = true, .calls_seed = seed };
+		for (int i = 0; i < (seed ? 1 : 2); i++) {
+			struct backtest *b;
+			assert_int_equal(backtest_new(&conf, &feed, &b, NULL), 0);
+			run_vt(&w, b, policy_find(STR("always_mine")), &k[i]);
+			backtest_free(b);
+		}
+		if (!seed)
+			assert_memory_equal(&k[0].offer[0], &k[1].offer[0], sizeof(k[0].offer[0]));
+		calls += k[0].offer[0].calls;
+		/* A dear quarter-hour is beyond 100 USD/MWh here; so the first of the eight saves at least that much. */
+		if (k[0].offer[0].calls)
+			assert_true(k[0].offer[0].saved_micros > INT64_C(25000000) * k[0].offer[0].calls);
+		backtest_books_release(&k[0]);
+		if (!seed)
+			backtest_books_release(&k[1]);
+	}
+	assert_true(calls >= 10 && calls <= 40); /* 24 a year over 60 times six days: 23.7 */
+}
+
 static void nobody_beats_the_clairvoyant(void **state)
 {
 	(void)state;
@@ -552,6 +649,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(offers_are_booked_apart),
+		cmocka_unit_test(calls_are_booked_apart),
+		cmocka_unit_test(assumed_calls_come_when_power_is_dear),
 		cmocka_unit_test(power_modes_are_used_and_booked),
 		cmocka_unit_test(nobody_beats_the_clairvoyant),
 		cmocka_unit_test(books_add_up),

@@ -141,6 +141,10 @@ static void errors_name_file_line_and_field(void **state)
 			"x.yaml:11: ", HCP_ERANGE },
 		{ "groups:", "ancillary:\n  - service: RRS\n    mw: 1\n    until_hour: 25\ngroups:", "ancillary[0].until_hour",
 			"x.yaml:12: ", HCP_ERANGE },
+		{ "groups:", "ancillary:\n  - service: RRS\n    mw: 1\n    ramp_mw_min: -1\ngroups:", "ancillary[0].ramp_mw_min",
+			"x.yaml:12: ", HCP_ERANGE },
+		{ "groups:", "ancillary:\n  - service: RRS\n    mw: 1\n    miss_usd_mwh: -1\ngroups:", "ancillary[0].miss_usd_mwh",
+			"x.yaml:12: ", HCP_ERANGE },
 		{ "groups:", "ancillary:\n  - service: REGDN\n    mw: 1\ngroups:", "ancillary[0].service",
 			"x.yaml:10: ", HCP_EINVAL },
 		{ "groups:", "groups: &a", "", "", 0 }, /* an anchor alone is no harm */
