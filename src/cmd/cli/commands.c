@@ -274,6 +274,24 @@ static const struct flag curtail_list_flags[] = {
 	{ .name = "facility", .field = "facility", .help = "of this one only" },
 	END,
 };
+static const struct flag ancillary_call_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "which one (default: the only one)" },
+	{ .name = "service", .field = "service", .required = true, .help = "the product that is called: RRS, ECRS, NSPIN" },
+	{ .name = "mw", .kind = FLAG_REAL, .field = "mw", .min = 0, .max = 1e5, .help = "at the meter (default: all offered)" },
+	{ .name = "for",
+		.kind = FLAG_DURATION,
+		.field = "duration_s",
+		.min = 1,
+		.max = 86400,
+		.help = "(default: as long as the product may ask for)" },
+	{ .name = "reason", .field = "reason", .help = "of the instruction, kept with the call" },
+	END,
+};
+static const struct flag ancillary_calls_flags[] = {
+	{ .name = "facility", .field = "facility", .help = "of this one only" },
+	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "so many (default 100)" },
+	END,
+};
 static const struct flag power_flags[] = {
 	{ .name = "facility", .field = "facility", .help = "of this one only" },
 	END,
@@ -611,6 +629,23 @@ const struct command commands[] = {
 		.route = "/api/v1/curtailments/{id}/restore",
 		.shape = SHAPE_OBJECT,
 		.help = "end an order to draw less now" },
+	{ .path = "ancillary call",
+		.method = POST,
+		.route = "/api/v1/ancillary/calls",
+		.shape = SHAPE_OBJECT,
+		.flags = ancillary_call_flags,
+		.help = "the grid calls load that the site offers to it: drop it, and measure that it is gone",
+		.more = "It shows in 'hcp curtail list' while it lasts; 'hcp curtail restore' ends it when the grid recalls it." },
+	{ .path = "ancillary calls",
+		.method = GET,
+		.route = "/api/v1/ancillary/calls",
+		.shape = SHAPE_LIST,
+		.flags = ancillary_calls_flags,
+		.views = { { "calls",
+			"id facility service mw:real=MW called_at_ns:time=CALLED over_at_ns:time=OVER confirmed_at_ns:time=HELD "
+			"dropped_mwh:real=DROPPED-MWH due_mwh:real=DUE missed_mwh:real=MISSED usd_mwh:real=USD/MWH "
+			"saved_micros=SAVED paid_micros=PAID penalty_micros=PENALTY" } },
+		.help = "calls that are over: what was dropped and missed, what that saved, paid and cost" },
 	{ .path = "models list",
 		.method = GET,
 		.route = "/api/v1/models",
@@ -833,7 +868,7 @@ const struct command commands[] = {
 		.traits = CMD_WATCH,
 		.flags = revenue_flags,
 		.views = { { "hours",
-			"hour_start_ns:time=HOUR ai_micros=AI mining_micros=MINING energy_cost_micros=ENERGY-COST "
+			"hour_start_ns:time=HOUR ai_micros=AI mining_micros=MINING energy_cost_micros=ENERGY-COST ancillary_micros=GRID "
 			"energy_j=ENERGY expected_btc=BTC" } },
 		.help = "revenue and energy cost by hour" },
 	{ .path = "customers",

@@ -89,6 +89,8 @@ static void take_power(struct services_conf *c, const struct settings *settings)
 {
 	c->resources.budgets = c->budget;
 	c->resources.hangs = c->hang;
+	c->resources.site = settings->site;
+	c->resources.n_sites = settings->n_sites;
 	for (size_t i = 0; i < settings->n_sites; i++) {
 		const struct site *s = &settings->site[i];
 		if (s->limit_w > 0)

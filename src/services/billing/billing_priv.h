@@ -47,6 +47,10 @@ int billing_on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, st
 int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int billing_on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
+/* grid.c */
+int billing_on_call_over(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_calls(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
 /* query.c */
 int billing_on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int billing_on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

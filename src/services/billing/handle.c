@@ -35,6 +35,10 @@ static const char *const schema[] = {
 	"ALTER TABLE allocation ADD COLUMN mig TEXT NOT NULL DEFAULT '';"
 	"ALTER TABLE usage ADD COLUMN part_milli INTEGER NOT NULL DEFAULT 0;" /* as it was held last */
 	"ALTER TABLE usage ADD COLUMN mig TEXT NOT NULL DEFAULT '';",
+	/* call: of the grid, as settled; body: AncillaryCallOver. revenue.ancillary_micros: paid less penalties */
+	"CREATE TABLE call(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, facility TEXT NOT NULL, usd_mwh REAL NOT NULL,"
+	"  saved_micros INTEGER NOT NULL, paid_micros INTEGER NOT NULL, penalty_micros INTEGER NOT NULL, body BLOB NOT NULL);"
+	"ALTER TABLE revenue ADD COLUMN ancillary_micros INTEGER NOT NULL DEFAULT 0;",
 	NULL,
 };
 
@@ -94,6 +98,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_ALLOCATION_CHANGED, billing_on_allocation, false },
 	{ MSG_MARKET_MOVED, billing_on_market_moved, false },
 	{ MSG_WORKLOAD_CHANGED, billing_on_workload, false },
+	{ MSG_ANCILLARY_CALL_OVER, billing_on_call_over, false },
+	{ MSG_ANCILLARY_CALLS_LIST, billing_on_calls, true },
 	{ MSG_USAGE_GET, billing_on_usage, true },
 	{ MSG_REVENUE_GET, billing_on_revenue, true },
 	{ 0 },

@@ -12,6 +12,7 @@
 
 #include "services/resources/resources_priv.h"
 
+enum { CALL_LOOK_MS = 1000 }; /* how often a call of the grid is looked at */
 enum { STATE_HELD = 0, STATE_RESTORING = 1, STATE_OVER = 2 };
 enum {
 	CURTAIL_STEPS = 10,
@@ -28,7 +29,7 @@ int64_t curtail_cap_w(const struct facility *f)
 	return f->curtailment ? f->curtailment->limit_w + f->curtailment->raised_w : INT64_MAX;
 }
 
-static int64_t measured_w(const struct resources *r, const struct facility *f)
+int64_t curtail_measured_w(const struct resources *r, const struct facility *f)
 {
 	int64_t sum = 0;
 	for (size_t i = 0; i < r->n_groups; i++)
@@ -45,20 +46,22 @@ static int store(struct svc_ctx *ctx, const struct facility *f, int state, int64
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO "
 		"curtailment(id,facility,state,by,reason,asked_w,limit_w,measured_w,ordered_ns,until_ns,confirmed_ns,"
-		"within_ms,step_ns,devices,commands,is_short,shed_w,over_ns,raised_w) "
-		"VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,"
-		"$14,$15,$16,$17,$18,$19) ON CONFLICT(id) DO UPDATE SET state=excluded.state, limit_w=excluded.limit_w,"
+		"within_ms,step_ns,devices,commands,is_short,shed_w,over_ns,raised_w,service,looked_ns,dropped_wms,due_wms,"
+		"missed_wms) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,"
+		"$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24) ON CONFLICT(id) DO UPDATE SET state=excluded.state, limit_w=excluded.limit_w,"
 		" until_ns=excluded.until_ns, confirmed_ns=excluded.confirmed_ns, step_ns=excluded.step_ns,"
-		" is_short=excluded.is_short, shed_w=excluded.shed_w, over_ns=excluded.over_ns, raised_w=excluded.raised_w",
-		"zzizziiiiiiiiiiiiii", c->id, f->name, (int64_t)state, c->by, c->reason, c->asked_w, c->limit_w, c->measured_w,
+		" is_short=excluded.is_short, shed_w=excluded.shed_w, over_ns=excluded.over_ns, raised_w=excluded.raised_w,"
+		" looked_ns=excluded.looked_ns, dropped_wms=excluded.dropped_wms, due_wms=excluded.due_wms,"
+		" missed_wms=excluded.missed_wms",
+		"zzizziiiiiiiiiiiiiiziiii", c->id, f->name, (int64_t)state, c->by, c->reason, c->asked_w, c->limit_w, c->measured_w,
 		c->ordered_ns, c->until_ns, c->confirmed_ns, c->within_ms, c->step_ns, (int64_t)c->devices,
 		(int64_t)c->commands, (int64_t)c->is_short, shed_w, state == STATE_OVER ? svc_now_ns(ctx) : INT64_C(0),
-		c->raised_w);
+		c->raised_w, c->service, c->looked_ns, c->dropped_wms, c->due_wms, c->missed_wms);
 }
 
 #define COLUMNS \
 	"id,facility,state,by,reason,asked_w,limit_w,measured_w,ordered_ns,until_ns,confirmed_ns,within_ms,step_ns," \
-	"devices,commands,is_short,shed_w,over_ns,raised_w"
+	"devices,commands,is_short,shed_w,over_ns,raised_w,service,looked_ns,dropped_wms,due_wms,missed_wms"
 
 static int take_row(const struct db_row *row, struct curtailment *c)
 {
@@ -66,9 +69,11 @@ static int take_row(const struct db_row *row, struct curtailment *c)
 		.ordered_ns = db_i64(row, 8), .until_ns = db_i64(row, 9), .confirmed_ns = db_i64(row, 10),
 		.within_ms = db_i64(row, 11), .step_ns = db_i64(row, 12), .devices = (int32_t)db_i64(row, 13),
 		.commands = (int32_t)db_i64(row, 14), .is_short = db_i64(row, 15) != 0,
-		.raised_w = db_i64(row, 18) };
+		.raised_w = db_i64(row, 18), .looked_ns = db_i64(row, 20), .dropped_wms = db_i64(row, 21),
+		.due_wms = db_i64(row, 22), .missed_wms = db_i64(row, 23) };
 	return str_copy(c->id, sizeof(c->id), db_text(row, 0)) < 0 || str_copy(c->by, sizeof(c->by), db_text(row, 3)) < 0 ||
-		str_copy(c->reason, sizeof(c->reason), db_text(row, 4)) < 0 ? HCP_ECORRUPT : 0;
+		str_copy(c->reason, sizeof(c->reason), db_text(row, 4)) < 0 ||
+		str_copy(c->service, sizeof(c->service), db_text(row, 19)) < 0 ? HCP_ECORRUPT : 0;
 }
 
 int curtail_load(struct resources *r, struct db *db, struct err *err)
@@ -109,9 +114,10 @@ static const char *state_of(const struct curtailment *c, int state, int64_t now_
 	return now_ns - c->ordered_ns > c->within_ms * NS_PER_MS ? "late" : "shedding";
 }
 
-static int fill(struct arena *a, const struct curtailment *c, const char *facility, int state, int64_t now_ns,
-	Hcp__Curtailment *out)
+static int fill(const struct resources *r, struct arena *a, const struct curtailment *c, const char *facility,
+	int state, int64_t now_ns, Hcp__Curtailment *out)
 {
+	const double mwh = call_mwh(r, facility);
 	out->id = arena_strdup(a, c->id);
 	out->facility = arena_strdup(a, facility);
 	out->state = (char *)state_of(c, state, now_ns);
@@ -126,7 +132,11 @@ static int fill(struct arena *a, const struct curtailment *c, const char *facili
 	out->until_ns = c->until_ns;
 	out->reason = arena_strdup(a, c->reason);
 	out->by = arena_strdup(a, c->by);
-	return out->id && out->facility && out->reason && out->by ? 0 : HCP_ENOMEM;
+	out->service = arena_strdup(a, c->service);
+	out->dropped_mwh = (double)c->dropped_wms * mwh;
+	out->due_mwh = (double)c->due_wms * mwh;
+	out->missed_mwh = (double)c->missed_wms * mwh;
+	return out->id && out->facility && out->reason && out->by && out->service ? 0 : HCP_ENOMEM;
 }
 
 static int answer(struct resources *r, struct svc_ctx *ctx, const struct facility *f, struct err *err)
@@ -134,9 +144,9 @@ static int answer(struct resources *r, struct svc_ctx *ctx, const struct facilit
 	Hcp__Curtailment *out = svc_reply(ctx, MSG_CURTAILMENT);
 	if (!out)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	out->measured_w = measured_w(r, f);
+	out->measured_w = curtail_measured_w(r, f);
 	out->reserved_w = f->power.reserved_w;
-	return fill(svc_reply_arena(ctx), f->curtailment, f->name, f->curtailment->step_ns ? STATE_RESTORING : STATE_HELD,
+	return fill(r, svc_reply_arena(ctx), f->curtailment, f->name, f->curtailment->step_ns ? STATE_RESTORING : STATE_HELD,
 		svc_now_ns(ctx), out);
 }
 
@@ -160,8 +170,8 @@ int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		if (bad == 0) {
 			const struct facility *f = map_get(&r->facilities, str_of(name));
 			hcp__curtailment__init(out);
-			bad = fill(a, &c, name, (int)db_i64(row, 2), svc_now_ns(ctx), out);
-			out->measured_w = db_i64(row, 2) == STATE_OVER || !f ? db_i64(row, 16) : measured_w(r, f);
+			bad = fill(r, a, &c, name, (int)db_i64(row, 2), svc_now_ns(ctx), out);
+			out->measured_w = db_i64(row, 2) == STATE_OVER || !f ? db_i64(row, 16) : curtail_measured_w(r, f);
 			out->reserved_w = f ? f->power.reserved_w : 0;
 			out->over_at_ns = db_i64(row, 17);
 		}
@@ -177,14 +187,24 @@ int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 
 /* ---- orders ---- */
 
-static int check(const struct resources *r, const Hcp__Curtail *q, struct facility **ret, struct err *err)
+int curtail_facility(const struct resources *r, const char *name, struct facility **ret, struct err *err)
 {
-	struct facility *f = map_get(&r->facilities, str_of(q->facility));
-	if (!f && !q->facility[0] && r->n_facilities == 1)
+	struct facility *f = map_get(&r->facilities, str_of(name));
+	if (!f && !name[0] && r->n_facilities == 1)
 		f = r->facility[0];
 	if (!f)
-		return err_set(err, HCP_ENOTFOUND, "facility", q->facility[0] ? "there is no facility %.60s" :
-			"say which facility%.0s", q->facility);
+		return err_set(err, HCP_ENOTFOUND, "facility", name[0] ? "there is no facility %.60s" :
+			"say which facility%.0s", name);
+	if (f->curtailment && !f->curtailment->step_ns)
+		return err_set(err, HCP_EEXIST, "facility", "%.60s is curtailed already by %s until it is restored or over; "
+			"restore that first, or ask it for all at once", f->name, f->curtailment->id);
+	*ret = f;
+	return 0;
+}
+
+static int check(const struct resources *r, const Hcp__Curtail *q, struct facility **ret, struct err *err)
+{
+	struct facility *f = NULL;
 	if (!isfinite(q->kw) || q->kw <= 0 || q->kw > 1e7)
 		return err_set(err, HCP_ERANGE, "kw", "must be above 0 and at most 10,000,000");
 	if (q->within_ms < 0 || q->within_ms > CURTAIL_WITHIN_MAX_MS)
@@ -193,9 +213,9 @@ static int check(const struct resources *r, const Hcp__Curtail *q, struct facili
 		return err_set(err, HCP_ERANGE, "duration_s", "must be 0 to %d", CURTAIL_DURATION_MAX_S);
 	if (strlen(q->reason) >= REASON_MAX)
 		return err_set(err, HCP_ELIMIT, "reason", "must be at most %d bytes", REASON_MAX - 1);
-	if (f->curtailment && !f->curtailment->step_ns)
-		return err_set(err, HCP_EEXIST, "facility", "%.60s is curtailed already by %s until it is restored or over; "
-			"restore that first, or ask it for all at once", f->name, f->curtailment->id);
+	int rc = curtail_facility(r, q->facility, &f, err);
+	if (rc < 0)
+		return rc;
 	if ((double)f->power.reserved_w <= q->kw * 1000)
 		return err_set(err, HCP_ERANGE, "kw", "%.60s may draw %.0f kW now, which is not more", f->name,
 			(double)f->power.reserved_w / 1000);
@@ -222,24 +242,27 @@ static void confirm(struct facility *f, int64_t now_ns)
 }
 
 /* The former order, if it is being restored, ends here: its limit is what this one starts from. */
-static int order(struct resources *r, struct svc_ctx *ctx, struct facility *f, const Hcp__Curtail *q, const char *by,
-	struct err *err)
+int curtail_order(struct resources *r, struct svc_ctx *ctx, struct facility *f, const struct curtail_order *q,
+	const struct msg *m, struct err *err)
 {
 	struct curtailment *c = mem_calloc(1, sizeof(*c));
 	int rc = 0;
 	if (!c)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (f->curtailment)
-		rc = store(ctx, f, STATE_OVER, measured_w(r, f), err);
+		rc = store(ctx, f, STATE_OVER, curtail_measured_w(r, f), err);
 	svc_new_id(ctx, c->id, ID_EVENT);
-	snprintf(c->by, sizeof(c->by), "%.60s", by);
+	snprintf(c->by, sizeof(c->by), "%.60s", m->principal ? m->principal->email : "");
+	snprintf(c->service, sizeof(c->service), "%s", q->service);
 	snprintf(c->reason, sizeof(c->reason), "%s", q->reason);
-	c->asked_w = (int64_t)(q->kw * 1000 + 0.5);
-	c->limit_w = f->power.reserved_w - c->asked_w;
-	c->measured_w = measured_w(r, f);
-	c->ordered_ns = svc_now_ns(ctx);
-	c->until_ns = c->ordered_ns + (q->duration_s ? q->duration_s : CURTAIL_DURATION_S) * NS_PER_S;
-	c->within_ms = q->within_ms ? q->within_ms : CURTAIL_WITHIN_MS;
+	c->asked_w = q->asked_w;
+	c->measured_w = curtail_measured_w(r, f);
+	/* The grid judges by the meter, and calls all that is offered, whatever runs. */
+	int64_t from_w = q->service[0] && c->measured_w < f->power.reserved_w ? c->measured_w : f->power.reserved_w;
+	c->limit_w = from_w > c->asked_w ? from_w - c->asked_w : 0;
+	c->ordered_ns = c->looked_ns = svc_now_ns(ctx);
+	c->until_ns = c->ordered_ns + q->duration_s * NS_PER_S;
+	c->within_ms = q->within_ms;
 	mem_free(f->curtailment);
 	f->curtailment = c;
 	plan_want_now(r, f);
@@ -250,7 +273,9 @@ static int order(struct resources *r, struct svc_ctx *ctx, struct facility *f, c
 	c->is_short = f->power.planned_w > c->limit_w;
 	count_told(r, f, c->ordered_ns);
 	confirm(f, c->ordered_ns);
-	return rc < 0 ? rc : store(ctx, f, STATE_HELD, 0, err);
+	if (rc == 0)
+		rc = store(ctx, f, STATE_HELD, 0, err);
+	return rc < 0 ? rc : answer(r, ctx, f, err);
 }
 
 int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -259,15 +284,19 @@ int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 	const Hcp__Curtail *q = (const Hcp__Curtail *)m->body;
 	struct facility *f = NULL;
 	int rc = check(r, q, &f, err);
-	if (rc == 0)
-		rc = order(r, ctx, f, q, m->principal ? m->principal->email : "", err);
-	if (rc == 0)
-		rc = answer(r, ctx, f, err);
-	return rc;
+	const struct curtail_order o = { .asked_w = (int64_t)(q->kw * 1000 + 0.5),
+		.within_ms = q->within_ms ? q->within_ms : CURTAIL_WITHIN_MS,
+		.duration_s = q->duration_s ? q->duration_s : CURTAIL_DURATION_S,
+		.reason = q->reason,
+		.service = "" };
+	return rc < 0 ? rc : curtail_order(r, ctx, f, &o, m, err);
 }
 
-static int begin_restore(struct svc_ctx *ctx, struct facility *f, struct err *err)
+static int begin_restore(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err)
 {
+	int rc = f->curtailment->service[0] ? call_over(r, ctx, f, err) : 0;
+	if (rc < 0)
+		return rc;
 	f->curtailment->step_ns = svc_now_ns(ctx);
 	f->curtailment->until_ns = svc_now_ns(ctx);
 	return store(ctx, f, STATE_RESTORING, 0, err);
@@ -281,7 +310,7 @@ int on_curtail_restore(void *state, struct svc_ctx *ctx, const struct msg *m, st
 		struct facility *f = r->facility[i];
 		if (!f->curtailment || strcmp(f->curtailment->id, q->id) != 0)
 			continue;
-		int rc = f->curtailment->step_ns ? 0 : begin_restore(ctx, f, err);
+		int rc = f->curtailment->step_ns ? 0 : begin_restore(r, ctx, f, err);
 		r->poke = true;
 		return rc < 0 ? rc : answer(r, ctx, f, err);
 	}
@@ -298,7 +327,7 @@ static int step_up(struct resources *r, struct svc_ctx *ctx, struct facility *f,
 	c->step_ns = now + CURTAIL_STEP_S * NS_PER_S;
 	plan_want_now(r, f);
 	bool over = c->raised_w >= c->asked_w;
-	int rc = store(ctx, f, over ? STATE_OVER : STATE_RESTORING, measured_w(r, f), err);
+	int rc = store(ctx, f, over ? STATE_OVER : STATE_RESTORING, curtail_measured_w(r, f), err);
 	if (rc == 0 && over) {
 		mem_free(c);
 		f->curtailment = NULL;
@@ -314,10 +343,13 @@ static int tend(struct resources *r, struct svc_ctx *ctx, struct facility *f, st
 	if (c->step_ns)
 		return c->step_ns <= now ? step_up(r, ctx, f, err) : 0;
 	if (c->until_ns <= now)
-		return begin_restore(ctx, f, err);
+		return begin_restore(r, ctx, f, err);
+	bool look = c->service[0] && now >= c->looked_ns + CALL_LOOK_MS * NS_PER_MS;
+	if (look)
+		call_look(r, f, now);
 	confirm(f, now);
 	c->is_short = f->power.planned_w > c->limit_w;
-	return was == (c->confirmed_ns != 0) && was_short == c->is_short ? 0 : store(ctx, f, STATE_HELD, 0, err);
+	return was == (c->confirmed_ns != 0) && was_short == c->is_short && !look ? 0 : store(ctx, f, STATE_HELD, 0, err);
 }
 
 int curtail_tend(struct resources *r, struct svc_ctx *ctx, struct err *err)
@@ -335,6 +367,8 @@ int64_t curtail_due(const struct resources *r)
 	for (size_t i = 0; i < r->n_facilities; i++) {
 		const struct curtailment *c = r->facility[i]->curtailment;
 		int64_t due_ns = !c ? INT64_MAX : c->step_ns ? c->step_ns : !c->confirmed_ns ? 0 : c->until_ns;
+		if (c && !c->step_ns && c->service[0])
+			due_ns = due_ns < c->looked_ns + CALL_LOOK_MS * NS_PER_MS ? due_ns : c->looked_ns + CALL_LOOK_MS * NS_PER_MS;
 		at_ns = due_ns < at_ns ? due_ns : at_ns;
 	}
 	return at_ns;

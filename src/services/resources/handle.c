@@ -38,6 +38,11 @@ static const char *const schema[] = {
 	"CREATE TABLE checkpoint(workload_id TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
 	"CREATE TABLE ghost(allocation_id TEXT PRIMARY KEY, workload_id TEXT NOT NULL, device_id TEXT NOT NULL)"
 	"  WITHOUT ROWID;",
+	"ALTER TABLE curtailment ADD COLUMN service TEXT NOT NULL DEFAULT '';"
+	"ALTER TABLE curtailment ADD COLUMN looked_ns INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE curtailment ADD COLUMN dropped_wms INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE curtailment ADD COLUMN due_wms INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE curtailment ADD COLUMN missed_wms INTEGER NOT NULL DEFAULT 0;",
 	NULL,
 };
 
@@ -215,6 +220,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_PLACE, on_place, false },
 	{ MSG_RELEASE, on_release, false },
 	{ MSG_CURTAIL, on_curtail, false },
+	{ MSG_ANCILLARY_CALL, on_ancillary_call, false },
 	{ MSG_CURTAIL_RESTORE, on_curtail_restore, false },
 	{ MSG_CURTAILMENTS_LIST, on_curtailments, true },
 	{ MSG_POWER_GET, on_power, true },

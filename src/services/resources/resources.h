@@ -1,6 +1,7 @@
 #ifndef HCP_SERVICES_RESOURCES_H
 #define HCP_SERVICES_RESOURCES_H
 
+#include "model/site.h"
 #include "svc/svc.h"
 
 /*
@@ -30,6 +31,8 @@ struct resources_conf {
 	size_t n_budgets;
 	const struct resources_hang *hangs;
 	size_t n_hangs;
+	const struct site *site; /* borrowed: what facilities offer to the grid, and their PUE */
+	size_t n_sites;
 	/* How often agents report, 0: RESOURCES_REPORT_MS. A lease lives as many reports as by default. */
 	int32_t report_ms;
 	/* Most reports a second of all nodes together, 0: RESOURCES_REPORTS_PER_S; beyond, each reports more rarely. */

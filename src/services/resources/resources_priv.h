@@ -204,6 +204,9 @@ struct curtailment {
 	int64_t step_ns;             /* when the limit rises next; 0: it is in force */
 	int32_t devices, commands;
 	bool is_short;               /* customers' work and what may not be cut hold more than is left */
+	/* A call of the grid (call.c); service "": none. Energy in watt-milliseconds at the plugs. */
+	char service[SITE_NAME_MAX];
+	int64_t looked_ns, dropped_wms, due_wms, missed_wms;
 };
 
 struct item {
@@ -436,11 +439,30 @@ int on_power_restore(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 /* Watts that an order to curtail leaves the facility; INT64_MAX: none is in force. */
 int64_t curtail_cap_w(const struct facility *f);
 int curtail_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
+struct curtail_order {
+	int64_t asked_w, within_ms, duration_s;
+	const char *reason;  /* borrowed, checked */
+	const char *service; /* borrowed; "": no call of the grid */
+};
+/* What a facility that is told, or the only one, may be told; HCP_ENOTFOUND, HCP_EEXIST. */
+int curtail_facility(const struct resources *r, const char *name, struct facility **ret, struct err *err) MUST_CHECK;
+/* Orders it and answers. */
+int curtail_order(struct resources *r, struct svc_ctx *ctx, struct facility *f, const struct curtail_order *q,
+	const struct msg *m, struct err *err) MUST_CHECK;
+int64_t curtail_measured_w(const struct resources *r, const struct facility *f);
 /* Steps, ends and confirms orders; cheap. */
 int curtail_tend(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int64_t curtail_due(const struct resources *r);
 int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_curtail_restore(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* ---- call.c ---- */
+int on_ancillary_call(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* What has been dropped and what was missing since the last look at a call that is in force. */
+void call_look(const struct resources *r, const struct facility *f, int64_t now_ns);
+/* MWh at the meter of a watt-millisecond at the plugs. */
+double call_mwh(const struct resources *r, const char *facility);
+/* It is over: looked at once more, and told. */
+int call_over(const struct resources *r, struct svc_ctx *ctx, const struct facility *f, struct err *err) MUST_CHECK;
 int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* ---- command.c ---- */

@@ -508,6 +508,58 @@ static void a_long_invoice_is_summed_up(void **state)
 	drive_release(&d);
 }
 
+/* A call of the grid: paid at the offer's price for its time, less what was missing, and in the hour that it was over. */
+static void calls_of_the_grid_are_settled(void **state)
+{
+	static const struct site site = { .name = "hou-1", .point = "HB_HOUSTON", .pue = 1.05, .n_offers = 2,
+		.offer = { { .service = "RRS", .mw = 2, .fixed = true, .price_usd_mw_h = 12, .miss_usd_mwh = 5000 },
+			{ .service = "ECRS", .mw = 2, .miss_usd_mwh = 1000 } } };
+	const struct billing_conf conf = { .site = &site, .n_sites = 1 };
+	struct drive d;
+	Hcp__AncillaryCallOver ev = HCP__ANCILLARY_CALL_OVER__INIT;
+	Hcp__AncillaryRecord c = HCP__ANCILLARY_RECORD__INIT;
+	Hcp__AncillaryCallsList q = HCP__ANCILLARY_CALLS_LIST__INIT;
+	drive_init(&d, &billing_def, &conf);
+	move_market(&d, "electricity_rt", "HB_HOUSTON", 900);
+	ev.call = &c;
+	c.id = "ev-1";
+	c.facility = "hou-1";
+	c.service = "RRS";
+	c.mw = 2;
+	c.called_at_ns = d.now_ns - 1800 * NS_PER_S;
+	c.over_at_ns = d.now_ns;
+	c.dropped_mwh = 0.9;
+	c.due_mwh = 0.67;
+	c.missed_mwh = 0.01;
+	drive_event(&d, SVC_RESOURCES, &ev.base);
+	c.id = "ev-2";
+	c.service = "ECRS";
+	drive_event(&d, SVC_RESOURCES, &ev.base);
+	c.id = "ev-3";
+	c.missed_mwh = NAN; /* refused as a whole */
+	drive_event(&d, SVC_RESOURCES, &ev.base);
+	for (int i = 0; i < 2; i++) {
+		Hcp__AncillaryCalls *all = drive_call(&d, &q.base);
+		assert_int_equal(all->n_calls, 2);
+		const Hcp__AncillaryRecord *second = all->calls[0], *first = all->calls[1];
+		assert_string_equal(first->id, "ev-1");
+		assert_true(first->usd_mwh == 900 && first->dropped_mwh == 0.9 && first->due_mwh == 0.67);
+		assert_int_equal(first->saved_micros, 810000000);
+		assert_int_equal(first->paid_micros, 12000000); /* 2 MW for half an hour */
+		assert_int_equal(first->penalty_micros, 50000000);
+		/* Paid by the market's price, which is not known here. */
+		assert_true(second->paid_micros == 0 && second->penalty_micros == 10000000);
+		Hcp__Revenue *r = revenue(&d, 0);
+		assert_int_equal(r->ancillary_micros, 12000000 - 50000000 - 10000000);
+		assert_int_equal(r->net_micros, r->ancillary_micros);
+		assert_int_equal(r->hours[23]->ancillary_micros, r->ancillary_micros);
+		drive_restart(&d);
+	}
+	q.facility = "elsewhere";
+	assert_int_equal(((Hcp__AncillaryCalls *)drive_call(&d, &q.base))->n_calls, 0);
+	drive_release(&d);
+}
+
 /* Any one allocation may fail: the event is booked once all the same. */
 static void memory_may_run_out_anywhere(void **state)
 {
@@ -539,6 +591,7 @@ int main(void)
 		cmocka_unit_test(sums_are_exact_through_repeats_and_restarts),
 		cmocka_unit_test(sums_are_exact_when_commits_fail),
 		cmocka_unit_test(a_long_invoice_is_summed_up),
+		cmocka_unit_test(calls_of_the_grid_are_settled),
 		cmocka_unit_test(memory_may_run_out_anywhere),
 	};
 	return cmocka_run_group_tests_name("billing", tests, NULL, NULL);

@@ -1256,10 +1256,55 @@ export interface Curtailment {
   over_at_ns: number;
   reason: string;
   by: string;
+  service: string;
+  dropped_mwh: number;
+  due_mwh: number;
+  missed_mwh: number;
 }
 
 export interface Curtailments {
   curtailments: Curtailment[];
+}
+
+export interface AncillaryCall {
+  facility: string;
+  service: string;
+  mw: number;
+  duration_s: number;
+  reason: string;
+}
+
+export interface AncillaryCallOver {
+  call?: AncillaryRecord;
+}
+
+export interface AncillaryRecord {
+  id: string;
+  facility: string;
+  service: string;
+  mw: number;
+  called_at_ns: number;
+  over_at_ns: number;
+  confirmed_at_ns: number;
+  response_ms: number;
+  dropped_mwh: number;
+  due_mwh: number;
+  missed_mwh: number;
+  reason: string;
+  by: string;
+  usd_mwh: number;
+  saved_micros: number;
+  paid_micros: number;
+  penalty_micros: number;
+}
+
+export interface AncillaryCallsList {
+  facility: string;
+  limit: number;
+}
+
+export interface AncillaryCalls {
+  calls: AncillaryRecord[];
 }
 
 export interface PowerGet {
@@ -1517,6 +1562,7 @@ export interface RevenueHour {
   energy_j: number;
   hashes: number;
   expected_btc: number;
+  ancillary_micros: number;
 }
 
 export interface Revenue {
@@ -1529,6 +1575,7 @@ export interface Revenue {
   expected_btc: number;
   shares_accepted: number;
   shares_rejected: number;
+  ancillary_micros: number;
 }
 
 export interface Login {
@@ -1789,8 +1836,13 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Curtail: { facility: 's', kw: '0', within_ms: '0', duration_s: '0', reason: 's' },
   CurtailRestore: { id: 's' },
   CurtailmentsList: { facility: 's' },
-  Curtailment: { id: 's', facility: 's', state: 's', asked_kw: '0', limit_w: '0', measured_before_w: '0', measured_w: '0', reserved_w: '0', devices: '0', commands: '0', within_ms: '0', ordered_at_ns: '0', confirmed_at_ns: '0', until_ns: '0', over_at_ns: '0', reason: 's', by: 's' },
+  Curtailment: { id: 's', facility: 's', state: 's', asked_kw: '0', limit_w: '0', measured_before_w: '0', measured_w: '0', reserved_w: '0', devices: '0', commands: '0', within_ms: '0', ordered_at_ns: '0', confirmed_at_ns: '0', until_ns: '0', over_at_ns: '0', reason: 's', by: 's', service: 's', dropped_mwh: '0', due_mwh: '0', missed_mwh: '0' },
   Curtailments: { curtailments: '[Curtailment' },
+  AncillaryCall: { facility: 's', service: 's', mw: '0', duration_s: '0', reason: 's' },
+  AncillaryCallOver: { call: '?AncillaryRecord' },
+  AncillaryRecord: { id: 's', facility: 's', service: 's', mw: '0', called_at_ns: '0', over_at_ns: '0', confirmed_at_ns: '0', response_ms: '0', dropped_mwh: '0', due_mwh: '0', missed_mwh: '0', reason: 's', by: 's', usd_mwh: '0', saved_micros: '0', paid_micros: '0', penalty_micros: '0' },
+  AncillaryCallsList: { facility: 's', limit: '0' },
+  AncillaryCalls: { calls: '[AncillaryRecord' },
   PowerGet: { facility: 's' },
   PowerLevel: { facility: 's', path: 's', state: 's', budget_w: '0', cap_w: '0', reserved_w: '0', measured_w: '0', inrush_w: '0', devices: '0', tripped_at_ns: '0', reason: 's', by: 's' },
   Power: { levels: '[PowerLevel' },
@@ -1819,8 +1871,8 @@ export const SHAPES: Record<string, Record<string, string>> = {
   UsageLine: { kind: 's', device_class: 's', workload_id: 's', quantity: '0', unit: 's', amount_micros: '0', energy_j: '0', device_ns: '0', workload_name: 's', gpu_fraction: '0', mig_profile: 's' },
   Usage: { customer_id: 's', month: 's', lines: '[UsageLine', total_micros: '0', currency: 's' },
   RevenueGet: { hours: '0' },
-  RevenueHour: { hour_start_ns: '0', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', energy_j: '0', hashes: '0', expected_btc: '0' },
-  Revenue: { hours: '[RevenueHour', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', net_micros: '0', energy_j: '0', expected_btc: '0', shares_accepted: '0', shares_rejected: '0' },
+  RevenueHour: { hour_start_ns: '0', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', energy_j: '0', hashes: '0', expected_btc: '0', ancillary_micros: '0' },
+  Revenue: { hours: '[RevenueHour', ai_micros: '0', mining_micros: '0', energy_cost_micros: '0', net_micros: '0', energy_j: '0', expected_btc: '0', shares_accepted: '0', shares_rejected: '0', ancillary_micros: '0' },
   Login: { email: 's', password: 's', cookie: 'b' },
   Session: { access_token: 's', token_type: 's', expires_in: '0', principal: '?Principal', name: 's', refresh_token: 's', refresh_expires_in: '0' },
   SessionOpen: { sha256: 's' },
