@@ -292,6 +292,11 @@ static const struct flag ancillary_calls_flags[] = {
 	{ .name = "limit", .kind = FLAG_INT, .field = "limit", .min = 1, .max = 1000, .help = "so many (default 100)" },
 	END,
 };
+static const struct flag portfolio_live_flags[] = {
+	{ .name = "aversion", .kind = FLAG_REAL, .field = "aversion", .min = 0, .max = 1,
+		.help = "0: the mean alone counts, 1: the CVaR alone (default: that of the settings)" },
+	END,
+};
 static const struct flag power_flags[] = {
 	{ .name = "facility", .field = "facility", .help = "of this one only" },
 	END,
@@ -997,6 +1002,17 @@ const struct command commands[] = {
 		.help = "what a site would have earned with more devices, fewer, a feeder less, another limit",
 		.more = "The recorded past is run twice. A class that the site does not have is run as the first group of its "
 				"kind." },
+	{ .path = "portfolio live",
+		.method = GET,
+		.route = "/api/v1/portfolio",
+		.shape = SHAPE_OBJECT,
+		.flags = portfolio_live_flags,
+		.views = { { "facilities", "facility mean_usd:real=MONTH deviation_usd:real=DEVIATION worst_usd:real=WORST "
+			"var_usd:real=VAR-95 cvar_usd:real=CVAR-95" },
+			{ "choices", "facility device_class days discount:ratio devices:real share:ratio "
+			"mean_usd_device:real=USD/DEVICE" } },
+		.help = "what the live facilities would earn in a month like the past ones, and for how long to sell what serves",
+		.more = "VaR and CVaR are losses: a negative one is a gain that even bad months make. The last row is the sum." },
 	{ .path = "portfolio",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_LOCAL,

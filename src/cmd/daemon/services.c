@@ -131,7 +131,8 @@ int services_conf_new(
 		.horizon_ns = s->horizon_ns,
 		.utilisation = s->utilisation,
 		.capital_usd = s->capital_usd,
-		.drawdown_limit = s->drawdown_limit };
+		.drawdown_limit = s->drawdown_limit,
+		.risk_aversion = s->risk_aversion };
 	/* Nothing given is the default there, and what is free is negative. */
 	c->billing = (struct billing_conf){ .site = s->site,
 		.n_sites = s->n_sites,

@@ -21,7 +21,7 @@ struct y_other {
 };
 
 struct y_decisions {
-	double *horizon_s, *utilisation, *capital_usd, *drawdown_limit;
+	double *horizon_s, *utilisation, *capital_usd, *drawdown_limit, *risk_aversion;
 };
 
 struct y_credit {
@@ -65,7 +65,7 @@ static const cyaml_schema_field_t other_fields[] = {
 	REAL(struct y_other, pue), REAL(struct y_other, pool_fee), CYAML_FIELD_END };
 static const cyaml_schema_field_t decision_fields[] = { REAL(struct y_decisions, horizon_s),
 	REAL(struct y_decisions, utilisation), REAL(struct y_decisions, capital_usd),
-	REAL(struct y_decisions, drawdown_limit), CYAML_FIELD_END };
+	REAL(struct y_decisions, drawdown_limit), REAL(struct y_decisions, risk_aversion), CYAML_FIELD_END };
 static const cyaml_schema_field_t credit_fields[] = {
 	CYAML_FIELD_STRING_PTR("class", CYAML_FLAG_POINTER, struct y_credit, class, 1, DEVICE_CLASS_NAME_MAX - 1),
 	CYAML_FIELD_FLOAT("usd_h", CYAML_FLAG_DEFAULT, struct y_credit, usd_h),
@@ -268,6 +268,7 @@ static int convert(struct settings *s, const struct y_file *y, struct err *err)
 		(rc = take(d->utilisation, 0.01, 1, "decisions.utilisation", &s->utilisation, err)) < 0 ||
 		(rc = take(d->capital_usd, 0, 1e12, "decisions.capital_usd", &s->capital_usd, err)) < 0 ||
 		(rc = take(d->drawdown_limit, 0.01, 0.99, "decisions.drawdown_limit", &s->drawdown_limit, err)) < 0 ||
+		(rc = take(d->risk_aversion, 0, 1, "decisions.risk_aversion", &s->risk_aversion, err)) < 0 ||
 		(rc = take(b->tokens_usd_million, 0, 1e6, "billing.tokens_usd_million", &tokens, err)) < 0 ||
 		(rc = take(b->requests_usd_million, 0, 1e6, "billing.requests_usd_million", &calls, err)) < 0)
 		return rc;
@@ -475,9 +476,12 @@ void settings_print(const struct settings *s, FILE *to)
 		"  # Once what decisions came to has fallen by drawdown_limit of its highest, capital included, only what is\n"
 		"  # safe runs until half of that is won back.\n"
 		"  capital_usd: %g  # USD at stake, 0 to 1e12; 0: no drawdown guard. Default: 0\n"
-		"  drawdown_limit: %g  # share, 0.01 to 0.99. Default: %g\n\n",
+		"  drawdown_limit: %g  # share, 0.01 to 0.99. Default: %g\n"
+		"  # Power is decided by as if it cost that share of what it rises by in the worst twentieth of the past\n"
+		"  # four weeks' quarter-hours (CVaR 95 %%) more.\n"
+		"  risk_aversion: %g  # 0 to 1. Default: 0\n\n",
 		(double)s->horizon_ns / (double)NS_PER_S, OPTIMIZER_HORIZON_S, s->utilisation, OPTIMIZER_UTILISATION,
-		s->capital_usd, s->drawdown_limit, RISK_DRAWDOWN_LIMIT);
+		s->capital_usd, s->drawdown_limit, RISK_DRAWDOWN_LIMIT, s->risk_aversion);
 	fputs("# What mining with a device of a class is worth beyond its coins (heat used, a node kept busy), USD per "
 		  "device\n"
 		  "# and hour, 0 to 1000. Default: CPU2 0.05, CPU64 1, others 0.\n",

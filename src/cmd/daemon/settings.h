@@ -28,7 +28,7 @@ struct settings {
 	size_t n_credits;
 	int64_t horizon_ns;
 	double utilisation;
-	double capital_usd, drawdown_limit;
+	double capital_usd, drawdown_limit, risk_aversion;
 	int64_t token_micros_million, request_micros_million;
 	struct router_conf router;
 	uint32_t provider_deadline_ms;

@@ -208,18 +208,25 @@ static int decide_group(struct optimizer *o, struct draft *p, struct draft_group
 {
 	struct policy_taught taught;
 	optimizer_teach(o, g, p->market_ns, &taught);
+	g->risk_usd_mwh = optimizer_caution_usd_mwh(o, g, p->market_ns);
 	for (size_t done = 0; done < g->n;) {
-		struct policy_input in;
+		struct policy_input in, plain;
 		struct policy_output out = { 0 };
 		struct draft_row *row = &p->row[g->first + done];
-		optimizer_draft_input(o, p, g, done, &in);
-		in.taught = &taught;
+		optimizer_draft_input(o, p, g, done, &plain);
+		plain.taught = &taught;
+		in = plain;
+		optimizer_caution_apply(g->risk_usd_mwh, &in);
 		int rc = policy_decide(o->guard.up ? &o->safest : &o->policy, &in, &out, err);
 		if (rc < 0)
 			return rc;
 		for (size_t i = 0; i < in.n; i++)
 			cohorts_hold(in.c[i].held, out.c[i].target);
 		policy_sum_up(&in, &out);
+		/* Switches must pay with what may go wrong counted; what is expected to come in is told without. */
+		double gain_usd = out.explain.gain_usd;
+		policy_sum_up(&plain, &out);
+		out.explain.gain_usd = gain_usd;
 		for (size_t i = 0; i < in.n; i++) {
 			row[i].target = out.c[i];
 			row[i].explain = out.explain.c[i];

@@ -152,6 +152,7 @@ Hcp__DecisionForecast *optimizer_foresight(
 	f->issued_at_ns = p->market_ns - p->market_ns % STEP_NS;
 	f->step_seconds = STEP_S;
 	f->expected_usd_mwh = g->view.usd_mwh;
+	f->risk_usd_mwh = g->risk_usd_mwh;
 	f->expected_by = g->view.by ? g->view.by : "last_price";
 	/* A policy that plans has its own plan; beside the others there is the one in hand. */
 	const struct capacity *first = p->row[g->first].cap;

@@ -38,6 +38,8 @@ static int take_conf(struct optimizer *o, const struct optimizer_conf *conf, str
 		o->conf.utilisation = OPTIMIZER_UTILISATION;
 	if (!(o->conf.utilisation > 0 && o->conf.utilisation <= 1))
 		return err_set(err, HCP_ERANGE, "utilisation", "must be above 0 and at most 1");
+	if (!(o->conf.risk_aversion >= 0 && o->conf.risk_aversion <= 1))
+		return err_set(err, HCP_ERANGE, "risk_aversion", "must be 0 to 1");
 	if (o->conf.horizon_ns < 0)
 		return err_set(err, HCP_ERANGE, "horizon", "must be positive");
 	for (size_t i = 0; i < o->conf.n_sites; i++) {
@@ -99,6 +101,7 @@ static const struct svc_handler handlers[] = {
 	{ MSG_PLAN_GET, optimizer_on_plan, true },
 	{ MSG_PLANS_LIST, optimizer_on_plans, true },
 	{ MSG_CAPACITY_FORECAST_GET, optimizer_on_capacity_forecast, true },
+	{ MSG_PORTFOLIO_GET, optimizer_on_portfolio, true },
 	{ MSG_POLICY_GET, optimizer_on_policy_get, true },
 	{ MSG_LESSON_GET, optimizer_on_lesson_get, true },
 	{ MSG_MODEL_PUT, optimizer_on_model_put, false },

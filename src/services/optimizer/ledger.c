@@ -160,6 +160,7 @@ static int describe(const struct optimizer *o, struct svc_ctx *ctx, const struct
 	d->predicted_switching_ms = optimizer_outcome_expected_ms(o, p);
 	d->horizon_s = (double)p->horizon_ns / (double)NS_PER_S;
 	d->gain_usd = p->gain_usd;
+	d->risk_aversion = o->conf.risk_aversion;
 	d->pays = p->pays;
 	int rc = add_inputs(o, a, d, p);
 	for (size_t i = 0; rc == 0 && i < p->n_groups; i++)

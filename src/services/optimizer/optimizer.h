@@ -30,6 +30,8 @@ struct optimizer_conf {
 	double utilisation;   /* share of a served device's time that is sold, 0..1; 0: OPTIMIZER_UTILISATION */
 	/* What the operator has at stake, USD; 0: no drawdown guard. And the share of it above which too much is lost. */
 	double capital_usd, drawdown_limit; /* limit 0: RISK_DRAWDOWN_LIMIT; below 1 */
+	/* What bad cases count beside the expected one, 0..1: power is decided by at so much of what it rises by then. */
+	double risk_aversion;
 	const char *policy;   /* of a new database; NULL: "threshold" */
 };
 
@@ -54,6 +56,7 @@ enum {
 	OPTIMIZER_CHUNK_SLOTS = 96,     /* of history in one row */
 	OPTIMIZER_CHUNKS_MAX = 1461,    /* of a series: four years of quarter-hours */
 	OPTIMIZER_FORESIGHT_STEPS = 24, /* quarter-hours of a forecast in the ledger */
+	OPTIMIZER_PORTFOLIO_DAYS = 365,
 	OPTIMIZER_SKIP_MAX = 256,       /* lessons that a tutor does not want */
 	OPTIMIZER_SOURCE_MAX = 256,
 	OPTIMIZER_NAME_MAX = 64,

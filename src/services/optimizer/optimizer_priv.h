@@ -191,6 +191,8 @@ int optimizer_on_capacity(void *state, struct svc_ctx *ctx, const struct msg *m,
 /* Looks at what is wanted now; an hour that is over goes into the tables. */
 int optimizer_capacity_look(struct optimizer *o, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 int optimizer_on_capacity_forecast(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* portfolio.c */
+int optimizer_on_portfolio(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int optimizer_on_demand(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 struct capacity *optimizer_fleet_row(struct optimizer *o, const char *facility, const struct device_class *cls);
 int optimizer_fleet_put(struct optimizer *o, const Hcp__ClassCapacity *c) MUST_CHECK;
@@ -214,6 +216,7 @@ struct draft_group {
 	size_t first, n; /* rows */
 	const struct outlook *outlook; /* borrowed; NULL: no forecast is known */
 	const char *no_outlook;        /* in the batch's arena: why not; NULL: the policy needs none */
+	double risk_usd_mwh;           /* see caution.c */
 	struct policy_view view;       /* of the first part */
 	struct policy_plan plan;
 };
@@ -252,6 +255,11 @@ bool optimizer_is_ready(const struct optimizer *o);
 /* Decides now, stores and publishes if there is something to say. Nothing happens before prices and fleet are known. */
 int optimizer_decide(
 	struct optimizer *o, struct svc_ctx *ctx, const char *trigger, int64_t signal_at_ns, struct err *err) MUST_CHECK;
+
+/* caution.c */
+/* How much dearer power is decided by at the facility; 0: nothing to fear, no week of prices known, or a tariff. */
+double optimizer_caution_usd_mwh(const struct optimizer *o, const struct draft_group *g, int64_t market_ns);
+void optimizer_caution_apply(double usd_mwh, struct policy_input *in);
 
 /* foresight.c */
 /* What the policy needs to know of the coming hours of a group; nothing if it needs nothing. */

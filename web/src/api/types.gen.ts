@@ -211,6 +211,7 @@ export interface DecisionForecast {
   plan_steps: number;
   plan_net_usd: number;
   shadow_usd_mwh: number;
+  risk_usd_mwh: number;
 }
 
 export interface DrawdownGuard {
@@ -254,6 +255,7 @@ export interface Decision {
   gain_usd: number;
   pays: boolean;
   guard?: DrawdownGuard;
+  risk_aversion: number;
 }
 
 export interface DecisionMade {
@@ -449,6 +451,45 @@ export interface CapacityClass {
   pinball: number;
   pinball_persistence: number;
   points: CapacityPoint[];
+}
+
+export interface PortfolioGet {
+  aversion: number;
+}
+
+export interface PortfolioFacility {
+  facility: string;
+  mean_usd: number;
+  deviation_usd: number;
+  worst_usd: number;
+  var_usd: number;
+  cvar_usd: number;
+}
+
+export interface PortfolioChoice {
+  facility: string;
+  device_class: string;
+  days: number;
+  discount: number;
+  devices: number;
+  share: number;
+  mean_usd_device: number;
+}
+
+export interface Portfolio {
+  market_time_ns: number;
+  days_known: number;
+  month_days: number;
+  cases: number;
+  facilities: PortfolioFacility[];
+  reason: string;
+  aversion: number;
+  term_days: number;
+  choices: PortfolioChoice[];
+  mean_usd: number;
+  var_usd: number;
+  cvar_usd: number;
+  worth_usd: number;
 }
 
 export interface CapacityForecast {
@@ -1706,9 +1747,9 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
   ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0', one_more_usd: '0' },
   DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's', realised_usd: '0' },
-  DecisionForecast: { facility: 's', location: 's', model: 's', reason: 's', issued_at_ns: '0', step_seconds: '0', mean: '[0', q05: '[0', q25: '[0', q50: '[0', q75: '[0', q95: '[0', judged_model: 's', loss_usd_mwh: '0', persistence_loss_usd_mwh: '0', judged: '0', expected_usd_mwh: '0', expected_by: 's', plan_id: 's', plan_steps: '0', plan_net_usd: '0', shadow_usd_mwh: '0' },
+  DecisionForecast: { facility: 's', location: 's', model: 's', reason: 's', issued_at_ns: '0', step_seconds: '0', mean: '[0', q05: '[0', q25: '[0', q50: '[0', q75: '[0', q95: '[0', judged_model: 's', loss_usd_mwh: '0', persistence_loss_usd_mwh: '0', judged: '0', expected_usd_mwh: '0', expected_by: 's', plan_id: 's', plan_steps: '0', plan_net_usd: '0', shadow_usd_mwh: '0', risk_usd_mwh: '0' },
   DrawdownGuard: { up: 'b', drawdown: '0', limit: '0', equity_usd: '0', peak_usd: '0', capital_usd: '0', deepest: '0' },
-  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0', plan_ids: '[s', forecasts: '[DecisionForecast', horizon_s: '0', gain_usd: '0', pays: 'b', guard: '?DrawdownGuard' },
+  Decision: { id: 's', decided_at_ns: '0', market_time_ns: '0', policy: 's', trigger: 's', changed: 'b', electricity_usd_mwh: '0', btc_usd: '0', difficulty: '0', hashprice_usd_ph_day: '0', net_usd_h: '0', gain_usd_h: '0', switching_cost_usd: '0', targets: '[ClassTarget', options: '[DecisionOption', inputs: '[Price', summary: 's', realised_switching_ms: '0', signal_at_ns: '0', predicted_switching_ms: '0', realised_switching_usd: '0', in_force_s: '0', expected_net_usd: '0', realised_net_usd: '0', plan_ids: '[s', forecasts: '[DecisionForecast', horizon_s: '0', gain_usd: '0', pays: 'b', guard: '?DrawdownGuard', risk_aversion: '0' },
   DecisionMade: { decision: '?Decision' },
   RecommendationGet: {},
   DecisionsList: { limit: '0', cursor: 's', changed_only: 'b' },
@@ -1736,6 +1777,10 @@ export const SHAPES: Record<string, Record<string, string>> = {
   CapacityForecastGet: { device_class: 's' },
   CapacityPoint: { at_ns: '0', wanted_p10: '0', wanted_p50: '0', wanted_p90: '0', free_p10: '0', free_p50: '0', free_p90: '0', shortfall_p50: '0', shortfall_p90: '0', still_held: '0' },
   CapacityClass: { device_class: 's', total: '0', held: '0', waiting: '0', model: 's', hours_known: '0', pinball: '0', pinball_persistence: '0', points: '[CapacityPoint' },
+  PortfolioGet: { aversion: '0' },
+  PortfolioFacility: { facility: 's', mean_usd: '0', deviation_usd: '0', worst_usd: '0', var_usd: '0', cvar_usd: '0' },
+  PortfolioChoice: { facility: 's', device_class: 's', days: '0', discount: '0', devices: '0', share: '0', mean_usd_device: '0' },
+  Portfolio: { market_time_ns: '0', days_known: '0', month_days: '0', cases: '0', facilities: '[PortfolioFacility', reason: 's', aversion: '0', term_days: '0', choices: '[PortfolioChoice', mean_usd: '0', var_usd: '0', cvar_usd: '0', worth_usd: '0' },
   CapacityForecast: { classes: '[CapacityClass' },
   WorkloadSubmit: { gpu_fraction: '?0', type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's', mig_profile: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
