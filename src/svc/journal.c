@@ -140,40 +140,41 @@ int journal_load(struct svc *svc, struct err *err)
 	return 0;
 }
 
+/* The head of a message in a Batch or BatchEvents: field 1, so many bytes. */
+static void add_head(struct buf *b, uint64_t n)
+{
+	buf_addc(b, 0x0a);
+	for (; n >= 0x80; n >>= 7)
+		buf_addc(b, (char)(n | 0x80));
+	buf_addc(b, (char)n);
+}
+
 int journal_pack_inputs(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 {
-	struct buf b, one;
+	struct buf *b = &svc->packed_inputs, one;
 	int rc = 0;
 	if (svc->def->no_journal)
 		return 0;
-	buf_init(&b, 0);
+	buf_clear_keep(b, SVC_PACKED_KEPT);
 	buf_init(&one, 0);
 	for (size_t i = 0; i < ctx->n_in && rc == 0; i++) {
-		/* A Batch by hand: field 1, length-delimited, each a packed Envelope. */
 		buf_clear(&one);
-		rc = msg_pack(ctx->in[i], &one);
-		buf_addc(&b, 0x0a);
-		uint64_t n = one.n;
-		for (; n >= 0x80; n >>= 7)
-			buf_addc(&b, (char)(n | 0x80));
-		buf_addc(&b, (char)n);
-		buf_adds(&b, buf_str(&one));
+		/* Of an event as it came, and where: fields of an envelope may follow in any order. */
+		struct str event = ctx->in[i]->rec ? ctx->in[i]->rec->payload : STR("");
+		rc = event.n ? msg_pack_place(ctx->in[i], &one) : msg_pack(ctx->in[i], &one);
+		add_head(b, event.n + one.n);
+		buf_adds(b, event);
+		buf_adds(b, buf_str(&one));
 	}
-	char *copy = rc == 0 && !buf_failed(&b) ? arena_dup(&ctx->arena, b.data, b.n) : NULL;
-	ctx->packed_inputs = (struct str){ copy, b.n };
+	rc = rc < 0 || buf_failed(b) ? err_set(err, HCP_ENOMEM, "", "out of memory") : 0;
 	buf_release(&one);
-	buf_release(&b);
-	return copy ? 0 : err_set(err, HCP_ENOMEM, "", "out of memory");
+	return rc;
 }
 
 int journal_pack_events(const struct svc_ctx *ctx, struct buf *b)
 {
 	for (size_t i = 0; i < ctx->n_events; i++) {
-		buf_addc(b, 0x0a);
-		uint64_t n = ctx->events[i].bytes.n;
-		for (; n >= 0x80; n >>= 7)
-			buf_addc(b, (char)(n | 0x80));
-		buf_addc(b, (char)n);
+		add_head(b, ctx->events[i].bytes.n);
 		buf_adds(b, ctx->events[i].bytes);
 	}
 	return buf_failed(b) ? HCP_ENOMEM : 0;
@@ -228,19 +229,18 @@ static int prune(struct svc *svc, int64_t no, struct err *err)
 int journal_write(struct svc *svc, struct svc_ctx *ctx, struct err *err)
 {
 	int64_t no = svc->batch_no + 1;
-	struct buf events;
+	struct buf *inputs = &svc->packed_inputs, *events = &svc->packed_events;
 	int rc = 0;
-	buf_init(&events, 0);
+	buf_clear_keep(events, SVC_PACKED_KEPT);
 	if (!svc->def->no_journal || ctx->n_events) {
-		rc = journal_pack_events(ctx, &events);
+		rc = journal_pack_events(ctx, events);
 		if (rc == 0)
 			rc = db_run(svc->db, err, "INSERT INTO hcp_batch(no,at_ns,inputs,events,last_seq,reloaded,clock)"
-				    " VALUES($1,$2,$3,$4,$5,$6,$7)", "iibbiii", no, ctx->now_ns, ctx->packed_inputs,
-				    buf_str(&events), (int64_t)svc->seq, (int64_t)svc->reloaded, (int64_t)ctx->clock);
+				    " VALUES($1,$2,$3,$4,$5,$6,$7)", "iibbiii", no, ctx->now_ns, buf_str(inputs),
+				    buf_str(events), (int64_t)svc->seq, (int64_t)svc->reloaded, (int64_t)ctx->clock);
 	}
-	svc->journal_bytes += (int64_t)(ctx->packed_inputs.n + events.n);
-	svc->journal_total += (int64_t)(ctx->packed_inputs.n + events.n);
-	buf_release(&events);
+	svc->journal_bytes += (int64_t)(inputs->n + events->n);
+	svc->journal_total += (int64_t)(inputs->n + events->n);
 	if (rc == 0 && !svc->oldest_batch)
 		svc->oldest_batch = no;
 	if (rc == 0)

@@ -44,6 +44,8 @@ int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err
 
 /* Whole message with envelope, as bytes between processes, in the journal and on the bus. */
 int msg_pack(const struct msg *m, struct buf *out) MUST_CHECK;
+/* Of an event only where on the bus it was; behind the event as its sender packed it (m->rec) that makes the whole. */
+int msg_pack_place(const struct msg *m, struct buf *out) MUST_CHECK;
 int msg_unpack(struct str bytes, struct msg **ret, struct err *err) MUST_CHECK;
 int msg_from_envelope(const Hcp__Envelope *e, struct msg **ret, struct err *err) MUST_CHECK;
 

@@ -289,6 +289,8 @@ int svc_open(const struct svc_def *def, const struct svc_conf *conf, struct svc 
 	svc->periodic_ns = def->timer_ms ? conf->now_ns : INT64_MAX;
 	pthread_mutex_init(&svc->stats_lock, NULL);
 	arena_init(&svc->ctx.arena, 64 << 10, 0);
+	buf_init(&svc->packed_inputs, 0);
+	buf_init(&svc->packed_events, 0);
 	for (int i = 0; i < TOPIC_COUNT; i++)
 		if (topic_table[i].to_mask >> def->id & 1)
 			svc->mask |= UINT64_C(1) << i;
@@ -326,6 +328,8 @@ void svc_close(struct svc *svc)
 		journal_settle(svc);
 	drop_state(svc);
 	mailbox_free(svc->mailbox);
+	buf_release(&svc->packed_inputs);
+	buf_release(&svc->packed_events);
 	db_close(svc->db);
 	arena_release(&svc->ctx.arena);
 	pthread_mutex_destroy(&svc->stats_lock);
@@ -363,6 +367,28 @@ static int decode_event(struct svc *svc, struct bus_rec *rec, struct msg **ret)
 	return 0;
 }
 
+/*
+ * Would a handler do anything with it? What is passed over here leaves no trace, as a record of another topic: whether
+ * it is passed over is in its bytes alone, so it will be again after a crash. Bytes that cannot be read are wanted, for
+ * the log to say so.
+ */
+static bool is_wanted(const struct svc *svc, struct str packed)
+{
+	struct str rest = packed, body = STR("");
+	struct pb_field f;
+	uint64_t type = 0;
+	/* They come first, in this order; whatever is packed in another way is decoded. */
+	for (uint32_t id = 1; id <= 2; id++) {
+		if (pb_next(&rest, &f) != 1 || f.id != id || f.wire != (id == 1 ? 0 : 2))
+			return true;
+		type = id == 1 ? f.n : type;
+		body = f.bytes;
+	}
+	if (type > MSG_TYPE_MAX)
+		return true;
+	return svc->by_type[type] && (!svc->def->wants || svc->def->wants((unsigned)type, body));
+}
+
 /* Events that were not consumed yet. Where memory ends reading ends, and goes on there next time. */
 static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct err *err)
 {
@@ -374,11 +400,12 @@ static size_t gather_events(struct svc *svc, struct msg **in, size_t max, struct
 	int got = bus_read(svc->conf.bus, svc->bus_next, svc->mask, max, rec, &svc->bus_read_next, err);
 	for (int i = 0; i < got; i++) {
 		bool fresh = rec[i]->sender < SVC_COUNT && rec[i]->seq > seen[rec[i]->sender];
+		fresh = fresh && is_wanted(svc, rec[i]->payload);
 		if (fresh && n && !stopped && bytes + rec[i]->payload.n > SVC_EVENT_BYTES_A_BATCH) {
 			stopped = true; /* unpacked they take ten times as much, of every service that reads them */
 			svc->bus_read_next = rec[i]->offset;
 		}
-		bytes += rec[i]->payload.n;
+		bytes += fresh ? rec[i]->payload.n : 0;
 		int rc = fresh && !stopped ? decode_event(svc, rec[i], &in[n]) : 0;
 		if (rc == HCP_ENOMEM) {
 			stopped = true;

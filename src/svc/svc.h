@@ -78,6 +78,11 @@ struct svc_def {
 	 * worth doing only once however many messages came. NULL: nothing. Fails as a handler with a fatal code does.
 	 */
 	int (*settle)(void *state, struct svc_ctx *ctx, struct err *err);
+	/*
+	 * Of an event that has a handler, by its packed body: false if the handler would do nothing with it whatever the
+	 * state. It is passed over then: not decoded, in no batch and no journal. NULL: all are wanted.
+	 */
+	bool (*wants)(unsigned type, struct str body);
 	bool no_journal; /* inputs are not kept (bulk telemetry); its events still are */
 };
 

@@ -32,7 +32,6 @@ struct svc_ctx {
 	struct arena arena;
 	struct msg **in;          /* inputs; an entry that the state took becomes NULL */
 	size_t n_in;
-	struct str packed_inputs; /* for the journal */
 	struct msg *current;      /* message in hand; NULL in a timer */
 	struct msg *current_reply;
 	bool kept;                /* current was taken by svc_hold */
@@ -87,6 +86,7 @@ struct svc {
 	int64_t log_retry_ns;    /* when the log is tried again; 0: it takes events */
 	int aborts_in_row;
 	struct svc_ctx ctx;
+	struct buf packed_inputs, packed_events; /* of the batch in hand, for the journal */
 	bool replaying;
 	bool crashed;            /* by after_commit: it must not tidy up */
 	bool reloaded;           /* state came from the tables since the last batch: replay must do the same */
@@ -99,6 +99,7 @@ struct svc {
 enum {
 	SVC_EVENTS_A_BATCH = 256,
 	SVC_EVENT_BYTES_A_BATCH = 128 << 10, /* packed; one larger event is taken alone */
+	SVC_PACKED_KEPT = 64 << 10, /* of each buffer for the journal, between batches */
 	SVC_POISON_TRIES = 3,
 	SVC_PRUNE_EVERY = 256,
 	SVC_COUNT_EVERY = 16, /* batches between two times that the numbers of bytes are stored */

@@ -199,3 +199,100 @@ int pb_push_(struct arena *a, size_t *n, void ***items, void *item)
 	(*items)[(*n)++] = item;
 	return 0;
 }
+
+/* ---- a look at packed bytes ---- */
+
+static bool next_varint(struct str *rest, uint64_t *ret)
+{
+	uint64_t v = 0;
+	size_t i = 0;
+	for (unsigned shift = 0; shift < 64 && i < rest->n; shift += 7) {
+		uint8_t b = (uint8_t)rest->p[i++];
+		v |= (uint64_t)(b & 127) << shift;
+		if (b < 128) {
+			*ret = v;
+			*rest = (struct str){ rest->p + i, rest->n - i };
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool next_bytes(struct str *rest, uint64_t n, struct str *ret)
+{
+	if (n > rest->n)
+		return false;
+	*ret = (struct str){ rest->p, (size_t)n };
+	*rest = (struct str){ rest->p + n, rest->n - (size_t)n };
+	return true;
+}
+
+int pb_next(struct str *rest, struct pb_field *ret)
+{
+	struct str at = *rest, fixed;
+	uint64_t tag;
+	struct pb_field f = { .bytes = STR("") };
+	if (at.n == 0)
+		return 0;
+	if (!next_varint(&at, &tag) || tag >> 3 == 0 || tag >> 3 > UINT32_MAX)
+		return HCP_EPARSE;
+	f.id = (uint32_t)(tag >> 3);
+	f.wire = tag & 7;
+	bool good = false;
+	switch (f.wire) {
+	case 0:
+		good = next_varint(&at, &f.n);
+		break;
+	case 1:
+	case 5:
+		good = next_bytes(&at, f.wire == 1 ? 8 : 4, &fixed);
+		for (size_t i = 0; good && i < fixed.n; i++)
+			f.n |= (uint64_t)(uint8_t)fixed.p[i] << 8 * i;
+		break;
+	case 2:
+		good = next_varint(&at, &f.n) && next_bytes(&at, f.n, &f.bytes);
+		break;
+	default:
+		break;
+	}
+	if (!good)
+		return HCP_EPARSE;
+	*rest = at;
+	*ret = f;
+	return 1;
+}
+
+int pb_find_number(struct str bytes, uint32_t id, uint64_t *ret)
+{
+	struct pb_field f;
+	uint64_t found = 0;
+	int rc;
+	while ((rc = pb_next(&bytes, &f)) == 1) {
+		if (f.id == id && f.wire != 0)
+			return HCP_EPARSE;
+		if (f.id == id)
+			found = f.n;
+	}
+	if (rc == 0)
+		*ret = found;
+	return rc;
+}
+
+int pb_find_bytes(struct str bytes, uint32_t id, struct str *ret)
+{
+	struct pb_field f;
+	struct str found = STR("");
+	bool seen = false;
+	int rc;
+	while ((rc = pb_next(&bytes, &f)) == 1) {
+		if (f.id != id)
+			continue;
+		if (f.wire != 2 || seen)
+			return HCP_EPARSE;
+		seen = true;
+		found = f.bytes;
+	}
+	if (rc == 0)
+		*ret = found;
+	return rc;
+}

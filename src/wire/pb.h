@@ -27,6 +27,23 @@ int pb_pack_arena(const ProtobufCMessage *m, struct arena *a, struct str *ret) M
 /* A deep copy in arena a. */
 int pb_clone(const ProtobufCMessage *m, struct arena *a, ProtobufCMessage **ret, struct err *err) MUST_CHECK;
 
+/* One field of a packed message, as it stands there. */
+struct pb_field {
+	uint32_t id;
+	unsigned wire;    /* 0 varint, 1 eight bytes, 2 counted bytes, 5 four bytes */
+	uint64_t n;       /* the number; of counted bytes how many */
+	struct str bytes; /* counted bytes, borrowed; else empty */
+};
+/* Takes the next field off the front of *rest. 1: *ret is it; 0: there is none; HCP_EPARSE. */
+int pb_next(struct str *rest, struct pb_field *ret) MUST_CHECK;
+/*
+ * The number of a varint field on the message's own level, without unpacking the rest; the last one counts, 0 if there
+ * is none, as for a field that was left out. HCP_EPARSE: malformed, or another kind of field.
+ */
+int pb_find_number(struct str bytes, uint32_t id, uint64_t *ret) MUST_CHECK;
+/* The bytes of a counted field; empty if there is none. HCP_EPARSE: malformed, another kind of field, or in pieces. */
+int pb_find_bytes(struct str bytes, uint32_t id, struct str *ret) MUST_CHECK;
+
 /* The message, or NULL for whatever reason. */
 ProtobufCMessage *pb_unpack_arena(const ProtobufCMessageDescriptor *d, struct str bytes, struct arena *a)
 	__attribute__((warn_unused_result));

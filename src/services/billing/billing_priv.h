@@ -3,6 +3,8 @@
 
 #include "services/billing/billing.h"
 
+enum { BILLING_HOURS_A_BATCH = 8 }; /* more in one batch are stored in between */
+
 struct power_price {
 	char location[BILLING_NAME_MAX];
 	double usd_mwh;
@@ -25,10 +27,19 @@ struct rests {
 	int64_t mining; /* unit 1,000,000: millionths of a micro-dollar */
 };
 
+/* What a batch adds to an hour of revenue; its deltas nearly always share one. */
+struct hour_sum {
+	int64_t hour;
+	int64_t ai_micros, mining_micros, energy_cost_micros, energy_j, shares_accepted, shares_rejected;
+	double hashes, expected_btc;
+};
+
 struct billing {
 	struct billing_conf conf;
 	struct billing_market market;
-	struct rests rests;
+	struct rests rests, rests_saved;
+	struct hour_sum hours[BILLING_HOURS_A_BATCH]; /* not in the table yet; empty between batches */
+	size_t n_hours;
 };
 
 /* Whole units of amount × price + *rest, leaving the remainder in *rest. Floor; 0 <= *rest < unit before and after. */
@@ -45,6 +56,8 @@ double billing_market_btc_per_hash(const struct billing *b, const char *facility
 /* meter.c */
 int billing_on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* Once a batch: writes what its events came to. */
+int billing_settle(void *state, struct svc_ctx *ctx, struct err *err);
 int billing_on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 
 /* grid.c */

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/panic.h"
 #include "services/billing/billing_priv.h"
+#include "services/common/news.h"
 
 /*
  * allocation  price as it was when the devices were held; rest in device-ns × micros/h below a micro-dollar
@@ -61,7 +62,7 @@ static int load_rests(struct billing *b, struct db *db, struct err *err)
 	int rc = db_query(db, &row, err, "SELECT energy,mining FROM rests", "");
 	if (rc != 1)
 		return rc;
-	b->rests = (struct rests){ db_i64(row, 0), db_i64(row, 1) };
+	b->rests = b->rests_saved = (struct rests){ db_i64(row, 0), db_i64(row, 1) };
 	db_done(row);
 	return 0;
 }
@@ -105,10 +106,20 @@ static const struct svc_handler handlers[] = {
 	{ 0 },
 };
 
+/* Of workloads those that run, of allocations what changes who has devices. */
+static bool billing_wants(unsigned type, struct str body)
+{
+	if (type == MSG_ALLOCATION_CHANGED)
+		return news_of_allocation(body);
+	return type != MSG_WORKLOAD_CHANGED || news_of_running(body);
+}
+
 const struct svc_def billing_def = {
 	.id = SVC_BILLING,
 	.schema = schema,
 	.handlers = handlers,
 	.open = billing_open,
 	.close = mem_free,
+	.settle = billing_settle,
+	.wants = billing_wants,
 };

@@ -12,13 +12,6 @@ enum { KIND_DEVICE_TIME = 0, KIND_REQUESTS = 1 };
 #define HOUR_NS (3600 * NS_PER_S)
 #define CLOCK_SLACK_NS (300 * NS_PER_S)
 
-/* What one event adds to its hours; deltas of one event nearly always share the hour. */
-struct hour_sum {
-	int64_t hour;
-	int64_t ai_micros, mining_micros, energy_cost_micros, energy_j, shares_accepted, shares_rejected;
-	double hashes, expected_btc;
-};
-
 static int check_count(int64_t v, int64_t max, const char *field, struct err *err)
 {
 	if (v < 0 || v > max)
@@ -61,8 +54,38 @@ static int store_hour(struct svc_ctx *ctx, const struct hour_sum *h, struct err 
 		      h->expected_btc, h->shares_accepted, h->shares_rejected);
 }
 
-static int store_rests(const struct billing *b, struct svc_ctx *ctx, struct err *err)
+static int store_hours(struct billing *b, struct svc_ctx *ctx, struct err *err)
 {
+	int rc = 0;
+	for (size_t i = 0; i < b->n_hours && rc == 0; i++)
+		rc = store_hour(ctx, &b->hours[i], err);
+	b->n_hours = 0;
+	return rc;
+}
+
+/* The sum of an hour in this batch. */
+static int hour_of(struct billing *b, struct svc_ctx *ctx, int64_t hour, struct hour_sum **ret, struct err *err)
+{
+	size_t i = 0;
+	while (i < b->n_hours && b->hours[i].hour != hour)
+		i++;
+	int rc = i == BILLING_HOURS_A_BATCH ? store_hours(b, ctx, err) : 0;
+	if (rc < 0)
+		return rc;
+	i = i == BILLING_HOURS_A_BATCH ? 0 : i;
+	if (i == b->n_hours)
+		b->hours[b->n_hours++] = (struct hour_sum){ .hour = hour };
+	*ret = &b->hours[i];
+	return 0;
+}
+
+int billing_settle(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	struct billing *b = state;
+	int rc = store_hours(b, ctx, err);
+	if (rc < 0 || (b->rests.energy == b->rests_saved.energy && b->rests.mining == b->rests_saved.mining))
+		return rc;
+	b->rests_saved = b->rests;
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO rests(one,energy,mining) VALUES(1,$1,$2) ON CONFLICT(one) DO UPDATE SET"
 		" energy=excluded.energy, mining=excluded.mining",
@@ -200,11 +223,14 @@ static void book_mining(struct billing *b, const Hcp__MeterDelta *d, const char 
 		billing_take_whole(fine < 9e18 ? llround(fine) : INT64_C(9000000000000000000), 1, MILLION, &b->rests.mining);
 }
 
-static int book_delta(struct billing *b, struct svc_ctx *ctx, const Hcp__MeterDelta *d, const char *facility,
-		      struct hour_sum *h, struct err *err)
+static int book_delta(
+	struct billing *b, struct svc_ctx *ctx, const Hcp__MeterDelta *d, const char *facility, struct err *err)
 {
 	int64_t now = svc_now_ns(ctx), at = delta_time(d, now), micros = 0;
-	int rc = 0;
+	struct hour_sum *h;
+	int rc = hour_of(b, ctx, at / HOUR_NS, &h, err);
+	if (rc < 0)
+		return rc;
 	h->energy_j += d->energy_j;
 	h->energy_cost_micros +=
 		billing_take_whole(d->energy_j, billing_market_power_micros_mwh(b, facility), J_PER_MWH, &b->rests.energy);
@@ -237,20 +263,10 @@ int billing_on_metered(void *state, struct svc_ctx *ctx, const struct msg *m, st
 			return rc;
 		}
 	}
-	struct hour_sum h = { 0 };
 	int rc = 0;
-	for (size_t i = 0; rc == 0 && i < ev->n_deltas; i++) {
-		int64_t hour = delta_time(ev->deltas[i], svc_now_ns(ctx)) / HOUR_NS;
-		if (i && hour != h.hour)
-			rc = store_hour(ctx, &h, err);
-		if (!i || hour != h.hour)
-			h = (struct hour_sum){ .hour = hour };
-		if (rc == 0)
-			rc = book_delta(b, ctx, ev->deltas[i], ev->facility, &h, err);
-	}
-	if (rc == 0 && ev->n_deltas)
-		rc = store_hour(ctx, &h, err);
-	return rc < 0 || !ev->n_deltas ? rc : store_rests(b, ctx, err);
+	for (size_t i = 0; rc == 0 && i < ev->n_deltas; i++)
+		rc = book_delta(b, ctx, ev->deltas[i], ev->facility, err);
+	return rc;
 }
 
 /* ---- allocations ---- */
@@ -266,7 +282,8 @@ static const char *mig(const Hcp__AllocationChanged *a)
 }
 
 /* What was metered without a price is sold now, at the price and in the hour of HELD. */
-static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, int64_t at_ns, struct err *err)
+static int price_waiting(
+	struct billing *b, struct svc_ctx *ctx, const Hcp__AllocationChanged *a, int64_t at_ns, struct err *err)
 {
 	struct db_row *row;
 	struct allocation to = { .price_micros_h = a->price_micros_h };
@@ -299,24 +316,29 @@ static int price_waiting(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, i
 			    " device_rest_ns=(device_rest_ns+$6)%1000000000 WHERE customer_id=$1 AND month=$2 AND kind=0"
 			    " AND workload_id=$3 AND class=$4", "zizzii", to.customer, billing_month_of(at_ns), to.workload, cls, s,
 			    rest_ns);
-	struct hour_sum h = { .hour = at_ns / HOUR_NS, .ai_micros = micros };
-	return rc < 0 ? rc : store_hour(ctx, &h, err);
+	struct hour_sum *h;
+	if (rc == 0)
+		rc = hour_of(b, ctx, at_ns / HOUR_NS, &h, err);
+	if (rc == 0)
+		h->ai_micros += micros;
+	return rc;
 }
 
-static int open_allocation(struct svc_ctx *ctx, const Hcp__AllocationChanged *a, int64_t at_ns, struct err *err)
+static int open_allocation(
+	struct billing *b, struct svc_ctx *ctx, const Hcp__AllocationChanged *a, int64_t at_ns, struct err *err)
 {
 	struct allocation have;
-	int rc = load_allocation(ctx, a->allocation_id, &have, err);
-	if (rc == 0)
-		return have.price_micros_h >= 0 ? 0 : price_waiting(ctx, a, at_ns, err); /* its price is fixed once held */
-	if (rc != HCP_ENOTFOUND)
-		return rc;
-	return db_run(svc_db(ctx), err,
+	int rc = db_run(svc_db(ctx), err,
 		"INSERT INTO allocation(id,customer_id,workload_id,class,devices,price_micros_h,opened_ns,closed_ns,"
 		"device_s,device_rest_ns,energy_j,amount_micros,rest,part_milli,mig)"
-		" VALUES($1,$2,$3,$4,$5,$6,$7,0,0,0,0,0,0,$8,$9)",
+		" VALUES($1,$2,$3,$4,$5,$6,$7,0,0,0,0,0,0,$8,$9) ON CONFLICT(id) DO NOTHING",
 		"zzzziiiiz", a->allocation_id, a->customer_id, a->workload_id, a->device_class, (int64_t)a->n_device_ids,
 		a->price_micros_h, at_ns, part_milli(a), mig(a));
+	if (rc < 0 || db_changes(svc_db(ctx)))
+		return rc;
+	rc = load_allocation(ctx, a->allocation_id, &have, err);
+	/* A price is fixed once held. */
+	return rc < 0 || have.price_micros_h >= 0 ? rc : price_waiting(b, ctx, a, at_ns, err);
 }
 
 int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -333,7 +355,7 @@ int billing_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m,
 	if (a->price_micros_h < 0 || a->price_micros_h > BILLING_PRICE_MICROS_H_MAX)
 		return err_set(err, HCP_ERANGE, "price_micros_h", "must be 0 to %lld", (long long)BILLING_PRICE_MICROS_H_MAX);
 	if (a->state == HCP__ALLOCATION_STATE__HELD)
-		return open_allocation(ctx, a, at, err);
+		return open_allocation(state, ctx, a, at, err);
 	if (a->state != HCP__ALLOCATION_STATE__RELEASED && a->state != HCP__ALLOCATION_STATE__REFUSED)
 		return 0;
 	/* Meters of its last seconds may follow; they are still billed. */

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/money.h"
+#include "services/common/news.h"
 #include "services/orchestrator/callback.h"
 #include "services/orchestrator/models.h"
 #include "services/orchestrator/orchestrator_priv.h"
@@ -158,6 +159,12 @@ static const struct svc_handler handlers[] = {
 	{ 0 },
 };
 
+/* Of allocations what changes who has devices. */
+static bool orchestrator_wants(unsigned type, struct str body)
+{
+	return type != MSG_ALLOCATION_CHANGED || news_of_allocation(body);
+}
+
 const struct svc_def orchestrator_def = {
 	.id = SVC_ORCHESTRATOR,
 	.schema = schema,
@@ -167,4 +174,5 @@ const struct svc_def orchestrator_def = {
 	.timer = orchestrator_timer,
 	.timer_due = orchestrator_due,
 	.timer_ms = 1000,
+	.wants = orchestrator_wants,
 };

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/money.h"
 #include "services/common/classified.h"
+#include "services/common/news.h"
 #include "services/router/router_priv.h"
 
 static const char *const schema[] = {
@@ -334,6 +335,12 @@ static const struct svc_handler handlers[] = {
 	{ 0 },
 };
 
+/* Of allocations what changes who has devices. */
+static bool router_wants(unsigned type, struct str body)
+{
+	return type != MSG_ALLOCATION_CHANGED || news_of_allocation(body);
+}
+
 const struct svc_def router_def = {
 	.id = SVC_ROUTER,
 	.schema = schema,
@@ -343,5 +350,6 @@ const struct svc_def router_def = {
 	.timer = router_timer,
 	.timer_due = router_due,
 	.timer_ms = 1000,
+	.wants = router_wants,
 	.settle = router_settle,
 };
