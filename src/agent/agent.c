@@ -486,8 +486,16 @@ static int make_service(struct agent *a, struct err *err)
 		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "%s", a->conf.advertise);
 	else
 		snprintf(a->endpoint_url, sizeof(a->endpoint_url), "http://%s:%u", host, endpoint_port(a->endpoint));
-	struct switcher_conf sc = { .loop = a->loop, .control = &a->control, .device = a->device, .slot = a->slot, .program = a->program,
-		.model = a->model, .can_fill = a->conf.n_pools > 0, .url = a->url, .proof = a->proof, .on_result = on_result,
+	struct switcher_conf sc = { .loop = a->loop,
+		.control = &a->control,
+		.device = a->device,
+		.slot = a->slot,
+		.program = a->program,
+		.model = a->model,
+		.can_fill = a->conf.n_pools > 0,
+		.url = a->url,
+		.proof = a->proof,
+		.on_result = on_result,
 		.arg = a };
 	return switcher_new(&sc, &a->switcher, err);
 }

@@ -265,7 +265,9 @@ static int spawn(struct program *p, const struct program_row *row, const struct 
 		argv[n++] = row->argv[i];
 	argv[n] = NULL;
 	fill_environment(&env, o, dir);
-	struct child_conf cc = { .argv = argv, .env = env.at, .log_fd = log_fd, .stdin_fd = -1, .on_exit = on_exit, .arg = p };
+	struct child_conf cc = {
+		.argv = argv, .env = env.at, .log_fd = log_fd, .stdin_fd = -1, .on_exit = on_exit, .arg = p
+	};
 	return child_new(p->conf.loop, &cc, &p->child, err);
 }
 

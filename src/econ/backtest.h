@@ -61,7 +61,8 @@ struct backtest_conf {
 	const struct site *site; /* borrowed, valid, outlives the backtest */
 	int64_t from_ns, to_ns;  /* [from, to) */
 	int64_t horizon_ns;      /* what policies are told as policy_input.horizon_ns */
-	const struct backtest_call *calls; /* borrowed for backtest_new; those out of the range or of no offer are left out */
+	const struct backtest_call
+		*calls; /* borrowed for backtest_new; those out of the range or of no offer are left out */
 	size_t n_calls;
 	/* More calls as often as model/ancillary.h assumes, at quarter-hours drawn among the dearest BACKTEST_SCARCE. */
 	bool assume_calls;
@@ -112,7 +113,8 @@ struct backtest_sum {
  * paid that could have been dropped throughout: miners past their start, less what they draw idle; load is held for
  * one offer only, in the order of the file. Policies see neither offers nor calls.
  *
- * A call takes what is held as it comes, least efficient miners first, at the offer's ramp, and gives it back at its end:
+ * A call takes what is held as it comes, least efficient miners first, at the offer's ramp, and gives it back at its
+ *end:
  *
  *	 MW  ________________________________  offered
  *	        :        |/ / missed / / / / |

@@ -15,8 +15,9 @@
  *
  * calls_year and call_s are no record but an ASSUMPTION, used where no file of calls is at hand, on the safe side of
  * what is known: load on RRS was called as a block in level 2 of an energy emergency, 15 February 2021 and 6 September
- * 2023, so twice in four years; it is reckoned with twice a year for an hour. ECRS and non-spin are called more often and
- * mostly of generators; a call a month and two are reckoned with. Regulation follows a signal, which is not modelled.
+ * 2023, so twice in four years; it is reckoned with twice a year for an hour. ECRS and non-spin are called more often
+ * and mostly of generators; a call a month and two are reckoned with. Regulation follows a signal, which is not
+ * modelled.
  */
 struct ancillary_service {
 	const char *name;
@@ -30,9 +31,9 @@ struct ancillary_service {
 const struct ancillary_service *ancillary_of(const char *name);
 
 /*
- * USD for each MWh that is missing of a call, where the site's file says nothing else: the system-wide offer cap of ERCOT
- * since 2022, which is what energy is worth in the hours that reserves are called in. An assumption: the grid itself
- * takes payments back and disqualifies.
+ * USD for each MWh that is missing of a call, where the site's file says nothing else: the system-wide offer cap of
+ * ERCOT since 2022, which is what energy is worth in the hours that reserves are called in. An assumption: the grid
+ * itself takes payments back and disqualifies.
  */
 #define ANCILLARY_MISS_USD_MWH 5000.0
 

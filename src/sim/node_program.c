@@ -117,7 +117,8 @@ bool node_program_proved(struct node *n, struct node_device *d, struct node_item
 	if (d->program && !strcmp(d->program->allocation_id, it->program->allocation_id) && node_program_alive(d))
 		return true;
 	/* What it saved here last the platform may not have heard of when it gave the order. */
-	if (d->program && !strcmp(d->program->workload_id, it->program->workload_id) && d->program->saved > it->program->step)
+	if (d->program && !strcmp(d->program->workload_id, it->program->workload_id) &&
+		d->program->saved > it->program->step)
 		it->program->restored = it->program->step = d->program->saved;
 	mem_free(d->program);
 	d->program = it->program;

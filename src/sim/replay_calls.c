@@ -34,7 +34,8 @@ static int check_overlap(
 	for (size_t i = 0; i < n; i++)
 		if (!strcmp(calls[i].service, one->service) && one->start_ns < calls[i].end_ns &&
 			calls[i].start_ns < one->end_ns)
-			return err_set(err, HCP_EINVAL, columns[START], "line %zu: overlaps another call of %s", c->line, one->service);
+			return err_set(
+				err, HCP_EINVAL, columns[START], "line %zu: overlaps another call of %s", c->line, one->service);
 	return 0;
 }
 

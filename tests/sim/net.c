@@ -247,8 +247,8 @@ static void check_programs(struct net_node *x)
 		s->net->restores += d->program->restored > 0;
 		int64_t saved = watch_saved(s, d->program->workload_id);
 		if (d->program->restored < saved)
-			sim_fail(s, "workload %s begins at step %lld on %s, but step %lld was acknowledged", d->program->workload_id,
-				(long long)d->program->restored, x->id, (long long)saved);
+			sim_fail(s, "workload %s begins at step %lld on %s, but step %lld was acknowledged",
+				d->program->workload_id, (long long)d->program->restored, x->id, (long long)saved);
 		if (d->program->state == HCP__PROGRAM_STATE__PROGRAM_RUNNING)
 			check_alone(x, d);
 	}

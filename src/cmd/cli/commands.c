@@ -102,7 +102,9 @@ static const struct flag submit_flags[] = {
 		.kind = FLAG_SWITCH,
 		.field = "checkpointable",
 		.help = "saves itself when told to stop, and goes on from there" },
-	{ .name = "program", .field = "program", .help = "that nodes run for it (batch, training); it says when it is done" },
+	{ .name = "program",
+		.field = "program",
+		.help = "that nodes run for it (batch, training); it says when it is done" },
 	{ .name = "wait", .kind = FLAG_SWITCH, .help = "follow it until it runs" },
 	END,
 };
@@ -277,7 +279,12 @@ static const struct flag curtail_list_flags[] = {
 static const struct flag ancillary_call_flags[] = {
 	{ .name = "facility", .field = "facility", .help = "which one (default: the only one)" },
 	{ .name = "service", .field = "service", .required = true, .help = "the product that is called: RRS, ECRS, NSPIN" },
-	{ .name = "mw", .kind = FLAG_REAL, .field = "mw", .min = 0, .max = 1e5, .help = "at the meter (default: all offered)" },
+	{ .name = "mw",
+		.kind = FLAG_REAL,
+		.field = "mw",
+		.min = 0,
+		.max = 1e5,
+		.help = "at the meter (default: all offered)" },
 	{ .name = "for",
 		.kind = FLAG_DURATION,
 		.field = "duration_s",
@@ -640,7 +647,8 @@ const struct command commands[] = {
 		.shape = SHAPE_OBJECT,
 		.flags = ancillary_call_flags,
 		.help = "the grid calls load that the site offers to it: drop it, and measure that it is gone",
-		.more = "It shows in 'hcp curtail list' while it lasts; 'hcp curtail restore' ends it when the grid recalls it." },
+		.more =
+			"It shows in 'hcp curtail list' while it lasts; 'hcp curtail restore' ends it when the grid recalls it." },
 	{ .path = "ancillary calls",
 		.method = GET,
 		.route = "/api/v1/ancillary/calls",
@@ -872,9 +880,9 @@ const struct command commands[] = {
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_WATCH,
 		.flags = revenue_flags,
-		.views = { { "hours",
-			"hour_start_ns:time=HOUR ai_micros=AI mining_micros=MINING energy_cost_micros=ENERGY-COST ancillary_micros=GRID "
-			"energy_j=ENERGY expected_btc=BTC" } },
+		.views = { { "hours", "hour_start_ns:time=HOUR ai_micros=AI mining_micros=MINING "
+							  "energy_cost_micros=ENERGY-COST ancillary_micros=GRID "
+							  "energy_j=ENERGY expected_btc=BTC" } },
 		.help = "revenue and energy cost by hour" },
 	{ .path = "customers",
 		.method = GET,
@@ -1008,11 +1016,13 @@ const struct command commands[] = {
 		.shape = SHAPE_OBJECT,
 		.flags = portfolio_live_flags,
 		.views = { { "facilities", "facility mean_usd:real=MONTH deviation_usd:real=DEVIATION worst_usd:real=WORST "
-			"var_usd:real=VAR-95 cvar_usd:real=CVAR-95" },
+								   "var_usd:real=VAR-95 cvar_usd:real=CVAR-95" },
 			{ "choices", "facility device_class days discount:ratio devices:real share:ratio "
-			"mean_usd_device:real=USD/DEVICE" } },
-		.help = "what the live facilities would earn in a month like the past ones, and for how long to sell what serves",
-		.more = "VaR and CVaR are losses: a negative one is a gain that even bad months make. The last row is the sum." },
+						 "mean_usd_device:real=USD/DEVICE" } },
+		.help =
+			"what the live facilities would earn in a month like the past ones, and for how long to sell what serves",
+		.more =
+			"VaR and CVaR are losses: a negative one is a gain that even bad months make. The last row is the sum." },
 	{ .path = "portfolio",
 		.shape = SHAPE_OBJECT,
 		.traits = CMD_LOCAL,

@@ -124,8 +124,9 @@ static int add_forecasts(struct cli *cli, const json_t *d, struct buf *out, stru
 		return 0;
 	heading(cli, out, "What was expected");
 	rc = render_rows(cli, forecasts,
-		"facility location model expected_usd_mwh=NOW expected_by=BY risk_usd_mwh=RISK plan_net_usd=PLAN shadow_usd_mwh=SHADOW reason", 0,
-		out, err);
+		"facility location model expected_usd_mwh=NOW expected_by=BY risk_usd_mwh=RISK plan_net_usd=PLAN "
+		"shadow_usd_mwh=SHADOW reason",
+		0, out, err);
 	json_array_foreach(forecasts, i, f) rc = rc ? rc : add_quantiles(cli, f, out, err);
 	return rc;
 }

@@ -1,6 +1,6 @@
 /*
- * `hcp portfolio`: how many GPUs of which site to bind for how long, by recorded days (econ/contracts.h). A contract pays
- * the list price of the day that it is signed; the spot market pays for the demand of each hour.
+ * `hcp portfolio`: how many GPUs of which site to bind for how long, by recorded days (econ/contracts.h). A contract
+ * pays the list price of the day that it is signed; the spot market pays for the demand of each hour.
  */
 #include <math.h>
 #include <stdio.h>
@@ -122,9 +122,9 @@ static json_t *choice_json(const struct market *m, size_t a)
 {
 	size_t choices = 1 + m->in.n_lengths, f = a / choices, c = a % choices;
 	const struct contracts_length *l = c ? &m->in.length[c - 1] : NULL;
-	return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f}", "facility", m->name[f], "choice", c ? "contract" : "spot", "days",
-		l ? (int)l->days : 0, "discount", l ? l->discount : 0.0, "devices", m->best.best.units[a], "mean_usd_device",
-		m->best.mean_usd[a]);
+	return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f}", "facility", m->name[f], "choice", c ? "contract" : "spot",
+		"days", l ? (int)l->days : 0, "discount", l ? l->discount : 0.0, "devices", m->best.best.units[a],
+		"mean_usd_device", m->best.mean_usd[a]);
 }
 
 static json_t *reply_json(const struct market *m)
@@ -138,8 +138,8 @@ static json_t *reply_json(const struct market *m)
 											  m->in.pool[f].units, "one_more_usd", b->unit_usd[f]));
 	return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "term_days", (json_int_t)m->in.term,
 		"past_days", (json_int_t)m->in.days, "worlds", (json_int_t)m->in.cases, "aversion", m->in.aversion, "mean_usd",
-		b->profit.mean, "var_95_usd", b->profit.var, "cvar_95_usd", b->profit.cvar, "worth_usd", b->worth_usd, "choices",
-		choices, "facilities", facilities);
+		b->profit.mean, "var_95_usd", b->profit.var, "cvar_95_usd", b->profit.cvar, "worth_usd", b->worth_usd,
+		"choices", choices, "facilities", facilities);
 }
 
 int ops_portfolio(struct cli *cli, struct err *err)

@@ -1,6 +1,7 @@
 /*
  * Calls of the grid (model/ancillary.h) become money: what the offer's own price pays for the time of the call, less a
- * penalty for what was missing. The energy that was not bought is kept beside it; revenue has it as energy not paid for.
+ * penalty for what was missing. The energy that was not bought is kept beside it; revenue has it as energy not paid
+ * for.
  */
 #include <math.h>
 
@@ -60,7 +61,8 @@ int billing_on_call_over(void *state, struct svc_ctx *ctx, const struct msg *m, 
 	const struct site_offer *o = offer_of(b, c);
 	double usd_mwh = (double)billing_market_power_micros_mwh(b, c->facility) / (double)MICROS_PER_USD;
 	double hours = (double)(c->over_at_ns - c->called_at_ns) / (double)HOUR_NS;
-	int64_t saved = micros(c->dropped_mwh * usd_mwh), paid = o && o->fixed ? micros(c->mw * hours * o->price_usd_mw_h) : 0;
+	int64_t saved = micros(c->dropped_mwh * usd_mwh),
+			paid = o && o->fixed ? micros(c->mw * hours * o->price_usd_mw_h) : 0;
 	int64_t penalty = o ? micros(c->missed_mwh * o->miss_usd_mwh) : 0;
 	if (pb_pack_arena(&c->base, svc_arena(ctx), &packed) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");

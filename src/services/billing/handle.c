@@ -38,7 +38,8 @@ static const char *const schema[] = {
 	"ALTER TABLE usage ADD COLUMN mig TEXT NOT NULL DEFAULT '';",
 	/* call: of the grid, as settled; body: AncillaryCallOver. revenue.ancillary_micros: paid less penalties */
 	"CREATE TABLE call(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, facility TEXT NOT NULL, usd_mwh REAL NOT NULL,"
-	"  saved_micros INTEGER NOT NULL, paid_micros INTEGER NOT NULL, penalty_micros INTEGER NOT NULL, body BLOB NOT NULL);"
+	"  saved_micros INTEGER NOT NULL, paid_micros INTEGER NOT NULL, penalty_micros INTEGER NOT NULL, body BLOB NOT "
+	"NULL);"
 	"ALTER TABLE revenue ADD COLUMN ancillary_micros INTEGER NOT NULL DEFAULT 0;",
 	NULL,
 };

@@ -228,9 +228,12 @@ int billing_on_revenue(void *state, struct svc_ctx *ctx, const struct msg *m, st
 	}
 	struct db_row *row;
 	int rc;
-	for (rc = db_query(svc_db(ctx), &row, err, "SELECT hour,ai_micros,mining_micros,energy_cost_micros,energy_j,hashes,"
-			   "expected_btc,shares_accepted,shares_rejected,ancillary_micros FROM revenue WHERE hour>=$1 AND hour<=$2 ORDER BY hour",
-			   "ii", first, last); rc == 1; rc = db_next(row, err))
+	for (rc = db_query(svc_db(ctx), &row, err,
+			 "SELECT hour,ai_micros,mining_micros,energy_cost_micros,energy_j,hashes,"
+			 "expected_btc,shares_accepted,shares_rejected,ancillary_micros FROM revenue WHERE hour>=$1 AND hour<=$2 "
+			 "ORDER BY hour",
+			 "ii", first, last);
+		 rc == 1; rc = db_next(row, err))
 		fill_hour(&hours[db_i64(row, 0) - first], r, row);
 	r->net_micros = r->ai_micros + r->mining_micros + r->ancillary_micros - r->energy_cost_micros;
 	return rc;

@@ -1,6 +1,7 @@
 /*
- * The fleet as a portfolio (ECON-5): what each facility, and all together, would earn in a month like the past ones, how
- * bad it gets, and for how long what serves is best sold. By the optimizer's own history of prices, at a request alone.
+ * The fleet as a portfolio (ECON-5): what each facility, and all together, would earn in a month like the past ones,
+ *how bad it gets, and for how long what serves is best sold. By the optimizer's own history of prices, at a request
+ *alone.
  *
  *	days of the last year with prices of all points, BTC and the network
  *	   └▶ day's profit of each facility as it stands now: miners by the price of the quarter-hour before, starts paid;
@@ -198,8 +199,8 @@ static int months(const struct book *b, struct arena *a, Hcp__Portfolio *out, st
 
 /* ---- contracts ---- */
 
-static int add_choices(const struct book *b, const struct contracts_market *m, const struct contracts *c, struct arena *a,
-	Hcp__Portfolio *out)
+static int add_choices(const struct book *b, const struct contracts_market *m, const struct contracts *c,
+	struct arena *a, Hcp__Portfolio *out)
 {
 	size_t choices = 1 + m->n_lengths;
 	for (size_t i = 0; i < m->n * choices; i++) {
@@ -232,7 +233,8 @@ static int contracts(const struct book *b, struct arena *a, Hcp__Portfolio *out,
 		.n = b->n_pools, .aversion = out->aversion };
 	struct contracts *c = mem_calloc(1, sizeof(*c));
 	for (size_t k = 0; k < b->n_pools; k++)
-		m.pool[k] = (struct contracts_pool){ b->pool[k]->in.cls->name, b->pool[k]->in.count, spot_most(&b->pool[k]->in) };
+		m.pool[k] =
+			(struct contracts_pool){ b->pool[k]->in.cls->name, b->pool[k]->in.count, spot_most(&b->pool[k]->in) };
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]) && lengths[i].days <= b->days; i++) {
 		m.length[m.n_lengths++] = lengths[i];
 		m.term = lengths[i].days;
@@ -260,8 +262,8 @@ static int fill(struct book *b, struct arena *a, Hcp__Portfolio *out, struct err
 	out->month_days = MONTH;
 	out->cases = CASES;
 	if (b->days < MONTH) {
-		out->reason = arena_printf(a, "%zu days of prices of all facilities, BTC and the network are known; it takes %d.",
-			b->days, MONTH);
+		out->reason = arena_printf(
+			a, "%zu days of prices of all facilities, BTC and the network are known; it takes %d.", b->days, MONTH);
 		return out->reason ? 0 : HCP_ENOMEM;
 	}
 	b->profit = mem_calloc(b->p->n_groups * b->days, sizeof(*b->profit));

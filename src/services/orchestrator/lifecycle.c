@@ -136,7 +136,8 @@ int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (r.ends_ns)
 		r.w->remaining_ns = r.ends_ns > svc_now_ns(ctx) ? r.ends_ns - svc_now_ns(ctx) : 1;
 	r.ends_ns = 0;
-	snprintf(reason, sizeof(reason), "moves elsewhere: asked for by %.100s", m->principal ? m->principal->email : "its owner");
+	snprintf(reason, sizeof(reason), "moves elsewhere: asked for by %.100s",
+		m->principal ? m->principal->email : "its owner");
 	rc = set_devices(ctx, r.w, "", 0, NULL);
 	if (rc == 0)
 		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);

@@ -3,9 +3,9 @@
  * measured, for billing to settle.
  *
  *   AncillaryCall ─▶ an order to curtail by the offer's MW, within the product's response time
- *   every CALL_LOOK_MS: dropped = what was drawn when it came, less what is drawn by the readings, at most what was called
- *                       due, missed: from the response time on
- *   until, or CurtailRestore ─▶ AncillaryCallOver; power comes back as after any order
+ *   every CALL_LOOK_MS: dropped = what was drawn when it came, less what is drawn by the readings, at most what was
+ * called due, missed: from the response time on until, or CurtailRestore ─▶ AncillaryCallOver; power comes back as
+ * after any order
  */
 #include <math.h>
 
@@ -37,7 +37,8 @@ int on_ancillary_call(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (!isfinite(q->mw) || q->mw < 0 || q->mw > o->mw)
 		return err_set(err, HCP_ERANGE, "mw", "must be 0 (all) to %g, which is offered", o->mw);
 	if (q->duration_s < 0 || q->duration_s > a->longest_s)
-		return err_set(err, HCP_ERANGE, "duration_s", "must be 0 to %d, as long as the product may ask for", a->longest_s);
+		return err_set(
+			err, HCP_ERANGE, "duration_s", "must be 0 to %d, as long as the product may ask for", a->longest_s);
 	if (strlen(q->reason) >= REASON_MAX)
 		return err_set(err, HCP_ELIMIT, "reason", "must be at most %d bytes", REASON_MAX - 1);
 	const struct curtail_order order = { .asked_w = (int64_t)((q->mw > 0 ? q->mw : o->mw) * 1e6 / s->pue + 0.5),

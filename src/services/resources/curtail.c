@@ -48,13 +48,14 @@ static int store(struct svc_ctx *ctx, const struct facility *f, int state, int64
 		"curtailment(id,facility,state,by,reason,asked_w,limit_w,measured_w,ordered_ns,until_ns,confirmed_ns,"
 		"within_ms,step_ns,devices,commands,is_short,shed_w,over_ns,raised_w,service,looked_ns,dropped_wms,due_wms,"
 		"missed_wms) VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,"
-		"$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24) ON CONFLICT(id) DO UPDATE SET state=excluded.state, limit_w=excluded.limit_w,"
+		"$14,$15,$16,$17,$18,$19,$20,$21,$22,$23,$24) ON CONFLICT(id) DO UPDATE SET state=excluded.state, "
+		"limit_w=excluded.limit_w,"
 		" until_ns=excluded.until_ns, confirmed_ns=excluded.confirmed_ns, step_ns=excluded.step_ns,"
 		" is_short=excluded.is_short, shed_w=excluded.shed_w, over_ns=excluded.over_ns, raised_w=excluded.raised_w,"
 		" looked_ns=excluded.looked_ns, dropped_wms=excluded.dropped_wms, due_wms=excluded.due_wms,"
 		" missed_wms=excluded.missed_wms",
-		"zzizziiiiiiiiiiiiiiziiii", c->id, f->name, (int64_t)state, c->by, c->reason, c->asked_w, c->limit_w, c->measured_w,
-		c->ordered_ns, c->until_ns, c->confirmed_ns, c->within_ms, c->step_ns, (int64_t)c->devices,
+		"zzizziiiiiiiiiiiiiiziiii", c->id, f->name, (int64_t)state, c->by, c->reason, c->asked_w, c->limit_w,
+		c->measured_w, c->ordered_ns, c->until_ns, c->confirmed_ns, c->within_ms, c->step_ns, (int64_t)c->devices,
 		(int64_t)c->commands, (int64_t)c->is_short, shed_w, state == STATE_OVER ? svc_now_ns(ctx) : INT64_C(0),
 		c->raised_w, c->service, c->looked_ns, c->dropped_wms, c->due_wms, c->missed_wms);
 }
@@ -146,8 +147,8 @@ static int answer(struct resources *r, struct svc_ctx *ctx, const struct facilit
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	out->measured_w = curtail_measured_w(r, f);
 	out->reserved_w = f->power.reserved_w;
-	return fill(r, svc_reply_arena(ctx), f->curtailment, f->name, f->curtailment->step_ns ? STATE_RESTORING : STATE_HELD,
-		svc_now_ns(ctx), out);
+	return fill(r, svc_reply_arena(ctx), f->curtailment, f->name,
+		f->curtailment->step_ns ? STATE_RESTORING : STATE_HELD, svc_now_ns(ctx), out);
 }
 
 int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -368,7 +369,8 @@ int64_t curtail_due(const struct resources *r)
 		const struct curtailment *c = r->facility[i]->curtailment;
 		int64_t due_ns = !c ? INT64_MAX : c->step_ns ? c->step_ns : !c->confirmed_ns ? 0 : c->until_ns;
 		if (c && !c->step_ns && c->service[0])
-			due_ns = due_ns < c->looked_ns + CALL_LOOK_MS * NS_PER_MS ? due_ns : c->looked_ns + CALL_LOOK_MS * NS_PER_MS;
+			due_ns =
+				due_ns < c->looked_ns + CALL_LOOK_MS * NS_PER_MS ? due_ns : c->looked_ns + CALL_LOOK_MS * NS_PER_MS;
 		at_ns = due_ns < at_ns ? due_ns : at_ns;
 	}
 	return at_ns;

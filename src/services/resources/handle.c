@@ -138,7 +138,8 @@ static int prune(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	r->pruned_at_ns = now;
 	int rc = db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i",
 		      now - KEEP_ENDED_NS);
-	return rc < 0 ? rc : db_run(svc_db(ctx), err, "DELETE FROM checkpoint WHERE at_ns<$1", "i", now - KEEP_CHECKPOINT_NS);
+	return rc < 0 ? rc
+				  : db_run(svc_db(ctx), err, "DELETE FROM checkpoint WHERE at_ns<$1", "i", now - KEEP_CHECKPOINT_NS);
 }
 
 static int resources_timer(void *state, struct svc_ctx *ctx, struct err *err)

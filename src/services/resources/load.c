@@ -288,8 +288,9 @@ int load_all(struct resources *r, struct db *db, struct err *err)
 		return rc;
 	EACH(db, "report", "SELECT number,seq,seen_ns,lease_ns,lease_number,energy_j,metered_ns,meters FROM report"
 	     " ORDER BY seen_ns,number", load_report(r, row));
-	EACH(db, "allocation", "SELECT id,model,expires_ns,body,state,program FROM allocation WHERE ended_ns=0 ORDER BY rowid",
-	     alloc_load(r, db_text(row, 0), db_text(row, 1), db_i64(row, 2), db_blob(row, 3),
+	EACH(db, "allocation",
+		"SELECT id,model,expires_ns,body,state,program FROM allocation WHERE ended_ns=0 ORDER BY rowid",
+		alloc_load(r, db_text(row, 0), db_text(row, 1), db_i64(row, 2), db_blob(row, 3),
 			(enum allocation_state)db_i64(row, 4), db_blob(row, 5)));
 	EACH(db, "ghost", "SELECT allocation_id,workload_id,device_id FROM ghost ORDER BY allocation_id",
 	     ghost_load(r, db_text(row, 0), db_text(row, 1), db_text(row, 2)));

@@ -76,7 +76,8 @@ void ghost_free(struct ghost *g)
 	mem_free(g);
 }
 
-static struct ghost *ghost_new(struct resources *r, struct device *d, const char *allocation_id, const char *workload_id)
+static struct ghost *ghost_new(
+	struct resources *r, struct device *d, const char *allocation_id, const char *workload_id)
 {
 	struct ghost *g = mem_calloc(1, sizeof(*g));
 	if (!g)

@@ -349,12 +349,17 @@ static void assumed_calls_come_when_power_is_dear(void **state)
 	struct backtest_books k[3];
 	make_world(&w, 4);
 	w.site.n_offers = 1;
-	w.site.offer[0] = (struct site_offer){ .service = "NSPIN", .mw = 1, .fixed = true, .until_hour = 24, .miss_usd_mwh = 100 };
+	w.site.offer[0] =
+		(struct site_offer){ .service = "NSPIN", .mw = 1, .fixed = true, .until_hour = 24, .miss_usd_mwh = 100 };
 	struct backtest_feed feed = feed_of(&w);
 	uint32_t calls = 0;
 	for (uint64_t seed = 0; seed < 60; seed++) {
-		struct backtest_conf conf = { .site = &w.site, .from_ns = t0, .to_ns = t0 + DAYS * DAY_NS, .horizon_ns = HOUR_NS,
-			.assume_calls = true, .calls_seed = seed };
+		struct backtest_conf conf = { .site = &w.site,
+			.from_ns = t0,
+			.to_ns = t0 + DAYS * DAY_NS,
+			.horizon_ns = HOUR_NS,
+			.assume_calls = true,
+			.calls_seed = seed };
 		for (int i = 0; i < (seed ? 1 : 2); i++) {
 			struct backtest *b;
 			assert_int_equal(backtest_new(&conf, &feed, &b, NULL), 0);

@@ -508,7 +508,8 @@ static void a_long_invoice_is_summed_up(void **state)
 	drive_release(&d);
 }
 
-/* A call of the grid: paid at the offer's price for its time, less what was missing, and in the hour that it was over. */
+/* A call of the grid: paid at the offer's price for its time, less what was missing, and in the hour that it was over.
+ */
 static void calls_of_the_grid_are_settled(void **state)
 {
 	static const struct site site = { .name = "hou-1", .point = "HB_HOUSTON", .pue = 1.05, .n_offers = 2,

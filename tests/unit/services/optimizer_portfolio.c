@@ -100,8 +100,10 @@ static void a_month_of_the_fleet(void **state)
 		assert_string_equal(all->facility, "");
 		/* 30 days at one price: 200 TH/s and 3,500 W a miner, GPUs that idle at 75 W or mine for nothing. */
 		double btc = 200e12 * 86400 / (9e13 * 4294967296.0) * (6.25 + 0) * 0.99;
-		assert_true(calm->mean_usd > 0 && fabs(calm->mean_usd / (30 * 1000 * (btc * 60000 - 24 * (0.0036750 * 30))) - 1) < 0.1);
-		assert_true(calm->deviation_usd < 1e-6 * calm->mean_usd && fabs(calm->cvar_usd + calm->mean_usd) < 1e-6 * calm->mean_usd);
+		assert_true(
+			calm->mean_usd > 0 && fabs(calm->mean_usd / (30 * 1000 * (btc * 60000 - 24 * (0.0036750 * 30))) - 1) < 0.1);
+		assert_true(calm->deviation_usd < 1e-6 * calm->mean_usd &&
+					fabs(calm->cvar_usd + calm->mean_usd) < 1e-6 * calm->mean_usd);
 		/* Spikes differ from month to month; no month of the sum is worse than the worst of each. */
 		assert_true(wild->deviation_usd > 0 && wild->cvar_usd > -wild->mean_usd && wild->worst_usd <= -wild->var_usd);
 		assert_true(fabs(all->mean_usd - calm->mean_usd - wild->mean_usd) < 1e-6 * all->mean_usd);
@@ -135,7 +137,8 @@ static void aversion_stops_what_may_lose(void **state)
 		/* The calm point never moves. The wild one rose by 280 USD twice in all its moves until then. */
 		double tail = 0.05 * (double)((x->market_time_ns - t0) / STEP_NS - 1);
 		assert_true(x->forecasts[0]->risk_usd_mwh == 0);
-		assert_true(i ? fabs(x->forecasts[1]->risk_usd_mwh - 2 * 280 / tail) < 0.01 : x->forecasts[1]->risk_usd_mwh == 0);
+		assert_true(
+			i ? fabs(x->forecasts[1]->risk_usd_mwh - 2 * 280 / tail) < 0.01 : x->forecasts[1]->risk_usd_mwh == 0);
 		net[i] = x->net_usd_h;
 		drive_release(&d);
 	}

@@ -221,8 +221,12 @@ static void a_node_whose_circuit_is_open_is_told_too(void **state)
 	rig_free(g);
 }
 
-static const struct site offering = { .name = "west", .point = "HB_WEST", .pue = 1.05, .n_offers = 2,
-	.offer = { { .service = "RRS", .mw = 0.021, .until_hour = 24 }, { .service = "ECRS", .mw = 0.21, .until_hour = 24 } } };
+static const struct site offering = { .name = "west",
+	.point = "HB_WEST",
+	.pue = 1.05,
+	.n_offers = 2,
+	.offer = {
+		{ .service = "RRS", .mw = 0.021, .until_hour = 24 }, { .service = "ECRS", .mw = 0.21, .until_hour = 24 } } };
 
 static bool ask_call(struct rig *g, const char *service, double mw, int duration_s)
 {
@@ -283,7 +287,8 @@ static void a_call_of_the_grid_is_measured(void **state)
 	rig_free(g);
 }
 
-/* More is called than runs, and what is told does not happen: it is missing from the response on, and recalled early. */
+/* More is called than runs, and what is told does not happen: it is missing from the response on, and recalled early.
+ */
 static void what_is_missing_of_a_call_is_told(void **state)
 {
 	struct rig *g = offering_rig();

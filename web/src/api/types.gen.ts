@@ -8,6 +8,7 @@ export type DeviceState = '' | 'idle' | 'allocating' | 'active' | 'draining' | '
 export type Mode = '' | 'serve' | 'fill' | 'off' | 'safe';
 export type AllocationState = '' | 'reserved' | 'switching' | 'held' | 'releasing' | 'released' | 'refused';
 export type TicketState = '' | 'ticket_open' | 'ticket_proving' | 'ticket_done';
+export type ProgramState = '' | 'program_running' | 'program_stopped' | 'program_done' | 'program_failed';
 
 export type Empty = Record<string, never>;
 
@@ -496,6 +497,15 @@ export interface CapacityForecast {
   classes: CapacityClass[];
 }
 
+export interface Checkpoint {
+  name: string;
+  digest: string;
+  step: number;
+  of: number;
+  bytes: number;
+  at_ns: number;
+}
+
 export interface WorkloadSubmit {
   gpu_fraction?: number;
   type: WorkloadType;
@@ -514,6 +524,7 @@ export interface WorkloadSubmit {
   checkpointable: boolean;
   project: string;
   mig_profile: string;
+  program: string;
 }
 
 export interface WorkloadSubmitBatch {
@@ -555,6 +566,8 @@ export interface Workload {
   gpu_fraction: number;
   mig_profile: string;
   share_milli: number;
+  program: string;
+  checkpoint?: Checkpoint;
   classified?: Classification;
 }
 
@@ -588,6 +601,10 @@ export interface WorkloadPause {
 }
 
 export interface WorkloadResume {
+  id: string;
+}
+
+export interface WorkloadMigrate {
   id: string;
 }
 
@@ -751,6 +768,7 @@ export interface JobEnqueue {
 export interface JobCancel {
   workload_id: string;
   reason: string;
+  elsewhere: boolean;
 }
 
 export interface Directive {
@@ -1170,6 +1188,7 @@ export interface AllocationChanged {
   switch_id: string;
   preempted_by: string;
   unfit_device_id: string;
+  tried: boolean;
   share?: DeviceShare;
 }
 
@@ -1404,6 +1423,7 @@ export interface NodeHello {
   reports: number;
   feed: string;
   at_ns: number;
+  programs: string[];
   stream: number;
 }
 
@@ -1433,6 +1453,7 @@ export interface DeviceReading {
   memory_used_mib: number;
   errors: number;
   shares: DeviceShare[];
+  program: string;
 }
 
 export interface NodeReport {
@@ -1453,6 +1474,13 @@ export interface SwitchItem {
   model: string;
   power_cap_w: number;
   shares: DeviceShare[];
+  program?: ProgramOrder;
+}
+
+export interface ProgramOrder {
+  name: string;
+  restore?: Checkpoint;
+  deadline_ns: number;
 }
 
 export interface SwitchCommand {
@@ -1522,6 +1550,28 @@ export interface ModelReport {
   at_ns: number;
 }
 
+export interface ProgramReport {
+  node_id: string;
+  device_id: string;
+  allocation_id: string;
+  workload_id: string;
+  state: ProgramState;
+  step: number;
+  of: number;
+  checkpoint?: Checkpoint;
+  error: string;
+}
+
+export interface ProgramChanged {
+  workload_id: string;
+  allocation_id: string;
+  node_id: string;
+  state: ProgramState;
+  checkpoint?: Checkpoint;
+  error: string;
+  at_ns: number;
+}
+
 export interface AgentUp {
   hello?: NodeHello;
   report?: NodeReport;
@@ -1529,6 +1579,7 @@ export interface AgentUp {
   local_switch?: LocalSwitch;
   samples?: Samples;
   model_report?: ModelReport;
+  program_report?: ProgramReport;
 }
 
 export interface AgentDown {
@@ -1782,15 +1833,17 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PortfolioChoice: { facility: 's', device_class: 's', days: '0', discount: '0', devices: '0', share: '0', mean_usd_device: '0' },
   Portfolio: { market_time_ns: '0', days_known: '0', month_days: '0', cases: '0', facilities: '[PortfolioFacility', reason: 's', aversion: '0', term_days: '0', choices: '[PortfolioChoice', mean_usd: '0', var_usd: '0', cvar_usd: '0', worth_usd: '0' },
   CapacityForecast: { classes: '[CapacityClass' },
-  WorkloadSubmit: { gpu_fraction: '?0', type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's', mig_profile: 's' },
+  Checkpoint: { name: 's', digest: 's', step: '0', of: '0', bytes: '0', at_ns: '0' },
+  WorkloadSubmit: { gpu_fraction: '?0', type: 's', name: 's', model: 's', priority: '0', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', customer_id: 's', checkpointable: 'b', project: 's', mig_profile: 's', program: 's' },
   WorkloadSubmitBatch: { workloads: '[WorkloadSubmit' },
-  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0', gpu_fraction: '0', mig_profile: 's', share_milli: '0', classified: '?Classification' },
+  Workload: { id: 's', customer_id: 's', type: 's', state: 's', name: 's', model: 's', priority: '0', priority_class: 's', device_class: 's', device_count: '0', memory_gib: '0', max_latency_ms: '0', duration_s: '0', deadline_ns: '0', region: 's', callback_url: 's', created_at_ns: '0', started_at_ns: '0', finished_at_ns: '0', allocation_id: 's', device_ids: '[s', reason: 's', version: '0', estimated_cost_micros: '0', submitted_by: 's', remaining_ns: '0', checkpointable: 'b', project: 's', preemptions: '0', preempted_by: 's', queued_at_ns: '0', gpu_fraction: '0', mig_profile: 's', share_milli: '0', program: 's', checkpoint: '?Checkpoint', classified: '?Classification' },
   Workloads: { workloads: '[Workload', next_cursor: 's', index: '0' },
   WorkloadGet: { id: 's', index: '0', wait_ms: '0' },
   WorkloadList: { limit: '0', cursor: 's', state: 's', type: 's', customer_id: 's' },
   WorkloadCancel: { id: 's', if_version: '[0' },
   WorkloadPause: { id: 's' },
   WorkloadResume: { id: 's' },
+  WorkloadMigrate: { id: 's' },
   WorkloadHistoryGet: { id: 's' },
   WorkloadTransition: { at_ns: '0', from: 's', to: 's', reason: 's' },
   WorkloadHistory: { transitions: '[WorkloadTransition' },
@@ -1817,7 +1870,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   EmergencyStop: { reason: 's' },
   EmergencyClear: { reason: 's' },
   JobEnqueue: { workload: '?Workload' },
-  JobCancel: { workload_id: 's', reason: 's' },
+  JobCancel: { workload_id: 's', reason: 's', elsewhere: 'b' },
   Directive: { id: 's', decision_id: 's', targets: '[ClassTarget', emergency_stop: 'b', decided_at_ns: '0', signal_at_ns: '0' },
   ModelVersion: { version: 's', digest: 's', origin: 's', created_at_ns: '0', created_by: 's', nodes: '0' },
   ModelNode: { node_id: 's', version: 's', digest: 's', state: 's', error: 's', seen_at_ns: '0', held: '[s' },
@@ -1866,7 +1919,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Node: { id: 's', name: 's', facility: 's', region: 's', connected: 'b', seen_at_ns: '0', lease_until_ns: '0', devices: '0', endpoint: 's', models: '[s', agent_version: 's', energy_j: '0' },
   Nodes: { nodes: '[Node' },
   EndpointChanged: { node_id: 's', endpoint: 's', models: '[s', up: 'b', device_id: 's', mode: 's', region: 's' },
-  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', preempted_by: 's', unfit_device_id: 's', share: '?DeviceShare' },
+  AllocationChanged: { allocation_id: 's', workload_id: 's', customer_id: 's', state: 's', device_ids: '[s', device_class: 's', node_id: 's', at_ns: '0', price_micros_h: '0', reason: 's', type: 's', switch_id: 's', preempted_by: 's', unfit_device_id: 's', tried: 'b', share: '?DeviceShare' },
   Metered: { deltas: '[MeterDelta', node_id: 's', facility: 's' },
   MeterDelta: { device_class: 's', activity: 's', allocation_id: 's', customer_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0', from_ns: '0', to_ns: '0' },
   PhaseTime: { phase: 's', duration_ns: '0' },
@@ -1894,11 +1947,12 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PowerTrip: { facility: 's', path: 's', reason: 's' },
   PowerRestore: { facility: 's', path: 's' },
   AgentDevice: { id: 's', kind: 's', device_class: 's', memory_gib: '0', mode: 's', name: 's' },
-  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', feed: 's', at_ns: '0', stream: '0' },
+  NodeHello: { node_id: 's', name: 's', facility: 's', region: 's', endpoint: 's', models: '[s', devices: '[AgentDevice', agent_version: 's', boot_id: 's', reports: '0', feed: 's', at_ns: '0', programs: '[s', stream: '0' },
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
-  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0', shares: '[DeviceShare' },
+  DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0', shares: '[DeviceShare', program: 's' },
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0', inlet_k: '0' },
-  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0', shares: '[DeviceShare' },
+  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0', shares: '[DeviceShare', program: '?ProgramOrder' },
+  ProgramOrder: { name: 's', restore: '?Checkpoint', deadline_ns: '0' },
   SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
   SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0', at_ns: '0' },
   LocalSwitch: { node_id: 's', device_id: 's', to: 's', at_ns: '0', duration_ns: '0', cause: 's' },
@@ -1906,7 +1960,9 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Welcome: { node_id: 's', now_ns: '0', report_ms: '0', over_boot_id: 's' },
   Samples: { node_id: 's', at_ns: '0', readings: '[DeviceReading' },
   ModelReport: { node_id: 's', model: 's', version: 's', digest: 's', held: '[s', order: '0', state: 's', error: 's', at_ns: '0' },
-  AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples', model_report: '?ModelReport' },
+  ProgramReport: { node_id: 's', device_id: 's', allocation_id: 's', workload_id: 's', state: 's', step: '0', of: '0', checkpoint: '?Checkpoint', error: 's' },
+  ProgramChanged: { workload_id: 's', allocation_id: 's', node_id: 's', state: 's', checkpoint: '?Checkpoint', error: 's', at_ns: '0' },
+  AgentUp: { hello: '?NodeHello', report: '?NodeReport', switch_report: '?SwitchReport', local_switch: '?LocalSwitch', samples: '?Samples', model_report: '?ModelReport', program_report: '?ProgramReport' },
   AgentDown: { welcome: '?Welcome', lease: '?Lease', switch_command: '?SwitchCommand', model_command: '?ModelCommand' },
   NodeGone: { node_id: 's', reason: 's', stream: '0' },
   MeshSubscribe: { from_offset: '0', topic_mask: '0' },
