@@ -273,7 +273,9 @@ static int read_program(const struct agent *a, const Hcp__ProgramOrder *m, struc
 		return 0;
 	p->restore.step = m->restore->step;
 	return str_copy(p->restore.name, sizeof(p->restore.name), str_of(m->restore->name)) < 0 ||
-			str_copy(p->restore.digest, sizeof(p->restore.digest), str_of(m->restore->digest)) < 0 ? HCP_EINVAL : 0;
+				   str_copy(p->restore.digest, sizeof(p->restore.digest), str_of(m->restore->digest)) < 0
+			   ? HCP_EINVAL
+			   : 0;
 }
 
 static void on_command(struct agent *a, const Hcp__SwitchCommand *m)

@@ -15,14 +15,14 @@ enum {
 	AGENT_SAMPLES_MS = 5000,
 	AGENT_MODEL_MS = 30000,
 	AGENT_CHANGE_MS = 120000, /* for a change of version that came without a deadline, and the longest */
-	AGENT_HELLO_MS = 1000, /* until the hello is repeated when no welcome came; doubling up to … */
+	AGENT_HELLO_MS = 1000,    /* until the hello is repeated when no welcome came; doubling up to … */
 	AGENT_HELLO_MAX_MS = 30000,
 	AGENT_STOP_MS = 200,
-	AGENT_FENCE_MS = 5000,    /* or a third of the lease, where that is less */
+	AGENT_FENCE_MS = 5000, /* or a third of the lease, where that is less */
 	AGENT_FENCE_LOOK_MS = 100,
 	AGENT_FENCE_KILL_MS = 250, /* before its end what did not save itself is killed */
-	AGENT_PROGRAM_TELLS = 5,  /* how often the end of a program is told whose allocation is over */
-	AGENT_ITEMS_MAX = 16, /* of a switch command; there is one device */
+	AGENT_PROGRAM_TELLS = 5,   /* how often the end of a program is told whose allocation is over */
+	AGENT_ITEMS_MAX = 16,      /* of a switch command; there is one device */
 };
 #define AGENT_DEVICE_ID "cpu0"
 #define AGENT_CLOCK_SLACK_NS INT64_C(250000000)
@@ -43,8 +43,8 @@ struct agent {
 	struct rng rng;
 	struct loop_timer report, samples, hello, model_report, program_report, fence;
 	struct program_status program_is; /* scratch of the reading being made */
-	int program_tells;         /* reports on an ended program that are still to be made */
-	int64_t fence_ms;          /* so long before the end of the lease programs are told to save themselves */
+	int program_tells;                /* reports on an ended program that are still to be made */
+	int64_t fence_ms;                 /* so long before the end of the lease programs are told to save themselves */
 	uint32_t report_ms, hello_ms; /* hello_ms: wait before the next */
 	bool welcomed;                /* in this boot; without it nothing is reported */
 	uint64_t seq;

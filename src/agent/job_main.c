@@ -163,8 +163,8 @@ static int hash_fd(struct job *j, int fd, EVP_MD_CTX *md, uint8_t *chunk, int64_
 }
 
 /* Digest of a regular file of the folder, links not followed. */
-static int digest_file(struct job *j, const char *name, char ret[PROGRAM_DIGEST_MAX], int64_t *ret_bytes,
-	struct err *err)
+static int digest_file(
+	struct job *j, const char *name, char ret[PROGRAM_DIGEST_MAX], int64_t *ret_bytes, struct err *err)
 {
 	char path[1024];
 	uint8_t raw[EVP_MAX_MD_SIZE];
@@ -181,8 +181,8 @@ static int digest_file(struct job *j, const char *name, char ret[PROGRAM_DIGEST_
 	}
 	EVP_MD_CTX *md = EVP_MD_CTX_new();
 	uint8_t *chunk = mem_alloc(CHUNK);
-	int rc = md && chunk && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 ? hash_fd(j, fd, md, chunk, ret_bytes) :
-		HCP_ENOMEM;
+	int rc = md && chunk && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1 ? hash_fd(j, fd, md, chunk, ret_bytes)
+																		   : HCP_ENOMEM;
 	if (rc == 0 && (EVP_DigestFinal_ex(md, raw, &len) != 1 || len != SHA256_BYTES))
 		rc = HCP_ENOMEM;
 	mem_free(chunk);
@@ -470,13 +470,26 @@ static int parse(struct job *j, int argc, char **argv)
 	optind = 1;
 	while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
 		switch (c) {
-		case 'd': j->dir = optarg; break;
-		case 'l': j->log = optarg; break;
-		case 'r': j->restore = optarg; break;
-		case 'g': j->digest = optarg; break;
-		case 'p': rc |= num_parse_i64(str_of(optarg), &j->parent); break;
-		case 's': rc |= num_parse_i64(str_of(optarg), &j->step); break;
-		default: return -1;
+		case 'd':
+			j->dir = optarg;
+			break;
+		case 'l':
+			j->log = optarg;
+			break;
+		case 'r':
+			j->restore = optarg;
+			break;
+		case 'g':
+			j->digest = optarg;
+			break;
+		case 'p':
+			rc |= num_parse_i64(str_of(optarg), &j->parent);
+			break;
+		case 's':
+			rc |= num_parse_i64(str_of(optarg), &j->step);
+			break;
+		default:
+			return -1;
 		}
 	}
 	j->argv = argv + optind;
@@ -490,7 +503,7 @@ int job_main(int argc, char **argv)
 	(void)prctl(PR_SET_NAME, "hcp-job");
 	if (parse(&j, argc, argv) < 0) {
 		fprintf(stderr, "usage: hcp-agent job --dir DIR --log FILE [--restore NAME --digest DIGEST --step N]"
-			" [--parent PID] -- PROGRAM [ARG …]\n");
+						" [--parent PID] -- PROGRAM [ARG …]\n");
 		return 2;
 	}
 	(void)close_range(3, ~0u, 0);

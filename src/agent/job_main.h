@@ -31,10 +31,10 @@ enum job_kind {
 struct job_note {
 	uint32_t magic, kind;
 	int64_t pid, step, of;
-	int64_t ck_step, ck_of, ck_bytes; /* of the newest checkpoint */
+	int64_t ck_step, ck_of, ck_bytes;  /* of the newest checkpoint */
 	char checkpoint[PROGRAM_NAME_MAX]; /* "": none in this run */
 	char digest[PROGRAM_DIGEST_MAX];
-	char error[PROGRAM_ERROR_MAX];     /* of JOB_FAILED */
+	char error[PROGRAM_ERROR_MAX]; /* of JOB_FAILED */
 };
 
 _Static_assert(sizeof(struct job_note) <= 512, "a pipe takes it whole");
@@ -43,8 +43,8 @@ enum {
 	JOB_LOG_MAX = 1 << 20,    /* bytes of one of its two log files, which take turns */
 	JOB_OUTPUT_MAX = 1 << 20, /* bytes that are read in JOB_WINDOW_MS; a program that prints more is slowed down */
 	JOB_WINDOW_MS = 100,
-	JOB_NOTE_MS = 50,         /* between two notes of mere progress */
-	JOB_FILES_MAX = 1024,     /* descriptors of the program */
+	JOB_NOTE_MS = 50,     /* between two notes of mere progress */
+	JOB_FILES_MAX = 1024, /* descriptors of the program */
 };
 
 /* argv[0] is "job". The exit status is 0 if the last note was written. */

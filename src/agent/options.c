@@ -171,10 +171,20 @@ static int take(struct options *o, int option, const char *arg, const char **ret
 	case NODE_ID: o->conf.node_id = arg; break;
 	case THREADS: rc = number(arg, "threads", CPU_DEVICE_THREADS_MAX, &n, err); o->conf.threads = (unsigned)n; break;
 	case ENGINE: o->conf.engine = arg; break;
-	case LINGER: rc = number(arg, "linger-ms", 60000, &n, err); o->conf.linger_ms = (uint32_t)n; break;
-	case PROGRAM: rc = program_table_add(&o->programs, arg, err); break;
-	case CHECKPOINTS: o->conf.checkpoints = arg; break;
-	case GRACE: rc = number(arg, "grace-ms", PROGRAM_GRACE_MS, &n, err); o->conf.grace_ms = (uint32_t)n; break;
+	case LINGER:
+		rc = number(arg, "linger-ms", 60000, &n, err);
+		o->conf.linger_ms = (uint32_t)n;
+		break;
+	case PROGRAM:
+		rc = program_table_add(&o->programs, arg, err);
+		break;
+	case CHECKPOINTS:
+		o->conf.checkpoints = arg;
+		break;
+	case GRACE:
+		rc = number(arg, "grace-ms", PROGRAM_GRACE_MS, &n, err);
+		o->conf.grace_ms = (uint32_t)n;
+		break;
 	case HELP: o->help = true; break;
 	case VERSION: o->version = true; break;
 	default: rc = err_set(err, HCP_EINVAL, "", "unknown option, or a value is missing"); break;

@@ -23,7 +23,7 @@ struct program {
 	int job_pid;         /* of the process between us */
 	int64_t pid;         /* the program's; 0: not known yet */
 	struct loop_timer poll, kill, start;
-	bool over;           /* its last note was taken, which says … */
+	bool over; /* its last note was taken, which says … */
 	enum program_state last;
 	struct program_status is;
 };
@@ -50,8 +50,9 @@ static int split_words(struct program_row *row, const char *text, struct err *er
 	row->argv[n] = NULL;
 	if (!n || row->argv[0][0] != '/')
 		return err_set(err, HCP_EINVAL, "program", "%s must be an absolute path and its arguments", row->name);
-	return access(row->argv[0], X_OK) == 0 ? 0 :
-		err_set(err, HCP_EINVAL, "program", "%s: %s: %s", row->name, row->argv[0], strerror(errno));
+	return access(row->argv[0], X_OK) == 0
+			   ? 0
+			   : err_set(err, HCP_EINVAL, "program", "%s: %s: %s", row->name, row->argv[0], strerror(errno));
 }
 
 int program_table_add(struct program_table *t, const char *text, struct err *err)
@@ -100,8 +101,11 @@ bool program_knows(const struct program *p, const char *name)
 
 static void take_note(struct program *p, const struct job_note *n)
 {
-	static const enum program_state states[] = { [JOB_STARTED] = PROGRAM_STARTING, [JOB_RUNNING] = PROGRAM_RUNNING,
-		[JOB_DONE] = PROGRAM_DONE, [JOB_STOPPED] = PROGRAM_STOPPED, [JOB_FAILED] = PROGRAM_FAILED };
+	static const enum program_state states[] = { [JOB_STARTED] = PROGRAM_STARTING,
+		[JOB_RUNNING] = PROGRAM_RUNNING,
+		[JOB_DONE] = PROGRAM_DONE,
+		[JOB_STOPPED] = PROGRAM_STOPPED,
+		[JOB_FAILED] = PROGRAM_FAILED };
 	if (n->magic != JOB_MAGIC || n->kind < JOB_STARTED || n->kind > JOB_FAILED || p->over)
 		return;
 	struct program_status *is = &p->is;
@@ -241,8 +245,8 @@ static void fill_environment(struct environment *e, const struct program_order *
 		env_add(e, "HCP_DEADLINE=%lld", (long long)o->deadline_s);
 }
 
-static int spawn(struct program *p, const struct program_row *row, const struct program_order *o, int log_fd,
-	struct err *err)
+static int spawn(
+	struct program *p, const struct program_row *row, const struct program_order *o, int log_fd, struct err *err)
 {
 	static struct environment env; /* one thread, copied by the new process */
 	char dir[PROGRAM_PATH_MAX], log[PROGRAM_PATH_MAX], parent[24], step[24];

@@ -66,10 +66,10 @@ struct program_status {
 
 struct program_conf {
 	struct loop *loop;
-	const char *self;                  /* this executable: run with "job"; borrowed, as all here */
+	const char *self; /* this executable: run with "job"; borrowed, as all here */
 	const struct program_table *table;
 	const char *checkpoints, *state_dir;
-	uint32_t grace_ms;                 /* 0: PROGRAM_GRACE_MS */
+	uint32_t grace_ms; /* 0: PROGRAM_GRACE_MS */
 	/* Its status has changed; not from inside the calls below. */
 	void (*on_change)(void *arg);
 	void *arg;

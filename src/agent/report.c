@@ -222,10 +222,14 @@ void report_model(struct agent *a)
 static Hcp__ProgramState wire_state(const struct program_status *is)
 {
 	switch (is->state) {
-	case PROGRAM_DONE: return HCP__PROGRAM_STATE__PROGRAM_DONE;
-	case PROGRAM_STOPPED: return HCP__PROGRAM_STATE__PROGRAM_STOPPED;
-	case PROGRAM_FAILED: return HCP__PROGRAM_STATE__PROGRAM_FAILED;
-	default: return HCP__PROGRAM_STATE__PROGRAM_RUNNING;
+	case PROGRAM_DONE:
+		return HCP__PROGRAM_STATE__PROGRAM_DONE;
+	case PROGRAM_STOPPED:
+		return HCP__PROGRAM_STATE__PROGRAM_STOPPED;
+	case PROGRAM_FAILED:
+		return HCP__PROGRAM_STATE__PROGRAM_FAILED;
+	default:
+		return HCP__PROGRAM_STATE__PROGRAM_RUNNING;
 	}
 }
 

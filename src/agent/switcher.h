@@ -61,7 +61,7 @@ struct switcher_result {
 	bool ok, rolled_back;
 	char error[160];
 	int64_t phase_ns[PHASE_END]; /* 0: not reached */
-	const char *evidence;      /* "watts", "hash_rate", "served_request", "program" or "" */
+	const char *evidence;        /* "watts", "hash_rate", "served_request", "program" or "" */
 	int64_t served_at_ns;      /* wall clock; 0 */
 };
 

@@ -49,7 +49,7 @@ enum {
 	NODE_STEPS_MAX = 900, /* of one node_step; beyond, steps get longer */
 	NODE_PROGRAM_STEP_MS = 1000,
 	NODE_PROGRAM_SAVE = 10, /* steps between two checkpoints */
-	NODE_VERIFY_MS = 100, /* between two looks at devices that should be ready */
+	NODE_VERIFY_MS = 100,   /* between two looks at devices that should be ready */
 };
 
 enum node_activity { NODE_SERVE, NODE_FILL, NODE_OFF, NODE_ACTIVITIES };
@@ -101,7 +101,7 @@ struct node_device {
 struct node_conf {
 	const char *id, *name, *facility, *region; /* copied */
 	const char *feed;                          /* copied: where it hangs in the power tree; NULL: does not say */
-	const char *program; /* that it allows, copied; NULL: none */
+	const char *program;                       /* that it allows, copied; NULL: none */
 	const struct device_class *cls;
 	size_t n_devices;
 	uint64_t seed;

@@ -14,7 +14,7 @@ struct node_item {
 	uint16_t n_parts;
 	struct node_part *parts; /* owned: all that it shall have */
 	struct node_program *program; /* owned: what it shall run; NULL: none, or it runs already */
-	bool runs;               /* that was started */
+	bool runs;                    /* that was started */
 	uint64_t kept;           /* bit i: parts[i] was there before */
 	int32_t cap_w, cap_before_w;
 };

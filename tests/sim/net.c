@@ -168,12 +168,13 @@ static void note_told(struct net_node *x, int64_t sum_j)
 static void emit(void *arg, const Hcp__AgentUp *up)
 {
 	struct net_node *x = arg;
-	const ProtobufCMessage *body = up->kind_case == HCP__AGENT_UP__KIND_HELLO ? &up->hello->base :
-				       up->kind_case == HCP__AGENT_UP__KIND_REPORT ? &up->report->base :
-				       up->kind_case == HCP__AGENT_UP__KIND_SWITCH_REPORT ? &up->switch_report->base :
-				       up->kind_case == HCP__AGENT_UP__KIND_LOCAL_SWITCH ? &up->local_switch->base :
-				       up->kind_case == HCP__AGENT_UP__KIND_PROGRAM_REPORT ? &up->program_report->base :
-				       up->kind_case == HCP__AGENT_UP__KIND_SAMPLES ? &up->samples->base : NULL;
+	const ProtobufCMessage *body = up->kind_case == HCP__AGENT_UP__KIND_HELLO            ? &up->hello->base
+								   : up->kind_case == HCP__AGENT_UP__KIND_REPORT         ? &up->report->base
+								   : up->kind_case == HCP__AGENT_UP__KIND_SWITCH_REPORT  ? &up->switch_report->base
+								   : up->kind_case == HCP__AGENT_UP__KIND_LOCAL_SWITCH   ? &up->local_switch->base
+								   : up->kind_case == HCP__AGENT_UP__KIND_PROGRAM_REPORT ? &up->program_report->base
+								   : up->kind_case == HCP__AGENT_UP__KIND_SAMPLES        ? &up->samples->base
+																						 : NULL;
 	struct buf b;
 	must(body);
 	if (up->kind_case == HCP__AGENT_UP__KIND_HELLO) {

@@ -17,8 +17,8 @@ struct seen_workload {
 	int type; /* Hcp__WorkloadType: its class, too */
 	int preemptions;
 	char preempted_by[ID_TEXT_MAX];
-	int64_t saved;            /* step of its newest checkpoint by the events of resources … */
-	int64_t said_saved;       /* … and as the workload has it */
+	int64_t saved;      /* step of its newest checkpoint by the events of resources … */
+	int64_t said_saved; /* … and as the workload has it */
 };
 
 struct seen_allocation {

@@ -43,8 +43,8 @@ static int check_program(const Hcp__WorkloadSubmit *s, struct err *err)
 	if (s->type != HCP__WORKLOAD_TYPE__AI_INFERENCE_BATCH && s->type != HCP__WORKLOAD_TYPE__MODEL_TRAINING)
 		return err_set(err, HCP_EINVAL, "program", "is for ai_inference_batch and model_training; leave it out");
 	if (s->device_count > 1)
-		return err_set(err, HCP_ERANGE, "device_count", "a program runs on one device; must be 1, was %d",
-			s->device_count);
+		return err_set(
+			err, HCP_ERANGE, "device_count", "a program runs on one device; must be 1, was %d", s->device_count);
 	if (gives_fraction(s) || s->mig_profile[0])
 		return err_set(err, HCP_EINVAL, "program", "has a whole device; leave out gpu_fraction and mig_profile");
 	return 0;

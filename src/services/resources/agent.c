@@ -713,8 +713,10 @@ static int take_reading(struct resources *r, struct svc_ctx *ctx, struct device 
 	bool moved = d->gate != d->ctl.commanded, program = program_differs(d, x);
 	bool other = !moved && (program || parts_differ(d, x));
 	struct device_finding f = moved || other ? mismatch(r, d, now) : find(r, d, measured_at_ns, now);
-	enum why why = moved ? WHY_MODE_DIFFERS : program ? WHY_PROGRAM_DIFFERS : other ? WHY_PARTS_DIFFER :
-		(enum why)(WHY_DRIFT + (int)f.reason);
+	enum why why = moved     ? WHY_MODE_DIFFERS
+				   : program ? WHY_PROGRAM_DIFFERS
+				   : other   ? WHY_PARTS_DIFFER
+							 : (enum why)(WHY_DRIFT + (int)f.reason);
 	take_finding(r, d, &f, why, now);
 	/* Nothing that it was told before can be on its way to it still. */
 	bool answered = !d->command || d->command->reported_at_ns;

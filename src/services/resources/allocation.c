@@ -149,12 +149,11 @@ static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a
 	if (pb_pack_arena(&ev->base, svc_arena(ctx), &body) < 0 ||
 		(a->program && pb_pack_arena(&order.base, svc_arena(ctx), &program) < 0))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	return db_run(
-		svc_db(ctx), err,
+	return db_run(svc_db(ctx), err,
 		"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body,program) VALUES($1,$2,$3,$4,$5,$6,$7)"
 		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
-		"ziiizbb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model,
-		body, program);
+		"ziiizbb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model, body,
+		program);
 }
 
 static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s,
@@ -196,7 +195,7 @@ static int set_program(struct alloc *a, const char *name, int64_t deadline_ns)
 }
 
 int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
-	       enum allocation_state state, struct str program)
+	enum allocation_state state, struct str program)
 {
 	struct arena arena;
 	arena_init(&arena, 4096, 0);
@@ -206,9 +205,9 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 	struct alloc *a = ev && order ? alloc_new(ev->n_device_ids) : NULL;
 	int rc = !ev || !order ? HCP_ECORRUPT : !a ? HCP_ENOMEM : set_program(a, order->name, order->deadline_ns);
 	if (rc == 0 && (str_copy(a->id, sizeof(a->id), id) < 0 || str_copy(a->model, sizeof(a->model), model) < 0 ||
-			str_copy(a->workload_id, sizeof(a->workload_id), str_of(ev->workload_id)) < 0 ||
-			str_copy(a->customer_id, sizeof(a->customer_id), str_of(ev->customer_id)) < 0 ||
-			str_copy(a->switch_id, sizeof(a->switch_id), str_of(ev->switch_id)) < 0))
+					   str_copy(a->workload_id, sizeof(a->workload_id), str_of(ev->workload_id)) < 0 ||
+					   str_copy(a->customer_id, sizeof(a->customer_id), str_of(ev->customer_id)) < 0 ||
+					   str_copy(a->switch_id, sizeof(a->switch_id), str_of(ev->switch_id)) < 0))
 		rc = HCP_ECORRUPT;
 	if (rc == 0) {
 		a->state = state;
@@ -337,7 +336,7 @@ static bool has_power(struct resources *r, struct alloc *a)
 /* A device has one switch at a time: a part waits until that of another part is over. And a workload runs once. */
 static bool waits_for_turn(const struct resources *r, const struct alloc *a)
 {
-	return (a->part.milli && a->devices[0]->command) || (a->program && ghost_haunts(r, a->workload_id));
+	return (a->part.milli && a->devices[0]->command) || (a->program && ghost_haunts(r, a));
 }
 
 /* Commands to all its nodes, once there is power for all; until then it is among those that wait. */

@@ -59,10 +59,8 @@ static void resources_close(void *state)
 		command_free(list_entry(c, struct command, link));
 	list_each_safe(a, tmp_a, &r->allocs)
 		alloc_free(list_entry(a, struct alloc, link));
-	list_each_safe(g, tmp_g, &r->ghosts)
-		ghost_free(list_entry(g, struct ghost, link));
-	list_each_safe(t, tmp_t, &r->tickets)
-		ticket_free(list_entry(t, struct ticket, link));
+	list_each_safe(g, tmp_g, &r->ghosts) ghost_free(list_entry(g, struct ghost, link));
+	list_each_safe(t, tmp_t, &r->tickets) ticket_free(list_entry(t, struct ticket, link));
 	health_free(r->health);
 	for (size_t i = 0; i < r->n_nodes; i++)
 		node_free(r->node[i]);
@@ -136,8 +134,8 @@ static int prune(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	if (now < r->pruned_at_ns + PRUNE_EVERY_NS)
 		return 0;
 	r->pruned_at_ns = now;
-	int rc = db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i",
-		      now - KEEP_ENDED_NS);
+	int rc =
+		db_run(svc_db(ctx), err, "DELETE FROM allocation WHERE ended_ns>0 AND ended_ns<$1", "i", now - KEEP_ENDED_NS);
 	return rc < 0 ? rc
 				  : db_run(svc_db(ctx), err, "DELETE FROM checkpoint WHERE at_ns<$1", "i", now - KEEP_CHECKPOINT_NS);
 }

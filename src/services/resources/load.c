@@ -293,7 +293,7 @@ int load_all(struct resources *r, struct db *db, struct err *err)
 		alloc_load(r, db_text(row, 0), db_text(row, 1), db_i64(row, 2), db_blob(row, 3),
 			(enum allocation_state)db_i64(row, 4), db_blob(row, 5)));
 	EACH(db, "ghost", "SELECT allocation_id,workload_id,device_id FROM ghost ORDER BY allocation_id",
-	     ghost_load(r, db_text(row, 0), db_text(row, 1), db_text(row, 2)));
+		ghost_load(r, db_text(row, 0), db_text(row, 1), db_text(row, 2)));
 	EACH(db, "command",
 	     "SELECT id,number,allocation_id,decision_id,decided_ns,issued_ns,deadline_ns,signal_ns,reported_ns,"
 	     "items,froms,report FROM command ORDER BY rowid",

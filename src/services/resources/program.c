@@ -109,26 +109,28 @@ int ghost_load(struct resources *r, struct str allocation_id, struct str workloa
 	return ghost_new(r, d, a, w) ? 0 : HCP_ENOMEM;
 }
 
-bool ghost_haunts(const struct resources *r, const char *workload_id)
+bool ghost_haunts(const struct resources *r, const struct alloc *a)
 {
 	list_each(l, &r->ghosts)
-		if (!strcmp(list_entry(l, struct ghost, link)->workload_id, workload_id))
+	{
+		const struct ghost *g = list_entry(l, struct ghost, link);
+		if (g->device != a->devices[0] && !strcmp(g->workload_id, a->workload_id))
 			return true;
+	}
 	return false;
 }
 
 bool device_has_ghost(const struct resources *r, const struct device *d)
 {
-	list_each(l, &r->ghosts)
-		if (list_entry(l, struct ghost, link)->device == d)
-			return true;
+	list_each(l, &r->ghosts) if (list_entry(l, struct ghost, link)->device == d) return true;
 	return false;
 }
 
 int ghosts_lay(struct resources *r, struct svc_ctx *ctx, const struct device *d, struct err *err)
 {
 	int rc = 0;
-	list_each_safe(l, tmp, &r->ghosts) {
+	list_each_safe(l, tmp, &r->ghosts)
+	{
 		struct ghost *g = list_entry(l, struct ghost, link);
 		if (g->device != d || rc < 0)
 			continue;
@@ -141,9 +143,8 @@ int ghosts_lay(struct resources *r, struct svc_ctx *ctx, const struct device *d,
 
 static const struct ghost *ghost_find(const struct resources *r, const char *allocation_id)
 {
-	list_each(l, &r->ghosts)
-		if (!strcmp(list_entry(l, struct ghost, link)->allocation_id, allocation_id))
-			return list_entry(l, struct ghost, link);
+	list_each(l, &r->ghosts) if (!strcmp(list_entry(l, struct ghost, link)->allocation_id,
+									 allocation_id)) return list_entry(l, struct ghost, link);
 	return NULL;
 }
 
@@ -232,7 +233,7 @@ int on_program_report(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (news || done)
 		rc = publish(ctx, p, news ? &saved : NULL);
 	if (rc == 0 && a && p->state == HCP__PROGRAM_STATE__PROGRAM_FAILED && !a->program->done && alloc_is_told(a))
-		rc = alloc_end(r, ctx, a, ALLOCATION_EV_LOSE, arena_printf(svc_arena(ctx), "its program failed: %s", p->error),
-			err);
+		rc = alloc_end(
+			r, ctx, a, ALLOCATION_EV_LOSE, arena_printf(svc_arena(ctx), "its program failed: %s", p->error), err);
 	return rc;
 }

@@ -120,7 +120,7 @@ struct node {
 	char boot_id[NAME_MAX_LEN], old_boot_id[NAME_MAX_LEN];
 	char feed[POWER_PATH_MAX]; /* as announced */
 	struct power *power;       /* where its devices hang; NULL: by their group's */
-	const char **models; /* owned, one allocation with its texts and with programs, which stand behind them */
+	const char **models;       /* owned, one allocation with its texts and with programs, which stand behind them */
 	const char **programs;
 	size_t n_models, n_programs;
 	struct device **devices; /* owned array */
@@ -282,7 +282,7 @@ struct resources {
 	size_t n_levels, cap_levels, n_trips;
 	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved;
 	struct list commands, commands_unsaved, allocs, waiting, tickets;
-	struct list ghosts; /* owned */
+	struct list ghosts;    /* owned */
 	struct health *health; /* owned */
 	int64_t norms_at_ns;
 	bool learning;        /* a model is being trained */
@@ -492,7 +492,7 @@ int commands_timer(struct resources *r, struct svc_ctx *ctx, struct err *err) MU
 int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_release(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int alloc_load(struct resources *r, struct str id, struct str model, int64_t expires_ns, struct str packed,
-	       enum allocation_state state, struct str program) MUST_CHECK;
+	enum allocation_state state, struct str program) MUST_CHECK;
 void alloc_free(struct alloc *a);
 enum device_mode alloc_mode(const struct alloc *a);
 bool device_is_shared(const struct device *d);
@@ -528,8 +528,8 @@ bool program_differs(const struct device *d, const Hcp__DeviceReading *x);
 int program_take_place(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err) MUST_CHECK;
 /* Its allocation is over. */
 int ghost_add(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, struct err *err) MUST_CHECK;
-/* The workload's program may still live somewhere. */
-bool ghost_haunts(const struct resources *r, const char *workload_id);
+/* Its workload's program may still live somewhere else; where it shall run the agent ends the one before the other. */
+bool ghost_haunts(const struct resources *r, const struct alloc *a);
 /* The device may still have to save something for one that is over. */
 bool device_has_ghost(const struct resources *r, const struct device *d);
 /* The device was proved to do what it was told last, or can do nothing any more. */

@@ -724,6 +724,164 @@ static void who_yields_loses_no_try(void **state)
 	}
 }
 
+/* ---- programs ---- */
+
+static void submit_program(struct rig *r, char id[ID_TEXT_MAX], int64_t duration_s)
+{
+	struct msg *m = submission(&acme, "");
+	Hcp__WorkloadSubmit *s = (Hcp__WorkloadSubmit *)m->body;
+	s->type = HCP__WORKLOAD_TYPE__MODEL_TRAINING;
+	s->model = "";
+	s->program = "train";
+	s->device_count = 1;
+	s->duration_s = duration_s;
+	rig_post(r, m);
+	assert_int_equal(r->reply->type, MSG_WORKLOAD);
+	assert_true(((Hcp__Workload *)r->reply->body)->checkpointable);
+	snprintf(id, ID_TEXT_MAX, "%s", ((Hcp__Workload *)r->reply->body)->id);
+}
+
+static void program(struct rig *r, const char *id, const char *alloc, Hcp__ProgramState state, int64_t step)
+{
+	Hcp__ProgramChanged ev = HCP__PROGRAM_CHANGED__INIT;
+	Hcp__Checkpoint c = HCP__CHECKPOINT__INIT;
+	ev.workload_id = id;
+	ev.allocation_id = alloc;
+	ev.state = state;
+	c.name = "ck";
+	c.digest = "sha256:00";
+	c.step = step;
+	ev.checkpoint = step ? &c : NULL;
+	rig_event(r, SVC_RESOURCES, &ev.base);
+}
+
+#define RUNS HCP__PROGRAM_STATE__PROGRAM_RUNNING
+#define DONE HCP__PROGRAM_STATE__PROGRAM_DONE
+
+/* Starting is no success: only what it has saved since makes up for a failure. */
+static void a_program_that_saves_nothing_fails_after_its_tries(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX], alloc[16];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit_program(&r, id, 0);
+	for (int i = 0; i < ORCHESTRATOR_MAX_TRIES + 2; i++) {
+		snprintf(alloc, sizeof(alloc), "al-%d", i);
+		assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__QUEUED);
+		place(&r, id, alloc);
+		allocation(&r, id, alloc, HCP__ALLOCATION_STATE__HELD, "");
+		if (i == 1)
+			program(&r, id, alloc, RUNS, 10);
+		allocation(&r, id, alloc, HCP__ALLOCATION_STATE__RELEASED, "its program failed: exit 3");
+		if (i == 1)
+			program(&r, id, alloc, RUNS, 12); /* what it saved at its end: late, and still its own */
+	}
+	Hcp__Workload *w = get(&r, &acme, id);
+	assert_int_equal(w->state, HCP__WORKLOAD_STATE__FAILED);
+	assert_non_null(strstr(w->reason, "exit 3"));
+	assert_int_equal(w->checkpoint->step, 12);
+	program(&r, id, alloc, RUNS, 20); /* over is over */
+	assert_int_equal(get(&r, &acme, id)->checkpoint->step, 12);
+	rig_release(&r);
+}
+
+static void a_program_says_when_it_is_done(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	submit_program(&r, id, 0);
+	place(&r, id, "al-1");
+	program(&r, id, "al-0", DONE, 0); /* another's allocation */
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__SCHEDULED);
+	rig_forget(&r);
+	program(&r, id, "al-1", DONE, 30); /* before anybody said that it runs */
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__COMPLETED);
+	msg_free(rig_published(&r, MSG_JOB_CANCEL, &n));
+	assert_int_equal(n, 1);
+	/* Its duration is a limit. */
+	submit_program(&r, id, 100);
+	place(&r, id, "al-2");
+	allocation(&r, id, "al-2", HCP__ALLOCATION_STATE__HELD, "");
+	program(&r, id, "al-2", RUNS, 10);
+	rig_pass(&r, 101 * NS_PER_S);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__FAILED);
+	assert_int_equal(get(&r, &acme, id)->checkpoint->step, 10);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static unsigned migrate(struct rig *r, const Hcp__Principal *who, const char *id)
+{
+	struct msg *m = msg_new(MSG_WORKLOAD_MIGRATE);
+	((Hcp__WorkloadMigrate *)m->body)->id = id;
+	m->principal = who;
+	return rig_post(r, m)->type;
+}
+
+static void a_move_is_a_release_and_a_new_place(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX], plain[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, plain);
+	place(&r, plain, "al-9");
+	allocation(&r, plain, "al-9", HCP__ALLOCATION_STATE__HELD, "");
+	migrate(&r, &acme, plain);
+	rig_expect_problem(&r, "wrong_state", "checkpointable");
+	submit_program(&r, id, 0);
+	migrate(&r, &acme, id);
+	rig_expect_problem(&r, "wrong_state", "state");
+	place(&r, id, "al-1");
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	migrate(&r, &globex, id);
+	rig_expect_problem(&r, "not_found", "id");
+	rig_forget(&r);
+	int64_t queued_ns = get(&r, &acme, id)->queued_at_ns;
+	assert_int_equal(migrate(&r, &admin, id), MSG_WORKLOAD);
+	struct msg *m = rig_published(&r, MSG_JOB_CANCEL, &n);
+	assert_true(n == 1 && ((Hcp__JobCancel *)m->body)->elsewhere);
+	msg_free(m);
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, 1);
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__RELEASED, "moves elsewhere"); /* no loss */
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__QUEUED);
+	assert_int_equal(get(&r, &acme, id)->queued_at_ns, queued_ns);
+	rig_release(&r);
+}
+
+static void a_program_has_one_whole_device_and_a_name(void **state)
+{
+	static const struct {
+		const char *program, *field, *code;
+		Hcp__WorkloadType type;
+		int devices;
+		double fraction;
+	} bad[] = {
+		{ "../sh", "program", "invalid", HCP__WORKLOAD_TYPE__MODEL_TRAINING, 1, 0 },
+		{ "train", "program", "invalid", HCP__WORKLOAD_TYPE__BITCOIN_MINING, 1, 0 },
+		{ "train", "program", "invalid", HCP__WORKLOAD_TYPE__AI_INFERENCE_REALTIME, 1, 0 },
+		{ "train", "device_count", "out_of_range", HCP__WORKLOAD_TYPE__MODEL_TRAINING, 2, 0 },
+		{ "train", "program", "invalid", HCP__WORKLOAD_TYPE__MODEL_TRAINING, 1, 0.5 },
+	};
+	struct rig r;
+	rig_init(&r, &orchestrator_def, NULL);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct msg *m = submission(&acme, "");
+		Hcp__WorkloadSubmit *s = (Hcp__WorkloadSubmit *)m->body;
+		s->type = bad[i].type;
+		s->program = bad[i].program;
+		s->device_count = bad[i].devices;
+		if (bad[i].fraction > 0)
+			want_fraction(s, bad[i].fraction);
+		rig_post(&r, m);
+		rig_expect_problem(&r, bad[i].code, bad[i].field);
+	}
+	rig_release(&r);
+}
+
 static Hcp__CustomerQuota *set_quota(struct rig *r, Hcp__CustomerQuotaSet q)
 {
 	struct msg *m = msg_new(MSG_CUSTOMER_QUOTA_SET);
@@ -803,6 +961,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_yields_loses_no_try),
+		cmocka_unit_test(a_program_that_saves_nothing_fails_after_its_tries),
+		cmocka_unit_test(a_program_says_when_it_is_done),
+		cmocka_unit_test(a_move_is_a_release_and_a_new_place),
+		cmocka_unit_test(a_program_has_one_whole_device_and_a_name),
 		cmocka_unit_test(quotas_are_kept_told_and_counted),
 		cmocka_unit_test(a_workload_lives_its_life),
 		cmocka_unit_test(a_paused_workload_keeps_what_is_left_of_its_time),

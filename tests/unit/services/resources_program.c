@@ -19,8 +19,8 @@ static void place_program(struct rig *g, const char *allocation, const char *dev
 	publish(g, SVC_ROUTER, MSG_PLACE, &p.base, 1);
 }
 
-static void tell(struct rig *g, const char *node, const char *allocation, Hcp__ProgramState state, int64_t saved,
-	const char *error)
+static void tell(
+	struct rig *g, const char *node, const char *allocation, Hcp__ProgramState state, int64_t saved, const char *error)
 {
 	Hcp__ProgramReport r = HCP__PROGRAM_REPORT__INIT;
 	Hcp__Checkpoint c = HCP__CHECKPOINT__INIT;

@@ -38,10 +38,10 @@ struct agent {
 		int milli, start;
 	} part[MAX_SHARED][MAX_PARTS];
 	int n_parts[MAX_SHARED];
-	const char *program; /* that it allows; NULL: none */
+	const char *program;                /* that it allows; NULL: none */
 	char runs[MAX_SHARED][ID_TEXT_MAX]; /* allocation whose program runs on its first devices */
 	int64_t restored[MAX_SHARED];       /* step that the last program began at */
-	bool saves; /* a program that must leave is not done with saving: no answer until then */
+	bool saves;                         /* a program that must leave is not done with saving: no answer until then */
 	bool keeps; /* lies about parts: says done, and has those that it had */
 	int64_t requests;
 	uint64_t seq;

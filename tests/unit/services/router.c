@@ -577,6 +577,89 @@ static void borrowed_devices_are_reclaimed_after_a_while(void **state)
 	rig_release(&r);
 }
 
+static void saved(struct rig *r, int n, int64_t step)
+{
+	char id[ID_TEXT_MAX];
+	Hcp__ProgramChanged ev = HCP__PROGRAM_CHANGED__INIT;
+	Hcp__Checkpoint c = HCP__CHECKPOINT__INIT;
+	ev.workload_id = wl_id(n, id);
+	ev.state = HCP__PROGRAM_STATE__PROGRAM_RUNNING;
+	ev.checkpoint = &c;
+	c.name = "ck";
+	c.step = step;
+	c.at_ns = r->now_ns;
+	rig_event(r, SVC_RESOURCES, &ev.base);
+}
+
+static void run_program(struct rig *r, int n, char alloc[ID_TEXT_MAX])
+{
+	Hcp__Workload w = HCP__WORKLOAD__INIT;
+	int devs;
+	w.customer_id = "cus-a";
+	w.type = TRAINING;
+	w.program = "train";
+	w.checkpointable = true;
+	rig_forget(r);
+	enqueue_as(r, n, &w);
+	assert_int_equal(places(r, alloc, &devs), 1);
+	news(r, alloc, HCP__ALLOCATION_STATE__HELD);
+	rig_forget(r);
+}
+
+/* Of two programs that run as long the one that has saved itself last loses least; a restart does not change that. */
+static void who_has_saved_itself_last_yields(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX], who[ID_TEXT_MAX], by[ID_TEXT_MAX], id[ID_TEXT_MAX];
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 2, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	run_program(&r, 1, a);
+	run_program(&r, 2, b);
+	rig_pass(&r, HOUR_NS);
+	saved(&r, 1, 10);
+	rig_pass(&r, HOUR_NS);
+	saved(&r, 2, 10);
+	saved(&r, 2, 5); /* late news */
+	rig_restart(&r);
+	rig_forget(&r);
+	rig_pass(&r, 10 * NS_PER_S);
+	enqueue(&r, 3, "cus-c", REALTIME, "H100", 1);
+	assert_int_equal(releases(&r, who, by), 1);
+	assert_string_equal(who, wl_id(2, id));
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
+static void who_moves_goes_elsewhere(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX], id[ID_TEXT_MAX];
+	int devs;
+	Hcp__JobCancel away = HCP__JOB_CANCEL__INIT;
+	Hcp__Workload w = HCP__WORKLOAD__INIT;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	run_program(&r, 1, a);
+	devices(&r, "n2", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	away.workload_id = wl_id(1, id);
+	away.reason = "moves";
+	away.elsewhere = true;
+	rig_event(&r, SVC_ORCHESTRATOR, &away.base);
+	w.customer_id = "cus-a";
+	w.type = TRAINING;
+	w.program = "train";
+	enqueue_as(&r, 1, &w);
+	rig_forget(&r);
+	news(&r, a, HCP__ALLOCATION_STATE__RELEASED);
+	devices(&r, "n1", "H100", 1, HCP__DEVICE_STATE__IDLE, HCP__MODE__OFF);
+	assert_int_equal(places(&r, b, &devs), 1);
+	struct msg *m = rig_published(&r, MSG_PLACE, &devs);
+	assert_int_equal(strncmp(((Hcp__Place *)m->body)->device_ids[0], "n2/", 3), 0);
+	msg_free(m);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
 static void after_a_restart_the_same_ones_may_yield(void **state)
 {
 	struct rig r;
@@ -777,6 +860,8 @@ int main(void)
 		cmocka_unit_test_setup(the_cheapest_yields_to_real_time_work, forget_told),
 		cmocka_unit_test_setup(who_yielded_has_its_old_place, forget_told),
 		cmocka_unit_test_setup(borrowed_devices_are_reclaimed_after_a_while, forget_told),
+		cmocka_unit_test_setup(who_has_saved_itself_last_yields, forget_told),
+		cmocka_unit_test_setup(who_moves_goes_elsewhere, forget_told),
 		cmocka_unit_test_setup(after_a_restart_the_same_ones_may_yield, forget_told),
 		cmocka_unit_test_setup(what_does_not_come_is_not_kept_for_ever, forget_told),
 		cmocka_unit_test_setup(hopeless_deadlines_are_refused_at_once, forget_told),
