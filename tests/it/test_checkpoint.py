@@ -1,8 +1,6 @@
 """Batch programs on real agents: they save themselves, move, are killed, and no work is done twice or in two places."""
-import json
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -158,13 +156,35 @@ def test_goes_on_elsewhere_when_its_agent_is_killed(nodes):
     nodes.kill(first)
     wait_for("its program to be gone with it", lambda: not os.path.exists(f"/proc/{pid}"), 5)
     wait_state(h, w, "completed", 90)
-    assert node_of_last_run(nodes, w) != pid
-    assert check_trace(nodes.trace(w), repeats=20) == 2
-    assert -nodes.trace(w)[[r[0] < 0 for r in nodes.trace(w)].index(True, 1)][0] - 1 >= saved
+    rows = nodes.trace(w)
+    assert check_trace(rows, repeats=20) == 2
+    again = [-step - 1 for step, _, _ in rows if step < 0][1]
+    assert again >= saved, "what was acknowledged was not lost"
 
 
-def node_of_last_run(nodes, w):
-    return nodes.trace(w)[-1][1]
+def test_nothing_of_a_program_outlives_its_agent(nodes):
+    nodes.start("a", rows=("count={} 5000 20 family",))
+    w = submit(nodes.h)
+    wait_step(nodes.h, w, 10)
+    family = [nodes.trace(w)[-1][1], int((nodes.folder(w) / "child").read_text())]
+    assert all(os.path.exists(f"/proc/{pid}") for pid in family)
+    nodes.kill("a")
+    wait_for("all of it to be gone", lambda: not any(os.path.exists(f"/proc/{pid}") for pid in family), 5)
+
+
+def test_cut_off_it_saves_itself_before_its_lease_ends(nodes):
+    h = nodes.h
+    nodes.start("a", rows=("count={} 800 20",))
+    w = submit(h)
+    wait_step(h, w, 20)
+    pid = nodes.trace(w)[-1][1]
+    h.kill()
+    wait_for("the program to end with the lease", lambda: not os.path.exists(f"/proc/{pid}"), 30)
+    last = nodes.trace(w)[-1][0]
+    assert (nodes.folder(w) / f"step-{last}").exists(), "it was told to save itself, not killed"
+    h.start()
+    wait_state(h, w, "completed", 60)
+    assert check_trace(nodes.trace(w), repeats=0) == 2
 
 
 def test_agent_that_comes_back_goes_on(nodes):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A program as docs/checkpoints.md asks for: sums 1..N, a step each few milliseconds, and notes every step that it does.
 
-count.py N [step_ms] [deaf|flood|fail-at STEP]
+count.py N [step_ms] [deaf|flood|family|fail-at STEP]
 """
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -35,6 +36,10 @@ def save():
     say(checkpoint=name)
 
 
+if mode == "family":  # one that leaves the process group, as daemons do
+    child = subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+    with open(f"{folder}/child", "w") as f:
+        f.write(str(child.pid))
 say()
 with open(f"{folder}/trace", "a") as trace:
     trace.write(f"start {step} {os.getpid()} {time.time_ns()}\n")
