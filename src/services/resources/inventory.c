@@ -403,6 +403,8 @@ static int endpoint_mode(const struct node *n)
 {
 	bool fill = false;
 	for (size_t i = 0; i < n->n_devices; i++) {
+		if (n->devices[i]->alloc && n->devices[i]->alloc->program)
+			continue; /* it answers no requests */
 		if (n->devices[i]->ctl.confirmed_at_ns && n->devices[i]->ctl.confirmed == DEVICE_SERVE)
 			return HCP__MODE__SERVE;
 		fill |= n->devices[i]->ctl.confirmed_at_ns && n->devices[i]->ctl.confirmed == DEVICE_FILL;

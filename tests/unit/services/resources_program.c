@@ -152,9 +152,12 @@ static void what_it_runs_is_read_not_believed(void **state)
 {
 	struct agent *a, *b;
 	struct rig *g = two_nodes(NULL, &a, &b);
+	snprintf(a->endpoint, sizeof(a->endpoint), "http://n1:9000");
+	hello(g, a);
 	place_program(g, "al-1", "n1/d0", NULL);
 	run_s(g, 6);
 	tell(g, "n1", "al-1", HCP__PROGRAM_STATE__PROGRAM_RUNNING, 10, "");
+	assert_int_equal(((const Hcp__EndpointChanged *)last(g, MSG_ENDPOINT_CHANGED))->mode, HCP__MODE__OFF);
 	a->runs[0][0] = '\0'; /* it died, and nobody says so */
 	run_s(g, 2);
 	struct msg *m = device_get(g, "n1/d0");

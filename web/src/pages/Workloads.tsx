@@ -230,9 +230,11 @@ function Details({ id, onClose }: { id: string; onClose: () => void }) {
               rows={[
                 ['Kind', words(x.type)],
                 ...(x.model ? ([['Model', x.model]] as [string, string][]) : []),
+                ...(x.program ? ([['Program', x.program]] as [string, string][]) : []),
+                ...(x.checkpoint ? ([['Saved', `step ${num(x.checkpoint.step)}${x.checkpoint.of ? ` of ${num(x.checkpoint.of)}` : ''}, ${x.checkpoint.name}`]] as [string, string][]) : []),
                 ['Priority', `${num(x.priority)}${x.priority_class ? ` (${x.priority_class})` : ''}`],
                 ['Devices', `${devicesOf(x)}${x.device_class ? '' : ', any class that fits'}`],
-                ['Duration', x.duration_s ? span(x.duration_s * 1e9) : 'until cancelled'],
+                ['Duration', x.duration_s ? span(x.duration_s * 1e9) : x.program ? 'until it is done' : 'until cancelled'],
                 ...(x.remaining_ns ? ([['Left at the last stop', span(x.remaining_ns)]] as [string, string][]) : []),
                 ...(x.preemptions ? ([['Yielded to others', `${num(x.preemptions)} ${x.preemptions === 1 ? 'time' : 'times'}, its work was ${x.checkpointable ? 'saved' : 'lost'}`]] as [string, string][]) : []),
                 ...(x.project ? ([['Project', x.project]] as [string, string][]) : []),
