@@ -260,6 +260,42 @@ def test_admin_sees_live_numbers_and_why(browser, base):
     assert not severe(browser)
 
 
+def test_a_decision_says_what_it_expected(browser, base):
+    sign_in(browser, base, ADMIN)
+    go(browser, "Prices & decisions")
+    switch = until(browser, "the switch for held decisions", lambda b: b.find_elements(By.CSS_SELECTOR, "main input[type=checkbox]"))[0]
+    if not switch.is_selected():
+        browser.execute_script("arguments[0].click()", switch)
+    rows = "[role=region][aria-label='Decision ledger'] tr[data-row]"
+    row = until(browser, "a decision", lambda b: b.find_elements(By.CSS_SELECTOR, rows))[0]
+    browser.execute_script("arguments[0].click()", row)
+    section = find(browser, "[data-forecast]", "the forecast of a facility")
+    # The default policy takes the present price to hold, and the ledger says so, with the number.
+    assert section.get_attribute("data-forecast") == "last_price"
+    assert "The policy takes the present price to hold." in section.text
+    assert any(c.isdigit() for c in section.text) and "USD/MWh" in section.text
+    assert not severe(browser)
+
+
+def test_free_capacity_and_the_portfolio(browser, with_a_past):
+    base = f"http://127.0.0.1:{with_a_past.port}"
+    said = with_a_past.call("GET", "/api/v1/portfolio", token=with_a_past.login())[1]
+    sign_in(browser, base, ADMIN)
+    go(browser, "Fleet")
+    chart = find(browser, "[aria-label^='Free capacity of ']", "the chart of free capacity")
+    assert "with a chance of 90 % at least" in chart.get_attribute("aria-label")
+    until(browser, "the band and the line", lambda b: b.find_elements(By.CSS_SELECTOR, "[aria-label^='Free capacity of '] path.recharts-area-area")
+          and b.find_elements(By.CSS_SELECTOR, "[aria-label^='Free capacity of '] path.recharts-line-curve"))
+    go(browser, "Revenue")
+    months = "[aria-label='Profit of a month, by facility'] tbody tr"
+    rows = until(browser, "the facilities and their sum", lambda b: b.find_elements(By.CSS_SELECTOR, months))
+    assert len(rows) == len(said["facilities"]) >= 2 and "All together" in rows[-1].text
+    assert "drawn from 39 past days" in find(browser, "main").text or "drawn from 40 past days" in find(browser, "main").text
+    choices = browser.find_elements(By.CSS_SELECTOR, "[aria-label='How to sell what serves'] tbody tr")
+    assert len(choices) == len(said["choices"]) > 0 and any("30 days" in c.text for c in choices)
+    assert not severe(browser)
+
+
 def test_operator_pages_open(browser, base):
     sign_in(browser, base, ADMIN)
     for name in ("Fleet", "Switches", "Operations", "Models", "Workloads", "Revenue", "API keys", "Overview"):

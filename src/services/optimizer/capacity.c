@@ -114,6 +114,28 @@ static int add_point(
 	return pb_push(a, &out->n_points, &out->points, x);
 }
 
+/* What was wanted in the hours before, to see the forecast by. */
+static int add_past(const struct history *h, const char *cls, int64_t now_ns, struct arena *a, Hcp__CapacityClass *out)
+{
+	const struct history_series *s = history_find(h, HISTORY_DEMAND, cls);
+	int64_t hour_ns = now_ns / HOUR_NS * HOUR_NS;
+	for (int64_t k = DEMAND_HOURS; k > 0; k--) {
+		double wanted = history_at(s, hour_ns - k * HOUR_NS);
+		if (isnan(wanted))
+			continue;
+		Hcp__CapacityHour *x = arena_alloc(a, sizeof(*x));
+		if (!x)
+			return HCP_ENOMEM;
+		hcp__capacity_hour__init(x);
+		x->at_ns = hour_ns - k * HOUR_NS;
+		x->wanted = wanted;
+		x->free = most(out->total - wanted, 0);
+		if (pb_push(a, &out->n_past, &out->past, x) < 0)
+			return HCP_ENOMEM;
+	}
+	return 0;
+}
+
 /* Too little is known for a model: what is wanted now goes on. */
 static void as_now(const struct demand *d, int64_t now_ns, struct demand_forecast *f)
 {
@@ -138,11 +160,12 @@ static int fill_class(const struct optimizer *o, struct svc_ctx *ctx, const stru
 			as_now(d, svc_now_ns(ctx), f);
 		rc = rc == HCP_EAGAIN ? 0 : rc < 0 ? err_set(err, rc, why.field, "%s", why.text) : 0;
 	}
+	out->total = (int32_t)healthy(o, d->cls);
+	rc = rc ? rc : add_past(&h, d->cls->name, svc_now_ns(ctx), a, out);
 	history_release(&h);
 	if (rc < 0)
 		return rc;
 	out->device_class = d->cls->name;
-	out->total = (int32_t)healthy(o, d->cls);
 	out->held = (int32_t)d->allocated;
 	out->waiting = (int32_t)d->waiting;
 	out->model = f->model[f->best].name;

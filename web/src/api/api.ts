@@ -76,6 +76,8 @@ export const api = createApi({
         return plan.error ? { error: plan.error } : { data: plan.data as T.Plan };
       },
     }),
+    capacity: b.query<T.CapacityForecast, void>({ query: () => ({ path: '/capacity/forecast', reply: 'CapacityForecast' }) }),
+    portfolio: b.query<T.Portfolio, void>({ query: () => ({ path: '/portfolio', reply: 'Portfolio' }) }),
     policy: b.query<T.Policy, void>({ query: () => ({ path: '/policy', reply: 'Policy' }), providesTags: ['Policy'] }),
     setPolicy: b.mutation<T.Policy, Omit<T.PolicySet, 'if_version'>>({
       query: (body) => ({ path: '/policy', method: 'PUT', body, reply: 'Policy' }),

@@ -452,6 +452,13 @@ export interface CapacityClass {
   pinball: number;
   pinball_persistence: number;
   points: CapacityPoint[];
+  past: CapacityHour[];
+}
+
+export interface CapacityHour {
+  at_ns: number;
+  wanted: number;
+  free: number;
 }
 
 export interface PortfolioGet {
@@ -1827,7 +1834,8 @@ export const SHAPES: Record<string, Record<string, string>> = {
   ModelPut: { kind: 's', name: 's', trained: 'b', source: 's', body: 's' },
   CapacityForecastGet: { device_class: 's' },
   CapacityPoint: { at_ns: '0', wanted_p10: '0', wanted_p50: '0', wanted_p90: '0', free_p10: '0', free_p50: '0', free_p90: '0', shortfall_p50: '0', shortfall_p90: '0', still_held: '0' },
-  CapacityClass: { device_class: 's', total: '0', held: '0', waiting: '0', model: 's', hours_known: '0', pinball: '0', pinball_persistence: '0', points: '[CapacityPoint' },
+  CapacityClass: { device_class: 's', total: '0', held: '0', waiting: '0', model: 's', hours_known: '0', pinball: '0', pinball_persistence: '0', points: '[CapacityPoint', past: '[CapacityHour' },
+  CapacityHour: { at_ns: '0', wanted: '0', free: '0' },
   PortfolioGet: { aversion: '0' },
   PortfolioFacility: { facility: 's', mean_usd: '0', deviation_usd: '0', worst_usd: '0', var_usd: '0', cvar_usd: '0' },
   PortfolioChoice: { facility: 's', device_class: 's', days: '0', discount: '0', devices: '0', share: '0', mean_usd_device: '0' },

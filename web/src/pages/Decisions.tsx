@@ -99,6 +99,7 @@ function Forecasts({ forecasts }: { forecasts: T.DecisionForecast[] }) {
               ['Expected now', `${num(f.expected_usd_mwh, 2)} USD/MWh (${words(f.expected_by)})`],
               ['Power’s shadow price', f.plan_steps > 0 ? `${num(f.shadow_usd_mwh, 2)} USD/MWh` : '–'],
               ['Plan’s net', f.plan_steps > 0 ? `${usd(f.plan_net_usd)} in ${spanMs(f.plan_steps * f.step_seconds * 1000)}` : '–'],
+              ...(f.risk_usd_mwh > 0 ? ([['Dearer for risk', `${num(f.risk_usd_mwh, 2)} USD/MWh`]] as [string, string][]) : []),
               ['Pinball loss', f.judged > 0 ? `${num(f.loss_usd_mwh, 2)}; persistence ${num(f.persistence_loss_usd_mwh, 2)}` : '–'],
             ]}
           />

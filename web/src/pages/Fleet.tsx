@@ -6,6 +6,7 @@ import { DataTable } from '../ui/DataTable';
 import { energy, hash, num, percent, power, words } from '../ui/format';
 import { CloseIcon } from '../ui/icons';
 import { Age, Empty, Facts, Id, Legend, Loaded, Mode, Page, Panel, ShareBar, State, When } from '../ui/parts';
+import { CapacityPanel } from './Capacity';
 
 const KINDS: Record<string, string> = { gpu: 'GPU', asic: 'ASIC', cpu: 'CPU' };
 
@@ -226,6 +227,7 @@ export function Fleet() {
           <Loaded query={fleet}>{(x) => <Classes fleet={x} />}</Loaded>
         </Panel>
       </Box>
+      <CapacityPanel />
       <Box sx={{ mb: 2 }}>
         <Devices classes={[...new Set(f?.classes.map((c) => c.device_class) ?? [])]} nodes={nodes.data?.nodes ?? []} />
       </Box>

@@ -84,6 +84,7 @@ function Curtailments() {
               { head: 'Ordered', cell: (c) => <When ns={c.ordered_at_ns} /> },
               { head: 'Facility', cell: (c) => c.facility },
               { head: 'State', cell: (c) => <State state={c.state} /> },
+              { head: 'Called as', cell: (c) => c.service || '–', from: 'md' },
               { head: 'Less by', unit: 'kW', right: true, cell: (c) => num(c.asked_kw) },
               { head: 'Before', unit: 'kW', right: true, cell: (c) => num(Math.round(c.measured_before_w / 1000)), from: 'sm' },
               { head: 'Now', unit: 'kW', right: true, cell: (c) => num(Math.round(c.measured_w / 1000)), from: 'sm' },

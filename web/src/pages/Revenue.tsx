@@ -1,15 +1,18 @@
 import { Skeleton, ToggleButton, ToggleButtonGroup } from '@mui/material';
 import { useState } from 'react';
 import { api } from '../api/api';
+import { useAppSelector } from '../state/store';
 import { RevenueChart } from '../ui/charts';
 import { DataTable } from '../ui/DataTable';
 import { energy, energyParts, num, percent, usdMicros } from '../ui/format';
 import { Empty, Kpi, KpiStrip, Legend, Loaded, Page, Panel, When } from '../ui/parts';
+import { PortfolioPanel } from './Portfolio';
 
 const SPANS: [string, number][] = [['24 h', 24], ['3 d', 72], ['7 d', 168]];
 
 export function Revenue() {
   const [hours, setHours] = useState(24);
+  const admin = useAppSelector((s) => s.session.role) === 'admin';
   const query = api.useRevenueQuery({ hours }, { pollingInterval: 15_000 });
   return (
     <Page
@@ -36,6 +39,7 @@ export function Revenue() {
                 <Kpi label="Net" value={usdMicros(r.net_micros)} note={`last ${num(hours)} h`} tone={r.net_micros < 0 ? 'bad' : undefined} />
                 <Kpi label="AI work" value={usdMicros(r.ai_micros)} note="metered and billed" tone="serve" />
                 <Kpi label="Mining" value={usdMicros(r.mining_micros)} note={`${num(r.expected_btc, 6)} BTC expected`} tone="mine" />
+                {r.ancillary_micros !== 0 && <Kpi label="Grid calls" value={usdMicros(r.ancillary_micros)} note="paid, less penalties" tone={r.ancillary_micros < 0 ? 'bad' : undefined} />}
                 <Kpi label="Energy cost" value={usdMicros(r.energy_cost_micros)} note="at the real-time price" />
                 <Kpi label="Energy" value={e.value} unit={e.unit} note="measured" />
                 <Kpi label="Shares accepted" value={num(r.shares_accepted)} note={shares ? `${percent(r.shares_rejected / shares, 2)} rejected` : 'none yet'} />
@@ -48,7 +52,7 @@ export function Revenue() {
                 )}
               </Panel>
               {rows.length > 0 && (
-                <Panel title="Hours" flush>
+                <Panel title="Hours" flush sx={{ mb: 2 }}>
                   <DataTable
                     label="Revenue by hour"
                     rows={[...rows].reverse()}
@@ -60,7 +64,7 @@ export function Revenue() {
                       { head: 'AI', right: true, cell: (h) => usdMicros(h.ai_micros) },
                       { head: 'Mining', right: true, cell: (h) => usdMicros(h.mining_micros) },
                       { head: 'Energy cost', right: true, cell: (h) => usdMicros(h.energy_cost_micros), from: 'sm' },
-                      { head: 'Net', right: true, cell: (h) => usdMicros(h.ai_micros + h.mining_micros - h.energy_cost_micros) },
+                      { head: 'Net', right: true, cell: (h) => usdMicros(h.ai_micros + h.mining_micros + h.ancillary_micros - h.energy_cost_micros) },
                       { head: 'Energy', right: true, cell: (h) => energy(h.energy_j), from: 'sm' },
                       { head: 'Expected', unit: 'BTC', right: true, cell: (h) => num(h.expected_btc, 6), from: 'md' },
                     ]}
@@ -71,6 +75,7 @@ export function Revenue() {
           );
         }}
       </Loaded>
+      {admin && <PortfolioPanel />}
     </Page>
   );
 }
