@@ -32,6 +32,7 @@ enum {
 struct forecast_point;
 struct history;
 struct ppo_model;
+struct scenario_past;
 struct site;
 struct site_group;
 struct spike_model;
@@ -76,6 +77,7 @@ struct policy_taught {
 	size_t n_price;
 	const struct spike_model *spike; /* of the site's point; NULL: none */
 	const struct ppo_model *ppo;     /* of the site; NULL: none */
+	struct scenario_past *past;      /* what forecasts of the point missed by; its scratch is used; NULL: none */
 };
 
 struct policy_input {
@@ -142,8 +144,8 @@ struct decision_class {
  */
 struct policy_view {
 	double usd_mwh;
-	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "net", "worst_likely", or two of
-					   them with a + */
+	const char *by; /* static: "last_price", "price_model", "forecast", "day_before", "fan", "net", "worst_likely", or
+					   two of them with a + */
 	bool weighed;   /* it has weighed what starts cost, without a number for it: what it decides is carried out */
 	bool stated;
 	double gain_usd;   /* of all switches that it wanted */
@@ -197,12 +199,11 @@ struct policy {
 };
 
 /* What a policy can be taught. */
-enum { POLICY_NEEDS_FORECAST = 1, POLICY_NEEDS_PRICE_MODEL = 2, POLICY_NEEDS_NET = 4 };
+enum { POLICY_NEEDS_FORECAST = 1, POLICY_NEEDS_PRICE_MODEL = 2, POLICY_NEEDS_NET = 4, POLICY_NEEDS_MISSES = 8 };
 
 struct policy_vt {
 	const char *name;
 	const char *about;
-	const char *not_live; /* why it runs in backtests alone; NULL: it may run live too */
 	unsigned needs;       /* POLICY_NEEDS_* */
 	int (*init)(struct policy *p, const struct policy_conf *conf, struct err *err);
 	void (*release)(struct policy *p);

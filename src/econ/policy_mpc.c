@@ -9,10 +9,9 @@
  * What it sees coming and the forecaster does not is taken to fade: MPC_FADE of it is left a step later (chosen on
  * 2023).
  *
- * The forecaster is trained when MPC_RETRAIN has passed since the last time; a policy that is taught takes the forecast
- * that it is given. Where it has nothing to go by yet, the day before stands for the day; with a fixed tariff, or
- *nothing known at all, the present price. Every plan is solved from nothing, so that a replay, which begins anywhere,
- *decides as the first run did.
+ * Where there is no forecast yet (policy_forecast.h) the day before stands for the day; with a fixed tariff, or nothing
+ * known at all, the present price. Every plan is solved from nothing, so that a replay, which begins anywhere, decides
+ * as the first run did.
  *
  * What the switches gain is what the plan is worth above doing nothing now and planning on a step later.
  */
@@ -21,22 +20,18 @@
 
 #include "base/mem.h"
 #include "base/money.h"
-#include "econ/forecast.h"
 #include "econ/plan_site.h"
+#include "econ/policy_forecast.h"
 #include "econ/policy_priv.h"
 #include "model/site.h"
 
 enum { MPC_STEPS = 24 }; /* six hours: starts cost minutes, so what comes later decides nothing now */
 #define DAY_NS (INT64_C(86400) * NS_PER_S)
 #define MPC_STEP_NS (900 * NS_PER_S)
-#define MPC_RETRAIN_NS (91 * DAY_NS)
-#define MPC_MODEL "trees"
 #define MPC_FADE 0.8
 
 struct mpc {
-	struct forecaster fc;
-	bool made;        /* fc is of `point` */
-	char point[HISTORY_LOCATION_MAX];
+	struct policy_forecast ahead;
 	struct spike spike;
 	struct plan_solver *solver;
 	struct plan_site site;
@@ -66,61 +61,12 @@ static void mpc_release(struct policy *p)
 	struct mpc *m = p->priv;
 	if (!m)
 		return;
-	if (m->made)
-		forecaster_release(&m->fc);
+	policy_forecast_release(&m->ahead);
 	policy_spike_release(&m->spike);
 	plan_site_release(&m->site);
 	plan_solver_free(m->solver);
 	mem_free(m);
 	p->priv = NULL;
-}
-
-int policy_forecaster_make(struct forecaster *f, const char *point, struct err *err)
-{
-	struct forecast_conf conf;
-	forecast_conf_default(&conf);
-	conf.retrain_ns = MPC_RETRAIN_NS;
-	conf.rows = 30000;
-	conf.rounds = 80;
-	int rc = str_copy(conf.location, sizeof(conf.location), str_of(point));
-	return rc ? rc : forecaster_init(f, forecaster_find(STR(MPC_MODEL)), &conf, err);
-}
-
-static int make_forecaster(struct mpc *m, const char *point, struct err *err)
-{
-	if (m->made && strcmp(m->point, point) == 0)
-		return 0;
-	if (m->made)
-		forecaster_release(&m->fc);
-	int rc = policy_forecaster_make(&m->fc, point, err);
-	m->made = rc == 0;
-	if (rc == 0)
-		memcpy(m->point, m->fc.conf.location, sizeof(m->point));
-	return rc;
-}
-
-/* HCP_EAGAIN: nothing to forecast by. */
-static int forecast(struct mpc *m, const struct policy_input *in, struct err *err)
-{
-	static const uint16_t step[MPC_STEPS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
-		21, 22, 23 };
-	struct forecast_point at[MPC_STEPS];
-	int64_t at_ns = in->now_ns - in->now_ns % MPC_STEP_NS;
-	if (!in->history || !in->site || in->site->fixed)
-		return HCP_EAGAIN;
-	if (in->taught) {
-		for (size_t t = 0; t < MPC_STEPS && in->taught->n_price >= MPC_STEPS; t++)
-			m->price[t] = in->taught->price[t].mean;
-		return in->taught->n_price >= MPC_STEPS ? 0 : HCP_EAGAIN;
-	}
-	int rc = make_forecaster(m, in->site->point, err);
-	rc = rc ? rc : forecaster_learn(&m->fc, in->history, at_ns, err);
-	if (rc == HCP_EAGAIN && m->fc.learned_ns)
-		rc = 0;
-	rc = rc ? rc : forecaster_predict_at(&m->fc, in->history, at_ns, step, MPC_STEPS, at, err);
-	for (size_t t = 0; t < MPC_STEPS && rc == 0; t++)
-		m->price[t] = at[t].mean;
-	return rc == HCP_ESTATE ? HCP_EAGAIN : rc;
 }
 
 /* Nothing to train on yet: the price of the same time a day before, where it is known, else the present one. */
@@ -138,7 +84,7 @@ static int expect(struct mpc *m, const struct policy_input *in, struct policy_vi
 {
 	double first, more;
 	bool known;
-	int rc = forecast(m, in, err);
+	int rc = policy_forecast_say(&m->ahead, in, MPC_STEPS, m->price, &known, err);
 	if (rc != 0 && rc != HCP_EAGAIN)
 		return rc;
 	*(rc ? &m->last : &m->forecast) += 1;
@@ -237,7 +183,7 @@ static void mpc_describe(const struct policy *p, struct buf *out)
 {
 	const struct mpc *m = p->priv;
 	buf_printf(out, "%llu plans by forecasts of %s, %llu by the day before", (unsigned long long)m->forecast,
-		m->made ? m->point : "nothing", (unsigned long long)m->last);
+		policy_forecast_point(&m->ahead), (unsigned long long)m->last);
 	buf_addz(out, "; the first step: ");
 	policy_spike_describe(&m->spike, out);
 }

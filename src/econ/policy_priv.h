@@ -33,10 +33,6 @@ int policy_spike_expect(
 void policy_spike_describe(const struct spike *s, struct buf *out);
 void policy_spike_release(struct spike *s);
 
-struct forecaster;
-/* The forecaster of a settlement point as mpc and smpc train it. *f is to be released by the caller. */
-int policy_forecaster_make(struct forecaster *f, const char *point, struct err *err) MUST_CHECK;
-
 /* Settings and count of decisions, of every policy the same. */
 enum { POLICY_BUILTIN_N = 24 };
 int policy_builtin_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;

@@ -5,9 +5,11 @@
  *
  *	history -> forecaster -> fan of past misses, moved to the price model of "stochastic" -> program
  *
- * The misses are of forecasts that did not know what came: when the forecaster is first trained, one that knows the
- * prices until a year before is asked for each quarter-hour of that year; then every decision adds its own when the
- * last price of its path is known. Where nothing can be forecast the price model alone decides, as "stochastic" does.
+ * In a backtest the misses are of the year before the first forecast (misses.h), then every decision adds its own when
+ * the last price of its path is known. Where it is taught they come with the input, and are those of the last lesson.
+ * Where nothing can be forecast the price model alone decides, as "stochastic" does.
+ *
+ * What the switches gain is the difference of the two programs' worth: doing it now, or not now.
  *
  * Miners are decided each kind by itself: the caller hands in no more devices than its limits let run. Devices that
  * serve are decided by the mean of the fan.
@@ -17,16 +19,13 @@
 
 #include "base/mem.h"
 #include "base/money.h"
-#include "base/timefmt.h"
-#include "econ/forecast.h"
+#include "econ/misses.h"
+#include "econ/policy_forecast.h"
 #include "econ/policy_priv.h"
-#include "econ/scenario.h"
 #include "model/site.h"
 
-#define DAY_NS (INT64_C(86400) * NS_PER_S)
 #define STEP_NS (900 * NS_PER_S)
 #define STEP_H 0.25
-#define PAST_NS (365 * DAY_NS)
 /* ERCOT's cap of 5,000 USD/MWh since 2022 and some congestion; its floor. */
 #define PRICE_LEAST (-250.0)
 #define PRICE_MOST 6000.0
@@ -37,9 +36,7 @@
 /* Of what a miner earns a MWh: below it no fan is made, which changes no decision of 2022 and 2023. */
 #define CALM 0.3
 
-enum { PATHS = 256, PAST_CAP = 2 * 35064 };
-
-static const uint16_t steps[SCENARIO_STEPS] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 };
+enum { PATHS = 256 };
 
 /* A forecast that waits for what comes. */
 struct pending {
@@ -49,11 +46,9 @@ struct pending {
 };
 
 struct smpc {
-	struct forecaster fc;
-	bool made; /* fc is of `point` */
-	char point[HISTORY_LOCATION_MAX];
+	struct policy_forecast ahead;
 	struct spike spike;
-	struct scenario_past past;
+	struct scenario_past past;                /* of the point of `ahead`; empty where it is taught */
 	struct pending pending[SCENARIO_STEPS]; /* by the number of the step, modulo */
 	struct scenario_fan fan;
 	struct scenario_groups groups;
@@ -66,7 +61,8 @@ static int smpc_init(struct policy *p, const struct policy_conf *conf, struct er
 	if (!m)
 		return err_set(err, HCP_ENOMEM, "", "no memory for a policy");
 	int rc = conf->model.n ? spike_load(&m->spike.given, conf->model, err) : 0;
-	rc = rc ? rc : scenario_past_init(&m->past, PAST_CAP, err);
+	if (rc == 0 && !conf->taught)
+		rc = scenario_past_init(&m->past, MISSES_CAP, err);
 	if (rc < 0) {
 		policy_spike_release(&m->spike);
 		mem_free(m);
@@ -82,116 +78,46 @@ static void smpc_release(struct policy *p)
 	struct smpc *m = p->priv;
 	if (!m)
 		return;
-	if (m->made)
-		forecaster_release(&m->fc);
+	policy_forecast_release(&m->ahead);
 	policy_spike_release(&m->spike);
 	scenario_past_release(&m->past);
 	mem_free(m);
 	p->priv = NULL;
 }
 
-/* ---- what was missed ---- */
-
-/* False: a price of the hour before is not known. Reads nothing that began at t or later. */
-static bool key_at(const struct history_series *h, int64_t t_ns, double mean, struct scenario_key *ret)
-{
-	double p[4], high = -INFINITY;
-	for (int i = 0; i < 4; i++) {
-		p[i] = history_at(h, t_ns - (i + 1) * STEP_NS);
-		high = fmax(high, p[i]);
-		if (isnan(p[i]))
-			return false;
-	}
-	int64_t local_s = t_ns / NS_PER_S + timefmt_central_offset_s(t_ns);
-	*ret = scenario_key_of(p[0], p[1], high, mean, (double)(local_s % 86400) / 86400);
-	return true;
-}
-
-/* The miss of a forecast made at t, if all its prices are known by now. */
-static int add_miss(struct smpc *m, const struct history_series *h, const struct pending *f, struct err *err)
-{
-	double came[SCENARIO_STEPS];
-	for (int64_t k = 0; k < SCENARIO_STEPS; k++) {
-		came[k] = history_at(h, f->at_ns + k * STEP_NS);
-		if (isnan(came[k]))
-			return 0;
-	}
-	return scenario_past_add(&m->past, &f->key, f->mean, came, err);
-}
-
-static int predict(
-	struct forecaster *fc, const struct history *h, int64_t at_ns, double mean[SCENARIO_STEPS], struct err *err)
-{
-	struct forecast_point at[SCENARIO_STEPS];
-	int rc = forecaster_predict_at(fc, h, at_ns, steps, SCENARIO_STEPS, at, err);
-	for (size_t k = 0; k < SCENARIO_STEPS && rc == 0; k++)
-		mean[k] = at[k].mean;
-	return rc;
-}
-
-/* A year of misses, by a forecaster that knows what was known before that year (of a shorter history half of it). */
-static int look_back(struct smpc *m, const struct policy_input *in, const struct history_series *h, struct err *err)
-{
-	struct forecaster old;
-	int64_t half_ns = (in->now_ns - h->first_ns) / 2 / STEP_NS * STEP_NS;
-	int64_t from_ns = in->now_ns - (half_ns < PAST_NS ? half_ns : PAST_NS);
-	int rc = policy_forecaster_make(&old, m->point, err);
-	if (rc < 0)
-		return rc;
-	rc = forecaster_learn(&old, in->history, from_ns, err);
-	for (int64_t t = from_ns; t + SCENARIO_STEPS * STEP_NS <= in->now_ns && rc == 0; t += STEP_NS) {
-		struct pending f = { .at_ns = t };
-		rc = predict(&old, in->history, t, f.mean, err);
-		if (rc == 0 && key_at(h, t, f.mean[0], &f.key))
-			rc = add_miss(m, h, &f, err);
-		rc = rc == HCP_EAGAIN ? 0 : rc;
-	}
-	forecaster_release(&old);
-	return rc == HCP_EAGAIN ? 0 : rc;
-}
-
 /* ---- what is foreseen ---- */
 
-static int take_point(struct smpc *m, const char *point, struct err *err)
+/* The miss of the forecast whose last price has come. */
+static int learn_misses(
+	struct smpc *m, const struct pending *now, const struct history_series *h, struct err *err)
 {
-	if (m->made && strcmp(m->point, point) == 0)
-		return 0;
-	if (m->made)
-		forecaster_release(&m->fc);
-	m->past.n = m->past.next = 0;
-	memset(m->pending, 0, sizeof(m->pending));
-	int rc = policy_forecaster_make(&m->fc, point, err);
-	m->made = rc == 0;
-	if (rc == 0)
-		memcpy(m->point, m->fc.conf.location, sizeof(m->point));
+	struct pending *slot = &m->pending[now->at_ns / STEP_NS % SCENARIO_STEPS];
+	int rc = slot->at_ns ? misses_add(&m->past, h, slot->at_ns, &slot->key, slot->mean, err) : 0;
+	*slot = *now;
 	return rc;
 }
 
-/* The forecast of now, and the miss of the one whose last price has come. HCP_EAGAIN: nothing to forecast by. */
-static int foresee(struct smpc *m, const struct policy_input *in, struct pending *ret, struct err *err)
+/* The forecast of now, and what such forecasts missed by. HCP_EAGAIN: nothing to forecast by. */
+static int foresee(struct smpc *m, const struct policy_input *in, struct pending *ret, struct scenario_past **ret_past,
+	struct err *err)
 {
-	if (!in->history || !in->site || in->site->fixed || in->now_ns % STEP_NS != 0)
-		return HCP_EAGAIN;
-	int rc = take_point(m, in->site->point, err);
+	bool first;
+	*ret = (struct pending){ .at_ns = in->now_ns - in->now_ns % STEP_NS };
+	int rc = policy_forecast_say(&m->ahead, in, SCENARIO_STEPS, ret->mean, &first, err);
+	if (first) {
+		m->past.n = m->past.next = 0;
+		memset(m->pending, 0, sizeof(m->pending));
+		int back = misses_look_back(&m->past, in->history, in->site->point, in->now_ns, NULL, err);
+		rc = back < 0 && back != HCP_EAGAIN ? back : rc;
+	}
 	if (rc < 0)
 		return rc;
-	const struct history_series *h = history_find(in->history, HISTORY_POWER_RT, m->point);
-	bool fresh = m->fc.learned_ns == 0;
-	rc = forecaster_learn(&m->fc, in->history, in->now_ns, err);
-	if (rc == 0 && fresh)
-		rc = look_back(m, in, h, err);
-	if (rc == HCP_EAGAIN && m->fc.learned_ns)
-		rc = 0;
-	*ret = (struct pending){ .at_ns = in->now_ns };
-	rc = rc ? rc : predict(&m->fc, in->history, in->now_ns, ret->mean, err);
-	if (rc)
-		return rc == HCP_ESTATE ? HCP_EAGAIN : rc;
-	if (!key_at(h, in->now_ns, ret->mean[0], &ret->key))
+	const struct history_series *h = history_find(in->history, HISTORY_POWER_RT, in->site->point);
+	if (in->taught && in->taught->past)
+		*ret_past = in->taught->past;
+	if (!misses_key(h, ret->at_ns, ret->mean[0], &ret->key))
 		return HCP_EAGAIN;
-	struct pending *slot = &m->pending[in->now_ns / STEP_NS % SCENARIO_STEPS];
-	rc = slot->at_ns ? add_miss(m, h, slot, err) : 0;
-	*slot = *ret;
-	return rc;
+	return in->taught ? 0 : learn_misses(m, ret, h, err);
 }
 
 /* ---- decisions ---- */
@@ -215,11 +141,12 @@ static bool is_calm(const struct policy_input *in, double first, const double pr
 }
 
 /* Where nothing is in question, or nothing else known, there is one path. */
-static int make_fan(struct smpc *m, const struct policy_input *in, struct err *err)
+static int make_fan(struct smpc *m, const struct policy_input *in, struct policy_view *ret, struct err *err)
 {
 	struct pending now;
+	struct scenario_past *past = &m->past;
 	double first;
-	int rc = foresee(m, in, &now, err);
+	int rc = foresee(m, in, &now, &past, err);
 	bool known = rc == 0, by_model;
 	rc = rc == HCP_EAGAIN ? 0 : rc;
 	rc = rc ? rc : policy_spike_expect(&m->spike, in, &first, &by_model, err);
@@ -228,12 +155,17 @@ static int make_fan(struct smpc *m, const struct policy_input *in, struct err *e
 	for (size_t k = 0; k < SCENARIO_STEPS && !known; k++)
 		now.mean[k] = first;
 	bool fan = known && !is_calm(in, first, now.mean);
-	*(fan ? &m->fans : &m->lone) += 1;
-	rc = scenario_fan_make(&m->past, &now.key, now.mean, fan ? PATHS : 1, PRICE_LEAST, PRICE_MOST, &m->fan, err);
+	rc = scenario_fan_make(past, &now.key, now.mean, fan ? PATHS : 1, PRICE_LEAST, PRICE_MOST, &m->fan, err);
 	if (rc < 0)
 		return rc;
+	fan = m->fan.paths > 1;
+	ret->by = !known ? (by_model ? "price_model" : "last_price")
+			  : fan  ? (by_model ? "fan+price_model" : "fan")
+					 : (by_model ? "forecast+price_model" : "forecast");
+	*(fan ? &m->fans : &m->lone) += 1;
 	scenario_fan_move(&m->fan, first, FADE);
 	scenario_groups_make(&m->fan, &m->groups);
+	ret->usd_mwh = scenario_fan_mean(&m->fan, 0);
 	return 0;
 }
 
@@ -260,6 +192,7 @@ static struct scenario_miner miner_of(const struct policy_input *in, const struc
 	return r;
 }
 
+/* The cost of a start is in its worth, and is told apart. */
 static void decide_miners(struct smpc *m, const struct policy_input *in, size_t k, struct policy_output *ret)
 {
 	const struct policy_class *c = &in->c[k];
@@ -273,23 +206,39 @@ static void decide_miners(struct smpc *m, const struct policy_input *in, size_t 
 	target[POLICY_IDLE] = c->count - target[POLICY_MINE];
 	policy_take_target(c, target, STEP_H, &ret->c[k], &ret->explain.c[k]);
 	ret->c[k].mode = w.mode;
+	double moved = (double)target[POLICY_MINE] - c->now[POLICY_MINE];
+	ret->explain.view.gain_usd += moved > 0 ? moved * (w.start_usd - w.stay_usd + c->switch_cost_usd[POLICY_MINE])
+											: -moved * (w.stop_usd - w.run_usd);
+}
+
+static double gain_usd(const struct policy_class *c, const struct policy_target *t)
+{
+	double usd = 0;
+	for (int u = 0; u < POLICY_USE_END; u++)
+		usd += ((double)t->target[u] - c->now[u]) * c->net_usd_h[u] * STEP_H;
+	return usd;
 }
 
 static int smpc_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
 {
 	struct smpc *m = p->priv;
-	int rc = make_fan(m, in, err);
+	struct decision_explain *e = &ret->explain;
+	int rc = make_fan(m, in, &e->view, err);
 	if (rc < 0)
 		return rc;
-	double price = scenario_fan_mean(&m->fan, 0);
+	e->horizon_ns = SCENARIO_STEPS * STEP_NS;
+	e->view.stated = true;
 	for (size_t k = 0; k < in->n; k++) {
 		struct policy_class c = in->c[k];
 		if (c.can[POLICY_MINE] && !c.can[POLICY_SERVE] && c.now[POLICY_SERVE] == 0) {
 			decide_miners(m, in, k, ret);
-			continue;
+		} else {
+			policy_reprice(&c, e->view.usd_mwh);
+			policy_decide_class(&c, &ret->c[k], STEP_H, 0, &e->c[k]);
+			ret->c[k].mode = c.mode;
+			e->view.gain_usd += gain_usd(&c, &ret->c[k]);
 		}
-		policy_reprice(&c, price);
-		policy_decide_class(&c, &ret->c[k], STEP_H, 0, &ret->explain.c[k]);
+		e->view.switched += policy_switched(&in->c[k], &ret->c[k]);
 	}
 	return 0;
 }
@@ -298,15 +247,14 @@ static void smpc_describe(const struct policy *p, struct buf *out)
 {
 	const struct smpc *m = p->priv;
 	buf_printf(out, "%llu decisions over a fan of %s of %zu past forecasts, %llu over one path; the first step: ",
-		(unsigned long long)m->fans, m->made ? m->point : "nothing", m->past.n, (unsigned long long)m->lone);
+		(unsigned long long)m->fans, policy_forecast_point(&m->ahead), m->past.n, (unsigned long long)m->lone);
 	policy_spike_describe(&m->spike, out);
 }
 
 const struct policy_vt policy_smpc = {
 	.name = "smpc",
 	.about = "Weighs the next three hours over paths of prices that past forecasts left open, decides with recourse.",
-	/* A replay begins anywhere, and must then decide as the first run did. */
-	.not_live = "its trained forecaster and what that missed are not part of its saved state",
+	.needs = POLICY_NEEDS_FORECAST | POLICY_NEEDS_PRICE_MODEL | POLICY_NEEDS_MISSES,
 	.init = smpc_init,
 	.release = smpc_release,
 	.decide = smpc_decide,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "econ/misses.h"
 #include "econ/outlook.h"
 #include "econ/policy_spike.h"
 
@@ -50,6 +51,23 @@ static int train_price(
 	return rc;
 }
 
+static int look_back(
+	const Hcp__Lesson *l, const struct history *h, const struct forecast_stop *stop, struct buf *out, struct err *err)
+{
+	struct misses m = { 0 };
+	int rc = misses_learn(&m, h, l->name, l->now_ns, stop, err);
+	rc = rc ? rc : misses_save(&m, out, err);
+	misses_release(&m);
+	return rc;
+}
+
+static const struct {
+	const char *kind;
+	int (*train)(const Hcp__Lesson *l, const struct history *h, const struct forecast_stop *stop, struct buf *out,
+		struct err *err);
+} lessons[] = { { "forecast", train_forecast }, { "price", train_price }, { "misses", look_back } };
+enum { LESSONS = sizeof(lessons) / sizeof(lessons[0]) };
+
 int lesson_give(const Hcp__Lesson *l, struct str body, const char *source, struct msg *ret, struct err *err)
 {
 	Hcp__ModelPut *p = (Hcp__ModelPut *)ret->body;
@@ -70,15 +88,17 @@ int lesson_train(const Hcp__Lesson *l, const struct forecast_stop *stop, struct 
 	struct history h;
 	struct buf out;
 	int rc = 0;
-	bool forecast = strcmp(l->kind, "forecast") == 0;
-	if (!l->train || (!forecast && strcmp(l->kind, "price") != 0))
+	size_t k = 0;
+	while (k < LESSONS && strcmp(lessons[k].kind, l->kind) != 0)
+		k++;
+	if (!l->train || k == LESSONS)
 		return err_set(err, HCP_EINVAL, "kind", "%.20s is not trained", l->kind);
 	history_init(&h);
 	buf_init(&out, OUTLOOK_BYTES_MAX);
 	for (size_t i = 0; i < l->n_series && rc == 0; i++)
 		rc = add_series(&h, l->series[i], err);
 	if (rc == 0)
-		rc = forecast ? train_forecast(l, &h, stop, &out, err) : train_price(l, &h, stop, &out, err);
+		rc = lessons[k].train(l, &h, stop, &out, err);
 	if (rc == 0)
 		rc = lesson_give(l, buf_str(&out), "", ret, err);
 	buf_release(&out);

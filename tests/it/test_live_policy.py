@@ -43,8 +43,8 @@ def send(h, ticks):
     assert reply.json()["accepted"] == len(ticks), reply.text
 
 
-def send_month(h, until="2023-08-20T18:00:00"):
-    past = prices("2023-07-20", until)
+def send_past(h, begin, until="2023-08-20T18:00:00"):
+    past = prices(begin, until)
     for i in range(0, len(past), 960):
         send(h, [power(*p) for p in past[i : i + 960]])
     network(h, past[-1][0] + STEP_NS)
@@ -92,22 +92,28 @@ def miners(d):
     return t["mine"], t["idle"]
 
 
-def test_mpc_is_taught_and_stands_still_in_the_spike(start_hcpd, fleet, program):
-    h = start_hcpd("mpc", "--site", ROOT / "spec/sites/texas-north.yaml", "--models", ROOT / "spec/models", "--no-durable")
+# What is known before, what the policy learns of it, steps of its look ahead, and who reckoned with a dear price.
+@pytest.mark.parametrize("policy, begin, lessons, hours, by", [
+    ("mpc", "2023-07-20", {"forecast"}, 6, "forecast"),
+    ("smpc", "2023-06-20", {"forecast", "misses"}, 3, "fan"),
+])
+def test_a_policy_is_taught_and_stands_still_in_the_spike(start_hcpd, fleet, program, policy, begin, lessons, hours, by):
+    h = start_hcpd(policy, "--site", ROOT / "spec/sites/texas-north.yaml", "--models", ROOT / "spec/models", "--no-durable")
     fleet(h)
-    send_month(h)
+    send_past(h, begin)
     wait_for("a decision", lambda: latest(h).get("targets"), 30)
-    policy = set_policy(h, "mpc")
-    assert {"mpc", "stochastic", "ppo"} <= set(policy["choices"])
+    choices = set_policy(h, policy)["choices"]
+    assert {"mpc", "smpc", "stochastic", "ppo"} <= set(choices)
     assert latest(h)["forecasts"][0]["model"] == "day_before"
     # The tutor trains in its own thread; requests are answered meanwhile.
-    wait_for("a trained forecast", lambda: ("forecast", True) in models(h), 90)
+    wait_for("trained models", lambda: {(kind, True) for kind in lessons} <= models(h), 90)
     assert ("price", False) in models(h)  # of the file, which knows prices of later years and is not asked
     d = latest(h)
     [f] = d["forecasts"]
-    assert f["location"] == "HB_WEST" and f["judged_model"] == "trees" and f["model"] == "persistence"
-    assert "have been judged" in f["reason"] and f["expected_by"] == "forecast"
-    assert len(f["mean"]) == len(f["q95"]) == 24 and f["plan_steps"] == 24 and d["horizon_s"] == 6 * 3600
+    assert f["location"] == "HB_WEST" and f["judged_model"] == "trees" and f["expected_by"] in ("forecast", by)
+    assert len(f["mean"]) == len(f["q95"]) == 24 and d["horizon_s"] == hours * 3600
+    if policy == "mpc":
+        assert "have been judged" in f["reason"] and f["plan_steps"] == 24
 
     seen, killed = [], False
     for at, usd in prices("2023-08-20T18:00:00", "2023-08-21T04:30:00"):
@@ -115,20 +121,20 @@ def test_mpc_is_taught_and_stands_still_in_the_spike(start_hcpd, fleet, program)
         network(h, at + STEP_NS)
         wait_for("the decision", lambda: latest(h)["market_time_ns"] >= at + STEP_NS, 30)
         d = latest(h)
-        seen.append((usd, *miners(d), d["forecasts"][0]["model"]))
+        seen.append((usd, *miners(d), d["forecasts"][0]["expected_by"]))
         if usd > 1000 and not killed:
             # A crash in the middle of the spike: the next decision stands on the same models and books.
             judged = d["forecasts"][0]["judged"]
             h.kill()
             h.start()
             killed = True
-            assert models(h) >= {("forecast", True), ("price", False)}
+            assert models(h) >= {(kind, True) for kind in lessons} | {("price", False)}
             assert wait_for("the ledger", lambda: latest(h).get("forecasts"), 30)[0]["judged"] == judged
     assert killed
     # Stands still while power is dear, mines before and after.
     assert all(mine == 0 for usd, mine, _, _ in seen[1:] if usd > 500)
     assert seen[0][1] == 20 and seen[-1][1] == 20
-    assert any(model == "trees" for *_, model in seen) or "not better than persistence" in d["forecasts"][0]["reason"]
+    assert all(expected_by == by for usd, _, _, expected_by in seen if usd > 500)
 
     told = subprocess.run([program("hcp"), "explain", "latest"], capture_output=True, text=True, timeout=30,
                           env={**os.environ, **login(h)})

@@ -72,8 +72,5 @@ int capacity_command_judge(struct cli *cli, struct err *err)
 	job_trace_release(&t);
 	if (rc < 0)
 		return rc;
-	json_t *reply = reply_of(&r);
-	rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-	json_decref(reply);
-	return rc;
+	return ops_show_made(cli, reply_of(&r), err);
 }

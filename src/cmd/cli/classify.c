@@ -87,13 +87,6 @@ static json_t *trace_row(const struct class_report *r, const struct class_rows *
 		part(r->sure[j][f], n), "right_of_these", part(r->sure_right[j][f], r->sure[j][f]));
 }
 
-static int show(struct cli *cli, json_t *reply, struct err *err)
-{
-	int rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-	json_decref(reply);
-	return rc;
-}
-
 int classify_command_report(struct cli *cli, struct err *err)
 {
 	struct class_rows rows = { 0 };
@@ -109,7 +102,7 @@ int classify_command_report(struct cli *cli, struct err *err)
 		for (size_t f = 0; f < rows.files; f++)
 			for (int j = 0; j < CLASS_JUDGES; j++)
 				json_array_append_new(traces, trace_row(r, &rows, j, f));
-		rc = show(cli,
+		rc = ops_show_made(cli,
 			json_pack("{s:I, s:I, s:f, s:o, s:o}", "jobs", (json_int_t)rows.n, "folds", (json_int_t)r->folds,
 				"least_confidence", CLASSIFY_SURE, "confusion", matrix, "traces", traces),
 			err);
@@ -131,7 +124,7 @@ int classify_command_train(struct cli *cli, struct err *err)
 	rc = rc ? rc : classify_model_save(m, &out, err);
 	rc = rc ? rc : file_write_atomic(args_text(&cli->args, "out"), buf_str(&out), 0644, err);
 	if (rc == 0)
-		rc = show(cli,
+		rc = ops_show_made(cli,
 			json_pack("{s:I, s:I, s:I}", "jobs", (json_int_t)rows.n, "nodes", (json_int_t)(m->bare.n + m->full.n),
 				"bytes", (json_int_t)out.n),
 			err);

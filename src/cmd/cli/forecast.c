@@ -111,20 +111,16 @@ int forecast_command_report(struct cli *cli, struct err *err)
 	replay_release(&ticks);
 	if (rc < 0)
 		return rc;
-	json_t *reply = reply_of(&r);
-	rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-	json_decref(reply);
-	return rc;
+	return ops_show_made(cli, reply_of(&r), err);
 }
 
 static int show_trained(struct cli *cli, const struct spike_model *m, size_t bytes, struct err *err)
 {
 	char from[TIMEFMT_MAX], to[TIMEFMT_MAX];
-	json_t *reply = json_pack("{s:s, s:s, s:s, s:I}", "location", m->point, "from", timefmt_format(from, m->from_ns),
-		"to", timefmt_format(to, m->to_ns), "bytes", (json_int_t)bytes);
-	int rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-	json_decref(reply);
-	return rc;
+	return ops_show_made(cli,
+		json_pack("{s:s, s:s, s:s, s:I}", "location", m->point, "from", timefmt_format(from, m->from_ns), "to",
+			timefmt_format(to, m->to_ns), "bytes", (json_int_t)bytes),
+		err);
 }
 
 int forecast_command_train(struct cli *cli, struct err *err)

@@ -79,8 +79,5 @@ int health_command_report(struct cli *cli, struct err *err)
 		rc = health_report_run(&r, tell, &p, err);
 	if (rc < 0)
 		return rc;
-	json_t *reply = reply_of(&r);
-	rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-	json_decref(reply);
-	return rc;
+	return ops_show_made(cli, reply_of(&r), err);
 }

@@ -28,6 +28,13 @@ int ops_show(struct cli *cli, const struct command *cmd, const json_t *reply, st
 	return rc;
 }
 
+int ops_show_made(struct cli *cli, json_t *reply, struct err *err)
+{
+	int rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+	json_decref(reply);
+	return rc;
+}
+
 /* A line of standard input without its end; what does not fit is an error. */
 static int read_line(char *dst, size_t cap, struct err *err)
 {
@@ -174,8 +181,7 @@ static int explain_own(struct cli *cli, struct err *err)
 		json_t *entry = json_array_get(json_object_get(queue, "entries"), 0);
 		json_t *all = json_pack("{s:O, s:O?, s:O?}", "workload", workload, "transitions",
 			json_object_get(history, "transitions"), "queue", entry);
-		rc = all ? ops_show(cli, cli->args.cmd, all, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-		json_decref(all);
+		rc = ops_show_made(cli, all, err);
 	}
 	json_decref(workload);
 	json_decref(history);

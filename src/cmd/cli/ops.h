@@ -14,6 +14,8 @@ struct command;
 
 /* Shows one reply as cmd says. */
 int ops_show(struct cli *cli, const struct command *cmd, const json_t *reply, struct err *err) MUST_CHECK;
+/* The reply of a command that made it itself, as that command says; takes it. NULL: there was no memory for it. */
+int ops_show_made(struct cli *cli, json_t *reply, struct err *err) MUST_CHECK;
 
 int ops_login(struct cli *cli, struct err *err);
 int ops_logout(struct cli *cli, struct err *err);

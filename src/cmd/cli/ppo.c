@@ -94,9 +94,7 @@ static int show_trained(
 	json_t *reply = json_pack("{s:s, s:o, s:s, s:s, s:I, s:I, s:I}", "site", m->site, "points", points, "from",
 		timefmt_format(from, m->from_ns), "to", timefmt_format(to, m->to_ns), "nets", (json_int_t)m->n, "seed",
 		(json_int_t)m->seed, "bytes", (json_int_t)bytes);
-	int rc = reply ? ops_show(cli, cli->args.cmd, reply, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
-	json_decref(reply);
-	return rc;
+	return ops_show_made(cli, reply, err);
 }
 
 int ppo_command_train(struct cli *cli, struct err *err)

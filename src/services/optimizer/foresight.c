@@ -65,6 +65,8 @@ void optimizer_teach(
 	for (int i = 1; i >= 0 && loc && !ret->spike; i--)
 		if (loc->price[i].to_ns && loc->price[i].to_ns <= market_ns)
 			ret->spike = &loc->price[i];
+	if (loc && loc->misses.to_ns && loc->misses.to_ns <= market_ns)
+		ret->past = (struct scenario_past *)&loc->misses.past; /* its scratch is used */
 	if (g->terms.site && g->terms.site >= o->conf.site && g->terms.site < o->conf.site + o->conf.n_sites) {
 		const struct ppo_model *net = &o->net[g->terms.site - o->conf.site];
 		ret->ppo = net->to_ns && net->to_ns <= market_ns ? net : NULL;

@@ -6,6 +6,7 @@
  *
  *	kind "forecast"  econ/outlook, of a settlement point    trained every RETRAIN_DAYS
  *	kind "price"     econ/policy_spike, of a point          from a file; trained once a year of prices is known
+ *	kind "misses"    econ/misses, of a point                trained every MISSES_AGE_DAYS
  *	kind "ppo"       econ/ppo_model, of a site              from a file
  */
 #include <math.h>
@@ -16,10 +17,10 @@
 #include "services/optimizer/optimizer_priv.h"
 
 #define DAY_NS (86400 * NS_PER_S)
-enum { FORECAST_DAYS_MIN = 29, FORECAST_AGE_DAYS = 7, PRICE_AGE_DAYS = 91 };
+enum { FORECAST_DAYS_MIN = 29, FORECAST_AGE_DAYS = 7, PRICE_AGE_DAYS = 91, MISSES_AGE_DAYS = 7 };
 
-enum kind { KIND_FORECAST, KIND_PRICE, KIND_PPO, KIND_END };
-static const char *const kind_name[KIND_END] = { "forecast", "price", "ppo" };
+enum kind { KIND_FORECAST, KIND_PRICE, KIND_MISSES, KIND_PPO, KIND_END };
+static const char *const kind_name[KIND_END] = { "forecast", "price", "misses", "ppo" };
 
 static struct location *find_point(const struct optimizer *o, const char *name)
 {
@@ -83,6 +84,23 @@ static int take_price(
 	return 0;
 }
 
+static int take_misses(struct location *loc, struct str body, int64_t most_ns, int64_t *ret_to_ns, struct err *err)
+{
+	struct misses made = { 0 };
+	int rc = misses_load(&made, body, err);
+	if (rc == 0 && strcmp(made.point, loc->name) != 0)
+		rc = err_set(err, HCP_EINVAL, "body", "misses of %s, not of %s", made.point, loc->name);
+	rc = rc ? rc : check_end(made.to_ns, most_ns, err);
+	if (rc < 0) {
+		misses_release(&made);
+		return rc;
+	}
+	misses_release(&loc->misses);
+	loc->misses = made;
+	*ret_to_ns = made.to_ns;
+	return 0;
+}
+
 static int take_net(struct ppo_model *net, const char *site, struct str body, int64_t *ret_to_ns, struct err *err)
 {
 	struct ppo_model made = { 0 };
@@ -114,6 +132,8 @@ static int take(struct optimizer *o, const char *kind, const char *name, bool tr
 		return take_forecast(loc, body, most_ns, ret_to_ns, err);
 	if (strcmp(kind, kind_name[KIND_PRICE]) == 0)
 		return take_price(loc, trained, body, most_ns, ret_to_ns, err);
+	if (strcmp(kind, kind_name[KIND_MISSES]) == 0)
+		return take_misses(loc, body, most_ns, ret_to_ns, err);
 	return err_set(err, HCP_EINVAL, "kind", "there is no kind %.20s", kind);
 }
 
@@ -125,7 +145,8 @@ int optimizer_on_model_put(void *state, struct svc_ctx *ctx, const struct msg *m
 	int64_t to_ns = 0;
 	if (strlen(p->source) >= OPTIMIZER_SOURCE_MAX)
 		return err_set(err, HCP_ERANGE, "source", "longer than %d bytes", OPTIMIZER_SOURCE_MAX - 1);
-	if (!p->trained && strcmp(p->kind, kind_name[KIND_FORECAST]) == 0)
+	if (!p->trained &&
+		(strcmp(p->kind, kind_name[KIND_FORECAST]) == 0 || strcmp(p->kind, kind_name[KIND_MISSES]) == 0))
 		return err_set(err, HCP_EINVAL, "trained", "forecasts are trained here");
 	int64_t most_ns = p->trained ? optimizer_market_now_ns(o, svc_now_ns(ctx)) : INT64_MAX;
 	int rc = take(o, p->kind, p->name, p->trained, body, most_ns, &to_ns, err);
@@ -172,6 +193,16 @@ static bool wants_forecast(const struct want *w, const struct location *loc)
 		   w->now_ns - learned_ns >= FORECAST_AGE_DAYS * DAY_NS;
 }
 
+/* After the forecast, which is of more use alone. */
+static bool wants_misses(const struct want *w, const struct location *loc)
+{
+	const struct history_series *s = history_find(&w->o->history, HISTORY_POWER_RT, loc->name);
+	if (!s || !(w->o->policy.vt->needs & POLICY_NEEDS_MISSES) || s->step_ns != SPIKE_STEP_S * NS_PER_S)
+		return false;
+	return w->now_ns - s->first_ns >= MISSES_DAYS_MIN * DAY_NS &&
+		   w->now_ns - loc->misses.to_ns >= MISSES_AGE_DAYS * DAY_NS;
+}
+
 /* Once as much is known as the model that came from a file has seen. */
 static bool wants_price(const struct want *w, const struct location *loc)
 {
@@ -210,6 +241,8 @@ static bool choose(const struct want *w, const char *facility, Hcp__Lesson *ret)
 		kind = "forecast";
 	else if (wants_price(w, t.loc) && !is_skipped(w->get, "price", t.loc->name))
 		kind = "price";
+	else if (wants_misses(w, t.loc) && !is_skipped(w->get, "misses", t.loc->name))
+		kind = "misses";
 	ret->kind = kind;
 	ret->train = kind[0] != '\0';
 	return ret->train;
@@ -341,6 +374,7 @@ static void forget(struct location *loc)
 	mem_free(loc->outlook);
 	loc->outlook = NULL;
 	spike_release(&loc->price[1]);
+	misses_release(&loc->misses);
 }
 
 int optimizer_models_forget(struct optimizer *o, struct svc_ctx *ctx, struct err *err)

@@ -4,6 +4,7 @@
 #include "econ/cohorts.h"
 #include "econ/history.h"
 #include "econ/market.h"
+#include "econ/misses.h"
 #include "econ/outlook.h"
 #include "econ/plan_site.h"
 #include "econ/policy.h"
@@ -58,6 +59,7 @@ struct location {
 	struct market market;
 	struct outlook *outlook;     /* owned; NULL: none was trained */
 	struct spike_model price[2]; /* from a file; trained here */
+	struct misses misses;        /* of forecasts; to_ns 0: none are known */
 };
 
 /* Devices of one class at one facility, as resources last said, and what was last decided for them. */

@@ -22,7 +22,7 @@ static int reply_policy(const struct optimizer *o, struct svc_ctx *ctx)
 	p->version = policy_version(&o->policy);
 	struct arena *a = svc_reply_arena(ctx);
 	for (size_t i = 0; policy_at(i); i++) {
-		if (!policy_at(i)->not_live && pb_push(a, &p->n_choices, &p->choices, arena_strdup(a, policy_at(i)->name)) < 0)
+		if (pb_push(a, &p->n_choices, &p->choices, arena_strdup(a, policy_at(i)->name)) < 0)
 			return HCP_ENOMEM;
 	}
 	return optimizer_models_list(ctx, a, &p->n_models, &p->models, NULL);
@@ -38,8 +38,6 @@ int optimizer_policy_begin(
 	else
 		policy_conf_default(&taught);
 	taught.taught = true;
-	if (vt->not_live)
-		return err_set(err, HCP_EINVAL, "policy", "%s runs in backtests only: %s", vt->name, vt->not_live);
 	int rc = policy_init(&fresh, vt, &taught, err);
 	if (rc < 0)
 		return rc;

@@ -15,7 +15,7 @@
 #define HOUR_NS (3600 * NS_PER_S)
 #define DAY_NS (24 * HOUR_NS)
 #define STEP_NS (900 * NS_PER_S)
-enum { FILLED = 32, MINERS = 1000 };
+enum { FILLED = 32, FILLED_FOR_MISSES = 60, MINERS = 1000 };
 
 /* 2025-01-12: after what the models that come along were trained on. */
 static const int64_t t0 = 20100 * DAY_NS;
@@ -124,10 +124,10 @@ static void start(struct world *w)
 }
 
 /* Filled with the prices of a month under a simple policy, the fleet mining. */
-static void start_filled(struct world *w)
+static void start_filled(struct world *w, size_t days)
 {
 	start(w);
-	for (size_t day = 0; day < FILLED; day++)
+	for (size_t day = 0; day < days; day++)
 		send(w, 96);
 	send_fleet(w);
 }
@@ -152,12 +152,12 @@ static Hcp__Lesson *lesson(struct world *w, const char *a, const char *b)
 	return drive_call(&w->d, &g.base);
 }
 
-static struct msg *train(struct world *w)
+static struct msg *train_kind(struct world *w, const char *kind)
 {
 	struct err err = { 0 };
 	struct msg *put = msg_new(MSG_MODEL_PUT);
 	Hcp__Lesson *l = lesson(w, "file/price/HB_WEST", NULL);
-	assert_string_equal(l->kind, "forecast");
+	assert_string_equal(l->kind, kind);
 	assert_string_equal(l->name, "HB_WEST");
 	assert_true(l->train && l->n_series == 1);
 	if (lesson_train(l, NULL, put, &err) < 0)
@@ -165,10 +165,22 @@ static struct msg *train(struct world *w)
 	return put;
 }
 
+static struct msg *train(struct world *w)
+{
+	return train_kind(w, "forecast");
+}
+
+static void learn(struct world *w, const char *kind)
+{
+	struct msg *put = train_kind(w, kind);
+	drive_call(&w->d, put->body);
+	msg_free(put);
+}
+
 static void plans_stand_on_a_model_that_was_sent(void **state)
 {
 	static struct world w;
-	start_filled(&w);
+	start_filled(&w, FILLED);
 	assert_string_equal(lesson(&w, NULL, NULL)->kind, ""); /* a simple policy needs no model */
 	assert_string_equal(latest(&w)->forecasts[0]->model, "last_price");
 	set_policy(&w, "mpc");
@@ -225,32 +237,86 @@ static void plans_stand_on_a_model_that_was_sent(void **state)
 	drive_release(&w.d);
 }
 
-/* The targets of one day, decided by a service that is opened anew before each of them, or never. */
-static void decide_day(bool killed, uint32_t ret[96])
+/*
+ * The targets of one day, decided by a service that is opened anew before each of them, or never. put: what it learns,
+ * made by whoever comes first.
+ */
+static void decide_day(const char *policy, bool killed, struct msg *put[2], uint32_t ret[96])
 {
+	static const char *const kind[2] = { "forecast", "misses" };
 	static struct world w;
-	start_filled(&w);
-	set_policy(&w, "mpc");
-	struct msg *put = train(&w);
-	drive_call(&w.d, put->body);
-	msg_free(put);
+	bool fan = strcmp(policy, "smpc") == 0;
+	start_filled(&w, fan ? FILLED_FOR_MISSES : FILLED);
+	set_policy(&w, policy);
+	for (size_t k = 0; k < 1 + (size_t)fan; k++) {
+		put[k] = put[k] ? put[k] : train_kind(&w, kind[k]);
+		drive_call(&w.d, put[k]->body);
+	}
+	assert_string_equal(lesson(&w, "file/price/HB_WEST", NULL)->kind, "");
 	for (size_t i = 0; i < 96; i++) {
 		if (killed) {
 			svc_abandon(w.d.svc);
 			drive_open(&w.d);
 		}
-		ret[i] = (uint32_t)step(&w)->targets[0]->mine;
+		Hcp__Decision *d = step(&w);
+		const char *by = d->forecasts[0]->expected_by;
+		ret[i] = (uint32_t)d->targets[0]->mine;
+		assert_true(strcmp(by, "forecast") == 0 || (fan && strcmp(by, "fan") == 0));
+		if (fan && i >= 17 * 4 && i < 19 * 4)
+			assert_string_equal(by, "fan");
 	}
+	drive_replay(&w.d);
 	drive_release(&w.d);
 }
 
 static void a_crash_changes_no_decision(void **state)
 {
+	static const char *const policy[] = { "mpc", "smpc" };
 	uint32_t whole[96], killed[96];
-	decide_day(false, whole);
-	decide_day(true, killed);
-	assert_memory_equal(whole, killed, sizeof(whole));
-	assert_true(whole[17 * 4] == MINERS && whole[19 * 4] == 0);
+	for (size_t i = 0; i < 2; i++) {
+		struct msg *put[2] = { NULL, NULL };
+		decide_day(policy[i], false, put, whole);
+		decide_day(policy[i], true, put, killed);
+		assert_memory_equal(whole, killed, sizeof(whole));
+		assert_true(whole[17 * 4] == MINERS && whole[19 * 4] == 0);
+		msg_free(put[0]);
+		msg_free(put[1]);
+	}
+}
+
+/* What a fan stands on is wanted when there is enough to look back on, refused when it is no good, and forgotten. */
+static void a_fan_stands_on_misses_that_were_sent(void **state)
+{
+	static struct world w;
+	start_filled(&w, FILLED_FOR_MISSES - 4);
+	set_policy(&w, "smpc");
+	learn(&w, "forecast");
+	assert_string_equal(lesson(&w, "file/price/HB_WEST", NULL)->kind, "");
+	for (size_t i = 0; i < 4; i++)
+		send(&w, 96);
+	struct msg *put = train_kind(&w, "misses");
+	Hcp__ModelPut *p = (Hcp__ModelPut *)put->body;
+	assert_true(p->body.len > 30 * 96 * 18 * sizeof(float) - 4096);
+	p->trained = false;
+	drive_refused(&w.d, put->body, "invalid", "trained");
+	p->trained = true;
+	p->body.data[p->body.len / 2] ^= 1;
+	drive_refused(&w.d, put->body, "invalid", "body");
+	p->body.data[p->body.len / 2] ^= 1;
+	assert_string_not_equal(latest(&w)->forecasts[0]->expected_by, "fan");
+	drive_call(&w.d, put->body);
+	Hcp__Decision *d = latest(&w);
+	assert_string_equal(d->trigger, "model");
+	assert_float_equal(d->horizon_s, 3 * 3600, 0);
+	assert_int_equal(set_policy(&w, "smpc")->n_models, 2);
+	w.d.now_ns += (OPTIMIZER_REWIND_S + 1) * NS_PER_S;
+	w.sent = 0;
+	send(&w, 1);
+	assert_int_equal(drive_scalar(&w.d, "SELECT count(*) FROM model"), 0);
+	drive_refused(&w.d, put->body, "wrong_state", "body");
+	msg_free(put);
+	drive_replay(&w.d);
+	drive_release(&w.d);
 }
 
 static struct buf model_file(const char *name)
@@ -280,7 +346,7 @@ static void models_that_come_in_files_decide(void **state)
 {
 	static struct world w;
 	struct buf price = model_file("stochastic-HB_WEST.bin"), net = model_file("ppo-texas-north.bin");
-	start_filled(&w);
+	start_filled(&w, FILLED);
 	set_policy(&w, "stochastic");
 	assert_string_equal(latest(&w)->forecasts[0]->expected_by, "last_price");
 	put_file(&w, "price", "HB_WEST", buf_str(&price), NULL, NULL);
@@ -318,7 +384,7 @@ static void models_that_come_in_files_decide(void **state)
 static void a_rewound_market_forgets_what_was_learned(void **state)
 {
 	static struct world w;
-	start_filled(&w);
+	start_filled(&w, FILLED);
 	set_policy(&w, "mpc");
 	struct msg *put = train(&w);
 	drive_call(&w.d, put->body);
@@ -396,6 +462,7 @@ int main(void)
 		cmocka_unit_test(the_guard_limits_a_loss),
 		cmocka_unit_test(plans_stand_on_a_model_that_was_sent),
 		cmocka_unit_test(a_crash_changes_no_decision),
+		cmocka_unit_test(a_fan_stands_on_misses_that_were_sent),
 		cmocka_unit_test(models_that_come_in_files_decide),
 		cmocka_unit_test(a_rewound_market_forgets_what_was_learned),
 	};
