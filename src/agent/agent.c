@@ -300,7 +300,7 @@ static void on_command(struct agent *a, const Hcp__SwitchCommand *m)
 	a->order = m->number > a->order ? m->number : a->order;
 	const Hcp__SwitchItem *i = m->items[0];
 	o.to = (enum gate_state)i->to;
-	o.power_cap_w = i->power_cap_w;
+	o.power_cap_w = i->power_target_w;
 	if (str_copy(o.allocation_id, sizeof(o.allocation_id), str_of(i->allocation_id)) < 0 ||
 	    str_copy(o.workload_id, sizeof(o.workload_id), str_of(i->workload_id)) < 0 ||
 	    str_copy(o.model, sizeof(o.model), str_of(i->model)) < 0) {

@@ -105,7 +105,8 @@ static int check_class(const struct policy_class *c, struct err *err)
 		return err_set(err, HCP_EINVAL, "now", "the present uses add up to another number than count");
 	if (!c->can[POLICY_IDLE])
 		return err_set(err, HCP_EINVAL, "can", "every device can idle");
-	if (c->n_modes > POLICY_MODES_MAX || (c->mode && c->mode >= c->n_modes))
+	if (c->n_modes > POLICY_MODES_MAX || (c->mode && c->mode >= c->n_modes) ||
+		(c->now_mode && c->now_mode >= c->n_modes))
 		return err_set(err, HCP_ERANGE, "mode", "at most %d ways of mining", POLICY_MODES_MAX);
 	for (int u = 0; u < POLICY_USE_END; u++) {
 		if (!isfinite(c->net_usd_h[u]) || fabs(c->net_usd_h[u]) > 1e9)
@@ -164,6 +165,23 @@ void policy_reprice(struct policy_class *c, double usd_mwh)
 		c->net_usd_h[u] = c->gross_usd_h[u] - c->mwh_h[u] * usd_mwh;
 }
 
+double policy_mode_net_usd_h(const struct policy_class *c, size_t mode, double usd_mwh)
+{
+	if (c->n_modes == 0)
+		return c->gross_usd_h[POLICY_MINE] - c->mwh_h[POLICY_MINE] * usd_mwh;
+	return c->mode_gross_usd_h[mode] - c->mode_mwh_h[mode] * usd_mwh;
+}
+
+void policy_settle_mode(const struct policy_class *c, double usd_mwh, struct policy_target *t)
+{
+	if (c->n_modes < 2 || t->mode == c->now_mode)
+		return;
+	double more = policy_mode_net_usd_h(c, t->mode, usd_mwh) - policy_mode_net_usd_h(c, c->now_mode, usd_mwh);
+	bool stays = c->now[POLICY_MINE] && more < POLICY_MODE_MARGIN * fabs(c->mode_gross_usd_h[c->now_mode]);
+	if (!t->target[POLICY_MINE] || stays)
+		t->mode = c->now_mode;
+}
+
 void policy_sum_up(const struct policy_input *in, struct policy_output *out)
 {
 	struct decision_explain *e = &out->explain;
@@ -184,8 +202,13 @@ void policy_sum_up(const struct policy_input *in, struct policy_output *out)
 		d->want_serve = c->want_serve;
 		for (int u = 0; u < POLICY_USE_END; u++) {
 			uint32_t to = out->c[i].target[u], from = c->now[u];
-			d->net_usd_h += to * c->net_usd_h[u];
-			d->before_usd_h += from * c->net_usd_h[u];
+			double net = c->net_usd_h[u], before = net;
+			if (u == POLICY_MINE && c->n_modes) {
+				net = policy_mode_net_usd_h(c, out->c[i].mode, in->electricity_usd_mwh);
+				before = policy_mode_net_usd_h(c, c->now_mode, in->electricity_usd_mwh);
+			}
+			d->net_usd_h += to * net;
+			d->before_usd_h += from * before;
 			if (to > from) {
 				e->switched += to - from;
 				e->switch_usd += (to - from) * c->switch_cost_usd[u];

@@ -28,6 +28,7 @@ enum {
 };
 
 #define POLICY_HYSTERESIS 0.10
+#define POLICY_MODE_MARGIN 0.01
 
 struct forecast_point;
 struct history;
@@ -57,6 +58,7 @@ struct policy_class {
 	 * POLICY_MINE are those of `mode`, the best at the present price; policy_reprice finds it for another.
 	 */
 	size_t n_modes, mode;
+	size_t now_mode; /* that those that mine are in */
 	double mode_gross_usd_h[POLICY_MODES_MAX], mode_mwh_h[POLICY_MODES_MAX];
 	double switch_cost_usd[POLICY_USE_END];  /* per device, to get into the use (lost work, wear, energy) */
 	/*
@@ -231,6 +233,13 @@ int policy_decide(
 	struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err) MUST_CHECK;
 /* The rows of a class at another price of electricity, with the way of mining that earns most there. */
 void policy_reprice(struct policy_class *c, double usd_mwh);
+/* Of a device that mines in that mode. */
+double policy_mode_net_usd_h(const struct policy_class *c, size_t mode, double usd_mwh);
+/*
+ * The mode that those that mine are to be in: not another one for less than POLICY_MODE_MARGIN of what they earn, or
+ * small moves of a price would have the fleet retune all the time; that of now where none mines.
+ */
+void policy_settle_mode(const struct policy_class *c, double usd_mwh, struct policy_target *t);
 /* The totals of a decision follow from its targets; again after they were cut by minimum times. */
 void policy_sum_up(const struct policy_input *in, struct policy_output *out);
 int policy_save(const struct policy *p, struct buf *out, struct err *err) MUST_CHECK;

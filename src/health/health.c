@@ -134,7 +134,15 @@ float health_nominal_w(const struct device_class *c, const struct health_sample 
 	float w = (float)c->power_w[s->mode], idle_w = (float)c->power_w[DEVICE_IDLE];
 	if (s->mode == DEVICE_SERVE)
 		w = idle_w + (w - idle_w) * within(s->utilisation, LOAD_LEAST, 1.2F);
-	return s->cap_w > 0 && s->cap_w < w ? s->cap_w : w;
+	bool tuned = c->kind == DEVICE_ASIC && s->mode == DEVICE_FILL;
+	return s->target_w > 0 && (tuned || s->target_w < w) ? s->target_w : w;
+}
+
+float health_nominal_ths(const struct device_class *c, const struct health_sample *s)
+{
+	if (c->kind == DEVICE_ASIC && s->target_w > 0)
+		return (float)device_class_ths_at(c, s->target_w);
+	return (float)c->fill_ths * health_nominal_w(c, s) / (float)c->power_w[DEVICE_FILL];
 }
 
 static void look_at(const struct device_class *cls, const struct health_device *d, const struct health_sample *s,
@@ -152,8 +160,7 @@ static void look_at(const struct device_class *cls, const struct health_device *
 		ret->value[HEALTH_POWER] = power / health_nominal_w(cls, s);
 		ret->value[HEALTH_ERRORS] = 0; /* counted by the minute */
 		if (s->mode == DEVICE_FILL && cls->fill_ths > 0)
-			ret->value[HEALTH_HASH] = within(s->hash_ths / (float)cls->fill_ths *
-				(float)cls->power_w[DEVICE_FILL] / health_nominal_w(cls, s), 0, 4);
+			ret->value[HEALTH_HASH] = within(s->hash_ths / health_nominal_ths(cls, s), 0, 4);
 	}
 	if (in_mode_s >= SETTLE_MEMORY_S && cls->memory_gib > 0)
 		ret->value[HEALTH_MEMORY] = within(s->memory_gib / (float)cls->memory_gib, 0.0001F, 2);
@@ -228,7 +235,7 @@ static void close_minute(struct health *h, struct health_device *d, const struct
 static void begin(struct health_device *d, const struct health_sample *s, uint32_t now_s)
 {
 	bool gap = now_s - d->seen_s > GAP_S;
-	if (gap || d->mode != s->mode) {
+	if (gap || d->mode != s->mode || (s->mode == DEVICE_FILL && d->work != s->work)) {
 		d->changed_s = now_s;
 		d->still_c = INT16_MIN;
 	}

@@ -31,7 +31,7 @@ enum health_signal {
 	HEALTH_HEAT = 0,   /* K above what the load and the inlet air explain */
 	HEALTH_FAN = 1,    /* duty of the fans, share */
 	HEALTH_POWER = 2,  /* share of the mode's watts */
-	HEALTH_HASH = 3,   /* share of the nominal hash rate at this power cap */
+	HEALTH_HASH = 3,   /* share of the nominal hash rate at this power target */
 	HEALTH_MEMORY = 4, /* share of the memory */
 	HEALTH_ERRORS = 5, /* corrected errors, 2 sqrt(count of the minute + 3/8) */
 	HEALTH_SIGNALS = 6,
@@ -50,8 +50,9 @@ enum health_by {
 struct health_sample {
 	int64_t at_ns;
 	enum device_mode mode;
-	uint32_t work;         /* whose work it does; another number: its memory is learned anew */
-	float power_w, cap_w;  /* cap_w 0: none */
+	/* Whose work it does, a miner also in which power mode; another number: memory is learned anew, mining settles. */
+	uint32_t work;
+	float power_w, target_w; /* target_w: that it was told to draw; 0: as its class says */
 	float hash_ths, temperature_c, inlet_c;
 	float utilisation;     /* 0..1 */
 	float fan;             /* 0..1 */

@@ -50,6 +50,8 @@ extern const struct chart_rule health_rule[HEALTH_SIGNALS];
 /* ---- health.c ---- */
 /* Watts of the mode by the catalogue, at this use and under this cap; NAN where the use tells nothing. */
 float health_nominal_w(const struct device_class *c, const struct health_sample *s);
+/* Hash rate that it should mine with at its power target. */
+float health_nominal_ths(const struct device_class *c, const struct health_sample *s);
 
 /* ---- rule.c ---- */
 /* After a minute's charts: is it sick, and why. */

@@ -61,7 +61,7 @@ static float in_unit(const struct device_class *cls, const struct health_sample 
 	case HEALTH_FAN: return 100 * v;
 	case HEALTH_POWER: return v * nominal;
 	case HEALTH_HASH:
-		return v * (float)cls->fill_ths * nominal / (float)cls->power_w[DEVICE_FILL];
+		return v * health_nominal_ths(cls, s);
 	case HEALTH_MEMORY: return v * (float)cls->memory_gib;
 	case HEALTH_ERRORS: return v * v / 4 - 0.375F;
 	default: return v;

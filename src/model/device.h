@@ -47,7 +47,7 @@ struct device_control {
 	enum device_mode confirmed; /* the last mode that measurement proved */
 	bool drifted;               /* commanded mode not reached in time, or left again */
 	bool acked;
-	double power_target_w;      /* 0: the nominal watts of the mode */
+	double power_target_w;      /* of `commanded`; 0: its nominal watts */
 	int64_t commanded_at_ns;    /* 0: never commanded */
 	int64_t confirmed_at_ns;    /* 0: never confirmed */
 };

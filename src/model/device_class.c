@@ -93,14 +93,49 @@ int device_power_parse(struct str s, enum device_power *ret)
 	return HCP_EINVAL;
 }
 
+/* Profiles of public firmware, `steps` from the nominal one: shares of the nominal watts and hashes. */
+static double profile_watts(double steps)
+{
+	double f = (545 + 25 * steps) / 545, v = (13.4 + 0.1 * steps) / 13.4;
+	return f * v * v;
+}
+
+static double profile_hashes(double steps)
+{
+	return (545 + 25 * steps) / 545;
+}
+
+double device_class_ths_at(const struct device_class *c, double watts)
+{
+	double low = -15, high = 6, share = watts / c->power_w[DEVICE_FILL];
+	if (c->kind != DEVICE_ASIC)
+		return 0;
+	for (int i = 0; i < 40; i++) {
+		double middle = (low + high) / 2;
+		if (profile_watts(middle) < share)
+			low = middle;
+		else
+			high = middle;
+	}
+	return c->fill_ths * profile_hashes(low);
+}
+
+const char *device_class_power_of(const struct device_class *c, double target_w)
+{
+	double nominal_w = c->power_w[DEVICE_FILL];
+	enum device_power p = target_w <= 0 || target_w == nominal_w ? DEVICE_POWER_NORMAL
+						  : target_w < nominal_w                 ? DEVICE_POWER_LOW
+																 : DEVICE_POWER_HIGH;
+	return power_name[p];
+}
+
 int device_class_power(const struct device_class *c, enum device_power p, double *ret_w, double *ret_ths)
 {
-	static const int steps[DEVICE_POWER_END] = { 0, -6, 2 };
+	static const double steps[DEVICE_POWER_END] = { 0, -6, 2 };
 	if ((unsigned)p >= DEVICE_POWER_END || c->fill_ths <= 0 || (p != DEVICE_POWER_NORMAL && c->kind != DEVICE_ASIC))
 		return HCP_ENOTFOUND;
-	double f = (545 + 25.0 * steps[p]) / 545, v = (13.4 + 0.1 * steps[p]) / 13.4;
-	*ret_w = c->power_w[DEVICE_FILL] * f * v * v;
-	*ret_ths = c->fill_ths * f;
+	*ret_w = c->power_w[DEVICE_FILL] * profile_watts(steps[p]);
+	*ret_ths = c->fill_ths * profile_hashes(steps[p]);
 	return 0;
 }
 

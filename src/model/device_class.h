@@ -67,6 +67,13 @@ int device_power_parse(struct str s, enum device_power *ret) MUST_CHECK;
  * times voltage squared. Low is six steps down, high two steps up; a site's measured figures go into its file.
  */
 int device_class_power(const struct device_class *c, enum device_power p, double *ret_w, double *ret_ths) MUST_CHECK;
+/*
+ * TH/s of a miner whose firmware is told to draw so many watts at the plug: between and a little beyond the points of
+ * device_class_power, on the same curve. 0: the class does not mine, or has one way of it.
+ */
+double device_class_ths_at(const struct device_class *c, double watts);
+/* "low", "normal" or "high" of a power target in watts; 0 is nominal. */
+const char *device_class_power_of(const struct device_class *c, double target_w);
 /* GH/s, MH/s views of fill_ths. */
 double device_class_fill_mhs(const struct device_class *c);
 /* J/TH when filling; 0 if the class does not mine. */

@@ -65,19 +65,34 @@ void fleet_device_vary(struct fleet_device *d, struct rng *rng)
 	d->offset_c = (float)offset;
 }
 
+static void begin(struct fleet_device *d, bool retunes, int64_t now_ns, int64_t lasts_ns)
+{
+	d->start_mw = d->power_mw;
+	d->start_ths = d->hash_ths;
+	d->changed_ns = now_ns;
+	d->ready_ns = now_ns + lasts_ns;
+	d->retunes = retunes;
+}
+
 static void enter(struct fleet_device *d, enum device_mode mode, int64_t now_ns)
 {
-	if (d->mode != mode) {
-		d->start_mw = d->power_mw;
-		d->start_ths = d->hash_ths;
-		d->changed_ns = now_ns;
-		d->ready_ns = now_ns + d->cls->switch_ms[mode] * 1000000;
-	}
+	if (d->mode != mode)
+		begin(d, false, now_ns, d->cls->switch_ms[mode] * 1000000);
 	d->mode = (uint8_t)mode;
 }
 
+/* A miner that is still booting goes on with that, towards the new target. */
+static void retune(struct fleet_device *d, int32_t target_w, int64_t now_ns)
+{
+	bool mines = d->cls->kind == DEVICE_ASIC && d->mode == DEVICE_FILL;
+	if (mines && target_w != d->target_w && now_ns >= d->ready_ns)
+		begin(d, true, now_ns, FLEET_RETUNE_S * S_NS);
+	d->target_w = target_w;
+	d->target_ths = target_w > 0 ? (float)device_class_ths_at(d->cls, target_w) : 0;
+}
+
 int fleet_device_order(struct fleet_device *d, const struct fleet_rules *rules, struct rng *rng, enum device_mode mode,
-	int32_t cap_w, int64_t now_ns)
+	int32_t target_w, int64_t now_ns)
 {
 	if (mode == DEVICE_SERVE && d->cls->kind == DEVICE_ASIC)
 		return HCP_EUNSUPPORTED;
@@ -87,8 +102,8 @@ int fleet_device_order(struct fleet_device *d, const struct fleet_rules *rules, 
 	d->lying = rules->lie_rate > 0 && mode != DEVICE_SAFE && mode != d->mode && rng_double(rng) < rules->lie_rate;
 	if (d->lying || d->fault == FLEET_STUCK || d->fault == FLEET_DEAD)
 		return 0;
-	d->cap_w = cap_w;
 	enter(d, mode, now_ns);
+	retune(d, target_w, now_ns);
 	return 0;
 }
 
@@ -149,22 +164,23 @@ static double share_of(double progress, double begin, double end)
 static void steady(struct fleet_device *d, double *ret_w, double *ret_ths)
 {
 	const struct device_class *c = d->cls;
-	double w = c->power_w[d->mode], ths = 0, work = 1;
+	bool tuned = d->target_w > 0 && c->kind == DEVICE_ASIC && d->mode == DEVICE_FILL;
+	double w = tuned ? d->target_w : c->power_w[d->mode], ths = 0, work = 1;
 	if (d->mode == DEVICE_SERVE)
 		w = c->power_w[DEVICE_IDLE] + (c->power_w[DEVICE_SERVE] - c->power_w[DEVICE_IDLE]) * (double)d->load;
 	if (d->mode == DEVICE_FILL) {
 		double good = d->fault == FLEET_BOARD_LOST ? (FLEET_BOARDS - 1.0) / FLEET_BOARDS : 1;
 		w *= good;
-		ths = c->fill_ths * good;
+		ths = (tuned ? (double)d->target_ths : c->fill_ths) * good;
 	}
 	if (w > 0 && (d->mode == DEVICE_FILL || d->mode == DEVICE_SERVE)) {
 		w = physics_watts(d, w, &work);
 		ths *= work;
 	}
 	d->pace = (float)work;
-	if (d->cap_w > 0 && w > d->cap_w) {
-		ths *= d->cap_w / w;
-		w = d->cap_w;
+	if (!tuned && d->target_w > 0 && w > d->target_w) {
+		ths *= d->target_w / w;
+		w = d->target_w;
 	}
 	*ret_w = w;
 	*ret_ths = ths;
@@ -177,7 +193,7 @@ static void power_and_hashes(struct fleet_device *d, int64_t now_ns)
 	if (now_ns < d->ready_ns) {
 		double progress = (double)(now_ns - d->changed_ns) / (double)(d->ready_ns - d->changed_ns);
 		double rise = share_of(progress, 0, 1), hashing = rise;
-		if (d->cls->kind == DEVICE_ASIC && d->mode == DEVICE_FILL) {
+		if (d->cls->kind == DEVICE_ASIC && d->mode == DEVICE_FILL && !d->retunes) {
 			rise = share_of(progress, BOOT_SHARE, RAMP_END);
 			hashing = share_of(progress, HASH_BEGIN, HASH_END);
 			start_w = fmax(start_w < w ? start_w : w, w * BOOT_WATTS);

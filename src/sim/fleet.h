@@ -15,6 +15,7 @@
  *	   |─────────────────|────────────────────|──────────────▶
  *	   ASIC: a tenth of the watts, no hashes   watts, then hash rate rise linearly; both within switch_ms
  *	   GPU, CPU: straight from the old watts to the new within switch_ms
+ *	   another power target while it mines: straight from the old watts and hashes to the new within FLEET_RETUNE_S
  *
  * Two modes are kept apart: `gate` is what the device says it does, `mode` is what it does. They differ when it is
  * stuck, dead or lies. Watts are whole milliwatts and constant over a step, so energy is exact: power_mw * dt.
@@ -33,6 +34,7 @@ enum fleet_fault {
 
 enum {
 	FLEET_BOARDS = 3,
+	FLEET_RETUNE_S = 30, /* steps of 25 MHz and 0.1 V, a few seconds each */
 };
 
 struct fleet_rules {
@@ -50,7 +52,8 @@ struct fleet_device {
 	int64_t requests;    /* served since it was made */
 	double requests_due; /* fraction of the next one */
 	int32_t power_mw, start_mw;
-	int32_t cap_w;       /* 0: none */
+	int32_t target_w;    /* told to draw; 0: as the class says */
+	float target_ths;    /* that a miner makes of it */
 	uint32_t errors;     /* since it was made */
 	float hash_ths, start_ths, load;
 	float noise, swing;  /* watts by the second, load by the quarter-hour; shares */
@@ -67,6 +70,7 @@ struct fleet_device {
 	uint8_t fault;       /* enum fleet_fault */
 	bool lying;          /* the last order was acknowledged only */
 	bool tripped;        /* it has protected itself from its heat */
+	bool retunes;        /* what lasts until ready_ns is another power target, not another mode */
 };
 
 /* What is the same for all devices of one step. */
@@ -91,7 +95,7 @@ void fleet_device_init(struct fleet_device *d, const struct device_class *cls, e
 void fleet_device_vary(struct fleet_device *d, struct rng *rng);
 /* HCP_EUNSUPPORTED: the class cannot do it. Otherwise the gate says `mode` from now on, whatever the device does. */
 int fleet_device_order(struct fleet_device *d, const struct fleet_rules *rules, struct rng *rng, enum device_mode mode,
-	int32_t cap_w, int64_t now_ns) MUST_CHECK;
+	int32_t target_w, int64_t now_ns) MUST_CHECK;
 /* dt_ns > 0. rules are kept by reference. */
 void fleet_step_init(struct fleet_step *s, const struct fleet_rules *rules, float inlet_c, int64_t now_ns,
 	int64_t dt_ns);

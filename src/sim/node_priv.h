@@ -16,7 +16,7 @@ struct node_item {
 	struct node_program *program; /* owned: what it shall run; NULL: none, or it runs already */
 	bool runs;                    /* that was started */
 	uint64_t kept;           /* bit i: parts[i] was there before */
-	int32_t cap_w, cap_before_w;
+	int32_t target_w, target_before_w; /* watts; 0: as the class says */
 };
 
 struct node_switch {

@@ -53,7 +53,7 @@ static void roll_back(struct node *n, struct node_switch *s, struct node_item *i
 	if (it->runs)
 		node_program_kill(d);
 	/* The mode it had is one it can have. */
-	(void)!fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->from, it->cap_before_w, n->now_ns);
+	(void)!fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->from, it->target_before_w, n->now_ns);
 	node_alloc_move(n, d, 0);
 	/* Who had a part before, and is still wanted, keeps it. */
 	struct node_part kept[SLICES_MAX];
@@ -149,14 +149,15 @@ static int check_item(const struct node *n, const Hcp__SwitchItem *row, struct n
 		return rc;
 	}
 	it->to = (uint8_t)to;
-	it->cap_w = row->power_cap_w > 0 ? row->power_cap_w : 0;
+	it->target_w = row->power_target_w > 0 ? row->power_target_w : 0;
 	return 0;
 }
 
-static double planned_w(const struct node *n, enum device_mode mode, int32_t cap_w)
+static double planned_w(const struct node *n, enum device_mode mode, int32_t target_w)
 {
 	double w = n->cls->power_w[mode];
-	return cap_w > 0 && cap_w < w ? cap_w : w;
+	bool tuned = n->cls->kind == DEVICE_ASIC && mode == DEVICE_FILL;
+	return target_w > 0 && (tuned || target_w < w) ? target_w : w;
 }
 
 static bool within_budget(const struct node *n, const struct node_switch *s)
@@ -165,11 +166,11 @@ static bool within_budget(const struct node *n, const struct node_switch *s)
 	if (n->power_budget_w <= 0)
 		return true;
 	for (size_t i = 0; i < n->n_devices; i++)
-		sum_w += planned_w(n, (enum device_mode)n->devices[i].d.gate, n->devices[i].d.cap_w);
+		sum_w += planned_w(n, (enum device_mode)n->devices[i].d.gate, n->devices[i].d.target_w);
 	for (size_t i = 0; i < s->n; i++) {
 		const struct fleet_device *d = &n->devices[s->items[i].device].d;
-		sum_w += planned_w(n, (enum device_mode)s->items[i].to, s->items[i].cap_w) -
-			planned_w(n, (enum device_mode)d->gate, d->cap_w);
+		sum_w += planned_w(n, (enum device_mode)s->items[i].to, s->items[i].target_w) -
+				 planned_w(n, (enum device_mode)d->gate, d->target_w);
 	}
 	return sum_w <= (double)n->power_budget_w;
 }
@@ -228,11 +229,11 @@ static void begin(struct node *n, struct node_switch *s)
 		if (d->under)
 			finish(n, d->under, taken, false);
 		it->from = d->d.gate;
-		it->cap_before_w = d->d.cap_w;
+		it->target_before_w = d->d.target_w;
 		d->under = s;
 		d->requests_base = d->d.requests;
 		/* Checked before: the class has this mode. */
-		int rc = fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->to, it->cap_w, n->now_ns);
+		int rc = fleet_device_order(&d->d, &n->rules, &n->rng, (enum device_mode)it->to, it->target_w, n->now_ns);
 		must(rc == 0);
 		node_program_order(n, d, it);
 		node_alloc_move(n, d, it->alloc);
@@ -357,8 +358,9 @@ static bool proved(struct node *n, struct node_switch *s, struct node_item *it)
 {
 	struct node_device *d = &n->devices[it->device];
 	struct device_tolerance tolerance;
-	struct device_control ctl = { .commanded = (enum device_mode)it->to, .commanded_at_ns = d->d.order_ns,
-		.power_target_w = it->cap_w > 0 && it->cap_w < n->cls->power_w[it->to] ? it->cap_w : 0 };
+	struct device_control ctl = { .commanded = (enum device_mode)it->to,
+		.commanded_at_ns = d->d.order_ns,
+		.power_target_w = it->target_w > 0 ? planned_w(n, (enum device_mode)it->to, it->target_w) : 0 };
 	/* A device that lies says that it is done, and the agent has no better meter than the device's own. */
 	if (!node_program_proved(n, d, it))
 		return false;

@@ -85,6 +85,7 @@ static void protect(struct fleet_device *d, int64_t now_ns)
 		d->tripped = true;
 	} else if (d->tripped && d->temperature_c < k->back_c) {
 		d->tripped = false;
+		d->retunes = false;
 		d->start_mw = d->power_mw;
 		d->start_ths = 0;
 		d->changed_ns = now_ns;

@@ -45,6 +45,7 @@ struct sim_opts {
 	int runs, jobs; /* jobs: processes that share the runs */
 	bool verbose;
 	bool calm;                  /* no faults at all */
+	bool modes;                 /* miners are driven low and high whatever the seed */
 	int pace;                   /* agents report and timers run so many times less often; 0: by the seed */
 	bool keep;                  /* leave the databases where they are */
 	bool twice;                 /* run each seed twice and compare the digests */

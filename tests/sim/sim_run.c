@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/panic.h"
 #include "net.h"
 #include "os/clock.h"
 #include "real_prices.h"
@@ -92,11 +93,36 @@ static const struct resources_conf resources_conf[] = {
 static const struct site sites[] = { { .name = "west", .point = "HB_WEST", .pue = 1.05, .pool_fee = 0.01 },
 	{ .name = "north", .point = "HB_NORTH", .pue = 1.05, .pool_fee = 0.01 } };
 /* By seed: policies that look ahead, too, though nobody has taught them. */
-static const struct optimizer_conf optimizer_conf[] = {
-	{ .site = sites, .n_sites = 2 },
-	{ .site = sites, .n_sites = 2, .policy = "mpc" },
-	{ .site = sites, .n_sites = 2, .policy = "stochastic" },
-};
+static const char *const policies[] = { "threshold", "mpc", "stochastic", "smpc" };
+
+/* By seed the miners of both sites may be driven low and high, too. */
+static void settings(const struct sim_opts *opts, struct optimizer_conf *ret)
+{
+	static const char *const miners[] = { "S21", "S19XP" };
+	static struct site driven[2];
+	*ret = (struct optimizer_conf){ .site = sites, .n_sites = 2, .policy = policies[opts->seed % 4] };
+	if (opts->seed % 8 < 4 && !opts->modes)
+		return;
+	memcpy(driven, sites, sizeof(driven));
+	for (size_t i = 0; i < 2; i++)
+		for (size_t k = 0; k < 2; k++) {
+			struct site_group *g = &driven[i].group[driven[i].n_groups++];
+			*g = (struct site_group){ .cls = device_class_find(str_of(miners[k])),
+				.count = 8,
+				.feeder = -1,
+				.mines = true,
+				.idle_mode = DEVICE_IDLE,
+				.n_modes = 2 };
+			memcpy(g->name, miners[k], strlen(miners[k]) + 1);
+			for (int p = DEVICE_POWER_LOW; p < DEVICE_POWER_END; p++) {
+				struct site_mode *m = &g->mode[p - 1];
+				m->power = (enum device_power)p;
+				must(device_class_power(g->cls, m->power, &m->watts, &m->ths) == 0);
+			}
+		}
+	ret->site = driven;
+}
+
 static const struct billing_conf billing_conf = { .site = sites, .n_sites = 2 };
 
 static void cast_platform(struct sim *s)
@@ -112,7 +138,9 @@ static void cast_platform(struct sim *s)
 						: s->opts.pace >= 10 ? 2
 						: s->opts.pace >= 5  ? 1
 											 : 0]);
-	sim_add(s, &optimizer_def, &optimizer_conf[s->opts.seed % 3]);
+	static struct optimizer_conf optimizer;
+	settings(&s->opts, &optimizer);
+	sim_add(s, &optimizer_def, &optimizer);
 	sim_add(s, &billing_def, &billing_conf);
 	sim_add(s, &telemetry_def, NULL);
 	net_start(s, small_fleet, sizeof(small_fleet) / sizeof(small_fleet[0]), &rules);
@@ -163,7 +191,8 @@ static struct outcome run_once(const struct sim_opts *opts)
 static int usage(const char *what)
 {
 	fprintf(stderr,
-		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--jobs J] [--twice] [--pace 1|5|10|30] [--calm]"
+		"sim_run: %s\nusage: sim_run [--seed N] [--hours H] [--runs K] [--jobs J] [--twice] [--pace 1|5|10|30] "
+		"[--calm] [--modes]"
 		" [--keep] [--verbose] "
 		"[--trace ID] [--platform | --stand-ins]\n"
 		"       sim_run --replay-data DIR [--from TIME] [--to TIME] [--location POINT] [--scale N] [--policy NAME]\n",
@@ -180,6 +209,8 @@ static int parse(int argc, char **argv, struct sim_opts *o)
 			o->verbose = true;
 		else if (!strcmp(argv[i], "--calm"))
 			o->calm = true;
+		else if (!strcmp(argv[i], "--modes"))
+			o->modes = true;
 		else if (!strcmp(argv[i], "--keep"))
 			o->keep = true;
 		else if (!strcmp(argv[i], "--twice"))

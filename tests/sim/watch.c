@@ -76,6 +76,7 @@ void watch_summary(const struct sim *s)
 	if (s->net)
 		sim_say(s, "%llu programs were started, %llu of them from a checkpoint", (unsigned long long)s->net->programs,
 			(unsigned long long)s->net->restores);
+	sim_say(s, "%llu times miners went into another power mode", (unsigned long long)s->watch->retunes);
 	sim_say(s, "%llu parts of devices were held, %llu of one at once at most", (unsigned long long)s->watch->parts,
 		(unsigned long long)s->watch->most_parts);
 }
@@ -351,6 +352,12 @@ static void metered(struct watch *w, const Hcp__Metered *ev)
 	}
 }
 
+static void see_decision(struct watch *w, const Hcp__Decision *d)
+{
+	for (size_t i = 0; d && d->changed && d->pays && i < d->n_targets; i++)
+		w->retunes += d->targets[i]->mine > 0 && strcmp(d->targets[i]->power_mode, d->targets[i]->was_power_mode) != 0;
+}
+
 /* ---- the bus ---- */
 
 static void look(struct watch *w, const struct msg *m)
@@ -368,6 +375,9 @@ static void look(struct watch *w, const struct msg *m)
 		break;
 	case MSG_ALLOCATION_CHANGED:
 		allocation_changed(w, (const Hcp__AllocationChanged *)m->body);
+		break;
+	case MSG_DECISION_MADE:
+		see_decision(w, ((const Hcp__DecisionMade *)m->body)->decision);
 		break;
 	case MSG_MARKET_MOVED:
 		ledger_market(w, (const Hcp__MarketMoved *)m->body);

@@ -64,6 +64,7 @@ struct watch {
 	struct map allocations;   /* id -> struct seen_allocation, owned */
 	struct map nodes;         /* id -> struct seen_node, owned */
 	struct map owners;        /* device id -> struct seen_allocation that holds it, or the first of those with parts */
+	uint64_t retunes;         /* decisions that miners go into another power mode */
 	uint64_t parts, most_parts; /* that were held, and at most at once of one device */
 	char odd[320];            /* what was not settled at the last look */
 	struct ledger ledger;

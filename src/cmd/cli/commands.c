@@ -377,17 +377,17 @@ static const struct flag help_flags[] = {
 	"id state type name priority_class=PRIO device_class=CLASS device_count:n=DEVICES gpu_fraction:part=FRACTION "     \
 	"mig_profile=MIG created_at_ns:age=AGE reason"
 #define DEVICE_COLUMNS                                                                                                 \
-	"id kind device_class=CLASS state desired commanded confirmed drifted power_w=POWER hash_ths=HASH "                \
-	"temperature_c=TEMP node_id=NODE workload_id=WORKLOAD shares:n=PARTS"
+	"id kind device_class=CLASS state desired commanded confirmed drifted power_mode=DRIVEN power_w=POWER "            \
+	"hash_ths=HASH temperature_c=TEMP node_id=NODE workload_id=WORKLOAD shares:n=PARTS"
 #define CAPACITY_COLUMNS \
 	"device_class=CLASS kind facility region total:n healthy:n allocated:n serving:n filling:n off:n drifted:n " \
 	"power_w=POWER hash_ths=HASH price_micros_h=PRICE/H"
 #define DECISION_COLUMNS \
 	"id decided_at_ns:age=AGE trigger changed policy electricity_usd_mwh=POWER net_usd_h=NET gain_usd_h=GAIN " \
 	"switching_cost_usd=SWITCHING summary"
-#define TARGET_COLUMNS \
-	"device_class=CLASS facility total:n serve:n mine:n idle:n serve_usd_h:usd=SERVE$/H mine_usd_h:usd=MINE$/H " \
-	"idle_usd_h:usd=IDLE$/H reason"
+#define TARGET_COLUMNS                                                                                                 \
+	"device_class=CLASS facility total:n serve:n mine:n power_mode=DRIVEN idle:n serve_usd_h:usd=SERVE$/H "            \
+	"mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H reason"
 #define KEY_COLUMNS "id name prefix created_at_ns:age=AGE revoked customer_id=CUSTOMER"
 #define OPTION_COLUMNS \
 	"device_class=CLASS name=OPTION chosen net_usd_h=NET switching_cost_usd=SWITCHING reason"

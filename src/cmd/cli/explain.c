@@ -219,7 +219,8 @@ int explain_decision(struct cli *cli, const json_t *d, struct buf *out, struct e
 		buf_addz(out, "No targets: everything stays as it was.\n");
 	else
 		rc = render_rows(cli, targets,
-			"device_class=CLASS facility total:n serve:n mine:n idle:n serve_usd_h:usd=SERVE$/H "
+			"device_class=CLASS facility total:n serve:n mine:n power_mode=DRIVEN was_power_mode=WAS idle:n "
+			"serve_usd_h:usd=SERVE$/H "
 			"mine_usd_h:usd=MINE$/H idle_usd_h:usd=IDLE$/H one_more_usd=ONE_MORE reason",
 			0, out, err);
 	if (rc < 0)

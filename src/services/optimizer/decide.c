@@ -118,6 +118,7 @@ void optimizer_fill_nets(const struct optimizer *o, const struct profit_market *
 		.hashprice_usd_ths_h = profit_hashprice_usd_ths_h(pm),
 		.serve_usd_h = serve_usd_h,
 		.utilisation = o->conf.utilisation,
+		.modes = true,
 		.credit_usd_h = optimizer_fill_credit_usd_h(o, c->cls),
 		.group = c->group };
 	memcpy(t.switch_ms, switch_ms, sizeof(t.switch_ms));
@@ -133,6 +134,22 @@ static void free_for_contract(struct policy_class *c)
 		if (u != POLICY_SERVE && room < must)
 			c->held[u] -= least(c->held[u], must - room);
 	}
+}
+
+/* A site file that no longer has the mode: as if it were nominal, until the next decision. */
+static size_t mode_of(const struct site_group *g, enum device_power p)
+{
+	for (size_t i = 1; g && i <= g->n_modes; i++)
+		if (site_mode_at(g, i).power == p)
+			return i;
+	return 0;
+}
+
+struct site_mode optimizer_row_mode(const struct draft_row *r)
+{
+	if (r->in.group)
+		return site_mode_at(r->in.group, r->target.mode);
+	return (struct site_mode){ DEVICE_POWER_NORMAL, r->in.cls->power_w[DEVICE_FILL], r->in.cls->fill_ths };
 }
 
 int optimizer_draft_rows(struct optimizer *o, struct svc_ctx *ctx, struct draft *p, bool look, struct err *err)
@@ -166,6 +183,8 @@ int optimizer_draft_rows(struct optimizer *o, struct svc_ctx *ctx, struct draft 
 		r->in.group = site_group_of(g->terms.site, cap->cls);
 		r->revenue_rate_usd_h = optimizer_serve_rate_usd_h(o, cap->cls, cap->price_micros_h, p->market_ns);
 		optimizer_fill_nets(o, &g->pm, r->revenue_rate_usd_h, o->switch_ms[device_class_index(cap->cls)], &r->in);
+		r->in.now_mode = r->in.n_modes > 1 ? mode_of(r->in.group, cap->power) : 0;
+		r->mine_usd_h = policy_mode_net_usd_h(&r->in, r->in.now_mode, g->pm.electricity_usd_mwh);
 		rc = optimizer_present(o, ctx, cap, p->market_ns, look, &r->in, err);
 		if (rc < 0)
 			return rc;
@@ -220,8 +239,10 @@ static int decide_group(struct optimizer *o, struct draft *p, struct draft_group
 		int rc = policy_decide(o->guard.up ? &o->safest : &o->policy, &in, &out, err);
 		if (rc < 0)
 			return rc;
-		for (size_t i = 0; i < in.n; i++)
+		for (size_t i = 0; i < in.n; i++) {
 			cohorts_hold(in.c[i].held, out.c[i].target);
+			policy_settle_mode(&in.c[i], out.explain.view.usd_mwh, &out.c[i]);
+		}
 		policy_sum_up(&in, &out);
 		/* Switches must pay with what may go wrong counted; what is expected to come in is told without. */
 		double gain_usd = out.explain.gain_usd;
@@ -230,6 +251,7 @@ static int decide_group(struct optimizer *o, struct draft *p, struct draft_group
 		for (size_t i = 0; i < in.n; i++) {
 			row[i].target = out.c[i];
 			row[i].explain = out.explain.c[i];
+			row[i].target_mine_usd_h = policy_mode_net_usd_h(&in.c[i], out.c[i].mode, in.electricity_usd_mwh);
 		}
 		p->net_usd_h += out.explain.net_usd_h;
 		p->before_usd_h += out.explain.before_usd_h;
@@ -248,7 +270,8 @@ static int decide_group(struct optimizer *o, struct draft *p, struct draft_group
 
 /*
  * Changed: the targets are others than those last decided; or the fleet is not where they say and a switch pays that
- * did not when it was last told, or that has not happened in OPTIMIZER_AGAIN_S.
+ * did not when it was last told, or that has not happened in OPTIMIZER_AGAIN_S. Another mode costs nothing, so where it
+ * is all that changes it pays.
  */
 static void judge(const struct optimizer *o, struct draft *p, int64_t now_ns)
 {
@@ -259,11 +282,12 @@ static void judge(const struct optimizer *o, struct draft *p, int64_t now_ns)
 			differs = true;
 		if (memcmp(r->in.now, r->target.target, sizeof(r->in.now)) != 0)
 			away = true;
+		p->retunes |= r->target.target[POLICY_MINE] && optimizer_row_mode(r).power != r->cap->power;
 	}
-	p->pays = p->weighed || p->gain_usd > p->switch_usd;
+	p->pays = p->weighed || p->gain_usd > p->switch_usd || (p->retunes && !away);
 	bool again = away && p->pays &&
 		     (!o->announced_paid || now_ns - o->announced_ns >= OPTIMIZER_AGAIN_S * NS_PER_S);
-	p->changed = differs || again;
+	p->changed = differs || again || (p->retunes && p->pays);
 }
 
 bool optimizer_is_ready(const struct optimizer *o)
@@ -300,6 +324,7 @@ static int keep_targets(struct optimizer *o, struct svc_ctx *ctx, const struct d
 	int64_t two[2] = { o->announced_ns, o->announced_paid };
 	for (size_t i = 0; o->announced_paid && i < p->n_rows; i++) {
 		const struct draft_row *r = &p->row[i];
+		r->cap->power = optimizer_row_mode(r).power;
 		int rc = optimizer_present_move(ctx, r->cap, r->in.group, p->market_ns, err);
 		if (rc < 0)
 			return rc;

@@ -183,6 +183,9 @@ void optimizer_fleet_targets_from(struct optimizer *o, const Hcp__Decision *d)
 		row->target[POLICY_MINE] = count(t->mine);
 		row->target[POLICY_SERVE] = count(t->serve);
 		row->target[POLICY_IDLE] = count(t->idle);
+		const char *power = d->changed && o->announced_paid ? t->power_mode : t->was_power_mode;
+		if (device_power_parse(str_of(power), &row->power) < 0) /* of a time before there were modes */
+			row->power = DEVICE_POWER_NORMAL;
 		row->decided_count = row->target[0] + row->target[1] + row->target[2];
 		row->decided = true;
 	}

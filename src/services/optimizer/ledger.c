@@ -21,7 +21,12 @@ static int add_target(struct arena *a, Hcp__Decision *d, const struct draft_row 
 	t->serve = (int32_t)r->target.target[POLICY_SERVE];
 	t->mine = (int32_t)r->target.target[POLICY_MINE];
 	t->idle = (int32_t)r->target.target[POLICY_IDLE];
-	t->mine_usd_h = r->in.net_usd_h[POLICY_MINE];
+	struct site_mode m = optimizer_row_mode(r);
+	bool modes = r->in.n_modes > 1;
+	t->power_mode = modes ? device_power_name(m.power) : "";
+	t->was_power_mode = modes ? device_power_name(site_mode_at(r->in.group, r->in.now_mode).power) : "";
+	t->mine_w = m.power == DEVICE_POWER_NORMAL ? 0 : (int32_t)(m.watts + 0.5);
+	t->mine_usd_h = r->target_mine_usd_h;
 	t->serve_usd_h = r->in.net_usd_h[POLICY_SERVE];
 	t->idle_usd_h = r->in.net_usd_h[POLICY_IDLE];
 	t->reason = policy_reason_text(r->target.reason);

@@ -69,6 +69,7 @@ struct capacity {
 	uint32_t total, healthy, allocated, serving, filling, endpoints;
 	int64_t price_micros_h;
 	uint32_t target[POLICY_USE_END]; /* last decided; sums to decided_count */
+	enum device_power power;         /* that those that mine were told last */
 	uint32_t decided_count;
 	bool decided;
 	struct cohorts since; /* since when devices are in their uses, in market time */
@@ -208,7 +209,10 @@ struct draft_row {
 	struct policy_target target;
 	struct decision_class explain;
 	double revenue_rate_usd_h; /* what a served hour is sold for */
+	double mine_usd_h, target_mine_usd_h; /* what a mining device nets in the mode of now, and in that of the target */
 };
+/* Of the mode that those that mine are decided to be in. */
+struct site_mode optimizer_row_mode(const struct draft_row *r);
 
 struct draft_group {
 	const char *facility; /* borrowed */
@@ -233,6 +237,7 @@ struct draft {
 	int64_t horizon_ns; /* over which gain_usd is judged */
 	bool weighed;       /* see struct policy_view */
 	bool changed, pays;
+	bool retunes; /* some that mine go into another mode */
 };
 
 /* Rows and groups of p, whose times are set, in the batch's arena; look: for a question, nothing is kept. */

@@ -42,7 +42,7 @@ static void fill_outcome(Hcp__Decision *d, const struct draft *p, int64_t in_for
 	for (size_t i = 0; i < d->n_targets; i++) {
 		const struct draft_row *r = row_of(p, d->targets[i]->facility, d->targets[i]->device_class);
 		for (int u = 0; r && u < POLICY_USE_END; u++)
-			d->realised_net_usd += r->in.now[u] * r->in.net_usd_h[u] * hours;
+			d->realised_net_usd += r->in.now[u] * (u == POLICY_MINE ? r->mine_usd_h : r->in.net_usd_h[u]) * hours;
 	}
 	for (size_t i = 0; i < d->n_options; i++) {
 		Hcp__DecisionOption *o = d->options[i];

@@ -105,10 +105,15 @@ static int add_class(struct arena *a, const struct plan_site *ps, const struct p
 	c->n_serve = c->n_mine = n;
 	c->serve = use;
 	c->mine = use + n;
+	for (size_t t = 0; t < n && in->c[k].n_modes > 1; t++) {
+		struct site_mode of = site_mode_at(in->c[k].group, plan_site_power(ps, plan, k, t));
+		if (pb_push(a, &c->n_power_mode, &c->power_mode, (char *)device_power_name(of.power)) < 0)
+			return HCP_ENOMEM;
+	}
 	for (size_t i = 0; i < ps->problem.cls[k].n_modes; i++) {
 		int32_t *to = ps->use[k][i] == POLICY_SERVE ? c->serve : ps->use[k][i] == POLICY_MINE ? c->mine : NULL;
 		for (size_t t = 0; t < n && to; t++)
-			to[t] = (int32_t)(plan_devices(plan, k, i)[t] + 1e-6);
+			to[t] += (int32_t)(plan_devices(plan, k, i)[t] + 1e-6);
 	}
 	c->n_promise_usd_h = promised ? n : 0;
 	c->promise_usd_h = promise;
@@ -177,6 +182,8 @@ static int64_t basis_of(const struct policy_input *in, const struct ahead *out)
 		h = hash_bytes(c->now, sizeof(c->now), h);
 		h = hash_bytes(c->gross_usd_h, sizeof(c->gross_usd_h), h);
 		h = hash_bytes(c->mwh_h, sizeof(c->mwh_h), h);
+		h = hash_bytes(c->mode_gross_usd_h, c->n_modes * sizeof(*c->mode_gross_usd_h), h);
+		h = hash_bytes(c->mode_mwh_h, c->n_modes * sizeof(*c->mode_mwh_h), h);
 		h = hash_bytes(c->switch_cost_usd, sizeof(c->switch_cost_usd), h);
 		h = hash_bytes(c->held, sizeof(c->held), h);
 	}

@@ -243,8 +243,6 @@ int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 		rc = optimizer_present_load(o, db, err);
 	if (rc == 0)
 		rc = optimizer_plans_load(o, db, err);
-	if (rc == 0)
-		rc = load_last(o, db, err);
 	if (rc < 0)
 		return rc;
 	/* By name: "policy" comes before "policy_state". */
@@ -252,5 +250,5 @@ int optimizer_tables_load(struct optimizer *o, struct db *db, struct err *err)
 		if (take_state(o, db_text(row, 0), db_blob(row, 1), err) < 0)
 			return corrupt(row, "state", err);
 	}
-	return rc;
+	return rc < 0 ? rc : load_last(o, db, err);
 }

@@ -95,9 +95,19 @@ static void heard(struct resources *r, struct node *n, int64_t now_ns)
 	list_add_tail(&r->nodes_seen, &n->silent);
 }
 
+/* A miner that may be on its way from mining to another mode: its transit covers what it was told to draw. */
+static bool may_mine_still(const struct device *d)
+{
+	return d->group->cls->kind == DEVICE_ASIC && d->ctl.confirmed_at_ns <= d->ctl.commanded_at_ns &&
+		   d->transit_w > device_mode_w(d, DEVICE_IDLE);
+}
+
+/* In the mode that it was told it draws what it was told, too. */
 static void draws_at_least(struct device *d, enum device_mode m)
 {
-	int32_t w = device_mode_w(d, m);
+	int32_t w = device_order_w(d, m, m == d->ctl.commanded ? (int32_t)d->ctl.power_target_w : 0);
+	if (m == DEVICE_FILL && m != d->ctl.commanded && may_mine_still(d))
+		return;
 	if (w > d->transit_w) {
 		d->transit_w = w;
 		device_reserve(d);

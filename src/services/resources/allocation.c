@@ -493,7 +493,7 @@ static int reserve(struct resources *r, struct svc_ctx *ctx, struct alloc *a, st
 		rc = device_event(r, d, DEVICE_EV_ASSIGN, WHY_NONE, now, err);
 		if (rc == 0 && d->command)
 			rc = command_drop_device(r, ctx, d, err);
-		device_set_desired(r, d, alloc_mode(a));
+		device_set_desired(r, d, alloc_mode(a), 0);
 		plan_want(r, d->group->facility);
 	}
 	if (rc == 0)

@@ -34,9 +34,10 @@ static struct health_sample sample_of(const struct device *d, const Hcp__DeviceR
 	struct health_sample s = {
 		.at_ns = at_ns,
 		.mode = d->gate,
-		.work = d->alloc ? (uint32_t)hash_bytes(d->alloc->id, strlen(d->alloc->id), 0) : 0,
+		.work = (d->alloc ? (uint32_t)hash_bytes(d->alloc->id, strlen(d->alloc->id), 0) : 0) ^
+				(uint32_t)d->ctl.power_target_w,
 		.power_w = (float)x->power_w,
-		.cap_w = (float)d->ctl.power_target_w,
+		.target_w = (float)d->ctl.power_target_w,
 		.hash_ths = (float)x->hash_ths,
 		.temperature_c = x->temperature_c ? (float)x->temperature_c : NAN,
 		.inlet_c = inlet_k > 0 ? (float)(inlet_k - 273.15) : NAN,
@@ -255,7 +256,7 @@ static int leave_pool(struct resources *r, struct svc_ctx *ctx, struct device *d
 	if (now >= d->ticket->opened_at_ns + RESOURCES_DRAIN_MS * NS_PER_MS)
 		rc = device_end_allocs(r, ctx, d, "device degraded", err);
 	if (rc == 0 && d->state == DEVICE_ST_DRAINING)
-		device_set_desired(r, d, DEVICE_IDLE);
+		device_set_desired(r, d, DEVICE_IDLE, 0);
 	if (rc < 0 || d->alloc || d->state != DEVICE_ST_IDLE)
 		return rc;
 	if (d->command)
@@ -272,7 +273,7 @@ static int leave_pool(struct resources *r, struct svc_ctx *ctx, struct device *d
 static void set_work(struct resources *r, struct device *d)
 {
 	bool may = d->ticket->state == TICKET_PROVING && !r->emergency && !d->group->facility->curtailment;
-	device_set_desired(r, d, may ? DEVICE_FILL : DEVICE_IDLE);
+	device_set_desired(r, d, may ? DEVICE_FILL : DEVICE_IDLE, 0);
 }
 
 void care_rest(struct resources *r, const struct facility *f)

@@ -76,6 +76,7 @@ static int build(struct svc_ctx *ctx, const struct command *c, Hcp__SwitchComman
 		hcp__switch_item__init(row);
 		row->device_id = d->agent_id;
 		row->to = wire_mode(c->items[i].to);
+		row->power_target_w = c->items[i].target_w;
 		if (fill_owners(a, d, row) < 0)
 			return HCP_ENOMEM;
 		if (c->items[i].to == DEVICE_SERVE)
@@ -163,14 +164,14 @@ static int link_in(struct resources *r, struct command *c)
 	return 0;
 }
 
-static void order_device(struct resources *r, struct device *d, enum device_mode to, int64_t now_ns)
+static void order_device(struct resources *r, struct device *d, enum device_mode to, int32_t target_w, int64_t now_ns)
 {
-	int32_t w = device_mode_w(d, to);
+	int32_t w = device_order_w(d, to, target_w);
 	w = d->reserve_w > w ? d->reserve_w : w;
 	d->transit_w = d->transit_w > w ? d->transit_w : w;
 	/* Told the same again: that it has drifted is over when readings say so, not when we repeat ourselves. */
-	bool still = d->ctl.drifted && d->ctl.commanded == to;
-	device_command(&d->ctl, to, 0, now_ns);
+	bool still = d->ctl.drifted && d->ctl.commanded == to && (int32_t)d->ctl.power_target_w == target_w;
+	device_command(&d->ctl, to, target_w, now_ns);
 	d->ctl.drifted = still;
 	int32_t before_w = d->reserve_w;
 	device_reserve(d);
@@ -216,7 +217,8 @@ int command_issue(struct resources *r, struct svc_ctx *ctx, struct node *n, stru
 	for (size_t i = 0; i < c->n; i++) {
 		struct device *d = c->items[i].device;
 		c->items[i].from = d->ctl.commanded;
-		order_device(r, d, c->items[i].to, now);
+		c->items[i].from_w = (int32_t)d->ctl.power_target_w;
+		order_device(r, d, c->items[i].to, c->items[i].target_w, now);
 	}
 	if (link_in(r, c) < 0) {
 		command_free(c);
@@ -240,6 +242,7 @@ static int load_items(struct resources *r, struct node *n, const Hcp__SwitchComm
 			return HCP_ECORRUPT;
 		items[i].device = d;
 		items[i].from = (enum device_mode)froms.p[i];
+		items[i].target_w = body->items[i]->power_target_w;
 		items[i].proved =
 			d->ctl.confirmed_at_ns > d->ctl.commanded_at_ns && d->ctl.confirmed == d->ctl.commanded;
 	}
@@ -405,7 +408,7 @@ static void item_failed(struct resources *r, struct svc_ctx *ctx, struct item *i
 	struct device *d = it->device;
 	/* transit_w stays: until readings prove it, the device may draw as much as in either mode. */
 	if (rolled_back)
-		device_command(&d->ctl, it->from, 0, svc_now_ns(ctx));
+		device_command(&d->ctl, it->from, it->from_w, svc_now_ns(ctx));
 	d->ctl.drifted |= !it->proved || rolled_back;
 	d->resync = true;
 	d->again = false;

@@ -234,12 +234,26 @@ void device_mark(struct resources *r, struct device *d)
 	r->changed[r->n_changed++] = d;
 }
 
+/* Above it a miner's watts are not those of its target but of one that it comes from: units and meters differ by less.
+ */
+#define RETUNED_SHARE 1.05
+
 int32_t device_mode_w(const struct device *d, enum device_mode m)
 {
 	const double *w = d->group->cls->power_w;
 	/* A node may leave FILL for SERVE by itself under its lease; the budget must have room for that. */
 	double most = m == DEVICE_FILL && w[DEVICE_SERVE] > w[DEVICE_FILL] ? w[DEVICE_SERVE] : w[m];
 	return (int32_t)most;
+}
+
+int32_t device_order_w(const struct device *d, enum device_mode m, int32_t target_w)
+{
+	return m == DEVICE_FILL && target_w > 0 ? target_w : device_mode_w(d, m);
+}
+
+bool device_is_told(const struct device *d)
+{
+	return d->ctl.commanded == d->ctl.desired && (int32_t)d->ctl.power_target_w == d->desired_w;
 }
 
 void device_reserve(struct device *d)
@@ -253,7 +267,11 @@ void device_reserve(struct device *d)
 
 void device_settled(struct resources *r, struct device *d)
 {
-	int32_t w = device_mode_w(d, d->ctl.commanded), gate_w = device_mode_w(d, d->gate);
+	int32_t w = device_order_w(d, d->ctl.commanded, (int32_t)d->ctl.power_target_w);
+	/* On its way down to a lower target a miner is proved before it is there. */
+	if (d->group->cls->kind == DEVICE_ASIC && d->ctl.commanded == DEVICE_FILL && d->power_w > w * RETUNED_SHARE)
+		w = d->power_w < d->transit_w ? d->power_w : d->transit_w;
+	int32_t gate_w = d->gate == d->ctl.commanded ? w : device_mode_w(d, d->gate);
 	w = w > gate_w ? w : gate_w;
 	if (w < d->transit_w && power_is_limited(device_power(d)))
 		r->poke = true; /* watts came free for those that wait */
@@ -283,11 +301,12 @@ int device_event(struct resources *r, struct device *d, enum device_event e, enu
 	return 0;
 }
 
-void device_set_desired(struct resources *r, struct device *d, enum device_mode m)
+void device_set_desired(struct resources *r, struct device *d, enum device_mode m, int32_t target_w)
 {
-	if (d->ctl.desired == m)
+	if (d->ctl.desired == m && d->desired_w == target_w)
 		return;
 	d->ctl.desired = m;
+	d->desired_w = target_w;
 	if (m != DEVICE_FILL)
 		d->local = false;
 	d->retry_at_ns = 0;
@@ -344,6 +363,10 @@ int device_fill(struct arena *arena, const struct device *d, Hcp__Device *out)
 	out->memory_gib = d->memory_gib;
 	out->health = d->state == DEVICE_ST_FAILED ? 0 : d->ticket ? 0.25 : d->ctl.drifted ? 1.0 / (1 + d->fails) : 1;
 	out->name = d->name;
+	if (c->kind == DEVICE_ASIC && d->ctl.commanded == DEVICE_FILL) {
+		out->power_target_w = (int32_t)d->ctl.power_target_w;
+		out->power_mode = device_class_power_of(c, d->ctl.power_target_w);
+	}
 	return device_is_shared(d) ? fill_shares(arena, d, out) : 0;
 }
 
@@ -352,8 +375,8 @@ int device_fill(struct arena *arena, const struct device *d, Hcp__Device *out)
 static uint32_t summary(const struct device *d)
 {
 	return 1U << 31 | (uint32_t)d->state | (uint32_t)d->ctl.desired << 4 | (uint32_t)d->ctl.commanded << 8 |
-	       (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 |
-	       (uint32_t) !!d->ctl.confirmed_at_ns << 17;
+		   (uint32_t)d->ctl.confirmed << 12 | (uint32_t)d->ctl.drifted << 16 |
+		   (uint32_t) !!d->ctl.confirmed_at_ns << 17 | ((uint32_t)d->ctl.power_target_w & 0x1fff) << 18;
 }
 
 static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n)

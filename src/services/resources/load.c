@@ -13,9 +13,11 @@ struct device_rec {
 	int64_t commanded_at_ns, confirmed_at_ns, changed_at_ns, retry_at_ns, requests_base, requests;
 	int32_t transit_w, power_w;
 	uint8_t state, why, desired, commanded, confirmed, gate, flags, fails;
+	int32_t desired_w, power_target_w;
 };
 
-static_assert(sizeof(struct device_rec) == 64, "stored");
+static_assert(sizeof(struct device_rec) == 72, "stored");
+enum { REC_OLD = 64 }; /* of rows written before miners were told their watts: the rest is 0 */
 
 enum { REC_DRIFTED = 1, REC_ACKED = 2, REC_RESYNC = 4, REC_LOCAL = 8, REC_AGAIN = 16 };
 
@@ -31,6 +33,8 @@ static struct device_rec rec_of(const struct device *d)
 		.requests = d->requests,
 		.transit_w = d->transit_w,
 		.power_w = d->power_w,
+		.desired_w = d->desired_w,
+		.power_target_w = (int32_t)c->power_target_w,
 		.state = (uint8_t)d->state,
 		.why = (uint8_t)d->why,
 		.desired = (uint8_t)c->desired,
@@ -52,6 +56,7 @@ static int apply_rec(struct device *d, const struct device_rec *rec)
 		.desired = rec->desired,
 		.commanded = rec->commanded,
 		.confirmed = rec->confirmed,
+		.power_target_w = rec->power_target_w,
 		.drifted = rec->flags & REC_DRIFTED,
 		.acked = rec->flags & REC_ACKED,
 		.commanded_at_ns = rec->commanded_at_ns,
@@ -68,6 +73,7 @@ static int apply_rec(struct device *d, const struct device_rec *rec)
 	d->retry_at_ns = rec->retry_at_ns;
 	d->requests_base = rec->requests_base;
 	d->requests = rec->requests;
+	d->desired_w = rec->desired_w;
 	d->transit_w = rec->transit_w;
 	d->power_w = rec->power_w;
 	device_reserve(d);
@@ -192,18 +198,18 @@ static int load_node(struct resources *r, const Hcp__NodeHello *h, bool connecte
 	n->connected = connected;
 	r->nodes_connected += connected;
 	list_add_tail(connected ? &r->nodes_seen : &r->nodes_lost, &n->silent);
-	if (str_copy(n->old_boot_id, sizeof(n->old_boot_id), old_boot) < 0 ||
-	    state.n != h->n_devices * sizeof(struct device_rec))
+	size_t each = state.n == h->n_devices * REC_OLD ? REC_OLD : sizeof(struct device_rec);
+	if (str_copy(n->old_boot_id, sizeof(n->old_boot_id), old_boot) < 0 || state.n != h->n_devices * each)
 		return HCP_ECORRUPT;
 	for (size_t i = 0; i < h->n_devices; i++) {
-		struct device_rec rec;
+		struct device_rec rec = { 0 };
 		struct device *d;
 		if (!device_class_find(str_of(h->devices[i]->device_class)))
 			return HCP_ECORRUPT;
 		int rc = resources_device_add(r, n, h->devices[i], &d);
 		if (rc < 0)
 			return rc;
-		memcpy(&rec, state.p + i * sizeof(rec), sizeof(rec));
+		memcpy(&rec, state.p + i * each, each);
 		rc = apply_rec(d, &rec);
 		if (rc < 0)
 			return rc;

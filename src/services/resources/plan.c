@@ -36,6 +36,7 @@ int plan_load_directive(struct resources *r)
 			g->serve = t->serve;
 			g->mine = t->mine;
 			g->idle = t->idle;
+			g->mine_w = t->mine_w;
 		}
 	}
 	arena_release(&a);
@@ -57,6 +58,7 @@ void plan_find_target(struct resources *r, struct group *g)
 		g->serve = t->serve;
 		g->mine = t->mine;
 		g->idle = t->idle;
+		g->mine_w = t->mine_w;
 	}
 	arena_release(&a);
 }
@@ -136,16 +138,17 @@ static bool can_be(const struct device *d, enum device_mode m)
 	return m != DEVICE_SERVE || d->group->cls->kind != DEVICE_CPU || d->node->n_models || !d->node->n_programs;
 }
 
-static bool take(struct resources *r, struct candidate *c, enum device_mode m)
+/* Its miners are told target_w. */
+static bool take(struct resources *r, struct candidate *c, enum device_mode m, int32_t target_w)
 {
 	if (!can_be(c->d, m))
 		return false;
 	struct power *p = device_power(c->d);
-	int64_t more_w = device_mode_w(c->d, m) - device_mode_w(c->d, DEVICE_IDLE);
+	int64_t more_w = device_order_w(c->d, m, target_w) - device_mode_w(c->d, DEVICE_IDLE);
 	if (!has_room(p, more_w))
 		return false;
 	plan_watts(p, more_w);
-	device_set_desired(r, c->d, m);
+	device_set_desired(r, c->d, m, target_w);
 	c->d = NULL;
 	return true;
 }
@@ -153,9 +156,9 @@ static bool take(struct resources *r, struct candidate *c, enum device_mode m)
 /* Of the pool's devices from..to, in order, those for whom every level above has room. */
 static void choose(struct resources *r, struct pool *p, enum device_mode m, size_t from, size_t to)
 {
-	int32_t *left = m == DEVICE_SERVE ? &p->serve : &p->mine;
+	int32_t *left = m == DEVICE_SERVE ? &p->serve : &p->mine, target_w = m == DEVICE_FILL ? p->g->mine_w : 0;
 	for (size_t i = from; i<to && * left> 0; i++)
-		if (p->c[i].d && take(r, &p->c[i], m))
+		if (p->c[i].d && take(r, &p->c[i], m, target_w))
 			--*left;
 }
 
@@ -234,7 +237,7 @@ static bool have_room(const struct facility *f, const struct pool *p, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const struct device *any = p[i].g->devices[0];
 		most_w += (int64_t)p[i].serve * device_mode_w(any, DEVICE_SERVE) +
-				  (int64_t)p[i].mine * device_mode_w(any, DEVICE_FILL);
+				  (int64_t)p[i].mine * device_order_w(any, DEVICE_FILL, p[i].g->mine_w);
 	}
 	return has_room(&f->power, most_w);
 }
@@ -255,7 +258,7 @@ static void leave(struct resources *r, struct pool *p)
 		if (r->emergency || p->g->facility->curtailment || d->state == DEVICE_ST_DRAINING ||
 			d->ctl.desired == DEVICE_SAFE)
 			continue;
-		(void)take(r, &p->c[i], d->ctl.desired);
+		(void)take(r, &p->c[i], d->ctl.desired, d->desired_w);
 	}
 }
 
@@ -317,7 +320,7 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 		order[i]->plan_mine -= pool[i].mine;
 		for (size_t k = 0; k < pool[i].n; k++)
 			if (pool[i].c[k].d)
-				device_set_desired(r, pool[i].c[k].d, DEVICE_IDLE);
+				device_set_desired(r, pool[i].c[k].d, DEVICE_IDLE, 0);
 	}
 	return 0;
 }
@@ -345,7 +348,7 @@ static bool needs_command(const struct device *d, int64_t now_ns)
 		return false;
 	if (d->command)
 		return false;
-	bool right = d->ctl.commanded == d->ctl.desired || (d->local && d->ctl.desired == DEVICE_FILL);
+	bool right = device_is_told(d) || (d->local && d->ctl.desired == DEVICE_FILL);
 	return d->resync || d->state == DEVICE_ST_DRAINING || !right || d->ctl.drifted;
 }
 
@@ -363,19 +366,18 @@ static int reconcile_node(struct resources *r, struct svc_ctx *ctx, struct node 
 		struct device *d = n->devices[i];
 		/* A wish that changed takes its device out of the command under way. */
 		if (d->command && !d->command->alloc && d->state != DEVICE_ST_ALLOCATING) {
-			bool wrong = d->ctl.commanded != d->ctl.desired;
-			int rc = wrong ? command_drop_device(r, ctx, d, err) : 0;
+			int rc = !device_is_told(d) ? command_drop_device(r, ctx, d, err) : 0;
 			if (rc < 0)
 				return rc;
 		}
 		if (!needs_command(d, now))
 			continue;
 		if (d->retry_at_ns > now ||
-			power_promise(r, device_power(d), device_mode_w(d, d->ctl.desired) - d->reserve_w)) {
+			power_promise(r, device_power(d), device_order_w(d, d->ctl.desired, d->desired_w) - d->reserve_w)) {
 			*later = true;
 			continue;
 		}
-		items[count++] = (struct item){ .device = d, .to = d->ctl.desired };
+		items[count++] = (struct item){ .device = d, .to = d->ctl.desired, .target_w = d->desired_w };
 	}
 	if (!count)
 		return 0;
@@ -411,6 +413,19 @@ int reconcile(struct resources *r, struct svc_ctx *ctx, struct err *err)
 
 /* ---- the directive ---- */
 
+/* As the site file may say: above standing still, at most twice the nominal watts. */
+static int check_watts(const struct device_class *c, int32_t mine_w, struct err *err)
+{
+	if (mine_w == 0)
+		return 0;
+	if (c->kind != DEVICE_ASIC)
+		return err_set(err, HCP_EINVAL, "mine_w", "%s has no power modes", c->name);
+	if (mine_w < c->power_w[DEVICE_IDLE] || mine_w > 2 * c->power_w[DEVICE_FILL])
+		return err_set(err, HCP_ERANGE, "mine_w", "must be %.0f to %.0f W of %s, is %d", c->power_w[DEVICE_IDLE],
+			2 * c->power_w[DEVICE_FILL], c->name, mine_w);
+	return 0;
+}
+
 static int check_directive(const Hcp__Directive *d, struct err *err)
 {
 	char at[32];
@@ -424,6 +439,8 @@ static int check_directive(const Hcp__Directive *d, struct err *err)
 				     t->device_class);
 		else if (t->serve < 0 || t->mine < 0 || t->idle < 0)
 			rc = err_set(err, HCP_ERANGE, "serve", "counts must not be negative");
+		else
+			rc = check_watts(device_class_find(str_of(t->device_class)), t->mine_w, err);
 		if (rc < 0) {
 			snprintf(at, sizeof(at), "targets[%zu]", i);
 			err_prefix(err, at);

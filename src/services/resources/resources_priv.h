@@ -74,6 +74,7 @@ struct device {
 	int64_t retry_at_ns;     /* not commanded before */
 	int64_t requests_base;   /* served since boot when the command went out */
 	int32_t transit_w;       /* most watts of all modes since the last proof */
+	int32_t desired_w;       /* what it shall be told to draw in its desired mode; 0: as its class says */
 	/* readings, in memory only */
 	enum device_mode gate;   /* what the agent's gate says */
 	int32_t power_w, temperature_c, reserve_w;
@@ -154,6 +155,7 @@ struct group {
 	size_t n, cap;
 	bool has_target;
 	int32_t serve, mine, idle; /* of the directive */
+	int32_t mine_w;            /* what miners are told to draw; 0: as the class says */
 	int32_t plan_serve, plan_mine; /* of free devices, after the budget had its say */
 };
 
@@ -212,6 +214,7 @@ struct curtailment {
 struct item {
 	struct device *device; /* NULL: taken over by a later command */
 	enum device_mode to, from;
+	int32_t target_w, from_w; /* watts; 0: as the class says. from_w is not stored: a restart takes it for 0 */
 	bool proved;
 };
 
@@ -326,10 +329,15 @@ void device_reserve(struct device *d);
 /* Proved to be in its commanded mode, and nothing else is on the way to it. */
 void device_settled(struct resources *r, struct device *d);
 int32_t device_mode_w(const struct device *d, enum device_mode m);
+/* The same of a miner that is told its watts; 0: it is not. */
+int32_t device_order_w(const struct device *d, enum device_mode m, int32_t target_w);
 bool device_free(const struct device *d);
 int device_event(struct resources *r, struct device *d, enum device_event e, enum why why, int64_t now_ns,
 		 struct err *err) MUST_CHECK;
-void device_set_desired(struct resources *r, struct device *d, enum device_mode m);
+/* target_w: watts that it shall be told in this mode; 0: as its class says. */
+void device_set_desired(struct resources *r, struct device *d, enum device_mode m, int32_t target_w);
+/* It was told what we want of it. */
+bool device_is_told(const struct device *d);
 void node_want_work(struct resources *r, struct node *n);
 /* Parts are allocated in the arena. */
 int device_fill(struct arena *arena, const struct device *d, Hcp__Device *out) MUST_CHECK;

@@ -80,7 +80,7 @@ int device_return(struct resources *r, struct device *d, int64_t now_ns, struct 
 	if (!power_is_off(device_power(d)))
 		return device_event(r, d, DEVICE_EV_REPAIR, WHY_NONE, now_ns, err);
 	d->why = WHY_TRIPPED;
-	device_set_desired(r, d, DEVICE_IDLE);
+	device_set_desired(r, d, DEVICE_IDLE, 0);
 	device_mark(r, d);
 	return 0;
 }
@@ -93,7 +93,7 @@ static int fall(struct resources *r, struct svc_ctx *ctx, struct device *d, cons
 	if (rc == 0 && d->state != DEVICE_ST_FAILED)
 		rc = device_event(r, d, DEVICE_EV_FAIL, WHY_TRIPPED, svc_now_ns(ctx), err);
 	/* When power comes back it must not start by itself. */
-	device_set_desired(r, d, DEVICE_IDLE);
+	device_set_desired(r, d, DEVICE_IDLE, 0);
 	d->resync |= d->node->connected;
 	node_want_work(r, d->node);
 	return rc;

@@ -582,6 +582,73 @@ static void a_decision_is_told_what_it_came_to(void **state)
 	drive_release(&d);
 }
 
+static const Hcp__ClassTarget *driven(struct drive *d, double usd_mwh, int64_t *at_ns)
+{
+	*at_ns += 900 * NS_PER_S;
+	send_power(d, usd_mwh, *at_ns);
+	return target(latest(d), "hou-1", "S21");
+}
+
+/*
+ * Cheap power drives miners high, dear power low, and small moves of the price leave them as they are. Another mode is
+ * a changed decision that pays; a restart remembers which one they are in.
+ */
+static void power_modes_follow_the_price(void **state)
+{
+	static struct site site = {
+		.name = "hou-1", .point = "HB_HOUSTON", .pue = 1, .pool_fee = 0, .limit_w = 1e9, .n_groups = 1
+	};
+	static const struct optimizer_conf conf = { .site = &site, .n_sites = 1, .policy = "last_price" };
+	struct site_group *g = &site.group[0];
+	struct drive d;
+	*g = (struct site_group){ .name = "a",
+		.cls = device_class_find(STR("S21")),
+		.count = 100,
+		.feeder = -1,
+		.mines = true,
+		.idle_mode = DEVICE_IDLE,
+		.n_modes = 2 };
+	for (int p = DEVICE_POWER_LOW; p < DEVICE_POWER_END; p++) {
+		struct site_mode *m = &g->mode[p - 1];
+		m->power = (enum device_power)p;
+		assert_int_equal(device_class_power(g->cls, m->power, &m->watts, &m->ths), 0);
+	}
+	assert_int_equal(site_validate(&site, NULL), 0);
+	const struct site_mode *low = &g->mode[0], *high = &g->mode[1];
+	int64_t at_ns = MARKET_NS;
+	drive_init(&d, &optimizer_def, &conf);
+	send_market(&d, 10, at_ns);
+	send_fleet(&d, 0, 100);
+	const Hcp__ClassTarget *t = target(latest(&d), "hou-1", "S21");
+	assert_string_equal(t->power_mode, "high");
+	assert_string_equal(t->was_power_mode, "normal");
+	assert_int_equal(t->mine_w, (int32_t)(high->watts + 0.5));
+	assert_true(latest(&d)->changed && latest(&d)->pays);
+	/* Where one more TH/s costs what it earns: between normal and low, and high and normal. */
+	double usd_ths_h = (t->mine_usd_h + g->cls->wear_usd_h + 10 * high->watts / 1e6) / high->ths;
+	double to_low = usd_ths_h * (g->cls->fill_ths - low->ths) / (g->cls->power_w[DEVICE_FILL] - low->watts) * 1e6;
+	double to_high = usd_ths_h * (high->ths - g->cls->fill_ths) / (high->watts - g->cls->power_w[DEVICE_FILL]) * 1e6;
+	assert_true(to_high < to_low);
+	assert_string_equal(driven(&d, 1.01 * to_high, &at_ns)->power_mode, "high"); /* hardly better: it stays */
+	assert_string_equal(driven(&d, 1.2 * to_low, &at_ns)->power_mode, "low");
+	assert_true(latest(&d)->changed && latest(&d)->pays);
+	assert_int_equal(target(latest(&d), "hou-1", "S21")->mine, 100);
+	drive_restart(&d);
+	t = driven(&d, 1.21 * to_low, &at_ns);
+	assert_string_equal(t->power_mode, "low");
+	assert_string_equal(t->was_power_mode, "low");
+	assert_false(latest(&d)->changed);
+	assert_float_equal(
+		t->mine_usd_h, usd_ths_h * low->ths - g->cls->wear_usd_h - 1.21 * to_low * low->watts / 1e6, 1e-6);
+	/* Dearer than that it stands still, and starts again in the mode of the price of then. */
+	assert_int_equal(driven(&d, 3 * to_low, &at_ns)->mine, 0);
+	send_fleet(&d, 0, 0);
+	t = driven(&d, 10, &at_ns);
+	assert_true(t->mine == 100 && strcmp(t->power_mode, "high") == 0);
+	drive_replay(&d);
+	drive_release(&d);
+}
+
 static void bids_follow_the_fleet(void **state)
 {
 	struct drive d;
@@ -925,6 +992,7 @@ int main(void)
 		cmocka_unit_test(contracts_are_served_first),
 		cmocka_unit_test(facilities_decide_by_their_own_prices),
 		cmocka_unit_test(a_decision_is_told_what_it_came_to),
+		cmocka_unit_test(power_modes_follow_the_price),
 		cmocka_unit_test(bids_follow_the_fleet),
 		cmocka_unit_test(plans_tell_the_coming_day),
 		cmocka_unit_test(plans_are_kept_and_listed),

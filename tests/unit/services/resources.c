@@ -168,6 +168,14 @@ static void directive_refusals(void **state)
 	t.mine = -1;
 	say(g, MSG_DIRECTIVE, &d.base);
 	refused(g, "out_of_range", "targets[0].serve");
+	t.mine = 1;
+	t.mine_w = 500;
+	say(g, MSG_DIRECTIVE, &d.base);
+	refused(g, "invalid", "targets[0].mine_w"); /* a GPU has no power modes */
+	t.device_class = "S21";
+	t.mine_w = 7001;
+	say(g, MSG_DIRECTIVE, &d.base);
+	refused(g, "out_of_range", "targets[0].mine_w");
 	d.n_targets = 0;
 	d.decision_id = "dec-0123456789012345678901234567890123456789";
 	say(g, MSG_DIRECTIVE, &d.base);

@@ -132,7 +132,7 @@ static void random_event(struct rig *g, struct rng *r, int t)
 		direct(g, "east", "H100", (int)rng_below(r, 6), (int)rng_below(r, 8), 0);
 		break;
 	case 1:
-		direct(g, "east", "S21", 0, (int)rng_below(r, 3), 0);
+		direct_at(g, "east", "S21", 0, (int)rng_below(r, 3), (int32_t[]){ 0, 2313, 3936 }[rng_below(r, 3)], 0);
 		break;
 	case 2:
 		random_place(g, r, t);

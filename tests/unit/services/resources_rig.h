@@ -32,6 +32,8 @@ struct agent {
 	const char *cls;
 	int n;
 	Hcp__Mode mode[MAX_AGENT_DEVICES], shown[MAX_AGENT_DEVICES];
+	int32_t target_w[MAX_AGENT_DEVICES]; /* as last told */
+	bool stiff;                          /* takes no power target: draws what its class says */
 	char allocation[MAX_AGENT_DEVICES][ID_TEXT_MAX];
 	struct { /* parts of its first devices */
 		char allocation[ID_TEXT_MAX], mig[16];
@@ -373,6 +375,19 @@ static inline void read_parts(struct agent *a, int i)
 	reading[i].n_shares = (size_t)a->n_parts[i];
 }
 
+/* The watts of its i-th device; it mines: by its power target. */
+static inline double drawn_w(const struct agent *a, int i)
+{
+	const struct device_class *c = device_class_find(str_of(a->cls));
+	Hcp__Mode m = a->mode[i];
+	if (m == HCP__MODE__FILL && a->target_w[i] && !a->stiff)
+		return a->target_w[i];
+	return c->power_w[m == HCP__MODE__SERVE  ? DEVICE_SERVE
+					  : m == HCP__MODE__FILL ? DEVICE_FILL
+					  : m == HCP__MODE__SAFE ? DEVICE_SAFE
+											 : DEVICE_IDLE];
+}
+
 static inline void read_devices(struct agent *a)
 {
 	const struct device_class *c = device_class_find(str_of(a->cls));
@@ -383,9 +398,8 @@ static inline void read_devices(struct agent *a)
 		x->device_id = reading_id[i];
 		x->mode = a->shown[i];
 		bool fill = a->mode[i] == HCP__MODE__FILL;
-		x->power_w = (int32_t)c->power_w[fill ? DEVICE_FILL : a->mode[i] == HCP__MODE__SERVE ? DEVICE_SERVE :
-						 a->mode[i] == HCP__MODE__SAFE ? DEVICE_SAFE : DEVICE_IDLE];
-		x->hash_ths = fill ? c->fill_ths : 0;
+		x->power_w = (int32_t)drawn_w(a, i);
+		x->hash_ths = !fill ? 0 : a->target_w[i] && !a->stiff ? device_class_ths_at(c, a->target_w[i]) : c->fill_ths;
 		x->requests = a->requests;
 		if (i < MAX_SHARED)
 			read_parts(a, i);
@@ -481,6 +495,7 @@ static inline void obey(struct rig *g, struct agent *a, const Hcp__SwitchCommand
 		if (a->lies)
 			continue;
 		a->mode[at] = c->items[i]->to;
+		a->target_w[at] = c->items[i]->power_target_w;
 		snprintf(a->allocation[at], sizeof(a->allocation[at]), "%s", c->items[i]->allocation_id);
 		take_parts(a, at, c->items[i]);
 	}
@@ -493,16 +508,9 @@ static inline void obey(struct rig *g, struct agent *a, const Hcp__SwitchCommand
 static inline int64_t physical_w(const struct rig *g)
 {
 	int64_t sum = 0;
-	for (int i = 0; i < g->n_agents; i++) {
-		const struct device_class *c = device_class_find(str_of(g->agent[i].cls));
-		for (int k = 0; k < g->agent[i].n; k++) {
-			Hcp__Mode m = g->agent[i].mode[k];
-			sum += (int64_t)c->power_w[m == HCP__MODE__SERVE  ? DEVICE_SERVE
-						   : m == HCP__MODE__FILL ? DEVICE_FILL
-						   : m == HCP__MODE__SAFE ? DEVICE_SAFE
-									  : DEVICE_IDLE];
-		}
-	}
+	for (int i = 0; i < g->n_agents; i++)
+		for (int k = 0; k < g->agent[i].n; k++)
+			sum += (int64_t)drawn_w(&g->agent[i], k);
 	return sum;
 }
 
@@ -552,7 +560,8 @@ static inline int agents_in(const struct rig *g, Hcp__Mode m)
 	return n;
 }
 
-static inline void direct(struct rig *g, const char *facility, const char *cls, int serve, int mine, int idle)
+static inline void direct_at(
+	struct rig *g, const char *facility, const char *cls, int serve, int mine, int32_t mine_w, int idle)
 {
 	Hcp__Directive d = HCP__DIRECTIVE__INIT;
 	Hcp__ClassTarget t = HCP__CLASS_TARGET__INIT, *ts[] = { &t };
@@ -564,10 +573,16 @@ static inline void direct(struct rig *g, const char *facility, const char *cls, 
 	t.device_class = cls;
 	t.serve = serve;
 	t.mine = mine;
+	t.mine_w = mine_w;
 	t.idle = idle;
 	d.targets = ts;
 	d.n_targets = 1;
 	publish(g, SVC_ORCHESTRATOR, MSG_DIRECTIVE, &d.base, 1);
+}
+
+static inline void direct(struct rig *g, const char *facility, const char *cls, int serve, int mine, int idle)
+{
+	direct_at(g, facility, cls, serve, mine, 0, idle);
 }
 
 static inline void place(struct rig *g, const char *id, int n, const char **devices, int repeats)

@@ -176,6 +176,9 @@ export interface ClassTarget {
   was_mine: number;
   was_idle: number;
   one_more_usd: number;
+  power_mode: string;
+  mine_w: number;
+  was_power_mode: string;
 }
 
 export interface DecisionOption {
@@ -344,6 +347,7 @@ export interface PlanClass {
   mine: number[];
   one_more_usd: number;
   promise_usd_h: number[];
+  power_mode: string[];
 }
 
 export interface Plan {
@@ -1078,6 +1082,8 @@ export interface Device {
   health: number;
   name: string;
   shares: DeviceShare[];
+  power_mode: string;
+  power_target_w: number;
 }
 
 export interface DevicesChanged {
@@ -1479,7 +1485,7 @@ export interface SwitchItem {
   allocation_id: string;
   workload_id: string;
   model: string;
-  power_cap_w: number;
+  power_target_w: number;
   shares: DeviceShare[];
   program?: ProgramOrder;
 }
@@ -1803,7 +1809,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   ProfitabilityCalculate: { electricity_usd_mwh: '?0', btc_usd: '?0', difficulty: '?0', gpu_rate_usd_h: '?0', utilisation: '?0', device_class: 's', power_mode: 's' },
   ProfitabilityRow: { device_class: 's', workload_type: 's', revenue_usd_h: '0', energy_cost_usd_h: '0', wear_usd_h: '0', net_usd_h: '0', score: '0', recommendation: 's' },
   Profitability: { rows: '[ProfitabilityRow', recommendation: 's', market_time_ns: '0' },
-  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0', one_more_usd: '0' },
+  ClassTarget: { facility: 's', device_class: 's', total: '0', serve: '0', mine: '0', idle: '0', mine_usd_h: '0', serve_usd_h: '0', idle_usd_h: '0', reason: 's', was_serve: '0', was_mine: '0', was_idle: '0', one_more_usd: '0', power_mode: 's', mine_w: '0', was_power_mode: 's' },
   DecisionOption: { name: 's', net_usd_h: '0', switching_cost_usd: '0', chosen: 'b', reason: 's', facility: 's', device_class: 's', realised_usd: '0' },
   DecisionForecast: { facility: 's', location: 's', model: 's', reason: 's', issued_at_ns: '0', step_seconds: '0', mean: '[0', q05: '[0', q25: '[0', q50: '[0', q75: '[0', q95: '[0', judged_model: 's', loss_usd_mwh: '0', persistence_loss_usd_mwh: '0', judged: '0', expected_usd_mwh: '0', expected_by: 's', plan_id: 's', plan_steps: '0', plan_net_usd: '0', shadow_usd_mwh: '0', risk_usd_mwh: '0' },
   DrawdownGuard: { up: 'b', drawdown: '0', limit: '0', equity_usd: '0', peak_usd: '0', capital_usd: '0', deepest: '0' },
@@ -1821,7 +1827,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   PlanGet: { id: 's' },
   PlansList: { facility: 's', limit: '0', cursor: 's' },
   PlanStep: { at_ns: '0', usd_mwh: '0', price_from: 's', load_kw: '0', shadow_usd_mwh: '0' },
-  PlanClass: { device_class: 's', count: '0', serve: '[0', mine: '[0', one_more_usd: '0', promise_usd_h: '[0' },
+  PlanClass: { device_class: 's', count: '0', serve: '[0', mine: '[0', one_more_usd: '0', promise_usd_h: '[0', power_mode: '[s' },
   Plan: { id: 's', facility: 's', made_at_ns: '0', market_time_ns: '0', step_seconds: '0', method: 's', steps: '[PlanStep', classes: '[PlanClass', revenue_usd: '0', energy_usd: '0', switching_usd: '0', net_usd: '0', problem: 's', var_usd: '0', cvar_usd: '0', risk_cases: '0' },
   Plans: { plans: '[Plan', next_cursor: 's' },
   PolicySet: { strike_usd_mwh: '?0', hysteresis: '?0', policy: 's', if_version: '[0' },
@@ -1912,7 +1918,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   AutoscaleType: { name: 's', device_class: 's', devices: '0', nodes_max: '0', nodes_coming: '0', nodes_up: '0', nodes_going: '0', jobs_waiting: '0', enough_since_ns: '0', facility: 's' },
   Rental: { token: 's', node: 's', type: 's', state: 's', reason: 's', price_micros_h: '0', cost_micros: '0', asked_at_ns: '0', started_at_ns: '0', up_at_ns: '0', stopping_at_ns: '0', ended_at_ns: '0' },
   Autoscale: { enabled: 'b', held: 's', circuit: 's', rate_micros_h: '0', budget_micros_h: '0', provider_seen_at_ns: '0', types: '[AutoscaleType', nodes: '[Rental', ended: '[Rental' },
-  Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's', shares: '[DeviceShare' },
+  Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's', shares: '[DeviceShare', power_mode: 's', power_target_w: '0' },
   DevicesChanged: { devices: '[Device', node_id: 's' },
   ResourcesList: { limit: '0', cursor: 's', kind: 's', device_class: 's', state: 's', facility: 's', node_id: 's' },
   Resources: { devices: '[Device', next_cursor: 's', total: '0' },
@@ -1959,7 +1965,7 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Meter: { device_class: 's', activity: 's', allocation_id: 's', energy_j: '0', device_ns: '0', hashes: '0', requests: '0', tokens: '0', shares_accepted: '0', shares_rejected: '0' },
   DeviceReading: { device_id: 's', mode: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', error: 's', requests: '0', fan_percent: '0', memory_used_mib: '0', errors: '0', shares: '[DeviceShare', program: 's' },
   NodeReport: { node_id: 's', boot_id: 's', at_ns: '0', readings: '[DeviceReading', meters: '[Meter', seq: '0', inlet_k: '0' },
-  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_cap_w: '0', shares: '[DeviceShare', program: '?ProgramOrder' },
+  SwitchItem: { device_id: 's', to: 's', allocation_id: 's', workload_id: 's', model: 's', power_target_w: '0', shares: '[DeviceShare', program: '?ProgramOrder' },
   ProgramOrder: { name: 's', restore: '?Checkpoint', deadline_ns: '0' },
   SwitchCommand: { switch_id: 's', node_id: 's', items: '[SwitchItem', deadline_ns: '0', signal_at_ns: '0', number: '0' },
   SwitchReport: { switch_id: 's', node_id: 's', ok: 'b', error: 's', rolled_back: 'b', phases: '[PhaseTime', readings: '[DeviceReading', failed_device_ids: '[s', evidence: 's', served_at_ns: '0', at_ns: '0' },

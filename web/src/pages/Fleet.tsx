@@ -107,6 +107,7 @@ function DeviceDrawer({ id, onClose }: { id: string; onClose: () => void }) {
                 ['Node', <Id key="n">{d.node_id}</Id>],
                 ['Facility', d.region ? `${d.facility}, ${d.region}` : d.facility],
                 ['Power, measured', power(d.power_w)],
+                ...(d.power_mode ? [['Power mode', d.power_target_w ? `${d.power_mode}, ${power(d.power_target_w)}` : d.power_mode] as [string, string]] : []),
                 ['Hash rate, measured', d.hash_ths > 0 ? hash(d.hash_ths) : '–'],
                 ['Temperature', d.temperature_c ? `${num(d.temperature_c)} °C` : '–'],
                 ['Utilisation', percent(d.utilisation)],

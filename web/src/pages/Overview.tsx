@@ -121,6 +121,7 @@ export function Targets({ targets }: { targets: T.ClassTarget[] }) {
               {t.device_class}{' '}
               <Box component="span" sx={top}>
                 {t.facility}
+                {t.power_mode && t.mine > 0 ? `, miners driven ${t.power_mode}${t.power_mode === t.was_power_mode ? '' : `, before ${t.was_power_mode}`}` : ''}
               </Box>
             </Typography>
             <Box component="span" sx={{ fontSize: '0.8125rem', whiteSpace: 'nowrap' }}>
