@@ -3,7 +3,9 @@
  * hour, by the prices expected now, and what one more MWh, device or promise would be worth. Policies decide the
  * present; a plan tells what it leads to.
  *
- *	history -> outlook: the last price for an hour, then day-ahead, then the day before -> plan (econ) -> table plan
+ *	forecast of live decisions, where the policy has one ─┐
+ *	else the last price for an hour, then day-ahead prices, ├─▶ plan (econ) ─▶ table plan
+ *	then the day before ──────────────────────────────────┘
  *
  * A plan whose prices, devices and earnings are what they were stays in hand. Every plan is solved from nothing, so
  * that a replay, which begins somewhere, makes the same.
@@ -37,6 +39,17 @@ struct ahead {
 	const char *source[OPTIMIZER_PLAN_STEPS];
 };
 
+/* As the policy sees it; a plan begins where the outlook does, with the quarter-hour that covers now. */
+static void look_as_policy(const struct outlook *l, struct ahead *ret)
+{
+	enum outlook_by by = outlook_better(&l->books);
+	static_assert((int)OPTIMIZER_PLAN_STEPS <= (int)OUTLOOK_STEPS, "an outlook is as long as a plan");
+	for (size_t t = 0; t < OPTIMIZER_PLAN_STEPS; t++) {
+		ret->price[t] = l->point[by][t].mean;
+		ret->source[t] = forecaster_name(&l->by[by]);
+	}
+}
+
 static void look_ahead(const struct optimizer *o, const struct draft_group *g, int64_t market_ns, struct ahead *ret)
 {
 	const char *point = g->terms.loc ? g->terms.loc->name : "";
@@ -44,6 +57,10 @@ static void look_ahead(const struct optimizer *o, const struct draft_group *g, i
 	const struct history_series *da = history_find(&o->history, HISTORY_POWER_DA, point);
 	bool fixed = g->terms.site && g->terms.site->fixed;
 	ret->from_ns = market_ns - market_ns % STEP_NS;
+	if (g->outlook) {
+		look_as_policy(g->outlook, ret);
+		return;
+	}
 	for (size_t t = 0; t < OPTIMIZER_PLAN_STEPS; t++) {
 		int64_t at_ns = ret->from_ns + (int64_t)t * STEP_NS;
 		double ahead = fixed ? NAN : history_at(da, at_ns), before = fixed ? NAN : history_at(rt, at_ns - DAY_NS);
@@ -248,6 +265,8 @@ int optimizer_plans_make(struct optimizer *o, struct svc_ctx *ctx, struct err *e
 	/* What the market says cannot be decided by; the decision has said so. */
 	if (rc < 0)
 		return 0;
+	for (size_t i = 0; rc == 0 && i < d.n_groups; i++)
+		rc = optimizer_foresee(o, ctx, &d.group[i], d.market_ns, err);
 	for (size_t i = 0; rc == 0 && i < d.n_groups; i++)
 		rc = make(o, ctx, &d, &d.group[i], err);
 	return rc;
