@@ -59,8 +59,8 @@ static int take_point(struct policy_forecast *f, const char *point, struct err *
 	return rc;
 }
 
-int policy_forecast_say(struct policy_forecast *f, const struct policy_input *in, size_t n, double *ret, bool *ret_first,
-	struct err *err)
+int policy_forecast_say(
+	struct policy_forecast *f, const struct policy_input *in, size_t n, double *ret, bool *ret_first, struct err *err)
 {
 	int64_t at_ns = in->now_ns - in->now_ns % STEP_NS;
 	*ret_first = false;

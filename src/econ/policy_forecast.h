@@ -21,8 +21,8 @@ void policy_forecast_release(struct policy_forecast *f);
  * by; a fixed tariff needs no forecast.
  */
 enum { POLICY_FORECAST_STEPS = 96 };
-int policy_forecast_say(struct policy_forecast *f, const struct policy_input *in, size_t n, double *ret, bool *ret_first,
-	struct err *err) MUST_CHECK;
+int policy_forecast_say(struct policy_forecast *f, const struct policy_input *in, size_t n, double *ret,
+	bool *ret_first, struct err *err) MUST_CHECK;
 /* For people: the point, or "nothing". */
 const char *policy_forecast_point(const struct policy_forecast *f);
 

@@ -3,6 +3,7 @@
  * where the one before left the devices. One JSON line. p50_ms and p99_ms: one linear program of the whole site, begun
  * where the last one ended. by_class_*: as a plan is made while no limit binds. bound_*: with the site's limit at 60 %
  *of what it could draw, so that classes compete for it. cold_*: the same, each begun from nothing.
+ * smpc_*: a decision of that policy over a fan, of a year of past forecasts.
  *
  *	bench_plan [spec/sites/texas-north.yaml]
  */
@@ -14,12 +15,15 @@
 #include <time.h>
 
 #include "base/money.h"
+#include "econ/forecast.h"
+#include "econ/history.h"
 #include "econ/market_sim.h"
+#include "econ/misses.h"
 #include "econ/nets.h"
 #include "econ/plan_site.h"
 #include "os/file.h"
 
-enum { STEPS = 96, PLANS = 200, COLD_PLANS = 40 };
+enum { STEPS = 96, PLANS = 200, COLD_PLANS = 40, POLICY_STEPS = 24 };
 
 static double price[STEPS + PLANS];
 
@@ -109,6 +113,60 @@ static void run(const char *name, const struct policy_input *first, bool whole, 
 	plan_solver_free(s);
 }
 
+/* Keys and misses as they come, of prices around what the miners earn, so that no decision is a calm one. */
+static void fill_past(struct scenario_past *p, struct history *h, const char *point)
+{
+	for (size_t i = 0; i < 365 * 96; i++) {
+		const double *at = price + i % (PLANS - SCENARIO_STEPS);
+		struct scenario_key key = scenario_key_of(at[0], at[1], at[1], at[2], (double)(i % 96) / 96);
+		if (scenario_past_add(p, &key, at, at + 1, NULL) < 0)
+			exit(1);
+	}
+	for (size_t i = 0; i < PLANS; i++)
+		if (history_add(h, HISTORY_POWER_RT, point, (int64_t)i * 900 * NS_PER_S, 900 * NS_PER_S, 90, NULL) < 0)
+			exit(1);
+}
+
+static void run_smpc(const struct site *site, const struct policy_input *first)
+{
+	static struct forecast_point at[POLICY_STEPS];
+	static double ms[PLANS];
+	struct scenario_past past;
+	struct history h;
+	struct policy p;
+	struct policy_conf conf;
+	struct err err;
+	struct policy_taught taught = { .price = at, .n_price = POLICY_STEPS, .past = &past };
+	struct policy_input in = *first;
+	size_t n = 0;
+	policy_conf_default(&conf);
+	conf.taught = true;
+	history_init(&h);
+	if (scenario_past_init(&past, MISSES_CAP, &err) < 0 || policy_init(&p, policy_find(STR("smpc")), &conf, &err) < 0)
+		exit(1);
+	fill_past(&past, &h, site->point);
+	for (size_t t = 0; t < POLICY_STEPS; t++)
+		at[t].mean = 90;
+	in.electricity_usd_mwh = 90;
+	in.taught = &taught;
+	in.history = &h;
+	for (size_t i = 8; i < PLANS; i++) {
+		struct policy_output out;
+		double t0 = now_ms();
+		in.now_ns = (int64_t)i * 900 * NS_PER_S;
+		if (policy_decide(&p, &in, &out, &err) < 0 || strcmp(out.explain.view.by, "fan") != 0) {
+			fprintf(stderr, "bench_plan: smpc: %s\n", err.text);
+			exit(1);
+		}
+		ms[n++] = now_ms() - t0;
+	}
+	qsort(ms, n, sizeof(ms[0]), by_value);
+	printf(", \"smpc_p50_ms\": %.3f, \"smpc_p99_ms\": %.3f", ms[n / 2], ms[n * 99 / 100]);
+	policy_release(&p);
+	scenario_past_release(&past);
+	history_release(&h);
+}
+
 int main(int argc, char **argv)
 {
 	const char *path = argc > 1 ? argv[1] : "spec/sites/texas-north.yaml";
@@ -129,6 +187,7 @@ int main(int argc, char **argv)
 	site.limit_w = 0.6 * site_full_w(&site);
 	run("bound_", &in, false, false, ", ");
 	run("bound_cold_", &in, false, true, ", ");
+	run_smpc(&site, &in);
 	printf("}}\n");
 	buf_release(&text);
 	return 0;

@@ -1,6 +1,6 @@
 /*
- * Stored misses are refused or can be used: whatever was loaded gives a fan of prices that are numbers, and is stored as
- * it came. The checksum is set right first, or nothing would get past it.
+ * Stored misses are refused or can be used: whatever was loaded gives a fan of prices that are numbers, and is stored
+ * as it came. The checksum is set right first, or nothing would get past it.
  */
 #include <math.h>
 #include <stddef.h>

@@ -177,6 +177,26 @@ static void learn(struct world *w, const char *kind)
 	msg_free(put);
 }
 
+/* The plan of the day stands on the same forecast as the decisions. */
+static void plan_and_decision_expect_the_same(struct world *w)
+{
+	Hcp__PlanGet pg = HCP__PLAN_GET__INIT;
+	float mean[OPTIMIZER_FORESIGHT_STEPS];
+	pg.id = "latest";
+	drive_pass(&w->d, 11 * NS_PER_S);
+	const Hcp__DecisionForecast *f = latest(w)->forecasts[0];
+	int64_t issued_ns = f->issued_at_ns;
+	assert_int_equal(f->n_mean, OPTIMIZER_FORESIGHT_STEPS);
+	memcpy(mean, f->mean, sizeof(mean));
+	const Hcp__Plan *plan = drive_call(&w->d, &pg.base);
+	assert_int_equal(plan->n_steps, 96);
+	assert_int_equal(plan->market_time_ns - plan->market_time_ns % STEP_NS, issued_ns);
+	for (size_t t = 0; t < plan->n_steps; t++)
+		assert_string_equal(plan->steps[t]->price_from, "trees");
+	for (size_t t = 0; t < OPTIMIZER_FORESIGHT_STEPS; t++)
+		assert_float_equal(plan->steps[t]->usd_mwh, mean[t], 1e-3);
+}
+
 static void plans_stand_on_a_model_that_was_sent(void **state)
 {
 	static struct world w;
@@ -226,20 +246,7 @@ static void plans_stand_on_a_model_that_was_sent(void **state)
 		if (i == 120 || i == 150)
 			drive_restart(&w.d);
 	}
-	/* The plan of the day stands on the same forecast as the decisions. */
-	drive_pass(&w.d, 11 * NS_PER_S);
-	float mean[OPTIMIZER_FORESIGHT_STEPS];
-	f = latest(&w)->forecasts[0];
-	assert_int_equal(f->n_mean, OPTIMIZER_FORESIGHT_STEPS);
-	memcpy(mean, f->mean, sizeof(mean));
-	int64_t issued_ns = f->issued_at_ns;
-	plan = drive_call(&w.d, &pg.base);
-	assert_int_equal(plan->n_steps, 96);
-	for (size_t t = 0; t < plan->n_steps; t++)
-		assert_string_equal(plan->steps[t]->price_from, "trees");
-	assert_int_equal(plan->market_time_ns - plan->market_time_ns % STEP_NS, issued_ns);
-	for (size_t t = 0; t < OPTIMIZER_FORESIGHT_STEPS; t++)
-		assert_float_equal(plan->steps[t]->usd_mwh, mean[t], 1e-3);
+	plan_and_decision_expect_the_same(&w);
 	f = latest(&w)->forecasts[0];
 	/* The dear hours are stood still in, and the model has shown that it is the better one. */
 	assert_int_equal(starts, 2);
