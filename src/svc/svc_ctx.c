@@ -119,19 +119,19 @@ void svc_answer_problem(struct svc_ctx *ctx, struct msg *held, int code, const s
 	}
 }
 
-int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *body)
+int svc_publish_packed(struct svc_ctx *ctx, const char *key, unsigned type, struct str body)
 {
 	struct svc *svc = ctx->svc;
-	const struct msg_info *info = msg_info_of(body->descriptor);
+	const struct msg_info *info = msg_info(type);
 	must(info && info->kind == MSG_KIND_EVENT && topic_table[info->topic].from == svc->def->id);
 	Hcp__Envelope e = HCP__ENVELOPE__INIT;
-	struct str packed, bytes;
+	struct str bytes;
 	struct out_event *p = grow(ctx, ctx->events, ctx->n_events, &ctx->cap_events, sizeof(*p));
-	if (!p || pb_pack_arena(body, &ctx->arena, &packed) < 0)
+	if (!p)
 		return HCP_ENOMEM;
 	ctx->events = p;
 	e.type = info->type;
-	e.body = (ProtobufCBinaryData){ packed.n, (uint8_t *)packed.p };
+	e.body = (ProtobufCBinaryData){ body.n, (uint8_t *)body.p };
 	e.sender = (char *)name_of(svc);
 	e.seq = ++svc->seq;
 	e.at_ns = ctx->now_ns;
@@ -146,6 +146,16 @@ int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *bo
 		return HCP_ENOMEM;
 	p[ctx->n_events++] = (struct out_event){ e.seq, (uint16_t)info->topic, bytes };
 	return 0;
+}
+
+int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *body)
+{
+	const struct msg_info *info = msg_info_of(body->descriptor);
+	struct str packed;
+	must(info);
+	if (pb_pack_arena(body, &ctx->arena, &packed) < 0)
+		return HCP_ENOMEM;
+	return svc_publish_packed(ctx, key, info->type, packed);
 }
 
 int svc_send_agent(struct svc_ctx *ctx, const char *node_id, const Hcp__AgentDown *body)

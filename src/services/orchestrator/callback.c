@@ -418,7 +418,7 @@ int orch_on_callbacks_get(void *state, struct svc_ctx *ctx, const struct msg *m,
 	const Hcp__CallbacksGet *g = (const Hcp__CallbacksGet *)m->body;
 	struct row r;
 	struct db_row *row;
-	int rc = orch_workload_load(ctx, g->id, &r, err);
+	int rc = orch_workload_load(state, ctx, g->id, &r, err);
 	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", g->id);
 	if (rc < 0)

@@ -5,7 +5,7 @@
 #include "base/money.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
-static int put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err)
+int orch_economy_put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err)
 {
 	return db_run(svc_db(ctx), err, "INSERT INTO economy(k,v) VALUES($1,$2) ON CONFLICT(k) DO UPDATE SET v=excluded.v",
 		      "zb", k, v);
@@ -14,10 +14,10 @@ static int put(struct svc_ctx *ctx, const char *k, struct str v, struct err *err
 static int put_counts(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
 	int64_t counts[2] = { o->applied, o->skipped };
-	int rc = put(ctx, "counts", (struct str){ (const char *)counts, sizeof(counts) }, err);
+	int rc = orch_economy_put(ctx, "counts", (struct str){ (const char *)counts, sizeof(counts) }, err);
 	if (rc == 0)
-		rc = put(ctx, "guard", str_of(o->guard), err);
-	return rc < 0 ? rc : put(ctx, "decision", str_of(o->decision_id), err);
+		rc = orch_economy_put(ctx, "guard", str_of(o->guard), err);
+	return rc < 0 ? rc : orch_economy_put(ctx, "decision", str_of(o->decision_id), err);
 }
 
 static int load_one(struct orchestrator *o, struct str k, struct str v)
@@ -70,7 +70,7 @@ static int send_directive(struct orchestrator *o, struct svc_ctx *ctx, Hcp__Dire
 		return rc;
 	buf_clear(&o->directive);
 	rc = pb_pack(&d->base, &o->directive);
-	return rc < 0 ? rc : put(ctx, "directive", buf_str(&o->directive), err);
+	return rc < 0 ? rc : orch_economy_put(ctx, "directive", buf_str(&o->directive), err);
 }
 
 int orch_on_decision(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -119,7 +119,7 @@ int orch_on_emergency_stop(void *state, struct svc_ctx *ctx, const struct msg *m
 	dir.emergency_stop = true;
 	int rc = send_directive(o, ctx, &dir, false, err);
 	if (rc == 0)
-		rc = put(ctx, "stop", str_of(s->reason), err);
+		rc = orch_economy_put(ctx, "stop", str_of(s->reason), err);
 	if (rc < 0)
 		return rc;
 	o->stopped = true;
@@ -133,7 +133,7 @@ int orch_on_emergency_clear(void *state, struct svc_ctx *ctx, const struct msg *
 	struct orchestrator *o = state;
 	if (!o->stopped)
 		return err_set(err, HCP_ESTATE, "", "there is no emergency stop to clear");
-	int rc = put(ctx, "stop", STR(""), err);
+	int rc = orch_economy_put(ctx, "stop", STR(""), err);
 	Hcp__Directive *dir = NULL, none = HCP__DIRECTIVE__INIT;
 	if (rc == 0 && o->directive.n) {
 		dir = (void *)pb_unpack_arena(&hcp__directive__descriptor, buf_str(&o->directive), svc_arena(ctx));

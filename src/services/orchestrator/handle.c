@@ -47,6 +47,17 @@ static const char *const schema[] = {
 	"  WITHOUT ROWID;",
 	"CREATE TABLE allowance(customer_id TEXT PRIMARY KEY, body BLOB NOT NULL, month INTEGER NOT NULL, used_ns INTEGER"
 	"  NOT NULL) WITHOUT ROWID;",
+	/* Rows by number, which a move overwrites where they are; open: not final, the one column of an index that changes */
+	"CREATE TABLE workload_n(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, customer_id TEXT NOT NULL, state INTEGER NOT"
+	"  NULL, type INTEGER NOT NULL, ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL, open INTEGER NOT NULL, body BLOB NOT"
+	"  NULL);"
+	"INSERT INTO workload_n(id,customer_id,state,type,ends_ns,tries,open,body)"
+	"  SELECT id,customer_id,state,type,ends_ns,tries,state < 5,body FROM workload ORDER BY id;"
+	"DROP TABLE workload;"
+	"ALTER TABLE workload_n RENAME TO workload;"
+	"CREATE INDEX workload_customer ON workload(customer_id, id);"
+	"CREATE INDEX workload_open ON workload(id) WHERE open = 1;"
+	"CREATE INDEX workload_ends ON workload(ends_ns) WHERE ends_ns > 0;",
 	NULL,
 };
 
@@ -57,6 +68,8 @@ static void orchestrator_close(void *state)
 		return;
 	orch_held_release(o);
 	orch_callback_release(o);
+	orch_quota_release(o);
+	recent_free(o->recent);
 	buf_release(&o->directive);
 	mem_free(o->held);
 	mem_free(o->classify);
@@ -86,10 +99,16 @@ static int orchestrator_open(struct svc *svc, struct db *db, const void *conf, v
 	if (!o->conf.max_active)
 		o->conf.max_active = ORCHESTRATOR_MAX_ACTIVE;
 	buf_init(&o->directive, 1 << 20);
+	map_init(&o->accounts);
+	list_init(&o->unsaved_accounts);
 	o->held = mem_calloc(ORCHESTRATOR_MAX_HELD, sizeof(*o->held));
 	int rc = o->held ? orch_economy_load(o, db, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (rc == 0)
 		rc = classified_model_new(&o->classify, err);
+	if (rc == 0)
+		rc = recent_new(&o->recent, err);
+	if (rc == 0)
+		rc = orch_workload_open(o, db, err);
 	if (rc == 0)
 		rc = load_next_end(o, db, err);
 	if (rc == 0)
@@ -113,6 +132,12 @@ static int orchestrator_timer(void *state, struct svc_ctx *ctx, struct err *err)
 	if (rc == 0)
 		rc = models_timer(o, ctx, err);
 	return rc < 0 ? rc : orch_callback_timer(o, ctx, err);
+}
+
+static int orchestrator_settle(void *state, struct svc_ctx *ctx, struct err *err)
+{
+	int rc = orch_quota_settle(state, ctx, err);
+	return rc < 0 ? rc : orch_workload_settle(state, ctx, err);
 }
 
 static int64_t orchestrator_due(const void *state, int64_t now_ns)
@@ -174,5 +199,6 @@ const struct svc_def orchestrator_def = {
 	.timer = orchestrator_timer,
 	.timer_due = orchestrator_due,
 	.timer_ms = 1000,
+	.settle = orchestrator_settle,
 	.wants = orchestrator_wants,
 };

@@ -18,7 +18,7 @@ int orch_held_add(struct orchestrator *o, struct svc_ctx *ctx, const char *id, i
 	return 0;
 }
 
-static int answer(struct orchestrator *o, struct svc_ctx *ctx, size_t i, const Hcp__Workload *w)
+static int answer(struct orchestrator *o, struct svc_ctx *ctx, size_t i, const struct row *r)
 {
 	struct arena *arena;
 	struct msg *m = o->held[i].msg;
@@ -29,15 +29,15 @@ static int answer(struct orchestrator *o, struct svc_ctx *ctx, size_t i, const H
 		msg_free(m);
 		return HCP_ENOMEM;
 	}
-	return orch_workload_copy(ctx, arena, w, reply);
+	return orch_workload_copy(arena, r, reply);
 }
 
-int orch_held_wake(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w)
+int orch_held_wake(struct orchestrator *o, struct svc_ctx *ctx, const struct row *r)
 {
 	int rc = 0;
 	for (size_t i = 0; i < o->n_held && rc == 0;)
-		if (strcmp(o->held[i].id, w->id) == 0)
-			rc = answer(o, ctx, i, w);
+		if (strcmp(o->held[i].id, r->w->id) == 0)
+			rc = answer(o, ctx, i, r);
 		else
 			i++;
 	return rc;
@@ -52,9 +52,9 @@ int orch_held_expire(struct orchestrator *o, struct svc_ctx *ctx, struct err *er
 			i++;
 			continue;
 		}
-		int rc = orch_workload_load(ctx, o->held[i].id, &r, err);
+		int rc = orch_workload_load(o, ctx, o->held[i].id, &r, err);
 		if (rc == 0)
-			rc = answer(o, ctx, i, r.w);
+			rc = answer(o, ctx, i, &r);
 		if (rc < 0)
 			return rc;
 	}

@@ -25,13 +25,6 @@ static int send_away(struct svc_ctx *ctx, const char *id)
 	return svc_publish(ctx, id, &ev.base);
 }
 
-static int send_enqueue(struct svc_ctx *ctx, Hcp__Workload *w)
-{
-	Hcp__JobEnqueue ev = HCP__JOB_ENQUEUE__INIT;
-	ev.workload = w;
-	return svc_publish(ctx, w->id, &ev.base);
-}
-
 static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *allocation_id, size_t n, const char **ids)
 {
 	struct arena *a = svc_arena(ctx);
@@ -50,18 +43,19 @@ static int set_devices(struct svc_ctx *ctx, Hcp__Workload *w, const char *alloca
 }
 
 /* The workload that an order of its owner names. */
-static int load_own(struct svc_ctx *ctx, const struct msg *m, const char *id, struct row *ret, struct err *err)
+static int load_own(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m, const char *id, struct row *ret,
+	struct err *err)
 {
-	int rc = orch_workload_load(ctx, id, ret, err);
+	int rc = orch_workload_load(o, ctx, id, ret, err);
 	if (rc == 0 && !orch_workload_visible(m, ret->w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", id);
 	return rc;
 }
 
-static int answer(struct svc_ctx *ctx, const Hcp__Workload *w)
+static int answer(struct svc_ctx *ctx, const struct row *r)
 {
 	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), w, reply) : HCP_ENOMEM;
+	return reply ? orch_workload_copy(svc_reply_arena(ctx), r, reply) : HCP_ENOMEM;
 }
 
 int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -69,7 +63,7 @@ int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct orchestrator *o = state;
 	const Hcp__WorkloadCancel *c = (const Hcp__WorkloadCancel *)m->body;
 	struct row r;
-	int rc = load_own(ctx, m, c->id, &r, err);
+	int rc = load_own(o, ctx, m, c->id, &r, err);
 	if (rc == 0)
 		rc = version_check(c->n_if_version, c->if_version, r.w->version, err);
 	/* Cancelling twice is no error: the caller wanted it gone, and it is. */
@@ -78,7 +72,7 @@ int orch_on_cancel(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 		if (rc == 0)
 			rc = send_cancel(ctx, c->id, "cancelled");
 	}
-	return rc < 0 ? rc : answer(ctx, r.w);
+	return rc < 0 ? rc : answer(ctx, &r);
 }
 
 /* Its devices go back by the way a cancelled one's do; what is left of its time stays in the workload. */
@@ -87,9 +81,9 @@ int orch_on_pause(void *state, struct svc_ctx *ctx, const struct msg *m, struct 
 	struct orchestrator *o = state;
 	const Hcp__WorkloadPause *p = (const Hcp__WorkloadPause *)m->body;
 	struct row r;
-	int rc = load_own(ctx, m, p->id, &r, err);
+	int rc = load_own(o, ctx, m, p->id, &r, err);
 	if (rc < 0 || r.w->state == HCP__WORKLOAD_STATE__PAUSED)
-		return rc < 0 ? rc : answer(ctx, r.w);
+		return rc < 0 ? rc : answer(ctx, &r);
 	if (r.ends_ns)
 		r.w->remaining_ns = r.ends_ns > svc_now_ns(ctx) ? r.ends_ns - svc_now_ns(ctx) : 1;
 	if (!orch_workload_is_final(r.w)) {
@@ -100,7 +94,7 @@ int orch_on_pause(void *state, struct svc_ctx *ctx, const struct msg *m, struct 
 		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_PAUSE, "paused by its owner", err);
 	if (rc == 0)
 		rc = send_cancel(ctx, p->id, "paused");
-	return rc < 0 ? rc : answer(ctx, r.w);
+	return rc < 0 ? rc : answer(ctx, &r);
 }
 
 int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -108,15 +102,15 @@ int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct orchestrator *o = state;
 	const Hcp__WorkloadResume *p = (const Hcp__WorkloadResume *)m->body;
 	struct row r;
-	int rc = load_own(ctx, m, p->id, &r, err);
+	int rc = load_own(o, ctx, m, p->id, &r, err);
 	if (rc == 0)
 		r.w->queued_at_ns = svc_now_ns(ctx);
 	if (rc == 0)
 		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_RESUME,
 			o->stopped ? "the platform is in emergency stop" : "resumed by its owner, waiting for placement", err);
 	if (rc == 0 && !o->stopped)
-		rc = send_enqueue(ctx, r.w);
-	return rc < 0 ? rc : answer(ctx, r.w);
+		rc = orch_workload_enqueue(ctx, &r);
+	return rc < 0 ? rc : answer(ctx, &r);
 }
 
 /* By the way of a pause and a resumption, with its place in the queue. */
@@ -126,7 +120,7 @@ int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	const Hcp__WorkloadMigrate *p = (const Hcp__WorkloadMigrate *)m->body;
 	char reason[ORCHESTRATOR_REASON_MAX];
 	struct row r;
-	int rc = load_own(ctx, m, p->id, &r, err);
+	int rc = load_own(o, ctx, m, p->id, &r, err);
 	if (rc < 0)
 		return rc;
 	if (r.w->state != HCP__WORKLOAD_STATE__RUNNING)
@@ -144,8 +138,8 @@ int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (rc == 0)
 		rc = send_away(ctx, p->id);
 	if (rc == 0 && !o->stopped)
-		rc = send_enqueue(ctx, r.w);
-	return rc < 0 ? rc : answer(ctx, r.w);
+		rc = orch_workload_enqueue(ctx, &r);
+	return rc < 0 ? rc : answer(ctx, &r);
 }
 
 /* Resources: its program has saved something new, or is done. News of a former allocation may still be of its work. */
@@ -154,7 +148,7 @@ int orch_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	struct orchestrator *o = state;
 	const Hcp__ProgramChanged *p = (const Hcp__ProgramChanged *)m->body;
 	struct row r;
-	int rc = orch_workload_load(ctx, p->workload_id, &r, err);
+	int rc = orch_workload_load(o, ctx, p->workload_id, &r, err);
 	if (rc < 0 || orch_workload_is_final(r.w))
 		return rc;
 	bool news = p->checkpoint && (!r.w->checkpoint || p->checkpoint->step > r.w->checkpoint->step);
@@ -172,8 +166,8 @@ int orch_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	if (!news)
 		return 0;
 	r.w->version++;
-	rc = orch_workload_store(ctx, &r, err);
-	return rc < 0 ? rc : orch_workload_announce(o, ctx, r.w, r.w->state, err);
+	rc = orch_workload_store(o, ctx, &r, err);
+	return rc < 0 ? rc : orch_workload_announce(o, ctx, &r, r.w->state, err);
 }
 
 /* Router: it has reserved devices, or tells why it waits. */
@@ -182,7 +176,7 @@ int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	struct orchestrator *o = state;
 	const Hcp__JobState *j = (const Hcp__JobState *)m->body;
 	struct row r;
-	int rc = orch_workload_load(ctx, j->workload_id, &r, err);
+	int rc = orch_workload_load(o, ctx, j->workload_id, &r, err);
 	if (rc < 0)
 		return rc;
 	if (orch_workload_is_final(r.w))
@@ -197,8 +191,8 @@ int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		!says_more) {
 		r.w->reason = j->reason;
 		r.w->version++;
-		rc = orch_workload_store(ctx, &r, err);
-		return rc < 0 ? rc : orch_workload_announce(o, ctx, r.w, r.w->state, err);
+		rc = orch_workload_store(o, ctx, &r, err);
+		return rc < 0 ? rc : orch_workload_announce(o, ctx, &r, r.w->state, err);
 	}
 	if (!strcmp(j->state, "gone"))
 		return orch_workload_move(o, ctx, &r, WORKLOAD_EV_FAIL, j->reason[0] ? j->reason : "it cannot be placed", err);
@@ -241,7 +235,7 @@ static int preempted(
 	snprintf(reason, sizeof(reason), "waiting again: %.180s", a->reason);
 	if (rc == 0)
 		rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
-	return rc < 0 || o->stopped ? rc : send_enqueue(ctx, r->w);
+	return rc < 0 || o->stopped ? rc : orch_workload_enqueue(ctx, r);
 }
 
 /* Devices were refused or lost under it: once more from the queue, or enough. tried: somebody began to switch them. */
@@ -266,7 +260,7 @@ static int lost(
 	}
 	snprintf(reason, sizeof(reason), "waiting again: %.150s", why);
 	rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
-	return rc < 0 || o->stopped ? rc : send_enqueue(ctx, r->w);
+	return rc < 0 || o->stopped ? rc : orch_workload_enqueue(ctx, r);
 }
 
 int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -274,7 +268,7 @@ int orch_on_allocation(void *state, struct svc_ctx *ctx, const struct msg *m, st
 	struct orchestrator *o = state;
 	const Hcp__AllocationChanged *a = (const Hcp__AllocationChanged *)m->body;
 	struct row r;
-	int rc = orch_workload_load(ctx, a->workload_id, &r, err);
+	int rc = orch_workload_load(o, ctx, a->workload_id, &r, err);
 	if (rc < 0)
 		return rc;
 	/* News of an allocation that is no longer this workload's, or of one that is over. */
@@ -321,7 +315,7 @@ static int end_due(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 	rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		struct row r;
-		rc = orch_workload_load(ctx, ids[i], &r, err);
+		rc = orch_workload_load(o, ctx, ids[i], &r, err);
 		/* Only a program knows when its work is done. */
 		bool early = rc == 0 && r.w->program[0];
 		if (early)
@@ -372,7 +366,7 @@ static int for_each(struct orchestrator *o, struct svc_ctx *ctx, const char *sql
 		rc = collect(ctx, row, rc, ids, END_BATCH, &n, err);
 		for (size_t i = 0; i < n && rc == 0; i++) {
 			struct row r;
-			rc = orch_workload_load(ctx, ids[i], &r, err);
+			rc = orch_workload_load(o, ctx, ids[i], &r, err);
 			if (rc == 0)
 				rc = fn(o, ctx, &r, reason, err);
 		}
@@ -392,17 +386,17 @@ static int stop_one(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, 
 
 static int resume_one(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *reason, struct err *err)
 {
-	return send_enqueue(ctx, r->w);
+	return orch_workload_enqueue(ctx, r);
 }
 
 int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const char *reason, struct err *err)
 {
-	return for_each(o, ctx, "SELECT id FROM workload WHERE state < 5 AND state <> 4 AND id > $1 ORDER BY id LIMIT $2",
+	return for_each(o, ctx, "SELECT id FROM workload WHERE open=1 AND state <> 4 AND id > $1 ORDER BY id LIMIT $2",
 		stop_one, reason, err);
 }
 
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
-	return for_each(o, ctx, "SELECT id FROM workload WHERE state = 1 AND id > $1 ORDER BY id LIMIT $2", resume_one, "",
+	return for_each(o, ctx, "SELECT id FROM workload WHERE open=1 AND state=1 AND id > $1 ORDER BY id LIMIT $2", resume_one, "",
 		err);
 }

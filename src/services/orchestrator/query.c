@@ -11,7 +11,7 @@ int orch_on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 	struct row r;
 	if (g->wait_ms < 0 || g->wait_ms > ORCHESTRATOR_MAX_WAIT_MS)
 		return err_set(err, HCP_ERANGE, "wait_ms", "must be 0 to %d, was %d", ORCHESTRATOR_MAX_WAIT_MS, g->wait_ms);
-	int rc = orch_workload_load(ctx, g->id, &r, err);
+	int rc = orch_workload_load(state, ctx, g->id, &r, err);
 	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", g->id);
 	if (rc < 0)
@@ -22,7 +22,7 @@ int orch_on_get(void *state, struct svc_ctx *ctx, const struct msg *m, struct er
 						  ORCHESTRATOR_MAX_HELD) : rc;
 	}
 	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), r.w, reply) : HCP_ENOMEM;
+	return reply ? orch_workload_copy(svc_reply_arena(ctx), &r, reply) : HCP_ENOMEM;
 }
 
 struct filter {
@@ -94,7 +94,7 @@ int orch_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	const Hcp__WorkloadHistoryGet *g = (const Hcp__WorkloadHistoryGet *)m->body;
 	struct row r;
 	struct db_row *row;
-	int rc = orch_workload_load(ctx, g->id, &r, err);
+	int rc = orch_workload_load(state, ctx, g->id, &r, err);
 	if (rc == 0 && !orch_workload_visible(m, r.w))
 		rc = err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", g->id);
 	Hcp__WorkloadHistory *reply = rc == 0 ? svc_reply(ctx, MSG_WORKLOAD_HISTORY) : NULL;
@@ -125,23 +125,6 @@ int orch_on_history(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 			db_done(row);
 			return HCP_ENOMEM;
 		}
-	}
-	return rc;
-}
-
-static int count_states(struct svc_ctx *ctx, Hcp__Status *st, struct err *err)
-{
-	struct db_row *row;
-	int rc;
-	for (rc =
-			 db_query(svc_db(ctx), &row, err, "SELECT state,count(*) FROM workload WHERE state < 5 GROUP BY state", "");
-		 rc == 1; rc = db_next(row, err)) {
-		if (db_i64(row, 0) == HCP__WORKLOAD_STATE__QUEUED)
-			st->workloads_queued = (int32_t)db_i64(row, 1);
-		else if (db_i64(row, 0) == HCP__WORKLOAD_STATE__PAUSED)
-			st->workloads_paused = (int32_t)db_i64(row, 1);
-		else
-			st->workloads_running += (int32_t)db_i64(row, 1);
 	}
 	return rc;
 }
@@ -193,8 +176,11 @@ int orch_status_fill(struct orchestrator *o, struct svc_ctx *ctx, struct err *er
 		st->n_targets = d->n_targets;
 		st->targets = d->targets;
 	}
-	int rc = add_services(o, a, st);
-	return rc < 0 ? rc : count_states(ctx, st, err);
+	st->workloads_queued = (int32_t)o->states[HCP__WORKLOAD_STATE__QUEUED];
+	st->workloads_paused = (int32_t)o->states[HCP__WORKLOAD_STATE__PAUSED];
+	st->workloads_running =
+		(int32_t)(o->states[HCP__WORKLOAD_STATE__SCHEDULED] + o->states[HCP__WORKLOAD_STATE__RUNNING]);
+	return add_services(o, a, st);
 }
 
 int orch_on_status(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "base/money.h"
 #include "model/slice.h"
 #include "services/orchestrator/orchestrator_priv.h"
@@ -12,6 +13,20 @@ struct allowance {
 	Hcp__CustomerQuotaSet *set; /* in the batch's arena; NULL: never set */
 	int64_t month;              /* of used_ns, counted from year 0 */
 	int64_t used_ns;            /* device time of runs that ended in it */
+};
+
+/*
+ * What is known of a customer that submitted lately: its row of quota, written when the batch settles, and what of its
+ * row of allowance submissions are held against, read again after that was written.
+ */
+struct account {
+	struct list unsaved; /* orchestrator.unsaved_accounts */
+	int64_t active;
+	bool allowance_known;
+	int64_t max_active; /* 0: none was set */
+	double max_device_hours;
+	int64_t month, used_ns;
+	char customer[];
 };
 
 /* Calendar month of a UTC time, counted from year 0 (H. Hinnant's civil_from_days). */
@@ -40,13 +55,109 @@ static int load(struct svc_ctx *ctx, const char *customer, struct allowance *ret
 	return bad ? err_set(err, HCP_ECORRUPT, "customer_id", "its quota cannot be read") : 0;
 }
 
+/* ---- accounts ---- */
+
+static int read_active(struct svc_ctx *ctx, const char *customer, int64_t *ret, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(svc_db(ctx), &row, err, "SELECT active FROM quota WHERE customer_id=$1", "z", customer);
+	*ret = rc == 1 ? db_i64(row, 0) : 0;
+	if (rc == 1)
+		db_done(row);
+	return rc < 0 ? rc : 0;
+}
+
+static int account_of(
+	struct orchestrator *o, struct svc_ctx *ctx, const char *customer, struct account **ret, struct err *err)
+{
+	struct account *x = map_get(&o->accounts, str_of(customer));
+	size_t len = strlen(customer);
+	if (x) {
+		*ret = x;
+		return 0;
+	}
+	x = mem_calloc(1, sizeof(*x) + len + 1);
+	if (!x)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	list_init(&x->unsaved);
+	memcpy(x->customer, customer, len);
+	int rc = read_active(ctx, customer, &x->active, err);
+	if (rc == 0)
+		rc = map_put_ref(&o->accounts, (struct str){ x->customer, len }, x, NULL);
+	if (rc < 0) {
+		mem_free(x);
+		return rc;
+	}
+	*ret = x;
+	return 0;
+}
+
+static int know_allowance(struct svc_ctx *ctx, struct account *x, struct err *err)
+{
+	struct allowance a;
+	int rc = x->allowance_known ? 0 : load(ctx, x->customer, &a, err);
+	if (rc < 0 || x->allowance_known)
+		return rc;
+	x->max_active = a.set ? a.set->max_active : 0;
+	x->max_device_hours = a.set ? a.set->max_device_hours : 0;
+	x->month = a.month;
+	x->used_ns = a.used_ns;
+	x->allowance_known = true;
+	return 0;
+}
+
+/* Its row of allowance was written. */
+static void forget_allowance(struct orchestrator *o, const char *customer)
+{
+	struct account *x = map_get(&o->accounts, str_of(customer));
+	if (x)
+		x->allowance_known = false;
+}
+
+int orch_quota_count(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t by, struct err *err)
+{
+	struct account *x;
+	int rc = account_of(o, ctx, customer, &x, err);
+	if (rc < 0)
+		return rc;
+	x->active += by;
+	if (list_empty(&x->unsaved))
+		list_add_tail(&o->unsaved_accounts, &x->unsaved);
+	return 0;
+}
+
+void orch_quota_release(struct orchestrator *o)
+{
+	size_t pos = 0;
+	void *x;
+	while (map_next(&o->accounts, &pos, NULL, &x))
+		mem_free(x);
+	map_release(&o->accounts);
+	map_init(&o->accounts);
+}
+
+int orch_quota_settle(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+{
+	int rc = 0;
+	while (rc == 0 && !list_empty(&o->unsaved_accounts)) {
+		struct account *x = list_entry(list_pop(&o->unsaved_accounts), struct account, unsaved);
+		rc = db_run(svc_db(ctx), err,
+			"INSERT INTO quota(customer_id,active) VALUES($1,$2)"
+			" ON CONFLICT(customer_id) DO UPDATE SET active=excluded.active",
+			"zi", x->customer, x->active);
+	}
+	if (rc == 0 && o->accounts.n > ORCHESTRATOR_ACCOUNTS)
+		orch_quota_release(o);
+	return rc;
+}
+
 /* Thousandths of devices that it held. */
 static int64_t held_milli(const Hcp__Workload *w)
 {
 	return w->share_milli ? w->share_milli : SLICE_WHOLE * (int64_t)w->device_count;
 }
 
-int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
+int orch_quota_used(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
 {
 	struct allowance a;
 	struct db_row *row;
@@ -63,42 +174,33 @@ int orch_quota_used(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err
 		return rc;
 	__int128 used = (__int128)ran_ns * held_milli(w) / SLICE_WHOLE + a.used_ns;
 	int64_t used_ns = used > INT64_MAX ? INT64_MAX : (int64_t)used;
+	forget_allowance(o, w->customer_id);
 	return db_run(svc_db(ctx), err,
 		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,x'',$2,$3)"
 		" ON CONFLICT(customer_id) DO UPDATE SET month=excluded.month, used_ns=excluded.used_ns",
 		"zii", w->customer_id, a.month, used_ns);
 }
 
-static int active_of(struct svc_ctx *ctx, const char *customer, int64_t *ret, struct err *err)
-{
-	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT active FROM quota WHERE customer_id=$1", "z", customer);
-	*ret = rc == 1 ? db_i64(row, 0) : 0;
-	if (rc == 1)
-		db_done(row);
-	return rc < 0 ? rc : 0;
-}
-
 int orch_quota_check(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, int64_t more,
 	double device_hours, struct err *err)
 {
-	struct allowance a;
-	int64_t active, limit = o->conf.max_active;
-	int rc = active_of(ctx, customer, &active, err);
+	struct account *x;
+	int64_t limit = o->conf.max_active;
+	int rc = account_of(o, ctx, customer, &x, err);
 	if (rc == 0)
-		rc = load(ctx, customer, &a, err);
+		rc = know_allowance(ctx, x, err);
 	if (rc < 0)
 		return rc;
-	if (a.set && a.set->max_active > 0 && a.set->max_active < limit)
-		limit = a.set->max_active;
-	if (active + more > limit)
+	if (x->max_active > 0 && x->max_active < limit)
+		limit = x->max_active;
+	if (x->active + more > limit)
 		return err_set(err, HCP_ELIMIT, "customer_id", "%lld workloads are active, the limit is %lld",
-			(long long)active, (long long)limit);
-	double used = (double)a.used_ns / (double)HOUR_NS;
-	if (a.set && a.set->max_device_hours > 0 && used + device_hours > a.set->max_device_hours)
+			(long long)x->active, (long long)limit);
+	double used = x->month == month_of(svc_now_ns(ctx)) ? (double)x->used_ns / (double)HOUR_NS : 0;
+	if (x->max_device_hours > 0 && used + device_hours > x->max_device_hours)
 		return err_set(err, HCP_ELIMIT, "duration_s",
 			"needs %.1f device-hours; %.1f of this month's %.1f are used: shorten it, or wait for the next month",
-			device_hours, used, a.set->max_device_hours);
+			device_hours, used, x->max_device_hours);
 	return 0;
 }
 
@@ -133,14 +235,15 @@ static int check_set(const Hcp__CustomerQuotaSet *q, struct err *err)
 	return 0;
 }
 
-static int answer(struct svc_ctx *ctx, const char *customer, struct err *err)
+static int answer(struct orchestrator *o, struct svc_ctx *ctx, const char *customer, struct err *err)
 {
 	struct allowance a;
-	int64_t active;
+	const struct account *x = map_get(&o->accounts, str_of(customer));
+	int64_t active = x ? x->active : 0;
 	Hcp__CustomerQuota *reply = svc_reply(ctx, MSG_CUSTOMER_QUOTA);
 	if (!reply)
 		return HCP_ENOMEM;
-	int rc = active_of(ctx, customer, &active, err);
+	int rc = x ? 0 : read_active(ctx, customer, &active, err);
 	if (rc == 0)
 		rc = load(ctx, customer, &a, err);
 	if (rc < 0)
@@ -173,7 +276,7 @@ int orch_on_quota_get(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	/* Others do not exist for a customer. */
 	if (m->principal && m->principal->role == HCP__ROLE__CUSTOMER && strcmp(m->principal->customer_id, customer))
 		return err_set(err, HCP_ENOTFOUND, "customer_id", "there is no customer %.40s", customer);
-	return answer(ctx, customer, err);
+	return answer(state, ctx, customer, err);
 }
 
 int orch_on_quota_set(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -188,8 +291,9 @@ int orch_on_quota_set(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		"INSERT INTO allowance(customer_id,body,month,used_ns) VALUES($1,$2,0,0)"
 		" ON CONFLICT(customer_id) DO UPDATE SET body=excluded.body",
 		"zb", q->customer_id, body);
+	forget_allowance(state, q->customer_id);
 	ev.quota = (Hcp__CustomerQuotaSet *)q;
 	if (rc == 0)
 		rc = svc_publish(ctx, q->customer_id, &ev.base);
-	return rc < 0 ? rc : answer(ctx, q->customer_id, err);
+	return rc < 0 ? rc : answer(state, ctx, q->customer_id, err);
 }

@@ -146,8 +146,8 @@ static uint64_t digest_of(const Hcp__WorkloadSubmit *s, struct arena *a)
 }
 
 /* 1: the key was used for the same body, *ret is what it made; 0: new; <0: conflict or failure. */
-static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *customer, uint64_t digest, struct row *ret,
-		       struct err *err)
+static int find_repeat(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m, const char *customer,
+	uint64_t digest, struct row *ret, struct err *err)
 {
 	struct db_row *row;
 	if (!m->idempotency_key[0])
@@ -167,7 +167,7 @@ static int find_repeat(struct svc_ctx *ctx, const struct msg *m, const char *cus
 		return err_set(err, HCP_ECORRUPT, "Idempotency-Key", "stored id cannot be read");
 	if (!same)
 		return err_set(err, HCP_ECONFLICT, "Idempotency-Key", "this key was used for another request (%s)", id);
-	rc = orch_workload_load(ctx, id, ret, err);
+	rc = orch_workload_load(o, ctx, id, ret, err);
 	return rc < 0 ? rc : 1;
 }
 
@@ -183,13 +183,16 @@ static int64_t estimate_micros(const Hcp__WorkloadSubmit *s)
 }
 
 static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m, const Hcp__WorkloadSubmit *given,
-	const char *customer, Hcp__Workload *w, char id[ID_TEXT_MAX], struct err *err)
+	const char *customer, struct row *ret, struct err *err)
 {
 	static const char *const no_reason = "waiting for placement";
 	struct slice slice;
 	Hcp__WorkloadSubmit told = *given, *s = &told;
-	Hcp__Classification *classified = arena_alloc(svc_arena(ctx), sizeof(*classified));
-	int rc = classified ? orch_classify(o, s, svc_arena(ctx), classified, err) : HCP_ENOMEM;
+	struct arena *a = svc_arena(ctx);
+	Hcp__Classification *classified = arena_alloc(a, sizeof(*classified));
+	Hcp__Workload *w = arena_alloc(a, sizeof(*w));
+	char *id = arena_alloc(a, ID_TEXT_MAX);
+	int rc = classified && w && id ? orch_classify(o, s, svc_arena(ctx), classified, err) : HCP_ENOMEM;
 	if (rc < 0)
 		return rc;
 	must(slice_of(s, &slice, NULL) == 0); /* valid */
@@ -222,17 +225,13 @@ static int make(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m
 	w->reason = o->stopped ? "the platform is in emergency stop" : no_reason;
 	w->estimated_cost_micros = estimate_micros(s);
 	w->submitted_by = m->principal ? m->principal->email : "";
-	rc = orch_workload_insert(ctx, w, err);
+	*ret = (struct row){ .w = w };
+	rc = orch_workload_insert(o, ctx, ret, err);
 	if (rc == 0)
-		rc = db_run(svc_db(ctx), err, "INSERT INTO quota(customer_id,active) VALUES($1,1)"
-			    " ON CONFLICT(customer_id) DO UPDATE SET active=active+1", "z", customer);
+		rc = orch_quota_count(o, ctx, customer, 1, err);
 	if (rc == 0)
-		rc = orch_workload_announce(o, ctx, w, HCP__WORKLOAD_STATE__WORKLOAD_STATE_UNSPECIFIED, err);
-	if (rc < 0 || o->stopped)
-		return rc;
-	Hcp__JobEnqueue job = HCP__JOB_ENQUEUE__INIT;
-	job.workload = w;
-	return svc_publish(ctx, w->id, &job.base);
+		rc = orch_workload_announce(o, ctx, ret, HCP__WORKLOAD_STATE__WORKLOAD_STATE_UNSPECIFIED, err);
+	return rc < 0 || o->stopped ? rc : orch_workload_enqueue(ctx, ret);
 }
 
 int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
@@ -240,31 +239,29 @@ int orch_on_submit(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	struct orchestrator *o = state;
 	const Hcp__WorkloadSubmit *s = (const Hcp__WorkloadSubmit *)m->body;
 	const char *customer;
-	struct row before;
-	Hcp__Workload made, *result = &made;
-	char id[ID_TEXT_MAX];
+	struct row result;
+	bool repeated;
 	int rc = validate(o, s, ctx, err);
 	if (rc == 0)
 		rc = choose_customer(m, s, &customer, err);
 	if (rc < 0)
 		return rc;
 	uint64_t digest = digest_of(s, svc_arena(ctx));
-	rc = find_repeat(ctx, m, customer, digest, &before, err);
-	if (rc == 1)
-		result = before.w;
+	rc = find_repeat(o, ctx, m, customer, digest, &result, err);
+	repeated = rc == 1;
 	if (rc == 0)
 		rc = orch_quota_check(o, ctx, customer, 1, device_hours(s), err);
-	if (rc == 0 && result == &made) {
-		rc = make(o, ctx, m, s, customer, &made, id, err);
+	if (rc == 0 && !repeated) {
+		rc = make(o, ctx, m, s, customer, &result, err);
 		if (rc == 0 && m->idempotency_key[0])
 			rc = db_run(svc_db(ctx), err,
 				    "INSERT INTO idempotency(customer_id,k,digest,workload_id) VALUES($1,$2,$3,$4)", "zziz",
-				    customer, m->idempotency_key, (int64_t)digest, id);
+				    customer, m->idempotency_key, (int64_t)digest, result.w->id);
 	}
 	if (rc < 0)
 		return rc;
 	Hcp__Workload *reply = svc_reply(ctx, MSG_WORKLOAD);
-	return reply ? orch_workload_copy(ctx, svc_reply_arena(ctx), result, reply) : HCP_ENOMEM;
+	return reply ? orch_workload_copy(svc_reply_arena(ctx), &result, reply) : HCP_ENOMEM;
 }
 
 static int check_batch(struct orchestrator *o, struct svc_ctx *ctx, const struct msg *m,
@@ -304,14 +301,14 @@ int orch_on_submit_batch(void *state, struct svc_ctx *ctx, const struct msg *m, 
 		return rc < 0 ? rc : HCP_ENOMEM;
 	struct arena *a = svc_reply_arena(ctx);
 	for (size_t i = 0; i < b->n_workloads && rc == 0; i++) {
-		Hcp__Workload w, *copy = arena_alloc(a, sizeof(*copy));
+		struct row made;
+		Hcp__Workload *copy = arena_alloc(a, sizeof(*copy));
 		const char *customer = "";
-		char id[ID_TEXT_MAX];
 		rc = choose_customer(m, b->workloads[i], &customer, err);
 		if (rc == 0)
-			rc = make(o, ctx, m, b->workloads[i], customer, &w, id, err);
+			rc = make(o, ctx, m, b->workloads[i], customer, &made, err);
 		if (rc == 0)
-			rc = copy ? orch_workload_copy(ctx, a, &w, copy) : HCP_ENOMEM;
+			rc = copy ? orch_workload_copy(a, &made, copy) : HCP_ENOMEM;
 		if (rc == 0)
 			rc = pb_push(a, &reply->n_workloads, &reply->workloads, copy);
 	}

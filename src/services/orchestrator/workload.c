@@ -1,6 +1,7 @@
 /* Rows of the workload table and the one function that moves a workload between states. */
 #include <inttypes.h>
 
+#include "base/panic.h"
 #include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
@@ -15,54 +16,134 @@ static Hcp__WorkloadState wire_state(enum workload_state s)
 	return (Hcp__WorkloadState)((int)s + 1);
 }
 
-static int pack(struct svc_ctx *ctx, const Hcp__Workload *w, struct str *ret)
+static int pack(struct svc_ctx *ctx, struct row *r, struct err *err)
 {
-	return pb_pack_arena(&w->base, svc_arena(ctx), ret);
+	return pb_pack_arena(&r->w->base, svc_arena(ctx), &r->packed) < 0 ? err_set(err, HCP_ENOMEM, "", "out of memory")
+																	  : 0;
 }
 
-int orch_workload_load(struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err)
+static int unpack(struct svc_ctx *ctx, const char *id, struct row *r, struct err *err)
+{
+	r->w = (Hcp__Workload *)(void *)pb_unpack_arena(&hcp__workload__descriptor, r->packed, svc_arena(ctx));
+	return r->w ? 0 : err_set(err, HCP_ECORRUPT, "id", "workload %.40s cannot be read", id);
+}
+
+int orch_workload_load(struct orchestrator *o, struct svc_ctx *ctx, const char *id, struct row *ret, struct err *err)
 {
 	struct db_row *row;
-	int rc = db_query(svc_db(ctx), &row, err, "SELECT body,ends_ns,tries FROM workload WHERE id=$1", "z", id);
+	struct arena *a = svc_arena(ctx);
+	if (!recent_get(o->recent, id, ret)) {
+		int rc = db_query(svc_db(ctx), &row, err, "SELECT body,n,ends_ns,tries,open FROM workload WHERE id=$1", "z", id);
+		if (rc <= 0)
+			return rc < 0 ? rc : err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", id);
+		struct str body = db_blob(row, 0);
+		*ret = (struct row){ .n = db_i64(row, 1),
+			.ends_ns = db_i64(row, 2),
+			.tries = db_i64(row, 3),
+			.ends_stored_ns = db_i64(row, 2),
+			.open_stored = db_i64(row, 4) != 0,
+			.packed = { arena_dup(a, body.p, body.n), body.n } };
+		db_done(row);
+	} else {
+		ret->packed.p = arena_dup(a, ret->packed.p, ret->packed.n);
+	}
+	return ret->packed.p ? unpack(ctx, id, ret, err) : err_set(err, HCP_ENOMEM, "", "out of memory");
+}
+
+/* A final one is not asked for again soon. */
+static void keep(struct orchestrator *o, const struct row *r)
+{
+	if (orch_workload_is_final(r->w))
+		recent_drop(o->recent, r->w->id);
+	else
+		recent_put(o->recent, r);
+}
+
+static void count(struct orchestrator *o, Hcp__WorkloadState s, int by)
+{
+	if ((int)s >= WORKLOAD_STATES_OPEN)
+		return;
+	o->states[s] += by;
+	o->states_unsaved = true;
+}
+
+int orch_workload_insert(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, struct err *err)
+{
+	const Hcp__Workload *w = r->w;
+	r->n = o->next_n;
+	r->open_stored = true;
+	int rc = pack(ctx, r, err);
 	if (rc == 0)
-		return err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", id);
+		rc = db_run(svc_db(ctx), err,
+			"INSERT INTO workload(n,id,customer_id,state,type,ends_ns,tries,open,body) VALUES($1,$2,$3,$4,$5,0,0,1,$6)",
+			"izziib", r->n, w->id, w->customer_id, (int64_t)w->state, (int64_t)w->type, r->packed);
 	if (rc < 0)
 		return rc;
-	ret->w = (Hcp__Workload *)(void *)pb_unpack_arena(&hcp__workload__descriptor, db_blob(row, 0), svc_arena(ctx));
-	ret->ends_ns = db_i64(row, 1);
-	ret->tries = db_i64(row, 2);
-	db_done(row);
-	return ret->w ? 0 : err_set(err, HCP_ECORRUPT, "id", "workload %.40s cannot be read", id);
+	o->next_n++;
+	count(o, w->state, 1);
+	keep(o, r);
+	return 0;
 }
 
-int orch_workload_insert(struct svc_ctx *ctx, const Hcp__Workload *w, struct err *err)
+/* Most moves leave what has an index as it is. */
+int orch_workload_store(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, struct err *err)
+{
+	bool open = !orch_workload_is_final(r->w);
+	int rc = pack(ctx, r, err);
+	if (rc < 0)
+		return rc;
+	if (open == r->open_stored && r->ends_ns == r->ends_stored_ns)
+		rc = db_run(svc_db(ctx), err, "UPDATE workload SET state=$2, tries=$3, body=$4 WHERE n=$1", "iiib", r->n,
+			(int64_t)r->w->state, r->tries, r->packed);
+	else
+		rc = db_run(svc_db(ctx), err, "UPDATE workload SET state=$2, tries=$3, body=$4, ends_ns=$5, open=$6 WHERE n=$1",
+			"iiibii", r->n, (int64_t)r->w->state, r->tries, r->packed, r->ends_ns, (int64_t)open);
+	if (rc < 0)
+		return rc;
+	r->open_stored = open;
+	r->ends_stored_ns = r->ends_ns;
+	keep(o, r);
+	return 0;
+}
+
+/* A message whose first field is the workload, which is packed already. number: of field 2; 0: none. */
+static int wrap(struct svc_ctx *ctx, const struct row *r, unsigned number, struct str *ret)
+{
+	unsigned char head[12], *p = head;
+	uint64_t n = r->packed.n;
+	*p++ = 0x0a;
+	for (; n >= 0x80; n >>= 7)
+		*p++ = (unsigned char)(n | 0x80);
+	*p++ = (unsigned char)n;
+	size_t n_head = (size_t)(p - head), tail = number ? 2 : 0;
+	char *out = arena_alloc(svc_arena(ctx), n_head + r->packed.n + tail);
+	if (!out)
+		return HCP_ENOMEM;
+	must(number < 0x80);
+	memcpy(out, head, n_head);
+	memcpy(out + n_head, r->packed.p, r->packed.n);
+	if (number)
+		memcpy(out + n_head + r->packed.n, (char[]){ 0x10, (char)number }, 2);
+	*ret = (struct str){ out, n_head + r->packed.n + tail };
+	return 0;
+}
+
+int orch_workload_enqueue(struct svc_ctx *ctx, const struct row *r)
 {
 	struct str body;
-	if (pack(ctx, w, &body) < 0)
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	return db_run(svc_db(ctx), err,
-		      "INSERT INTO workload(id,customer_id,state,type,ends_ns,tries,body) VALUES($1,$2,$3,$4,0,0,$5)", "zziib",
-		      w->id, w->customer_id, (int64_t)w->state, (int64_t)w->type, body);
+	int rc = wrap(ctx, r, 0, &body);
+	return rc < 0 ? rc : svc_publish_packed(ctx, r->w->id, MSG_JOB_ENQUEUE, body);
 }
 
-int orch_workload_store(struct svc_ctx *ctx, const struct row *r, struct err *err)
-{
-	struct str body;
-	if (pack(ctx, r->w, &body) < 0)
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	return db_run(svc_db(ctx), err, "UPDATE workload SET state=$2, ends_ns=$3, tries=$4, body=$5 WHERE id=$1", "ziiib",
-		      r->w->id, (int64_t)r->w->state, r->ends_ns, r->tries, body);
-}
-
-int orch_workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const Hcp__Workload *w, Hcp__WorkloadState from,
+int orch_workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const struct row *r, Hcp__WorkloadState from,
 		      struct err *err)
 {
-	Hcp__WorkloadChanged ev = HCP__WORKLOAD_CHANGED__INIT;
-	ev.workload = (Hcp__Workload *)w;
-	ev.from = from;
-	int rc = svc_publish(ctx, w->id, &ev.base);
+	struct str body;
+	int rc = wrap(ctx, r, (unsigned)from, &body);
 	if (rc == 0)
-		rc = orch_held_wake(o, ctx, w);
+		rc = svc_publish_packed(ctx, r->w->id, MSG_WORKLOAD_CHANGED, body);
+	if (rc == 0)
+		rc = orch_held_wake(o, ctx, r);
 	return rc < 0 ? err_set(err, rc, "", "out of memory") : 0;
 }
 
@@ -86,30 +167,72 @@ int orch_workload_move(struct orchestrator *o, struct svc_ctx *ctx, struct row *
 		r->w->finished_at_ns = now;
 		r->ends_ns = 0;
 	}
-	rc = orch_workload_store(ctx, r, err);
+	rc = orch_workload_store(o, ctx, r, err);
 	if (rc == 0)
 		rc = db_run(svc_db(ctx), err,
 			    "INSERT INTO transition(workload_id,n,at_ns,from_state,to_state,reason) VALUES($1,$2,$3,$4,$5,$6)",
 			    "ziiiiz", r->w->id, r->w->version, now, (int64_t)from, (int64_t)r->w->state, reason);
+	count(o, from, -1);
+	count(o, r->w->state, 1);
 	if (rc == 0 && from == HCP__WORKLOAD_STATE__RUNNING)
-		rc = orch_quota_used(ctx, r->w, err);
+		rc = orch_quota_used(o, ctx, r->w, err);
 	if (rc == 0 && workload_state_is_final(next))
-		rc = db_run(svc_db(ctx), err, "UPDATE quota SET active=active-1 WHERE customer_id=$1", "z", r->w->customer_id);
+		rc = orch_quota_count(o, ctx, r->w->customer_id, -1, err);
 	if (rc == 0)
 		rc = orch_callback_add(o, ctx, r->w, from, err);
-	return rc < 0 ? rc : orch_workload_announce(o, ctx, r->w, from, err);
+	return rc < 0 ? rc : orch_workload_announce(o, ctx, r, from, err);
 }
 
-int orch_workload_copy(struct svc_ctx *ctx, struct arena *to, const Hcp__Workload *w, Hcp__Workload *into)
+int orch_workload_copy(struct arena *to, const struct row *r, Hcp__Workload *into)
 {
-	struct str bytes;
-	if (pack(ctx, w, &bytes) < 0)
-		return HCP_ENOMEM;
-	ProtobufCMessage *copy = pb_unpack_arena(&hcp__workload__descriptor, bytes, to);
+	ProtobufCMessage *copy = pb_unpack_arena(&hcp__workload__descriptor, r->packed, to);
 	if (!copy)
 		return HCP_ENOMEM;
 	*into = *(Hcp__Workload *)(void *)copy;
 	return 0;
+}
+
+/* ---- how many are in which state ---- */
+
+static int count_states(struct orchestrator *o, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	int rc;
+	for (rc = db_query(db, &row, err, "SELECT state,count(*) FROM workload WHERE open=1 GROUP BY state", ""); rc == 1;
+		 rc = db_next(row, err))
+		if (db_i64(row, 0) >= 0 && db_i64(row, 0) < WORKLOAD_STATES_OPEN)
+			o->states[db_i64(row, 0)] = db_i64(row, 1);
+	o->states_unsaved = true;
+	return rc;
+}
+
+int orch_workload_open(struct orchestrator *o, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	int rc = db_query(db, &row, err, "SELECT max(n) FROM workload", "");
+	if (rc < 0)
+		return rc;
+	o->next_n = db_i64(row, 0) + 1;
+	db_done(row);
+	rc = db_query(db, &row, err, "SELECT v FROM economy WHERE k='states'", "");
+	if (rc < 0)
+		return rc;
+	if (rc == 0 || db_blob(row, 0).n != sizeof(o->states)) {
+		if (rc == 1)
+			db_done(row);
+		return count_states(o, db, err);
+	}
+	memcpy(o->states, db_blob(row, 0).p, sizeof(o->states));
+	db_done(row);
+	return 0;
+}
+
+int orch_workload_settle(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
+{
+	if (!o->states_unsaved)
+		return 0;
+	o->states_unsaved = false;
+	return orch_economy_put(ctx, "states", (struct str){ (const char *)o->states, sizeof(o->states) }, err);
 }
 
 bool orch_workload_visible(const struct msg *m, const Hcp__Workload *w)
