@@ -1,6 +1,5 @@
 #include "base/id.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/money.h"
@@ -29,7 +28,9 @@ bool id_is_nil(const struct id *id)
 
 char *id_format(char dst[ID_TEXT_MAX], const char *type, const struct id *id)
 {
-	int n = snprintf(dst, ID_TEXT_MAX - 27, "%s-", type);
+	size_t n = strnlen(type, ID_TEXT_MAX - 29);
+	memcpy(dst, type, n);
+	dst[n++] = '-';
 	/* 128 bits as 26 digits of 5 bits, most significant first: the first digit holds 3 bits. */
 	unsigned __int128 v = 0;
 	for (int i = 0; i < 16; i++)

@@ -155,6 +155,36 @@ int pb_pack(const ProtobufCMessage *m, struct buf *out)
 	return 0;
 }
 
+static uint8_t *write_varint(uint8_t *p, uint64_t v)
+{
+	for (; v >= 128; v >>= 7)
+		*p++ = (uint8_t)(v | 128);
+	*p++ = (uint8_t)v;
+	return p;
+}
+
+static uint8_t *write_bytes(uint8_t *p, struct str s)
+{
+	if (s.n)
+		memcpy(p, s.p, s.n);
+	return p + s.n;
+}
+
+int pb_join_arena(struct str before, uint32_t id, struct str submessage, struct str behind, struct arena *a,
+	struct str *ret)
+{
+	uint8_t head[20];
+	uint8_t *end = write_varint(write_varint(head, (uint64_t)id << 3 | 2), submessage.n);
+	struct str middle = { (const char *)head, (size_t)(end - head) };
+	size_t n = before.n + middle.n + submessage.n + behind.n;
+	uint8_t *p = arena_alloc(a, n);
+	if (!p)
+		return HCP_ENOMEM;
+	write_bytes(write_bytes(write_bytes(write_bytes(p, before), middle), submessage), behind);
+	*ret = (struct str){ (const char *)p, n };
+	return 0;
+}
+
 int pb_clone(const ProtobufCMessage *m, struct arena *a, ProtobufCMessage **ret, struct err *err)
 {
 	struct buf packed;

@@ -1,7 +1,4 @@
 /* Rows of the workload table and the one function that moves a workload between states. */
-#include <inttypes.h>
-
-#include "base/panic.h"
 #include "services/orchestrator/callback.h"
 #include "services/orchestrator/orchestrator_priv.h"
 
@@ -106,40 +103,22 @@ int orch_workload_store(struct orchestrator *o, struct svc_ctx *ctx, struct row 
 	return 0;
 }
 
-/* A message whose first field is the workload, which is packed already. number: of field 2; 0: none. */
-static int wrap(struct svc_ctx *ctx, const struct row *r, unsigned number, struct str *ret)
-{
-	unsigned char head[12], *p = head;
-	uint64_t n = r->packed.n;
-	*p++ = 0x0a;
-	for (; n >= 0x80; n >>= 7)
-		*p++ = (unsigned char)(n | 0x80);
-	*p++ = (unsigned char)n;
-	size_t n_head = (size_t)(p - head), tail = number ? 2 : 0;
-	char *out = arena_alloc(svc_arena(ctx), n_head + r->packed.n + tail);
-	if (!out)
-		return HCP_ENOMEM;
-	must(number < 0x80);
-	memcpy(out, head, n_head);
-	memcpy(out + n_head, r->packed.p, r->packed.n);
-	if (number)
-		memcpy(out + n_head + r->packed.n, (char[]){ 0x10, (char)number }, 2);
-	*ret = (struct str){ out, n_head + r->packed.n + tail };
-	return 0;
-}
-
 int orch_workload_enqueue(struct svc_ctx *ctx, const struct row *r)
 {
 	struct str body;
-	int rc = wrap(ctx, r, 0, &body);
+	int rc = pb_join_arena(STR(""), 1, r->packed, STR(""), svc_arena(ctx), &body);
 	return rc < 0 ? rc : svc_publish_packed(ctx, r->w->id, MSG_JOB_ENQUEUE, body);
 }
 
 int orch_workload_announce(struct orchestrator *o, struct svc_ctx *ctx, const struct row *r, Hcp__WorkloadState from,
 		      struct err *err)
 {
-	struct str body;
-	int rc = wrap(ctx, r, (unsigned)from, &body);
+	Hcp__WorkloadChanged ev = HCP__WORKLOAD_CHANGED__INIT;
+	struct str rest, body;
+	ev.from = from;
+	int rc = pb_pack_arena(&ev.base, svc_arena(ctx), &rest);
+	if (rc == 0)
+		rc = pb_join_arena(STR(""), 1, r->packed, rest, svc_arena(ctx), &body);
 	if (rc == 0)
 		rc = svc_publish_packed(ctx, r->w->id, MSG_WORKLOAD_CHANGED, body);
 	if (rc == 0)

@@ -11,25 +11,6 @@ struct job *router_job_find(const struct router *r, const char *id)
 	return map_get(&r->jobs, str_of(id));
 }
 
-static Hcp__Workload *clone(const Hcp__Workload *w)
-{
-	static ProtobufCAllocator alloc = { mem_hook_alloc, mem_hook_free, NULL };
-	struct buf packed;
-	buf_init(&packed, 0);
-	Hcp__Workload *copy = pb_pack(&w->base, &packed) < 0
-							  ? NULL
-							  : hcp__workload__unpack(&alloc, packed.n, (const uint8_t *)packed.data);
-	buf_release(&packed);
-	return copy;
-}
-
-static void free_workload(Hcp__Workload *w)
-{
-	static ProtobufCAllocator alloc = { mem_hook_alloc, mem_hook_free, NULL };
-	if (w)
-		hcp__workload__free_unpacked(w, &alloc);
-}
-
 /* Of one device; where the class is open, of the one on which its memory is the largest share. */
 static uint32_t most_milli(const struct device_class *c, const struct slice *part, double memory_gib)
 {
@@ -72,40 +53,74 @@ void router_job_requeue(struct router *r, struct job *j)
 	fill_queue_job(r, j, j->q.enqueued_ns);
 }
 
-int router_job_renew(struct router *r, struct job *j, const Hcp__Workload *w, struct err *err)
+/* The job has the workload, or the one it had. */
+static int take_workload(struct job *j, struct str packed, struct err *err)
 {
-	Hcp__Workload *copy = clone(w);
-	if (!copy)
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	free_workload(j->w);
-	j->w = copy;
+	struct arena a;
+	ProtobufCMessage *m;
+	arena_init(&a, ROUTER_JOB_ARENA, 0);
+	int rc = pb_unpack(&hcp__workload__descriptor, packed, &a, &m, err);
+	if (rc < 0) {
+		arena_release(&a);
+		return rc;
+	}
+	arena_release(&j->arena);
+	j->arena = a;
+	j->w = (const Hcp__Workload *)(void *)m;
+	return 0;
+}
+
+int router_job_renew(struct job *j, struct str packed, struct err *err)
+{
+	int rc = take_workload(j, packed, err);
+	if (rc < 0)
+		return rc;
+	j->packed = packed;
 	j->body_unsaved = true;
 	return 0;
 }
 
-int router_job_new(struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err)
+int router_job_pack(struct svc_ctx *ctx, struct job *j, struct str *ret)
 {
-	struct id uuid;
-	if (id_parse(str_of(w->id), ID_WORKLOAD, &uuid) < 0)
+	int rc = j->packed.n ? 0 : pb_pack_arena(&j->w->base, svc_arena(ctx), &j->packed);
+	if (rc == 0)
+		*ret = j->packed;
+	return rc;
+}
+
+static int check(const struct router *r, const Hcp__Workload *w, struct id *ret_id, struct err *err)
+{
+	if (id_parse(str_of(w->id), ID_WORKLOAD, ret_id) < 0)
 		return err_set(err, HCP_EINVAL, "workload.id", "%.40s is not a workload id", w->id);
 	if (w->type < 1 || (int)w->type >= (int)WORKLOAD_TYPE_END)
 		return err_set(err, HCP_EINVAL, "workload.type", "unknown type %d", (int)w->type);
 	if (r->jobs.n >= ROUTER_JOBS_MAX)
 		return err_set(err, HCP_ELIMIT, "", "%d jobs are known already", ROUTER_JOBS_MAX);
+	return 0;
+}
+
+int router_job_new(struct router *r, struct str packed, int64_t now_ns, struct job **ret, struct err *err)
+{
 	struct job *j = mem_calloc(1, sizeof(*j));
 	if (!j)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	j->uuid = uuid;
 	list_init(&j->kept);
 	list_init(&j->untold);
 	list_init(&j->unsaved);
-	j->w = clone(w);
-	snprintf(j->id, sizeof(j->id), "%s", w->id);
-	snprintf(j->customer_id, sizeof(j->customer_id), "%.63s", w->customer_id);
-	if (!j->w || map_put(&r->jobs, str_of(j->id), j, NULL) < 0) {
-		free_workload(j->w);
+	int rc = take_workload(j, packed, err);
+	if (rc == 0)
+		rc = check(r, j->w, &j->uuid, err);
+	if (rc == 0) {
+		size_t n = strnlen(j->w->customer_id, sizeof(j->customer_id) - 1);
+		memcpy(j->customer_id, j->w->customer_id, n);
+		rc = str_copy(j->id, sizeof(j->id), str_of(j->w->id));
+	}
+	if (rc == 0)
+		rc = map_put(&r->jobs, str_of(j->id), j, NULL);
+	if (rc < 0) {
+		arena_release(&j->arena);
 		mem_free(j);
-		return err_set(err, HCP_ENOMEM, "", "out of memory");
+		return rc;
 	}
 	fill_queue_job(r, j, now_ns);
 	list_add_tail(&r->order, &j->node);
@@ -124,7 +139,7 @@ void router_job_free(struct router *r, struct job *j)
 	list_del(&j->node);
 	list_del(&j->untold);
 	list_del(&j->unsaved);
-	free_workload(j->w);
+	arena_release(&j->arena);
 	mem_free(j);
 }
 
@@ -145,7 +160,7 @@ static int update_row(struct svc_ctx *ctx, const struct job *j, struct err *err)
 static int write_row(struct router *r, struct svc_ctx *ctx, struct job *j, struct err *err)
 {
 	struct str body;
-	if (pb_pack_arena(&j->w->base, svc_arena(ctx), &body) < 0)
+	if (router_job_pack(ctx, j, &body) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	if (!j->row)
 		j->row = r->next_row++;
@@ -165,7 +180,7 @@ int router_jobs_settle(struct router *r, struct svc_ctx *ctx, struct err *err)
 		struct job *j = list_entry(list_pop(&r->unsaved), struct job, unsaved);
 		rc = j->row && !j->body_unsaved && !j->place.n ? update_row(ctx, j, err) : write_row(r, ctx, j, err);
 		j->body_unsaved = false;
-		j->place = STR("");
+		j->place = j->packed = STR("");
 	}
 	return rc;
 }
@@ -230,12 +245,9 @@ static int reclaim(struct router *r, struct job *j, const Hcp__Place *p, struct 
 static int load_row(struct router *r, struct db_row *row, struct arena *a, struct err *err)
 {
 	struct job *j;
-	Hcp__Workload *w = (void *)pb_unpack_arena(&hcp__workload__descriptor, db_blob(row, 3), a);
-	if (!w)
-		return err_set(err, HCP_ECORRUPT, "job", "a row cannot be read");
-	int rc = router_job_new(r, w, db_i64(row, 2), &j, err);
+	int rc = router_job_new(r, db_blob(row, 3), db_i64(row, 2), &j, err);
 	if (rc < 0)
-		return rc;
+		return rc == HCP_EPARSE ? err_set(err, HCP_ECORRUPT, "job", "a row cannot be read") : rc;
 	j->state = (enum job_state)db_i64(row, 0);
 	j->again = db_i64(row, 1) != 0;
 	j->committed = db_i64(row, 5) != 0;

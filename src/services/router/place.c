@@ -138,7 +138,11 @@ static char *explain(struct arena *a, const struct placement_result *got)
 	p = tenths(p, ", price ", s->price);
 	p = tenths(p, ", carbon ", s->carbon);
 	p = tenths(p, ", idle ", s->idle);
-	snprintf(p, 60, "; %u of %u yield filler work", got->yields, got->count);
+	p = stpcpy(p, "; ");
+	p += u64_digits(p, got->yields);
+	p = stpcpy(p, " of ");
+	p += u64_digits(p, got->count);
+	stpcpy(p, " yield filler work");
 	return arena_strdup(a, text);
 }
 
@@ -175,7 +179,6 @@ static int build_place(struct router *r, struct svc_ctx *ctx, struct job *j, con
 	if (build_share(r, a, j, t, p) < 0)
 		return HCP_ENOMEM;
 	p->allocation_id = j->allocation_id;
-	p->workload = j->w;
 	p->score = t->got.score.total;
 	p->explain = explain(a, &t->got);
 	return p->explain ? 0 : HCP_ENOMEM;
@@ -195,10 +198,28 @@ static int tell(struct svc_ctx *ctx, const struct job *j, const char *state, con
 	return svc_publish(ctx, j->id, &ev.base);
 }
 
-/* Packed for its row. */
+/* Packed for its row, where the workload stands beside it. */
 static int keep_place(struct svc_ctx *ctx, struct job *j, const Hcp__Place *p)
 {
 	return pb_pack_arena(&p->base, svc_arena(ctx), &j->place);
+}
+
+/* p has no workload: the job's is packed already. */
+static int send_place(struct svc_ctx *ctx, struct job *j, const Hcp__Place *p)
+{
+	Hcp__Place front = HCP__PLACE__INIT, back = *p;
+	struct arena *a = svc_arena(ctx);
+	struct str before, workload, behind, body;
+	front.allocation_id = p->allocation_id;
+	back.allocation_id = "";
+	int rc = pb_pack_arena(&front.base, a, &before);
+	if (rc == 0)
+		rc = pb_pack_arena(&back.base, a, &behind);
+	if (rc == 0)
+		rc = router_job_pack(ctx, j, &workload);
+	if (rc == 0)
+		rc = pb_join_arena(before, 2, workload, behind, a, &body);
+	return rc < 0 ? rc : svc_publish_packed(ctx, j->allocation_id, MSG_PLACE, body);
 }
 
 /* Its memory may be a larger share of the device that it got than of the one that was counted on. */
@@ -234,7 +255,7 @@ static int placed(struct router *r, struct svc_ctx *ctx, struct job *j, const st
 	if (rc == 0)
 		rc = tell(ctx, j, "placing", "", &p);
 	if (rc == 0)
-		rc = svc_publish(ctx, j->allocation_id, &p.base);
+		rc = send_place(ctx, j, &p);
 	router_demand_changed(r, ctx);
 	return rc;
 }

@@ -24,6 +24,7 @@ enum {
 	ROUTER_SCALE_KEEP_DAYS = 400,     /* of them in the ledger */
 
 	ROUTER_JOBS_MAX = 1000000, /* waiting and placed */
+	ROUTER_JOB_ARENA = 1024,   /* bytes of a job's workload at first */
 	ROUTER_PLACE_BATCH = 256,  /* placements a batch makes before it lets others in */
 	ROUTER_DEVICE_ID_MAX = 95, /* characters of a device id */
 	ROUTER_HOLD_S = 600,       /* a reservation that resources never confirms ends then */

@@ -27,7 +27,9 @@ struct job {
 	struct list unsaved;       /* router.unsaved: the row is behind … */
 	bool body_unsaved;         /* … with the workload, too */
 	struct str place;          /* and this packed Place, in the batch's arena; empty: as it was */
-	Hcp__Workload *w;          /* owned, unpacked with the default allocator */
+	struct str packed;         /* w, in the batch's arena, if it was packed in this batch; else empty */
+	struct arena arena;        /* of w */
+	const Hcp__Workload *w;
 	char wait_reason[256];     /* as it was told */
 	int64_t told_ns;           /* when the reason was last published */
 	int64_t since_ns;          /* it runs since then; 0: it does not */
@@ -119,11 +121,13 @@ struct rdev *router_inventory_find(const struct router *r, const char *id);
 
 /* jobs.c */
 struct job *router_job_find(const struct router *r, const char *id);
-int router_job_new(
-	struct router *r, const Hcp__Workload *w, int64_t now_ns, struct job **ret, struct err *err) MUST_CHECK;
+/* packed: its workload, as in its row. */
+int router_job_new(struct router *r, struct str packed, int64_t now_ns, struct job **ret, struct err *err) MUST_CHECK;
 void router_job_free(struct router *r, struct job *j);
 /* The workload as it is now; its place in the queue is made from it when it is queued again. */
-int router_job_renew(struct router *r, struct job *j, const Hcp__Workload *w, struct err *err) MUST_CHECK;
+int router_job_renew(struct job *j, struct str packed, struct err *err) MUST_CHECK;
+/* Its workload in the batch's arena, packed once a batch. The job must be saved in that batch. */
+int router_job_pack(struct svc_ctx *ctx, struct job *j, struct str *ret) MUST_CHECK;
 /* Made anew for the queue; not while it waits or is charged. */
 void router_job_requeue(struct router *r, struct job *j);
 /* Its row is written when the batch settles. */
