@@ -17,6 +17,37 @@ static struct str library_packs(const ProtobufCMessage *m, struct arena *a)
 	return (struct str){ (const char *)p, n };
 }
 
+/* What pb_next finds in well-formed bytes is what stands in the message. */
+static void pb_must_be_found(const ProtobufCMessage *m, struct str packed)
+{
+	struct pb_field f;
+	struct str rest = packed;
+	int rc;
+	while ((rc = pb_next(&rest, &f)) == 1)
+		;
+	if (rc != 0 || rest.n)
+		abort();
+	for (unsigned i = 0; i < m->descriptor->n_fields; i++) {
+		const ProtobufCFieldDescriptor *d = &m->descriptor->fields[i];
+		const char *at = (const char *)m + d->offset;
+		uint64_t n = 0;
+		struct str bytes;
+		if (d->label != PROTOBUF_C_LABEL_NONE || d->flags & PROTOBUF_C_FIELD_FLAG_ONEOF || m->n_unknown_fields)
+			continue;
+		if (d->type == PROTOBUF_C_TYPE_INT64 || d->type == PROTOBUF_C_TYPE_UINT64) {
+			if (pb_find_number(packed, d->id, &n) != 0 || n != *(const uint64_t *)(const void *)at)
+				abort();
+		} else if (d->type == PROTOBUF_C_TYPE_ENUM || d->type == PROTOBUF_C_TYPE_UINT32) {
+			if (pb_find_number(packed, d->id, &n) != 0 || (uint32_t)n != *(const uint32_t *)(const void *)at)
+				abort();
+		} else if (d->type == PROTOBUF_C_TYPE_STRING) {
+			const char *text = *(const char *const *)(const void *)at;
+			if (pb_find_bytes(packed, d->id, &bytes) != 0 || !str_eqz(bytes, text))
+				abort();
+		}
+	}
+}
+
 static inline void pb_must_be_same(const ProtobufCMessageDescriptor *d, struct str bytes)
 {
 	struct arena a;
@@ -32,6 +63,7 @@ static inline void pb_must_be_same(const ProtobufCMessageDescriptor *d, struct s
 		struct str want = library_packs(theirs, &a);
 		if (!str_eq(library_packs(m, &a), want) || pb_pack_arena(m, &a, &ours) < 0 || !str_eq(ours, want))
 			abort();
+		pb_must_be_found(theirs, want);
 		uint8_t *room = arena_alloc(&a, want.n + 1);
 		int n = room ? pb_fast_pack(theirs, room + 1, (int)want.n) : 0;
 		if (n >= 0 && ((size_t)n != want.n || memcmp(room + 1, want.p, want.n) != 0))

@@ -98,6 +98,7 @@ static void a_workload_lives_its_life(void **state)
 	((Hcp__WorkloadHistoryGet *)m->body)->id = id;
 	rig_post(&r, m);
 	assert_int_equal(((Hcp__WorkloadHistory *)r.reply->body)->n_transitions, 4);
+	assert_true(rig_expect_packed(&r) >= 6);
 	rig_expect_replay(&r);
 	rig_release(&r);
 }
@@ -589,6 +590,108 @@ static void long_polls_wait_for_a_change(void **state)
 	rig_release(&r);
 }
 
+static const char *const before_numbers =
+	"CREATE TABLE old(id TEXT PRIMARY KEY, customer_id TEXT NOT NULL, state INTEGER NOT NULL, type INTEGER NOT NULL,"
+	"  ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID;"
+	"INSERT INTO old SELECT id,customer_id,state,type,ends_ns,tries,body FROM workload;"
+	"DROP TABLE workload;"
+	"ALTER TABLE old RENAME TO workload;"
+	"CREATE INDEX workload_customer ON workload(customer_id, id);"
+	"CREATE INDEX workload_active ON workload(state, id) WHERE state < 5;"
+	"CREATE INDEX workload_ends ON workload(ends_ns) WHERE ends_ns > 0;"
+	"DELETE FROM economy WHERE k='states';";
+
+static Hcp__Status *status(struct rig *r)
+{
+	rig_post(r, msg_new(MSG_STATUS_GET));
+	return (Hcp__Status *)r->reply->body;
+}
+
+/* Tables of the version before rows had numbers: everybody goes on from where they were, and is counted. */
+static void old_tables_are_taken_over(void **state)
+{
+	struct rig r;
+	char id[4][ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	for (int i = 0; i < 4; i++)
+		submit(&r, &acme, id[i]);
+	place(&r, id[1], "al-1");
+	place(&r, id[2], "al-2");
+	allocation(&r, id[2], "al-2", HCP__ALLOCATION_STATE__HELD, "");
+	order(&r, MSG_WORKLOAD_PAUSE, &acme, id[3]);
+	rig_restart_before(&r, before_numbers);
+	const Hcp__Status *s = status(&r);
+	assert_int_equal(s->workloads_queued, 1);
+	assert_int_equal(s->workloads_running, 2);
+	assert_int_equal(s->workloads_paused, 1);
+	allocation(&r, id[1], "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	assert_int_equal(get(&r, &acme, id[1])->state, HCP__WORKLOAD_STATE__RUNNING);
+	assert_int_equal(get(&r, &acme, id[2])->state, HCP__WORKLOAD_STATE__RUNNING);
+	assert_string_equal(get(&r, &acme, id[2])->allocation_id, "al-2");
+	char more[ID_TEXT_MAX];
+	submit(&r, &acme, more);
+	rig_restart(&r);
+	s = status(&r);
+	assert_int_equal(s->workloads_queued, 2);
+	assert_int_equal(s->workloads_running, 2);
+	rig_post(&r, msg_new(MSG_WORKLOAD_LIST));
+	assert_int_equal(((Hcp__Workloads *)r.reply->body)->n_workloads, 5);
+	rig_release(&r);
+}
+
+/* Those that moved long ago are read from their rows, those that moved lately are not; nobody can tell. */
+static void more_than_are_kept_go_on_alike(void **state)
+{
+	enum { MANY = ORCHESTRATOR_RECENT + 1000, EACH = 1000 };
+	struct rig r;
+	struct orchestrator_conf conf = { .max_active = 2 * MANY };
+	char first[ID_TEXT_MAX] = "", last[ID_TEXT_MAX] = "";
+	rig_init(&r, &orchestrator_def, &conf);
+	for (int made = 0; made < MANY; made += EACH) {
+		struct msg *m = msg_new(MSG_WORKLOAD_SUBMIT_BATCH), *one = submission(&acme, "");
+		Hcp__WorkloadSubmitBatch *b = (Hcp__WorkloadSubmitBatch *)m->body;
+		for (int i = 0; i < EACH; i++)
+			assert_int_equal(pb_push(&m->arena, &b->n_workloads, &b->workloads, (void *)one->body), 0);
+		m->principal = &acme;
+		rig_post(&r, m);
+		msg_free(one);
+		const Hcp__Workloads *w = (Hcp__Workloads *)r.reply->body;
+		assert_int_equal(w->n_workloads, EACH);
+		if (!made)
+			snprintf(first, sizeof(first), "%s", w->workloads[0]->id);
+		snprintf(last, sizeof(last), "%s", w->workloads[EACH - 1]->id);
+	}
+	assert_int_equal(status(&r)->workloads_queued, (MANY + EACH - 1) / EACH * EACH);
+	place(&r, first, "al-1");
+	place(&r, last, "al-2");
+	allocation(&r, first, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	allocation(&r, last, "al-2", HCP__ALLOCATION_STATE__HELD, "");
+	assert_int_equal(get(&r, &acme, first)->state, HCP__WORKLOAD_STATE__RUNNING);
+	assert_int_equal(get(&r, &acme, last)->state, HCP__WORKLOAD_STATE__RUNNING);
+	assert_int_equal(get(&r, &acme, first)->version, get(&r, &acme, last)->version);
+	rig_release(&r);
+}
+
+/* The steps between are for people: not a batch, not a row. */
+static void steps_of_an_allocation_are_passed_over(void **state)
+{
+	struct rig r;
+	struct svc_stats before, after;
+	char id[ID_TEXT_MAX];
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, id);
+	place(&r, id, "al-1");
+	svc_stats(r.svc, &before);
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__SWITCHING, "");
+	svc_stats(r.svc, &after);
+	assert_int_equal(after.messages, before.messages);
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	svc_stats(r.svc, &after);
+	assert_int_equal(after.messages, before.messages + 1);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__RUNNING);
+	rig_release(&r);
+}
+
 static void lists_page_newest_first(void **state)
 {
 	struct rig r;
@@ -983,6 +1086,9 @@ int main(void)
 		cmocka_unit_test(lists_page_newest_first),
 		cmocka_unit_test(batches_are_all_or_none),
 		cmocka_unit_test(quota_limits_a_customer),
+		cmocka_unit_test(old_tables_are_taken_over),
+		cmocka_unit_test(more_than_are_kept_go_on_alike),
+		cmocka_unit_test(steps_of_an_allocation_are_passed_over),
 	};
 	return cmocka_run_group_tests_name("orchestrator", tests, NULL, NULL);
 }

@@ -69,6 +69,24 @@ static inline void rig_restart(struct rig *r)
 	rig_open(r);
 }
 
+/* Restarts on the tables as a version before left them: sql undoes its last step. */
+static inline void rig_restart_before(struct rig *r, const char *sql)
+{
+	struct err err = { 0 };
+	struct db *db;
+	char version[64];
+	int n = 0;
+	while (r->def->schema[n])
+		n++;
+	snprintf(version, sizeof(version), "PRAGMA user_version=%d", n); /* the journal's own step is the first */
+	svc_close(r->svc);
+	assert_int_equal(db_open(&(struct db_conf){ .path = r->path }, &db, &err), 0);
+	if (db_script(db, sql, &err) < 0 || db_script(db, version, &err) < 0)
+		fail_msg("%s", err.text);
+	db_close(db);
+	rig_open(r);
+}
+
 static inline void rig_reply(void *arg, struct msg *reply)
 {
 	struct rig *r = arg;
@@ -172,6 +190,30 @@ static inline struct msg *rig_published(struct rig *r, unsigned type, int *n)
 			bus_rec_unref(rec[i]);
 		}
 	return last;
+}
+
+/* All events of the service so far are packed as wire/pb packs them. Returns how many. */
+static inline int rig_expect_packed(struct rig *r)
+{
+	struct bus_rec *rec[256];
+	uint64_t from = 1;
+	int got, n = 0;
+	while ((got = bus_read(r->bus, from, UINT64_MAX, 256, rec, &from, NULL)) > 0)
+		for (int i = 0; i < got; i++) {
+			struct msg *m;
+			struct str body;
+			struct buf again;
+			buf_init(&again, 0);
+			assert_int_equal(msg_unpack(rec[i]->payload, &m, NULL), 0);
+			assert_int_equal(pb_find_bytes(rec[i]->payload, 2, &body), 0);
+			assert_int_equal(pb_pack(m->body, &again), 0);
+			assert_true(str_eq(buf_str(&again), body));
+			n += rec[i]->sender == r->def->id;
+			buf_release(&again);
+			msg_free(m);
+			bus_rec_unref(rec[i]);
+		}
+	return n;
 }
 
 static inline void rig_forget(struct rig *r)

@@ -143,6 +143,42 @@ static void jobs_get_devices_and_give_them_back(void **state)
 	rig_release(&r);
 }
 
+static const char *const before_bare_jobs =
+	"CREATE TABLE old(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, again INTEGER NOT NULL,"
+	"  committed INTEGER NOT NULL, enqueued_ns INTEGER NOT NULL, body BLOB NOT NULL, place BLOB NOT NULL,"
+	"  since_ns INTEGER NOT NULL DEFAULT 0);"
+	"INSERT INTO old SELECT n,id,state,again,committed,enqueued_ns,body,place,since_ns FROM job;"
+	"DROP TABLE job;"
+	"ALTER TABLE old RENAME TO job;";
+
+/* Tables of the version before: who holds what and who waits is as it was. */
+static void old_tables_are_taken_over(void **state)
+{
+	struct rig r;
+	char a[ID_TEXT_MAX], b[ID_TEXT_MAX];
+	int devs;
+	rig_init(&r, &router_def, NULL);
+	devices(&r, "n1", "H100", 4, HCP__DEVICE_STATE__IDLE, HCP__MODE__FILL);
+	enqueue(&r, 1, "cus-a", REALTIME, "H100", 4);
+	assert_int_equal(places(&r, a, &devs), 1);
+	news(&r, a, HCP__ALLOCATION_STATE__HELD);
+	enqueue(&r, 2, "cus-a", REALTIME, "H100", 3);
+	assert_true(rig_expect_packed(&r) >= 3);
+	rig_restart_before(&r, before_bare_jobs);
+	rig_forget(&r);
+	rig_pass(&r, 2 * NS_PER_S);
+	assert_int_equal(places(&r, b, &devs), 0);
+	assert_int_equal(queue(&r)->n_entries, 1);
+	given_back(&r, a);
+	assert_int_equal(places(&r, b, &devs), 1);
+	assert_int_equal(devs, 3);
+	rig_restart(&r);
+	rig_forget(&r);
+	rig_pass(&r, 2 * NS_PER_S);
+	assert_int_equal(places(&r, a, &devs), 0);
+	rig_release(&r);
+}
+
 static void a_restart_keeps_who_holds_what(void **state)
 {
 	struct rig r;
@@ -847,6 +883,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(jobs_get_devices_and_give_them_back, forget_told),
 		cmocka_unit_test_setup(a_restart_keeps_who_holds_what, forget_told),
+		cmocka_unit_test_setup(old_tables_are_taken_over, forget_told),
 		cmocka_unit_test_setup(refused_allocations_free_their_devices, forget_told),
 		cmocka_unit_test_setup(a_job_asked_for_again_waits_for_its_release, forget_told),
 		cmocka_unit_test_setup(an_order_that_overtakes_the_end_is_kept, forget_told),
