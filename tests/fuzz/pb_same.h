@@ -23,6 +23,8 @@ static void pb_must_be_found(const ProtobufCMessage *m, struct str packed)
 	struct pb_field f;
 	struct str rest = packed;
 	int rc;
+	if (m->n_unknown_fields) /* the library keeps even those with number 0, which nobody reads again */
+		return;
 	while ((rc = pb_next(&rest, &f)) == 1)
 		;
 	if (rc != 0 || rest.n)
@@ -32,7 +34,7 @@ static void pb_must_be_found(const ProtobufCMessage *m, struct str packed)
 		const char *at = (const char *)m + d->offset;
 		uint64_t n = 0;
 		struct str bytes;
-		if (d->label != PROTOBUF_C_LABEL_NONE || d->flags & PROTOBUF_C_FIELD_FLAG_ONEOF || m->n_unknown_fields)
+		if (d->label != PROTOBUF_C_LABEL_NONE || d->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
 			continue;
 		if (d->type == PROTOBUF_C_TYPE_INT64 || d->type == PROTOBUF_C_TYPE_UINT64) {
 			if (pb_find_number(packed, d->id, &n) != 0 || n != *(const uint64_t *)(const void *)at)
