@@ -25,8 +25,8 @@ int pb_pack(const ProtobufCMessage *m, struct buf *out) MUST_CHECK;
 int pb_pack_arena(const ProtobufCMessage *m, struct arena *a, struct str *ret) MUST_CHECK;
 
 /*
- * A packed message of which one submessage, field id, is packed already: the bytes of the fields before it, the submessage,
- * the bytes of the fields behind it. In arena a; HCP_ENOMEM.
+ * A packed message of which one submessage, field id, is packed already: the bytes of the fields before it, the
+ * submessage, the bytes of the fields behind it. In arena a; HCP_ENOMEM.
  */
 int pb_join_arena(struct str before, uint32_t id, struct str submessage, struct str behind, struct arena *a,
 	struct str *ret) MUST_CHECK;

@@ -47,10 +47,10 @@ static const char *const schema[] = {
 	"  WITHOUT ROWID;",
 	"CREATE TABLE allowance(customer_id TEXT PRIMARY KEY, body BLOB NOT NULL, month INTEGER NOT NULL, used_ns INTEGER"
 	"  NOT NULL) WITHOUT ROWID;",
-	/* Rows by number, which a move overwrites where they are; open: not final, the one column of an index that changes */
-	"CREATE TABLE workload_n(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, customer_id TEXT NOT NULL, state INTEGER NOT"
-	"  NULL, type INTEGER NOT NULL, ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL, open INTEGER NOT NULL, body BLOB NOT"
-	"  NULL);"
+	/* Rows by number, which a move overwrites where they are; open: not final, the only indexed column that changes */
+	"CREATE TABLE workload_n(n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, customer_id TEXT NOT NULL,"
+	"  state INTEGER NOT NULL, type INTEGER NOT NULL, ends_ns INTEGER NOT NULL, tries INTEGER NOT NULL,"
+	"  open INTEGER NOT NULL, body BLOB NOT NULL);"
 	"INSERT INTO workload_n(id,customer_id,state,type,ends_ns,tries,open,body)"
 	"  SELECT id,customer_id,state,type,ends_ns,tries,state < 5,body FROM workload ORDER BY id;"
 	"DROP TABLE workload;"

@@ -397,6 +397,6 @@ int orch_lifecycle_stop_all(struct orchestrator *o, struct svc_ctx *ctx, const c
 
 int orch_lifecycle_resume_all(struct orchestrator *o, struct svc_ctx *ctx, struct err *err)
 {
-	return for_each(o, ctx, "SELECT id FROM workload WHERE open=1 AND state=1 AND id > $1 ORDER BY id LIMIT $2", resume_one, "",
-		err);
+	return for_each(o, ctx, "SELECT id FROM workload WHERE open=1 AND state=1 AND id > $1 ORDER BY id LIMIT $2",
+		resume_one, "", err);
 }

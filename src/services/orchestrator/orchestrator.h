@@ -21,7 +21,7 @@ enum {
 	ORCHESTRATOR_MAX_HELD = 4096, /* long polls at once */
 	ORCHESTRATOR_MAX_WAIT_MS = 60000,
 	ORCHESTRATOR_BATCH_MAX = 1000, /* workloads in one batch submission */
-	ORCHESTRATOR_RECENT = 16384,   /* workloads kept packed, that their next move need not read them; about 450 bytes each */
+	ORCHESTRATOR_RECENT = 16384,   /* workloads kept packed, about 450 bytes each; their next move reads no row */
 	ORCHESTRATOR_ACCOUNTS = 4096,  /* customers whose counts are kept; beyond that all are read again */
 	ORCHESTRATOR_REASON_MAX = 200,
 	ORCHESTRATOR_KEY_BYTES = 32,

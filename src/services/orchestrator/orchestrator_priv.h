@@ -44,8 +44,8 @@ struct orchestrator {
 };
 
 /*
- * A workload in hand: its row, decoded into the batch's arena. Whoever changes w stores it before it is announced, copied
- * or sent: those use the packed form.
+ * A workload in hand: its row, decoded into the batch's arena. Whoever changes w stores it before it is announced,
+ * copied or sent: those use the packed form.
  */
 struct row {
 	Hcp__Workload *w;

@@ -30,7 +30,8 @@ int orch_workload_load(struct orchestrator *o, struct svc_ctx *ctx, const char *
 	struct db_row *row;
 	struct arena *a = svc_arena(ctx);
 	if (!recent_get(o->recent, id, ret)) {
-		int rc = db_query(svc_db(ctx), &row, err, "SELECT body,n,ends_ns,tries,open FROM workload WHERE id=$1", "z", id);
+		int rc = db_query(
+			svc_db(ctx), &row, err, "SELECT body,n,ends_ns,tries,open FROM workload WHERE id=$1", "z", id);
 		if (rc <= 0)
 			return rc < 0 ? rc : err_set(err, HCP_ENOTFOUND, "id", "there is no workload %.40s", id);
 		struct str body = db_blob(row, 0);
