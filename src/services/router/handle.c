@@ -192,9 +192,12 @@ int router_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	if (!j || !p->checkpoint || (j->w->checkpoint && j->w->checkpoint->step >= p->checkpoint->step))
 		return 0;
 	Hcp__Workload with = *j->w;
+	struct str packed;
 	with.checkpoint = p->checkpoint;
-	int rc = router_job_renew(r, j, &with, err);
-	j->body_unsaved = true;
+	int rc = pb_pack_arena(&with.base, svc_arena(ctx), &packed);
+	if (rc < 0)
+		return err_set(err, rc, "", "the workload cannot be packed");
+	rc = router_job_renew(j, packed, err);
 	router_job_save(r, j);
 	if (rc < 0 || preempt_remove(r->preempt, &j->uuid) < 0)
 		return rc;
