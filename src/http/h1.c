@@ -182,7 +182,8 @@ static int on_head(http_parser *p)
 		/* It may have been answered, and so be gone, already. */
 		if (c->cur != r || r->state == REQ_DONE)
 			return 0;
-		r->state = r->state == REQ_READING ? REQ_RUNNING : r->state;
+		if (r->state == REQ_READING)
+			req_set_state(r, REQ_RUNNING);
 		send_continue(c, r);
 		return 0;
 	}
@@ -285,7 +286,7 @@ static void refuse(struct http_conn *c, int status, const char *code, const char
 	}
 	r->keep_alive = false;
 	r->handed = true;
-	r->state = REQ_RUNNING;
+	req_set_state(r, REQ_RUNNING);
 	r->pub.version_major = 1;
 	r->pub.version_minor = 1;
 	r->body_done = true;
@@ -431,7 +432,7 @@ static void advance(struct http_conn *c)
 static void complete(struct req *r)
 {
 	struct http_conn *c = r->conn;
-	r->state = REQ_DONE;
+	req_set_state(r, REQ_DONE);
 	if (!first_in_line(r))
 		return;
 	advance(c);
@@ -521,7 +522,7 @@ static void h1_reply(struct req *r, int status, const struct http_header *hdrs, 
 	size_t body_n = mode == BODY_NONE || r->pub.method == HTTP_M_HEAD ? 0 : body.n;
 	char *p = room(r, head_bound(hdrs, n) + body_n);
 	if (!p) {
-		r->state = REQ_DONE;
+		req_set_state(r, REQ_DONE);
 		fail_conn(c, "the client reads its answers too slowly");
 		return;
 	}
@@ -599,7 +600,7 @@ static void h1_end(struct req *r, const struct http_header *trailers, size_t n)
 static void h1_abort(struct req *r)
 {
 	struct http_conn *c = r->conn;
-	r->state = REQ_DONE;
+	req_set_state(r, REQ_DONE);
 	if (c->stream)
 		stream_abort(c->stream, HCP_ECANCELED, "the answer was cut short");
 }

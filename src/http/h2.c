@@ -87,7 +87,7 @@ static void take_pseudo(struct req *r)
 static void refuse(struct req *r, int status, const char *code, const char *text)
 {
 	r->handed = true;
-	r->state = REQ_RUNNING;
+	req_set_state(r, REQ_RUNNING);
 	http_reply_problem(&r->pub, status, code, str_of(text));
 }
 
@@ -106,7 +106,8 @@ static void head_complete(struct http_conn *c, struct req *r, bool end)
 		/* It may have been answered, and so be gone, already. */
 		if (nghttp2_session_get_stream_user_data(c->h2, id) != r || r->state == REQ_DONE)
 			return;
-		r->state = r->state == REQ_READING ? REQ_RUNNING : r->state;
+		if (r->state == REQ_READING)
+			req_set_state(r, REQ_RUNNING);
 		if (end && r->body_ops)
 			r->body_ops->on_end(&r->pub);
 		return;
@@ -336,7 +337,7 @@ static void resume(struct req *r)
 
 static void h2_abort(struct req *r)
 {
-	r->state = REQ_DONE;
+	req_set_state(r, REQ_DONE);
 	reset(r->conn, r->stream_id, NGHTTP2_INTERNAL_ERROR);
 }
 
@@ -348,7 +349,7 @@ static bool bodiless(int status)
 static void h2_reply(struct req *r, int status, const struct http_header *hdrs, size_t n, struct str body)
 {
 	bool data = body.n > 0 && !bodiless(status) && r->pub.method != HTTP_M_HEAD;
-	r->state = REQ_DONE;
+	req_set_state(r, REQ_DONE);
 	r->out_end = true;
 	if ((data && add_out(r, body) < 0) || submit(r, status, hdrs, n, !bodiless(status), body.n, data) < 0)
 		h2_abort(r);
@@ -371,7 +372,7 @@ static int h2_write(struct req *r, struct str piece)
 	resume(r);
 	if (r->out.n - r->out_off <= r->conn->server->conf.max_queue_bytes / 2)
 		return 0;
-	r->want_drain = true;
+	r->want_drain = r->conn->want_drain = true;
 	return HCP_EAGAIN;
 }
 
@@ -384,7 +385,7 @@ static void h2_end(struct req *r, const struct http_header *trailers, size_t n)
 			r->trailers[r->n_trailers++] =
 				(struct http_header){ lower(r, trailers[i].name), { v, trailers[i].value.n } };
 	}
-	r->state = REQ_DONE;
+	req_set_state(r, REQ_DONE);
 	r->out_end = true;
 	resume(r);
 }
@@ -402,10 +403,7 @@ static void h2_consume(struct req *r, size_t n)
 
 static void set_phase(struct http_conn *c)
 {
-	bool reading = false;
-	list_each(it, &c->reqs)
-		reading = reading || list_entry(it, struct req, node)->state == REQ_READING;
-	enum conn_phase want = c->n_reqs == 0 ? PHASE_IDLE : reading ? PHASE_BODY : PHASE_RUN;
+	enum conn_phase want = c->n_reqs == 0 ? PHASE_IDLE : c->n_reading ? PHASE_BODY : PHASE_RUN;
 	if (want == PHASE_IDLE && c->phase == PHASE_IDLE)
 		c->since_ms = loop_turn_ms(c->server->loop);
 	conn_phase_set(c, want);
@@ -415,11 +413,18 @@ static void tell_drained(struct http_conn *c)
 {
 	size_t low = c->server->conf.max_queue_bytes / 2;
 	struct list *it = c->reqs.next;
+	if (!c->want_drain) /* nobody, and there may be thousands */
+		return;
+	c->want_drain = false;
 	while (it != &c->reqs) {
 		struct req *r = list_entry(it, struct req, node);
 		it = it->next;
-		if (!r->want_drain || r->out.n - r->out_off > low)
+		if (!r->want_drain)
 			continue;
+		if (r->out.n - r->out_off > low) {
+			c->want_drain = true;
+			continue;
+		}
 		r->want_drain = false;
 		if (!r->pub.on_drain || r->state != REQ_STREAMING)
 			continue;

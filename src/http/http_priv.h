@@ -71,7 +71,7 @@ struct http_conn {
 	uint64_t moved_mark;
 	uint64_t written;          /* bytes handed to the stream */
 	struct list reqs;
-	size_t n_reqs;
+	size_t n_reqs, n_reading; /* n_reading of them in REQ_READING: see req_set_state */
 	struct loop_defer work;
 	char sniff[24];
 	size_t sniff_n;
@@ -92,7 +92,16 @@ struct http_conn {
 	int64_t reset_second;
 	unsigned resets;
 	bool going_away;
+	bool want_drain;           /* some request may */
 };
+
+/* Any change of a request's state: its connection counts those that are being read. */
+static inline void req_set_state(struct req *r, enum req_state s)
+{
+	r->conn->n_reading -= r->state == REQ_READING;
+	r->conn->n_reading += s == REQ_READING;
+	r->state = s;
+}
 
 struct http_server {
 	struct loop *loop;

@@ -37,6 +37,7 @@ struct req *req_get(struct http_conn *c)
 		.query = STR(""), .path = STR("") };
 	r->conn = c;
 	r->state = REQ_READING;
+	c->n_reading++;
 	r->out_off = r->unconsumed = r->n_trailers = 0;
 	r->body_ops = NULL;
 	r->handed = r->expect_continue = r->upgrade = r->want_drain = r->gone_told = r->body_done = false;
@@ -73,6 +74,7 @@ void req_put(struct req *r)
 	list_del(&r->node);
 	must(c->n_reqs > 0);
 	c->n_reqs--;
+	c->n_reading -= r->state == REQ_READING;
 	if (c->cur == r)
 		c->cur = NULL;
 	if (s->n_free_reqs >= HTTP_KEEP_REQS || s->freed) {
@@ -134,7 +136,7 @@ bool req_offer_head(struct req *r)
 void req_dispatch(struct req *r)
 {
 	struct http_server *s = r->conn->server;
-	r->state = REQ_RUNNING;
+	req_set_state(r, REQ_RUNNING);
 	r->handed = true;
 	r->pub.body = buf_str(&r->body);
 	if (s->freed) {
@@ -203,7 +205,7 @@ void http_reply_begin(struct http_req *req, int status, const struct http_header
 {
 	struct req *r = req_of(req);
 	must(r->state == REQ_RUNNING || r->state == REQ_READING);
-	r->state = REQ_STREAMING;
+	req_set_state(r, REQ_STREAMING);
 	if (!r->pub.gone)
 		proto(r->conn)->begin(r, status, hdrs, n);
 }
@@ -266,7 +268,7 @@ struct stream *http_take(struct http_req *req, const struct stream_ops *ops, voi
 	c->taken_arg = arg;
 	c->stream = NULL;
 	c->proto = CONN_TAKEN;
-	r->state = REQ_DONE;
+	req_set_state(r, REQ_DONE);
 	req_put(r);
 	loop_defer(c->server->loop, &c->work);
 	return st;
