@@ -1,4 +1,6 @@
 /* Node agents: a stream each; what comes up becomes a message to resources or telemetry. */
+#include <stddef.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "mesh/mesh_priv.h"
@@ -128,51 +130,75 @@ static enum grpc_status take_hello(struct agent *a, struct msg *q, const char **
 
 /* ---- messages ---- */
 
+/* What may come up, by its number in AgentUp, and where its node id stands. */
+static const struct up {
+	uint16_t type;
+	size_t node_at;
+} ups[] = {
+	[HCP__AGENT_UP__KIND_HELLO] = { MSG_NODE_HELLO, offsetof(Hcp__NodeHello, node_id) },
+	[HCP__AGENT_UP__KIND_REPORT] = { MSG_NODE_REPORT, offsetof(Hcp__NodeReport, node_id) },
+	[HCP__AGENT_UP__KIND_SWITCH_REPORT] = { MSG_SWITCH_REPORT, offsetof(Hcp__SwitchReport, node_id) },
+	[HCP__AGENT_UP__KIND_LOCAL_SWITCH] = { MSG_LOCAL_SWITCH, offsetof(Hcp__LocalSwitch, node_id) },
+	[HCP__AGENT_UP__KIND_SAMPLES] = { MSG_SAMPLES, offsetof(Hcp__Samples, node_id) },
+	[HCP__AGENT_UP__KIND_MODEL_REPORT] = { MSG_MODEL_REPORT, offsetof(Hcp__ModelReport, node_id) },
+	[HCP__AGENT_UP__KIND_PROGRAM_REPORT] = { MSG_PROGRAM_REPORT, offsetof(Hcp__ProgramReport, node_id) },
+};
+
+static const struct up *up_of(unsigned number)
+{
+	return number < sizeof(ups) / sizeof(ups[0]) && ups[number].type ? &ups[number] : NULL;
+}
+
+/*
+ * The usual AgentUp is one field and nothing else: its bytes are the message inside, as the journal will keep it.
+ * False: it is not that.
+ */
+static bool only_field(struct str bytes, unsigned *ret_number, struct str *ret)
+{
+	const unsigned char *p = (const unsigned char *)bytes.p;
+	uint64_t n = 0;
+	size_t at = 1;
+	if (!bytes.n || (p[0] & 7) != 2 || p[0] >= 128)
+		return false;
+	for (unsigned shift = 0; at < bytes.n && shift < 32; shift += 7) {
+		n |= (uint64_t)(p[at] & 127) << shift;
+		if (p[at++] < 128) {
+			*ret_number = p[0] >> 3;
+			*ret = (struct str){ bytes.p + at, bytes.n - at };
+			return n == ret->n;
+		}
+	}
+	return false;
+}
+
 /* AgentUp to the message inside, in one arena; *ret_node is where its node id stands. NULL: not understood. */
 static struct msg *unwrap(struct str bytes, const char ***ret_node)
 {
-	struct msg *q = msg_new(MSG_NODE_REPORT);
-	Hcp__AgentUp *up = q ? (void *)pb_unpack_arena(&hcp__agent_up__descriptor, bytes, &q->arena) : NULL;
-	switch (up ? up->kind_case : HCP__AGENT_UP__KIND__NOT_SET) {
-	case HCP__AGENT_UP__KIND_HELLO:
-		q->type = MSG_NODE_HELLO;
-		q->body = &up->hello->base;
-		*ret_node = (const char **)&up->hello->node_id;
-		return q;
-	case HCP__AGENT_UP__KIND_REPORT:
-		q->type = MSG_NODE_REPORT;
-		q->body = &up->report->base;
-		*ret_node = (const char **)&up->report->node_id;
-		return q;
-	case HCP__AGENT_UP__KIND_SWITCH_REPORT:
-		q->type = MSG_SWITCH_REPORT;
-		q->body = &up->switch_report->base;
-		*ret_node = (const char **)&up->switch_report->node_id;
-		return q;
-	case HCP__AGENT_UP__KIND_LOCAL_SWITCH:
-		q->type = MSG_LOCAL_SWITCH;
-		q->body = &up->local_switch->base;
-		*ret_node = (const char **)&up->local_switch->node_id;
-		return q;
-	case HCP__AGENT_UP__KIND_SAMPLES:
-		q->type = MSG_SAMPLES;
-		q->body = &up->samples->base;
-		*ret_node = (const char **)&up->samples->node_id;
-		return q;
-	case HCP__AGENT_UP__KIND_MODEL_REPORT:
-		q->type = MSG_MODEL_REPORT;
-		q->body = &up->model_report->base;
-		*ret_node = (const char **)&up->model_report->node_id;
-		return q;
-	case HCP__AGENT_UP__KIND_PROGRAM_REPORT:
-		q->type = MSG_PROGRAM_REPORT;
-		q->body = &up->program_report->base;
-		*ret_node = (const char **)&up->program_report->node_id;
-		return q;
-	default:
-		msg_free(q);
-		return NULL;
+	struct str inside;
+	unsigned number = 0;
+	const struct up *kind = only_field(bytes, &number, &inside) ? up_of(number) : NULL;
+	struct msg *q = NULL;
+	if (kind) {
+		int rc = msg_from_bytes(kind->type, inside, &q, NULL);
+		if (rc == 0 && kind->type != MSG_NODE_HELLO) /* it is told the number of its stream */
+			rc = msg_keep(q, inside);
+		if (rc < 0) {
+			msg_free(q);
+			return NULL;
+		}
+	} else {
+		q = msg_new(MSG_NODE_REPORT);
+		Hcp__AgentUp *up = q ? (void *)pb_unpack_arena(&hcp__agent_up__descriptor, bytes, &q->arena) : NULL;
+		kind = up ? up_of((unsigned)up->kind_case) : NULL;
+		if (!kind) {
+			msg_free(q);
+			return NULL;
+		}
+		q->type = kind->type;
+		q->body = &up->report->base; /* whichever it is: they begin alike */
 	}
+	*ret_node = (const char **)(void *)((char *)q->body + kind->node_at);
+	return q;
 }
 
 static bool within_rate(struct agent *a)

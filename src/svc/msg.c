@@ -59,6 +59,15 @@ int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err
 	return 0;
 }
 
+int msg_keep(struct msg *m, struct str bytes)
+{
+	const char *p = arena_dup(&m->arena, bytes.p, bytes.n);
+	if (!p)
+		return HCP_ENOMEM;
+	m->packed = (struct str){ p, bytes.n };
+	return 0;
+}
+
 int msg_pack_place(const struct msg *m, struct buf *out)
 {
 	Hcp__Envelope where = HCP__ENVELOPE__INIT;
@@ -75,11 +84,12 @@ int msg_pack(const struct msg *m, struct buf *out)
 	Hcp__Envelope e = HCP__ENVELOPE__INIT;
 	struct buf body;
 	buf_init(&body, 0);
-	int rc = m->body ? pb_pack(m->body, &body) : 0;
+	int rc = m->body && !m->packed.n ? pb_pack(m->body, &body) : 0;
 	if (rc < 0)
 		return rc;
+	struct str packed = m->packed.n ? m->packed : buf_str(&body);
 	e.type = m->type;
-	e.body = (ProtobufCBinaryData){ body.n, (uint8_t *)body.data };
+	e.body = (ProtobufCBinaryData){ packed.n, (uint8_t *)packed.p };
 	e.sender = m->sender == SVC_NONE ? e.sender : (char *)svc_table[m->sender].name;
 	e.seq = m->seq;
 	e.bus_offset = m->bus_offset;

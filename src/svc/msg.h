@@ -19,6 +19,7 @@ struct msg {
 	uint16_t type;          /* enum msg_type; MSG_NONE: a timer */
 	struct arena arena;     /* owns body, strings, principal */
 	ProtobufCMessage *body; /* NULL only for timers */
+	struct str packed;      /* body as its sender packed it, for the journal (msg_keep); empty: not kept */
 	int sender;             /* enum svc_id of events, SVC_NONE from outside */
 	uint64_t seq;           /* sender's event number; 0: not an event */
 	uint64_t bus_offset;
@@ -41,6 +42,9 @@ struct msg *msg_new(unsigned type);
 void msg_free(struct msg *m);
 /* Decodes a packed body. */
 int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err *err) MUST_CHECK;
+
+/* Keeps the bytes that the body was decoded from, so that it need not be packed again: it must not be changed any more. */
+int msg_keep(struct msg *m, struct str bytes) MUST_CHECK;
 
 /* Whole message with envelope, as bytes between processes, in the journal and on the bus. */
 int msg_pack(const struct msg *m, struct buf *out) MUST_CHECK;

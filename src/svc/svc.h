@@ -132,8 +132,8 @@ void *svc_answer(struct svc_ctx *ctx, struct msg *held, unsigned type, struct ar
 void svc_answer_problem(struct svc_ctx *ctx, struct msg *held, int code, const struct err *err);
 /* Publishes an event (packed now). key: what it is about, for ordering and filters; "" if nothing. */
 int svc_publish(struct svc_ctx *ctx, const char *key, const ProtobufCMessage *body) MUST_CHECK;
-/* The same of a body that is packed already. */
-int svc_publish_packed(struct svc_ctx *ctx, const char *key, unsigned type, struct str body) MUST_CHECK;
+/* The same for one of that type that was packed already; its bytes are borrowed for the call. */
+int svc_publish_packed(struct svc_ctx *ctx, const char *key, unsigned type, struct str packed) MUST_CHECK;
 /* A command for a node's agent, sent after the commit; may be lost, so a timer must repeat it. */
 int svc_send_agent(struct svc_ctx *ctx, const char *node_id, const Hcp__AgentDown *body) MUST_CHECK;
 /* Asks for def->timer at that time (or sooner, if one is pending). */

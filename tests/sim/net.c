@@ -126,7 +126,7 @@ static void arrive(struct sim *s, void *arg, uint64_t data)
 	if (good && !f->type)
 		take_down(x, f->bytes);
 	if (good && f->type && s->slot[SVC_RESOURCES].svc) {
-		if (msg_from_bytes(f->type, f->bytes, &m, NULL) < 0)
+		if (msg_from_bytes(f->type, f->bytes, &m, NULL) < 0 || msg_keep(m, f->bytes) < 0)
 			sim_fail(s, "what node %s sent cannot be read", x->id);
 		m->reply_fn = on_refusal;
 		m->reply_arg = x;

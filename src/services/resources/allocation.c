@@ -32,23 +32,36 @@ void alloc_share(const struct alloc *a, Hcp__DeviceShare *out)
 	out->model = a->model;
 }
 
+static void count(struct device *d, int32_t more)
+{
+	if (d->alloc)
+		*(d->held == DEVICE_FILL ? &d->group->mining : &d->group->serving) += more;
+}
+
 /* Whole devices, or one that it joins after those that have parts of it already. */
 static void join(struct device *d, struct alloc *a)
 {
 	struct alloc **at = &d->alloc;
+	count(d, -1);
 	while (*at)
 		at = &(*at)->beside;
 	*at = a;
+	d->held = alloc_mode(d->alloc);
+	count(d, 1);
 	d->parts_no += a->part.milli != 0;
 }
 
 static void leave(struct device *d, struct alloc *a)
 {
 	struct alloc **at = &d->alloc;
+	count(d, -1);
 	while (*at != a)
 		at = &(*at)->beside;
 	*at = a->beside;
 	a->beside = NULL;
+	if (d->alloc)
+		d->held = alloc_mode(d->alloc);
+	count(d, 1);
 	d->parts_no += a->part.milli != 0;
 }
 
@@ -137,8 +150,9 @@ static int fill(struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState
 	return 0;
 }
 
-static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, const Hcp__AllocationChanged *ev,
-		 bool ended, struct err *err)
+/* Stored and told: the same bytes. */
+static int store_and_say(struct svc_ctx *ctx, struct alloc *a, const Hcp__AllocationChanged *ev, bool ended,
+	struct err *err)
 {
 	struct str body, program = STR("");
 	Hcp__ProgramOrder order = HCP__PROGRAM_ORDER__INIT;
@@ -149,22 +163,30 @@ static int store(struct resources *r, struct svc_ctx *ctx, const struct alloc *a
 	if (pb_pack_arena(&ev->base, svc_arena(ctx), &body) < 0 ||
 		(a->program && pb_pack_arena(&order.base, svc_arena(ctx), &program) < 0))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	return db_run(svc_db(ctx), err,
-		"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body,program) VALUES($1,$2,$3,$4,$5,$6,$7)"
-		" ON CONFLICT(id) DO UPDATE SET state=excluded.state, ended_ns=excluded.ended_ns, body=excluded.body",
-		"ziiizbb", a->id, (int64_t)a->state, ended ? svc_now_ns(ctx) : (int64_t)0, a->expires_ns, a->model, body,
-		program);
+	int64_t ended_ns = ended ? svc_now_ns(ctx) : 0;
+	int rc;
+	if (!a->stored)
+		rc = db_run(svc_db(ctx), err,
+			"INSERT INTO allocation(id,state,ended_ns,expires_ns,model,body,program) VALUES($1,$2,$3,$4,$5,$6,$7)",
+			"ziiizbb", a->id, (int64_t)a->state, ended_ns, a->expires_ns, a->model, body, program);
+	else if (ended)
+		rc = db_run(svc_db(ctx), err, "UPDATE allocation SET state=$2, ended_ns=$3, body=$4 WHERE id=$1", "ziib", a->id,
+			(int64_t)a->state, ended_ns, body);
+	else /* the index of ended_ns is left alone */
+		rc = db_run(svc_db(ctx), err, "UPDATE allocation SET state=$2, body=$3 WHERE id=$1", "zib", a->id,
+			(int64_t)a->state, body);
+	a->stored = true;
+	return rc < 0 ? rc : svc_publish_packed(ctx, a->id, MSG_ALLOCATION_CHANGED, body);
 }
 
-static int announce(struct resources *r, struct svc_ctx *ctx, const struct alloc *a, Hcp__AllocationState s,
+static int announce(struct resources *r, struct svc_ctx *ctx, struct alloc *a, Hcp__AllocationState s,
 		    const char *reason, struct err *err)
 {
 	Hcp__AllocationChanged ev;
 	bool ended = s == HCP__ALLOCATION_STATE__RELEASED || s == HCP__ALLOCATION_STATE__REFUSED;
 	if (fill(ctx, a, s, reason, &ev) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	int rc = store(r, ctx, a, &ev, ended, err);
-	return rc < 0 ? rc : svc_publish(ctx, a->id, &ev.base);
+	return store_and_say(ctx, a, &ev, ended, err);
 }
 
 /* Its part, and what it leaves alone: whole devices have one owner, parts fit beside one another. */
@@ -212,6 +234,7 @@ int alloc_load(struct resources *r, struct str id, struct str model, int64_t exp
 	if (rc == 0) {
 		a->state = state;
 		a->begun = alloc_is_told(a);
+		a->stored = true;
 		a->type = ev->type;
 		a->price_micros_h = ev->price_micros_h;
 		a->at_ns = ev->at_ns;
@@ -437,9 +460,7 @@ static int refuse(struct resources *r, struct svc_ctx *ctx, struct alloc *a, con
 	ev.device_ids = p->device_ids;
 	ev.n_device_ids = p->n_device_ids;
 	ev.unfit_device_id = unfit_id;
-	if (rc == 0)
-		rc = store(r, ctx, a, &ev, true, err);
-	return rc < 0 ? rc : svc_publish(ctx, a->id, &ev.base);
+	return rc < 0 ? rc : store_and_say(ctx, a, &ev, true, err);
 }
 
 static int check_place(const Hcp__Place *p, struct err *err)
@@ -553,10 +574,10 @@ int on_place(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 	struct alloc *a = alloc_new(p->n_device_ids);
 	if (!a)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	snprintf(a->id, sizeof(a->id), "%s", p->allocation_id);
-	snprintf(a->workload_id, sizeof(a->workload_id), "%s", p->workload->id);
-	snprintf(a->customer_id, sizeof(a->customer_id), "%s", p->workload->customer_id);
-	snprintf(a->model, sizeof(a->model), "%s", p->workload->model);
+	must(str_copy(a->id, sizeof(a->id), str_of(p->allocation_id)) == 0 && /* check_place has measured them */
+		str_copy(a->workload_id, sizeof(a->workload_id), str_of(p->workload->id)) == 0 &&
+		str_copy(a->customer_id, sizeof(a->customer_id), str_of(p->workload->customer_id)) == 0 &&
+		str_copy(a->model, sizeof(a->model), str_of(p->workload->model)) == 0);
 	a->type = p->workload->type;
 	a->at_ns = svc_now_ns(ctx);
 	a->expires_ns = a->at_ns + ALLOCATION_RESERVE_NS;

@@ -363,7 +363,7 @@ static int say_done(struct resources *r, struct svc_ctx *ctx, const struct comma
 		rc = db_run(svc_db(ctx), err, "DELETE FROM switch WHERE no<=$1", "i",
 			    r->next_switch_no - RESOURCES_KEEP_SWITCHES);
 	r->next_switch_no++;
-	return rc < 0 ? rc : svc_publish(ctx, c->id, &done.base);
+	return rc < 0 ? rc : svc_publish_packed(ctx, c->id, MSG_SWITCH_DONE, body);
 }
 
 static void take_out(struct resources *r, struct command *c)

@@ -87,10 +87,13 @@ struct node *node_find(const struct resources *r, const char *id)
 struct device *device_find(const struct resources *r, const char *node_id, const char *agent_id)
 {
 	char key[2 * RESOURCES_ID_MAX];
-	int n = snprintf(key, sizeof(key), "%s/%s", node_id, agent_id);
-	if (n < 0 || (size_t)n >= sizeof(key))
+	size_t a = strlen(node_id), b = strlen(agent_id), n = a + 1 + b;
+	if (n >= sizeof(key))
 		return NULL;
-	return map_get(&r->devices, (struct str){ key, (size_t)n });
+	memcpy(key, node_id, a);
+	key[a] = '/';
+	memcpy(key + a + 1, agent_id, b);
+	return map_get(&r->devices, (struct str){ key, n });
 }
 
 int facility_get(struct resources *r, const char *name, const char *region, struct facility **ret)
@@ -237,14 +240,6 @@ void device_mark(struct resources *r, struct device *d)
 /* Above it a miner's watts are not those of its target but of one that it comes from: units and meters differ by less.
  */
 #define RETUNED_SHARE 1.05
-
-int32_t device_mode_w(const struct device *d, enum device_mode m)
-{
-	const double *w = d->group->cls->power_w;
-	/* A node may leave FILL for SERVE by itself under its lease; the budget must have room for that. */
-	double most = m == DEVICE_FILL && w[DEVICE_SERVE] > w[DEVICE_FILL] ? w[DEVICE_SERVE] : w[m];
-	return (int32_t)most;
-}
 
 int32_t device_order_w(const struct device *d, enum device_mode m, int32_t target_w)
 {

@@ -9,6 +9,8 @@
 
 #include "services/resources/resources_priv.h"
 
+enum { PLAN_AHEAD = 16 }; /* devices that memory is asked for before their turn */
+
 int plan_load_directive(struct resources *r)
 {
 	struct arena a;
@@ -84,7 +86,7 @@ static bool plannable(const struct device *d)
 struct candidate {
 	struct device *d;
 	enum device_mode now; /* the former wish */
-	double rank;          /* smaller: better to have at work */
+	double rank;          /* smaller: better to have at work; where there is something to choose */
 };
 
 /* Watts per TH/s as measured, nominal before the first measurement; devices that would not obey come last. */
@@ -111,6 +113,7 @@ static int by_rank(const void *a, const void *b)
 /* The free devices of a group, in the order in which they are chosen: by former wish, the better ones first. */
 struct pool {
 	struct group *g;
+	int32_t w[DEVICE_MODE_END]; /* of one device */
 	struct candidate *c;
 	size_t n, serve_end, fill_end; /* [0, serve_end) served, [serve_end, fill_end) mined */
 	int32_t serve, mine;           /* still wanted */
@@ -138,18 +141,27 @@ static bool can_be(const struct device *d, enum device_mode m)
 	return m != DEVICE_SERVE || d->group->cls->kind != DEVICE_CPU || d->node->n_models || !d->node->n_programs;
 }
 
-/* Its miners are told target_w. */
-static bool take(struct resources *r, struct candidate *c, enum device_mode m, int32_t target_w)
+static void wish(struct resources *r, struct candidate *c, enum device_mode m, int32_t target_w)
 {
-	if (!can_be(c->d, m))
-		return false;
-	struct power *p = device_power(c->d);
-	int64_t more_w = device_order_w(c->d, m, target_w) - device_mode_w(c->d, DEVICE_IDLE);
-	if (!has_room(p, more_w))
-		return false;
-	plan_watts(p, more_w);
-	device_set_desired(r, c->d, m, target_w);
+	if (c->now != m || c->d->desired_w != target_w)
+		device_set_desired(r, c->d, m, target_w);
 	c->d = NULL;
+}
+
+static int32_t order_w(const struct pool *p, enum device_mode m, int32_t target_w)
+{
+	return m == DEVICE_FILL && target_w > 0 ? target_w : p->w[m];
+}
+
+/* Its miners are told target_w; 0: nothing. */
+static bool take(struct resources *r, const struct pool *p, struct candidate *c, enum device_mode m, int32_t target_w)
+{
+	struct power *at = device_power(c->d);
+	int64_t more_w = order_w(p, m, target_w) - p->w[DEVICE_IDLE];
+	if (!can_be(c->d, m) || !has_room(at, more_w))
+		return false;
+	plan_watts(at, more_w);
+	wish(r, c, m, target_w);
 	return true;
 }
 
@@ -158,8 +170,18 @@ static void choose(struct resources *r, struct pool *p, enum device_mode m, size
 {
 	int32_t *left = m == DEVICE_SERVE ? &p->serve : &p->mine, target_w = m == DEVICE_FILL ? p->g->mine_w : 0;
 	for (size_t i = from; i<to && * left> 0; i++)
-		if (p->c[i].d && take(r, &p->c[i], m, target_w))
+		if (p->c[i].d && take(r, p, &p->c[i], m, target_w))
 			--*left;
+}
+
+/* All of the pool, for which there is room. */
+static void take_all(struct resources *r, struct pool *p, enum device_mode m)
+{
+	int32_t target_w = m == DEVICE_FILL ? p->g->mine_w : 0;
+	for (size_t i = 0; i < p->n; i++)
+		wish(r, &p->c[i], m, target_w);
+	plan_watts(&p->g->facility->power, (int64_t)p->n * (order_w(p, m, target_w) - p->w[DEVICE_IDLE]));
+	p->serve = p->mine = 0;
 }
 
 /*
@@ -186,13 +208,8 @@ static void choose_mining(struct resources *r, struct pool *p)
 static void count_group(const struct resources *r, struct pool *p)
 {
 	struct group *g = p->g;
-	int32_t free = (int32_t)p->n, serving = 0, mining = 0;
-	for (size_t i = 0; i < g->n; i++) {
-		const struct alloc *a = g->devices[i]->alloc;
-		serving += a && alloc_mode(a) == DEVICE_SERVE;
-		mining += a && alloc_mode(a) == DEVICE_FILL;
-	}
-	int32_t serve = g->serve > serving ? g->serve - serving : 0, mine = g->mine > mining ? g->mine - mining : 0;
+	int32_t free = (int32_t)p->n;
+	int32_t serve = g->serve > g->serving ? g->serve - g->serving : 0, mine = g->mine > g->mining ? g->mine - g->mining : 0;
 	if (r->emergency || !g->has_target)
 		serve = mine = 0;
 	if (g->cls->kind == DEVICE_ASIC) {
@@ -211,19 +228,30 @@ static int gather(struct resources *r, struct svc_ctx *ctx, struct group *g, str
 	*p = (struct pool){ .g = g, .c = arena_alloc(svc_arena(ctx), (g->n + 1) * sizeof(*p->c)) };
 	if (!p->c)
 		return HCP_ENOMEM;
+	for (int m = 0; m < DEVICE_MODE_END; m++)
+		p->w[m] = class_mode_w(g->cls, (enum device_mode)m);
+	struct power *at = NULL; /* neighbours mostly hang together: their watts go up the tree as one sum */
+	int64_t sum_w = 0;
 	for (size_t i = 0; i < g->n; i++) {
 		struct device *d = g->devices[i];
-		int32_t w = device_mode_w(d, DEVICE_IDLE);
+		__builtin_prefetch(g->devices[i + PLAN_AHEAD < g->n ? i + PLAN_AHEAD : i]);
+		int32_t w = p->w[DEVICE_IDLE];
 		if (plannable(d)) {
-			p->c[p->n++] = (struct candidate){ d, d->ctl.desired, rank_of(d) };
+			p->c[p->n++] = (struct candidate){ d, d->ctl.desired, 0 };
 			p->serve_end += d->ctl.desired == DEVICE_SERVE;
 			p->fill_end += d->ctl.desired <= DEVICE_FILL;
 		} else {
-			w = d->alloc ? device_mode_w(d, alloc_mode(d->alloc)) : 0;
+			w = d->alloc ? p->w[d->held] : 0;
 			w = w > d->reserve_w ? w : d->reserve_w;
 		}
-		plan_watts(device_power(d), w);
+		if (device_power(d) != at) {
+			plan_watts(at, sum_w);
+			at = device_power(d);
+			sum_w = 0;
+		}
+		sum_w += w;
 	}
+	plan_watts(at, sum_w);
 	count_group(r, p);
 	return 0;
 }
@@ -234,20 +262,25 @@ static bool have_room(const struct facility *f, const struct pool *p, size_t n)
 	int64_t most_w = 0;
 	if (f->has_levels)
 		return false;
-	for (size_t i = 0; i < n; i++) {
-		const struct device *any = p[i].g->devices[0];
-		most_w += (int64_t)p[i].serve * device_mode_w(any, DEVICE_SERVE) +
-				  (int64_t)p[i].mine * device_order_w(any, DEVICE_FILL, p[i].g->mine_w);
-	}
+	for (size_t i = 0; i < n; i++)
+		most_w += (int64_t)p[i].serve * p[i].w[DEVICE_SERVE] +
+				  (int64_t)p[i].mine * order_w(&p[i], DEVICE_FILL, p[i].g->mine_w);
 	return has_room(&f->power, most_w);
+}
+
+static bool wants_all(const struct pool *p)
+{
+	return p->n && ((size_t)p->serve == p->n || (size_t)p->mine == p->n);
 }
 
 /* Where nothing is wanted, or all become the same, there is nothing to choose. */
 static void sort(struct pool *p, bool room)
 {
-	size_t serve = (size_t)p->serve, mine = (size_t)p->mine;
-	if ((serve || mine) && !(room && (serve == p->n || mine == p->n)))
-		qsort(p->c, p->n, sizeof(*p->c), by_rank);
+	if (!(p->serve || p->mine) || (room && wants_all(p)))
+		return;
+	for (size_t i = 0; i < p->n; i++)
+		p->c[i].rank = rank_of(p->c[i].d);
+	qsort(p->c, p->n, sizeof(*p->c), by_rank);
 }
 
 /* Before any directive speaks of it a free device stays as it is; in SAFE, or after a customer, it goes idle. */
@@ -258,7 +291,7 @@ static void leave(struct resources *r, struct pool *p)
 		if (r->emergency || p->g->facility->curtailment || d->state == DEVICE_ST_DRAINING ||
 			d->ctl.desired == DEVICE_SAFE)
 			continue;
-		(void)take(r, &p->c[i], d->ctl.desired, d->desired_w);
+		(void)take(r, p, &p->c[i], d->ctl.desired, d->desired_w);
 	}
 }
 
@@ -290,7 +323,7 @@ static size_t in_order(const struct resources *r, const struct facility *f, stru
 static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err)
 {
 	struct group *order[DEVICE_CLASS_MAX];
-	struct pool pool[DEVICE_CLASS_MAX];
+	struct pool pool[DEVICE_CLASS_MAX] = { 0 };
 	int64_t devices = 0;
 	f->dirty = false;
 	care_rest(r, f);
@@ -311,6 +344,10 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 	for (size_t i = n; i-- > 0;)
 		if (!order[i]->has_target || r->emergency)
 			leave(r, &pool[i]);
+	bool all = have_room(f, pool, n);
+	for (size_t i = n; i-- > 0 && all;)
+		if (wants_all(&pool[i]) && !(pool[i].serve && order[i]->cls->kind == DEVICE_CPU)) /* can_be */
+			take_all(r, &pool[i], pool[i].serve ? DEVICE_SERVE : DEVICE_FILL);
 	for (size_t i = n; i-- > 0;)
 		choose_serving(r, &pool[i]);
 	for (size_t i = n; i-- > 0;)
@@ -320,7 +357,7 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 		order[i]->plan_mine -= pool[i].mine;
 		for (size_t k = 0; k < pool[i].n; k++)
 			if (pool[i].c[k].d)
-				device_set_desired(r, pool[i].c[k].d, DEVICE_IDLE, 0);
+				wish(r, &pool[i].c[k], DEVICE_IDLE, 0);
 	}
 	return 0;
 }

@@ -48,36 +48,38 @@ enum why {
 	WHY_END = WHY_DRIFT + DEVICE_DRIFT_END,
 };
 
+/* What a plan reads of every device comes first: it costs a line of the cache, or two. */
 struct device {
 	struct node *node;       /* borrowed, all of these */
 	struct group *group;
 	struct alloc *alloc;     /* who has it, or the first of those who have parts of it; NULL: nobody */
+	struct ticket *ticket;   /* open, or proving that it is well; NULL: none */
+	enum device_state state;
+	int32_t reserve_w;
+	enum device_mode held;   /* what alloc has it for */
+	int32_t transit_w;       /* most watts of all modes since the last proof; in the node's row, as are … */
+	struct device_control ctl; /* … this, the state and those up to requests_base */
+	enum why why;
+	uint32_t index;          /* in order of arrival */
 	struct command *command; /* under way, or NULL */
 	size_t item;             /* its place in the command */
 	char *id;                /* owned, "<node>/<agent's id>"; the other two point into it */
 	const char *agent_id, *name;
-	uint32_t index;          /* in order of arrival */
 	int32_t memory_gib;
-	/* kept in the node's row */
-	struct device_control ctl;
-	enum device_state state;
-	enum why why;
+	uint32_t place;          /* in its node */
 	bool resync;             /* must be commanded even if it seems right: the agent may run what we do not know */
 	bool again;              /* its parts changed under the command under way: one more is needed after it */
 	bool local;              /* switched FILL to SERVE by its node under lease */
 	uint8_t fails;           /* failed switches in a row */
 	uint8_t flaps;           /* errors within an hour of each other; in memory only */
-	uint32_t place;          /* in its node */
-	struct ticket *ticket;   /* borrowed: open, or proving that it is well; NULL: none */
 	int64_t flap_ns;         /* the last such error */
 	int64_t changed_at_ns;
 	int64_t retry_at_ns;     /* not commanded before */
 	int64_t requests_base;   /* served since boot when the command went out */
-	int32_t transit_w;       /* most watts of all modes since the last proof */
 	int32_t desired_w;       /* what it shall be told to draw in its desired mode; 0: as its class says */
 	/* readings, in memory only */
 	enum device_mode gate;   /* what the agent's gate says */
-	int32_t power_w, temperature_c, reserve_w;
+	int32_t power_w, temperature_c;
 	double hash_ths, utilisation;
 	int64_t requests, read_at_ns;
 	int64_t told_at_ns;      /* when its agent took the newest of them, by its own clock; 0: it did not say */
@@ -116,12 +118,13 @@ struct ticket {
 };
 
 struct node {
+	struct power *power;     /* where its devices hang; NULL: by their group's */
+	bool connected;
 	char id[RESOURCES_ID_MAX];
 	char name[RESOURCES_ID_MAX], facility[NAME_MAX_LEN], region[NAME_MAX_LEN], version[NAME_MAX_LEN], endpoint[256];
 	char boot_id[NAME_MAX_LEN], old_boot_id[NAME_MAX_LEN];
 	char feed[POWER_PATH_MAX]; /* as announced */
-	struct power *power;       /* where its devices hang; NULL: by their group's */
-	const char **models;       /* owned, one allocation with its texts and with programs, which stand behind them */
+	const char **models; /* owned, one allocation with its texts and with programs, which stand behind them */
 	const char **programs;
 	size_t n_models, n_programs;
 	struct device **devices; /* owned array */
@@ -130,7 +133,6 @@ struct node {
 	size_t n_cares;
 	int64_t charts_at_ns;
 	uint32_t number;
-	bool connected;
 	uint64_t seq, lease_number;
 	int32_t told_report_ms; /* 0: not told since we started */
 	uint64_t stream; /* of its last NodeHello; 0: unknown */
@@ -153,6 +155,7 @@ struct group {
 	const struct device_class *cls;
 	struct device **devices; /* owned array of borrowed devices */
 	size_t n, cap;
+	int32_t serving, mining; /* devices that allocations have for that */
 	bool has_target;
 	int32_t serve, mine, idle; /* of the directive */
 	int32_t mine_w;            /* what miners are told to draw; 0: as the class says */
@@ -255,6 +258,7 @@ struct alloc {
 	struct list waits; /* r->waiting: reserved, but there was no power to start it */
 	char id[ID_TEXT_MAX], workload_id[ID_TEXT_MAX], customer_id[NAME_MAX_LEN], model[NAME_MAX_LEN];
 	enum allocation_state state;
+	bool stored;          /* has its row */
 	Hcp__WorkloadType type;
 	struct device **devices; /* owned array */
 	size_t n;
@@ -328,7 +332,16 @@ void device_mark(struct resources *r, struct device *d);
 void device_reserve(struct device *d);
 /* Proved to be in its commanded mode, and nothing else is on the way to it. */
 void device_settled(struct resources *r, struct device *d);
-int32_t device_mode_w(const struct device *d, enum device_mode m);
+/* A node may leave FILL for SERVE by itself under its lease; the budget must have room for that. */
+static inline int32_t class_mode_w(const struct device_class *c, enum device_mode m)
+{
+	const double *w = c->power_w;
+	return (int32_t)(m == DEVICE_FILL && w[DEVICE_SERVE] > w[DEVICE_FILL] ? w[DEVICE_SERVE] : w[m]);
+}
+static inline int32_t device_mode_w(const struct device *d, enum device_mode m)
+{
+	return class_mode_w(d->group->cls, m);
+}
 /* The same of a miner that is told its watts; 0: it is not. */
 int32_t device_order_w(const struct device *d, enum device_mode m, int32_t target_w);
 bool device_free(const struct device *d);
