@@ -43,7 +43,7 @@ void msg_free(struct msg *m);
 /* Decodes a packed body. */
 int msg_from_bytes(unsigned type, struct str bytes, struct msg **ret, struct err *err) MUST_CHECK;
 
-/* Keeps the bytes that the body was decoded from, so that it need not be packed again: it must not be changed any more. */
+/* Keeps the bytes that the body was decoded from, so that it is not packed again; it must not be changed any more. */
 int msg_keep(struct msg *m, struct str bytes) MUST_CHECK;
 
 /* Whole message with envelope, as bytes between processes, in the journal and on the bus. */

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/money.h"
+#include "base/num.h"
 #include "base/panic.h"
 #include "model/device_class.h"
 #include "services/resources/resources.h"
@@ -149,7 +150,9 @@ static void report_orders(struct bench *b)
 			ph[k].duration_ns = 1234567 * (k + 1);
 			phs[k] = &ph[k];
 		}
-		b->mode[atoi(o->node + strlen("gpu-node-"))][o->device[3] - '0'] = o->to;
+		uint64_t node = 0;
+		must(num_parse_u64(str_of(o->node + strlen("gpu-node-")), &node) == 0 && node < NODES);
+		b->mode[node][o->device[3] - '0'] = o->to;
 		fill_reading(b, &x, o->device, o->to);
 		r.switch_id = o->switch_id;
 		r.node_id = o->node;
@@ -231,7 +234,7 @@ static void report(struct bench *b, int node)
 int main(void)
 {
 	static struct bench b = { .now_ns = 1000 * NS_PER_S };
-	char dir[] = "/tmp/hcp-bench-XXXXXX", path[64], cmd[96];
+	char dir[] = "/tmp/hcp-bench-XXXXXX", path[64], file[96];
 	int64_t place_ns = 0, run_ns = 0, end_ns = 0, report_ns = 0;
 	must(mkdtemp(dir) != NULL);
 	snprintf(path, sizeof(path), "%s/resources.db", dir);
@@ -272,6 +275,10 @@ int main(void)
 		(double)end_ns / ended / 1e3, (double)report_ns / ended / 1e3);
 	svc_close(b.svc);
 	bus_close(b.bus);
-	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
-	return system(cmd) == 0 ? 0 : 1;
+	static const char *const end[] = { "", "-wal", "-shm" };
+	for (size_t i = 0; i < sizeof(end) / sizeof(end[0]); i++) {
+		snprintf(file, sizeof(file), "%s%s", path, end[i]);
+		(void)unlink(file);
+	}
+	return rmdir(dir) == 0 ? 0 : 1;
 }

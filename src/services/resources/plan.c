@@ -209,7 +209,8 @@ static void count_group(const struct resources *r, struct pool *p)
 {
 	struct group *g = p->g;
 	int32_t free = (int32_t)p->n;
-	int32_t serve = g->serve > g->serving ? g->serve - g->serving : 0, mine = g->mine > g->mining ? g->mine - g->mining : 0;
+	int32_t serve = g->serve > g->serving ? g->serve - g->serving : 0;
+	int32_t mine = g->mine > g->mining ? g->mine - g->mining : 0;
 	if (r->emergency || !g->has_target)
 		serve = mine = 0;
 	if (g->cls->kind == DEVICE_ASIC) {
