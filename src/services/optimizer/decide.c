@@ -251,7 +251,7 @@ static int decide_group(struct optimizer *o, struct draft *p, struct draft_group
 		for (size_t i = 0; i < in.n; i++) {
 			row[i].target = out.c[i];
 			row[i].explain = out.explain.c[i];
-			row[i].target_mine_usd_h = policy_mode_net_usd_h(&in.c[i], out.c[i].mode, in.electricity_usd_mwh);
+			row[i].target_mine_usd_h = policy_mode_net_usd_h(&plain.c[i], out.c[i].mode, plain.electricity_usd_mwh);
 		}
 		p->net_usd_h += out.explain.net_usd_h;
 		p->before_usd_h += out.explain.before_usd_h;
