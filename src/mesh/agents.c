@@ -150,38 +150,20 @@ static const struct up *up_of(unsigned number)
 }
 
 /*
- * The usual AgentUp is one field and nothing else: its bytes are the message inside, as the journal will keep it.
- * False: it is not that.
+ * AgentUp to the message inside, in one arena; *ret_node is where its node id stands. NULL: not understood. The usual
+ * one is that message and nothing else: its bytes go to the journal as they came.
  */
-static bool only_field(struct str bytes, unsigned *ret_number, struct str *ret)
-{
-	const unsigned char *p = (const unsigned char *)bytes.p;
-	uint64_t n = 0;
-	size_t at = 1;
-	if (!bytes.n || (p[0] & 7) != 2 || p[0] >= 128)
-		return false;
-	for (unsigned shift = 0; at < bytes.n && shift < 32; shift += 7) {
-		n |= (uint64_t)(p[at] & 127) << shift;
-		if (p[at++] < 128) {
-			*ret_number = p[0] >> 3;
-			*ret = (struct str){ bytes.p + at, bytes.n - at };
-			return n == ret->n;
-		}
-	}
-	return false;
-}
-
-/* AgentUp to the message inside, in one arena; *ret_node is where its node id stands. NULL: not understood. */
 static struct msg *unwrap(struct str bytes, const char ***ret_node)
 {
-	struct str inside;
-	unsigned number = 0;
-	const struct up *kind = only_field(bytes, &number, &inside) ? up_of(number) : NULL;
+	struct str rest = bytes;
+	struct pb_field f;
+	bool alone = pb_next(&rest, &f) == 1 && f.wire == 2 && !rest.n;
+	const struct up *kind = alone ? up_of(f.id) : NULL;
 	struct msg *q = NULL;
 	if (kind) {
-		int rc = msg_from_bytes(kind->type, inside, &q, NULL);
+		int rc = msg_from_bytes(kind->type, f.bytes, &q, NULL);
 		if (rc == 0 && kind->type != MSG_NODE_HELLO) /* it is told the number of its stream */
-			rc = msg_keep(q, inside);
+			rc = msg_keep(q, f.bytes);
 		if (rc < 0) {
 			msg_free(q);
 			return NULL;
