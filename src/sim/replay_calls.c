@@ -1,5 +1,7 @@
 #include "sim/replay_calls.h"
 
+#include <string.h>
+
 #include "base/money.h"
 #include "base/timefmt.h"
 #include "model/ancillary.h"
@@ -19,8 +21,9 @@ static int take_row(const struct csv *c, const size_t at[COLUMNS], struct backte
 	if (timefmt_parse(start, &ret->start_ns) < 0 || ret->start_ns < 0 || ret->start_ns > INT64_MAX / 2)
 		return err_set(err, HCP_EPARSE, columns[START], "line %zu: '%.*s' is not a time", c->line,
 			(int)(start.n < 40 ? start.n : 40), start.p);
-	if (service.n == 0 || str_copy(ret->service, sizeof(ret->service), service) < 0)
-		return err_set(err, HCP_EINVAL, columns[SERVICE], "line %zu: needs 1 to %d bytes", c->line, SITE_NAME_MAX - 1);
+	if (service.n == 0 || memchr(service.p, 0, service.n) || str_copy(ret->service, sizeof(ret->service), service) < 0)
+		return err_set(err, HCP_EINVAL, columns[SERVICE], "line %zu: needs 1 to %d bytes, none of them 0", c->line,
+			SITE_NAME_MAX - 1);
 	if (minutes < 1 || minutes > MINUTES_MAX)
 		return err_set(err, HCP_ERANGE, columns[MINUTES], "line %zu: must be 1 to %d", c->line, MINUTES_MAX);
 	int64_t longest_s = ancillary_of(ret->service)->longest_s;

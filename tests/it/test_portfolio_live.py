@@ -51,7 +51,8 @@ def test_the_live_fleet_as_a_portfolio(start_hcpd, program, tmp_path):
         assert p["aversion"] == 0.5 and p["days_known"] >= 39 and p["cases"] == 1000
         # One facility: together is itself. Bad months lose against the mean, and 19 of 20 are not as bad.
         assert {k: v for k, v in one.items() if k != "facility"} == {k: v for k, v in together.items() if k != "facility"}
-        assert -one["cvar_usd"] <= -one["var_usd"] <= one["mean_usd"] and one["deviation_usd"] > 0
+        # A sum and the number that it is a mean of may differ in the last bit.
+        assert -one["cvar_usd"] <= -one["var_usd"] + 1e-6 and -one["var_usd"] <= one["mean_usd"] + 1e-6 and one["deviation_usd"] > 0
         assert p["worth_usd"] == 0.5 * p["mean_usd"] - 0.5 * p["cvar_usd"]
         assert sum(c["devices"] for c in p["choices"]) <= 16 + 1e-6 and {c["days"] for c in p["choices"]} == {0, 30}
         assert json.loads(hcp("--output", "json", "portfolio", "live")) | {"market_time_ns": 0} == p | {"market_time_ns": 0}
