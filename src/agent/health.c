@@ -12,6 +12,9 @@ const char *agent_trouble(const struct agent *a)
 	enum gate_state gate = gate_get(a->control.gate);
 	if (gate == GATE_FILL && !cpu_device_has_job(a->device))
 		return "pool down";
+	/* A runtime that a switch waits for may still load: the switch has a deadline, and says itself how it ended. */
+	if (gate == GATE_SERVE && a->switcher && switcher_is_busy(a->switcher))
+		return "";
 	if (gate == GATE_SERVE && a->control.exclusive)
 		return ""; /* its own reports tell of a program */
 	if (gate == GATE_SERVE && (!a->slot || keeper_state(slot_keeper(a->slot)) != KEEPER_READY))

@@ -17,8 +17,9 @@
  * asked for and answer a request; then new requests go to it, while the former ends those it has and is let go. If it
  * does not get there, the former serves on and never knew.
  *
- *   slot_change ─▶ another keeper starts ─▶ READY ─▶ digest ─▶ answers ─▶ remembered on disk ─▶ serves ─▶ former
- *drained └─ ended, deadline, another digest, no answer: let go, result says why
+ *   slot_change ─▶ another keeper starts ─▶ READY ─▶ digest ─▶ answers ─▶ remembered on disk ─▶ serves
+ *                                    │                               the former drains and ends ◀─┘
+ *                                    └─ ended, deadline, another digest, no answer: let go, result says why
  *
  * The version is remembered in the state folder ("model-version"), so a restart serves what was served. One thread.
  */

@@ -435,6 +435,11 @@ void switcher_free(struct switcher *s)
 	mem_free(s);
 }
 
+bool switcher_is_busy(const struct switcher *s)
+{
+	return s->running;
+}
+
 const char *switcher_phase_name(enum switcher_phase p)
 {
 	static const char *const names[] = { "validate", "pause", "save", "switch", "activate", "verify", "commit" };

@@ -87,6 +87,8 @@ void switcher_free(struct switcher *s);
 void switcher_order(struct switcher *s, const struct switcher_order *o);
 /* Something changed: the gate is quiet, requests are drained, the runtime's state, the program's. */
 void switcher_poke(struct switcher *s);
+/* Whether a command is under way: its own result will tell what failed. */
+bool switcher_is_busy(const struct switcher *s);
 const char *switcher_phase_name(enum switcher_phase p);
 
 #endif

@@ -12,7 +12,7 @@ struct host;
 
 /*
  * Does the I/O of a service that must do none: a thread with a loop that asks the service for work, and is answered
- *when there is some. At most one question is out; one that is refused is asked again after ASKER_RETRY_MS.
+ * when there is some. At most one question is out; one that is refused is asked again after ASKER_RETRY_MS.
  *
  *	question ──▶ service ──(answers from its thread)──▶ work(), on the loop's thread ──▶ results, as messages
  *	   ▲                                                        │

@@ -13,7 +13,7 @@
 
 /*
  * What a policy would have earned (ECON-7). Pure: recorded values come as ticks in the order in which they became
- *known.
+ * known.
  *
  *	ticks ──▶ truth: price and hash price of every interval, in here alone ──────────────▶ books
  *	   └────▶ those known at the interval's start ─▶ market, history ─▶ policy ─▶ targets ──┘
@@ -114,7 +114,7 @@ struct backtest_sum {
  * one offer only, in the order of the file. Policies see neither offers nor calls.
  *
  * A call takes what is held as it comes, least efficient miners first, at the offer's ramp, and gives it back at its
- *end:
+ * end:
  *
  *	 MW  ________________________________  offered
  *	        :        |/ / missed / / / / |

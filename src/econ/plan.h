@@ -23,7 +23,7 @@
  * While no limit binds that classes share, each class is planned by itself: an exact dynamic program where a device's
  * money depends on its own state alone, a small LP otherwise. If the sum breaks a shared limit, the program of the
  * whole site is solved. All give the same optimum, but for one case: of a class with several modes and minimum times
- *the LP knows only how many devices started when, not in which mode they are now, and may exchange them to save what
+ * the LP knows only how many devices started when, not in which mode they are now, and may exchange them to save what
  * entering a mode costs; it is then an upper bound. plan.method says which it was.
  *
  * Power and money: watts at the plug; times PUE at the meter. Limits are at the meter. Steps have one length.

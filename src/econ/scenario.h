@@ -70,7 +70,7 @@ void scenario_fan_move(struct scenario_fan *f, double first_usd_mwh, double fade
 /*
  * When one miner should run, over a fan: an exact program over running, standing and held by a minimum time. The coming
  * step is decided once for all paths; a later step k by what is known then, taken to be the price of step k-1: paths
- *are put into groups of like price there, and decide alike within a group. So no path decides by its own coming price.
+ * are put into groups of like price there, and decide alike within a group. So no path decides by its own coming price.
  *
  *	step 0 (all paths alike)   step 1 (groups by price 0)   step 2 (groups by price 1) …
  */

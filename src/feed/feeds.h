@@ -8,8 +8,8 @@ struct feeds;
 
 /*
  * The market's sources at work, on a thread and loop of their own beside the services: asks, checks, chooses who
- *speaks, and sends what is new to the optimizer as Ticks, with the state of all sources. Other threads only call what
- *is here.
+ * speaks, and sends what is new to the optimizer as Ticks, with the state of all sources. Other threads only call what
+ * is here.
  *
  *	feeds_new, feeds_start, …, feeds_stop (before the host ends), feeds_free (after it)
  */

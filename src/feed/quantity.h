@@ -6,7 +6,7 @@
 
 /*
  * One quantity (symbol and location) and the sources that tell it, by priority. The first one with a fresh value
- *speaks; only its values go on to the optimizer, each once and in order.
+ * speaks; only its values go on to the optimizer, each once and in order.
  *
  *	offer: bounds -> time -> outlier gate -> held by its member
  *	choose: who speaks now?    take: what has he to say that is new?

@@ -7,9 +7,9 @@
 
 /*
  * How much of the free GPU capacity the demand cannot use (Weng et al., "Beware of Fragmentation: Scheduling
- *GPU-Sharing Workloads with Fragmentation Gradient Descent", USENIX ATC 2023). Demand is a set of task shapes m with
- *shares p_m. With R_g the free milli-GPUs of GPU g of node n, and a task of D GPUs of d milli each (d = 1000 for whole
- *ones):
+ * GPU-Sharing Workloads with Fragmentation Gradient Descent", USENIX ATC 2023). Demand is a set of task shapes m with
+ * shares p_m. With R_g the free milli-GPUs of GPU g of node n, and a task of D GPUs of d milli each (d = 1000 for whole
+ * ones):
  *
  *	F_n(m) = sum of R_g over all g                        if m does not fit on n: CPU, memory, or fewer than D GPUs
  *	                                                      with R_g >= d

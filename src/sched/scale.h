@@ -13,7 +13,7 @@
  * When nodes are rented from a provider, and when they are given back (FLEET-7). Pure: what waits and what stands is
  * handed in, calls to be made come out, their answers go in; time is handed in. The caller stores a node whenever it is
  * `changed`, in the transaction that its decision is part of, and asks for calls only then: what may cost money is
- *known before the first call for it goes out.
+ * known before the first call for it goes out.
  *
  *	FREE ─▶ QUOTING ─▶ STARTING ─▶ BOOTING ─▶ UP ─▶ STOPPING ─▶ FREE
  *	          │  ▲         │          │        └ idle, ended by the provider, not seen for long
@@ -21,7 +21,7 @@
  *	         FREE: too dear, no answer                what was asked to start is stopped, whatever the answer was
  *
  * A node has a token that all calls for it carry, so that the provider takes a repeat for one. STOPPING ends only when
- *the provider says that there is no such node (any more); until then it is asked again, and counted as paid for.
+ * the provider says that there is no such node (any more); until then it is asked again, and counted as paid for.
  */
 enum {
 	SCALE_TYPES_MAX = 8,

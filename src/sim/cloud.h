@@ -11,8 +11,8 @@ struct cloud;
 
 /*
  * A provider of nodes as src/courier/provider.h calls one, on loopback: a started node is a process `hcp-sim fleet` of
- *this program with one node, which connects to the platform like any other; a stopped one is ended. Idempotent by
- *token: a start of a token that stands or stood changes nothing. Nodes live as long as this process. One thread.
+ * this program with one node, which connects to the platform like any other; a stopped one is ended. Idempotent by
+ * token: a start of a token that stands or stood changes nothing. Nodes live as long as this process. One thread.
  *
  *	GET /v1/nodes    all of them, also stopped ones: { nodes: [ { token, node, state, starts } ] }
  */

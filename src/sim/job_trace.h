@@ -14,7 +14,7 @@
  *	pods    gpu_milli, creation_time, ...  Alibaba openb (FGD, ATC '23): CPU, memory, GPUs, thousandths, QoS, seconds
  *	images  exec_time_s, base_model, ...   Alibaba GenAI: a request takes one GPU for as long as it ran
  *	tokens  context_tokens, ...            Azure LLM inference (Splitwise, ISCA '24): a request takes a slot of a GPU
- *for context / prefill rate + generated / decode rate
+ *	                                       for context / prefill rate + generated / decode rate
  *
  * Classes: LS is P1; Guaranteed, Burstable and any other QoS P2; BE P3; requests are P1. The customer is the QoS, the
  * base model, the workload: traces name no other. A pod runs as long as it did; one that was never scheduled is asked

@@ -24,10 +24,10 @@
  *
  * A command is known by its switch_id: one under way is not started again, of one that is done the report is sent
  * again; what a newer command has overtaken is passed over. A later command takes over devices of an earlier one, which
- *then fails. Whoever fails goes back to the mode it had; if it was for an allocation, all devices of the command do. A
- *GPU may have parts (model/slice): a command names all that it shall have, and what does not fit is refused; a failed
- *one leaves those that were there before and are still wanted. Under a lease with a power budget a command that would
- *pass it (sum of the catalogue's watts) is refused as a whole. A node does not switch by itself besides SAFE.
+ * then fails. Whoever fails goes back to the mode it had; if it was for an allocation, all devices of the command do. A
+ * GPU may have parts (model/slice): a command names all that it shall have, and what does not fit is refused; a failed
+ * one leaves those that were there before and are still wanted. Under a lease with a power budget a command that would
+ * pass it (sum of the catalogue's watts) is refused as a whole. A node does not switch by itself besides SAFE.
  * Programs (node_program.c) save themselves before a device goes to other work, and end with the lease.
  */
 enum {

@@ -2,7 +2,7 @@
  * PERF-8: a plan of 96 quarter-hours for a site, one after the other as time goes on: every plan begins a step later,
  * where the one before left the devices. One JSON line. p50_ms and p99_ms: one linear program of the whole site, begun
  * where the last one ended. by_class_*: as a plan is made while no limit binds. bound_*: with the site's limit at 60 %
- *of what it could draw, so that classes compete for it. cold_*: the same, each begun from nothing.
+ * of what it could draw, so that classes compete for it. cold_*: the same, each begun from nothing.
  * smpc_*: a decision of that policy over a fan, of a year of past forecasts.
  *
  *	bench_plan [spec/sites/texas-north.yaml]

@@ -25,11 +25,13 @@ HIGH, LOW = 0.16, 0.06  # USD/h: worth serving, and worth less than mining; each
 
 
 def wait_switch(live, signal_ns, to):
-    while True:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
         event = live.next()
         data = event.get("data", {})
         if event.get("type") == "SwitchDone" and data.get("signal_at_ns") == signal_ns and data.get("to") == to:
             return data
+    raise RuntimeError(f"no switch to {to} within 30 s of its signal")
 
 
 def main():

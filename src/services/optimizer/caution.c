@@ -1,6 +1,6 @@
 /*
  * What bad cases count in live decisions (ECON-5, `decisions.risk_aversion`): the price that a decision knows is not
- *the one that its power will be billed by. A megawatt-hour bought is worth risk_adjusted() of what it may cost:
+ * the one that its power will be billed by. A megawatt-hour bought is worth risk_adjusted() of what it may cost:
  *
  *	(1 - aversion) * price + aversion * (price + CVaR)  =  price + aversion * CVaR 95 % of the moves
  *

@@ -2,7 +2,7 @@
  * Trained models. Training takes seconds to minutes, so the service's thread does none of it: a tutor asks what is
  * wanted and gets the prices that are known (LessonGet, a query), trains in a thread of its own or reads a file, and
  * sends the bytes (ModelPut), which are checked, stored and taken into use. So the journal has them, and a replay,
- *which knows no tutor, decides by the same models from the same moment on.
+ * which knows no tutor, decides by the same models from the same moment on.
  *
  *	kind "forecast"  econ/outlook, of a settlement point    trained every RETRAIN_DAYS
  *	kind "price"     econ/policy_spike, of a point          from a file; trained once a year of prices is known

@@ -1,7 +1,7 @@
 /*
  * The fleet as a portfolio (ECON-5): what each facility, and all together, would earn in a month like the past ones,
- *how bad it gets, and for how long what serves is best sold. By the optimizer's own history of prices, at a request
- *alone.
+ * how bad it gets, and for how long what serves is best sold. By the optimizer's own history of prices, at a request
+ * alone.
  *
  *	days of the last year with prices of all points, BTC and the network
  *	   └▶ day's profit of each facility as it stands now: miners by the price of the quarter-hour before, starts paid;

@@ -3,9 +3,9 @@
  * measured, for billing to settle.
  *
  *   AncillaryCall ─▶ an order to curtail by the offer's MW, within the product's response time
- *   every CALL_LOOK_MS: dropped = what was drawn when it came, less what is drawn by the readings, at most what was
- * called due, missed: from the response time on until, or CurtailRestore ─▶ AncillaryCallOver; power comes back as
- * after any order
+ *   every CALL_LOOK_MS: dropped = what was drawn when it came, less what the readings say, at most what was called
+ *                       due, missed: from the response time on
+ *   until, or CurtailRestore ─▶ AncillaryCallOver; power comes back as after any order
  */
 #include <math.h>
 

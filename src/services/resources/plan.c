@@ -169,7 +169,7 @@ static bool take(struct resources *r, const struct pool *p, struct candidate *c,
 static void choose(struct resources *r, struct pool *p, enum device_mode m, size_t from, size_t to)
 {
 	int32_t *left = m == DEVICE_SERVE ? &p->serve : &p->mine, target_w = m == DEVICE_FILL ? p->g->mine_w : 0;
-	for (size_t i = from; i<to && * left> 0; i++)
+	for (size_t i = from; *left > 0 && i < to; i++)
 		if (p->c[i].d && take(r, p, &p->c[i], m, target_w))
 			--*left;
 }
