@@ -8,6 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Where tests run side by side, their runner claims a terminal of 80 columns; tables are for those who have one.
+os.environ.pop("COLUMNS", None)
+
 # A shell starts background jobs with SIGINT ignored, and programs inherit that; tests that interrupt one need it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -21,8 +21,8 @@ has_avx2(void)
 }
 
 /* Leaf 7 EBX bit 29; GCC 12's __builtin_cpu_supports has no name for it. XMM state is part of x86-64. */
-static bool
-has_sha_ni(void)
+bool
+hash_has_sha_ni(void)
 {
 	unsigned a, b, c, d;
 
@@ -40,7 +40,7 @@ always(void)
 const struct hash_engine hash_engines[] = {
 #if defined(__x86_64__)
 	{ "avx512", 16, has_avx512, hash_scan_avx512 },
-	{ "sha-ni", 4, has_sha_ni, hash_scan_sha_ni },
+	{ "sha-ni", 4, hash_has_sha_ni, hash_scan_sha_ni },
 	{ "avx2", 8, has_avx2, hash_scan_avx2 },
 #endif
 	{ "portable", 1, always, hash_scan_portable },

@@ -34,6 +34,10 @@ hash_scan_fn hash_scan_portable;
 hash_scan_fn hash_scan_sha_ni;
 hash_scan_fn hash_scan_avx2;
 hash_scan_fn hash_scan_avx512;
+
+bool hash_has_sha_ni(void);
+/* n times the compression function, for a processor that has the instructions. */
+void sha256_blocks_sha_ni(uint32_t h[8], const uint8_t *p, size_t n);
 #endif
 
 #endif

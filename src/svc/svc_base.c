@@ -70,6 +70,8 @@ bool svc_base_due(struct svc *svc, int64_t now_ns)
 	if (svc->base_ns > now_ns) /* the clock was set back */
 		svc->base_ns = now_ns;
 	int64_t bytes = svc->journal_total - svc->base_total, age_ns = now_ns - svc->base_ns;
+	if (bytes < svc->base_size / SVC_BASE_SHARE)
+		return false;
 	if (bytes >= 2 * svc_base_every(svc) || age_ns >= 2 * age_limit_ns)
 		return true;
 	return (bytes >= svc_base_every(svc) || age_ns >= age_limit_ns) && !svc->n_held && !svc_has_input(svc);

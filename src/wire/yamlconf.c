@@ -124,11 +124,15 @@ static unsigned line_of(struct str text, const char *path)
 	return w.near_line;
 }
 
+enum { NAME_SHOWN = 100 }; /* bytes of a path that an error tells: its end, where the file's name is */
+
 static int say(struct err *err, int code, const char *name, unsigned line, const char *field, const char *what)
 {
+	size_t n = strlen(name);
+	const char *cut = n > NAME_SHOWN ? "…" : "", *end = n > NAME_SHOWN ? name + n - NAME_SHOWN : name;
 	if (line)
-		return err_set(err, code, field, "%.80s:%u: %s", name, line, what);
-	return err_set(err, code, field, "%.80s: %s", name, what);
+		return err_set(err, code, field, "%s%s:%u: %s", cut, end, line, what);
+	return err_set(err, code, field, "%s%s: %s", cut, end, what);
 }
 
 /* The library tells the line where the mapping began; a key that is too much stands there or below. */

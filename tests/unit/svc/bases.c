@@ -291,6 +291,21 @@ static void age_makes_a_base_due(void **state)
 	rig_release(&r);
 }
 
+/* A large state of which little changed is not copied every day. */
+static void little_done_makes_none_due(void **state)
+{
+	struct rig r = rig_make(0, 4);
+	const int64_t day = INT64_C(24) * 3600 * SECOND;
+	work(&r, 300);
+	assert_int_equal(take_base(&r, NULL), 0);
+	work(&r, 1);
+	assert_int_equal(svc_step(r.svc, r.now_ns), 0);
+	assert_false(svc_base_due(r.svc, r.now_ns + 3 * day));
+	work(&r, 300);
+	assert_true(svc_base_due(r.svc, r.now_ns + 2 * day));
+	rig_release(&r);
+}
+
 static void damage_is_named_and_the_older_base_used(void **state)
 {
 	struct rig r = rig_make(0, 5);
@@ -563,6 +578,7 @@ int main(void)
 		cmocka_unit_test(a_window_of_times),
 		cmocka_unit_test(journal_is_bounded_by_the_bases),
 		cmocka_unit_test(age_makes_a_base_due),
+		cmocka_unit_test(little_done_makes_none_due),
 		cmocka_unit_test(damage_is_named_and_the_older_base_used),
 		cmocka_unit_test(a_base_of_another_history_is_not_used),
 		cmocka_unit_test(tampering_is_found_and_named),
