@@ -6,7 +6,7 @@
 #include "hash/engine_priv.h"
 #include "hash/round_priv.h"
 
-/* From here on the processor's own instructions pay. What mining finds is shorter, and so is checked by the portable code. */
+/* From here on the processor's own instructions pay. What mining finds is shorter: the portable code checks it. */
 enum { BULK_BLOCKS = 4 };
 
 void

@@ -6,7 +6,8 @@
 
 /*
  * SHA-256 (FIPS 180-4) and Bitcoin's double SHA-256. For digests of files, merkle roots, share checks and ids; the
- * mining engines of engine.h have code of their own. Portable C; SHA-NI for messages of 256 bytes and more. Pure, allocates nothing, any thread (one thread per struct).
+ * mining engines of engine.h have code of their own. Portable C; SHA-NI for messages of 256 bytes and more. Pure,
+ * allocates nothing, any thread (one thread per struct).
  */
 enum {
 	SHA256_SIZE = 32,

@@ -25,7 +25,7 @@ CHROMIUM = os.environ.get("HCP_CHROMIUM", "/usr/bin/chromium")
 DRIVER = os.environ.get("HCP_CHROMEDRIVER", "/usr/bin/chromedriver")
 ADMIN = ("admin@mara.com", "admin123")
 CUSTOMER = ("john@acme.com", "customer123")
-WAIT_S = 30
+WAIT_S = 120
 
 FLAGS = [
     "--headless=new",

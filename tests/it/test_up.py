@@ -163,6 +163,7 @@ def test_starts_in_order_tells_and_stops_in_reverse(platform):
     out = platform.out()
     assert f"http://127.0.0.1:{platform.port}/api/v1" in out and f"ws://127.0.0.1:{platform.port}/api/v1/ws" in out and state in out
     assert "hello from hcp-sim pool" in (platform.state / "log" / "pool.log").read_text()
+    wait_for(lambda: len(platform.lines("grandchildren")) == 5, "all five, each with its trap set")
     p.send_signal(signal.SIGINT)
     assert p.wait(LIMIT_S) == 0
     assert platform.lines("stopped") == ["hcp-agent --mesh", "hcp-sim demand", "hcp-sim fleet", "hcp-sim market",
