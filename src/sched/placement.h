@@ -271,12 +271,28 @@ struct placement_score placement_score_of(const struct placement *p, const struc
 /* Owners of a shared device in the order of newest first, up to max; returns how many there are. */
 uint32_t placement_parts(const struct placement *p, placement_dev d, struct placement_part *ret, uint32_t max);
 /*
- * Which parts to move so that one more device of this class is whole: the emptiest shared device whose owners all find
- * room on others, by least milli to move; nothing changes. Returns the number of moves, 0 if there is no such device
- * among the DEFRAG_TRIES emptiest or it has more than max owners.
+ * May this part move from there? If so *r, which is filled with what it holds (P4, tight), may be narrowed to where its
+ * owner may be (region, latency, …).
  */
-enum { PLACEMENT_DEFRAG_TRIES = 16, PLACEMENT_PARTS_MAX = 64 };
-uint32_t placement_defrag(struct placement *p, size_t device_class, struct placement_move *ret, uint32_t max);
+typedef bool placement_may_move_fn(
+	void *arg, placement_dev from, const struct placement_part *part, struct placement_request *r);
+
+struct placement_defrag {
+	size_t device_class;
+	int facility;               /* -1: any */
+	placement_may_move_fn *may; /* NULL: all may, anywhere */
+	void *arg;
+};
+
+/*
+ * Which parts to move so that one more device of this class is whole: the emptiest shared device whose owners all may
+ * move and find room on others, by least milli to move; nothing changes. Returns the number of moves, 0 if there is no
+ * such device among the DEFRAG_TRIES emptiest (of those with as much left, DEFRAG_ALIKE) or it has more than max
+ * owners.
+ */
+enum { PLACEMENT_DEFRAG_TRIES = 32, PLACEMENT_DEFRAG_ALIKE = 8, PLACEMENT_PARTS_MAX = 64 };
+uint32_t placement_defrag(
+	struct placement *p, const struct placement_defrag *ask, struct placement_move *ret, uint32_t max);
 /* Nodes by the order in which they were added; false at the end. free_parts.n is 0 above FRAG_GPUS_MAX devices. */
 bool placement_node_at(const struct placement *p, uint32_t i, struct placement_node *ret);
 uint32_t placement_count(const struct placement *p);

@@ -648,7 +648,8 @@ bool placement_node_at(const struct placement *p, uint32_t i, struct placement_n
  * Finds room for all owners of a device on other shared ones, by holding it for a moment while they stay where they
  * are: make before break. Returns how many moves that takes, 0 if one of them finds none.
  */
-static uint32_t try_moves(struct placement *p, uint32_t from, struct placement_move *ret, uint32_t max)
+static uint32_t try_moves(
+	struct placement *p, const struct placement_defrag *ask, uint32_t from, struct placement_move *ret, uint32_t max)
 {
 	struct placement_part part[PLACEMENT_PARTS_MAX], other[2];
 	placement_handle held[PLACEMENT_PARTS_MAX];
@@ -669,6 +670,8 @@ static uint32_t try_moves(struct placement *p, uint32_t from, struct placement_m
 			.cpu_milli = o->cpu_milli,
 			.memory_mib = o->memory_mib };
 		struct placement_result res;
+		if (ask->may && !ask->may(ask->arg, from, o, &r))
+			break;
 		if (placement_reserve(p, &r, INT64_MAX, &res, NULL, NULL) < 0)
 			break;
 		held[n_held++] = res.handle;
@@ -688,21 +691,73 @@ static uint32_t try_moves(struct placement *p, uint32_t from, struct placement_m
 	return n && done == n ? n : 0;
 }
 
-uint32_t placement_defrag(struct placement *p, size_t device_class, struct placement_move *ret, uint32_t max)
+/* Some of the devices of a set: trying one changes the set. */
+static uint32_t some_of(const struct placement *p, uint32_t root, uint32_t *ret, uint32_t max)
 {
-	int tries = PLACEMENT_DEFRAG_TRIES;
-	for (uint32_t f = 0; device_class < DEVICE_CLASS_MAX && f < p->n_facility; f++) {
-		uint32_t pool = p->pool_of[device_class][f];
+	uint32_t next[PLACEMENT_DEFRAG_ALIKE + 2], n_next = 1, n = 0;
+	next[0] = root;
+	while (n_next && n < max) {
+		const struct fit *f = &p->fit_dev[ret[n++] = next[--n_next]];
+		if (f->right != FIT_NONE)
+			next[n_next++] = f->right;
+		if (f->left != FIT_NONE)
+			next[n_next++] = f->left;
+	}
+	return n;
+}
+
+static uint32_t defrag_alike(struct placement *p, const struct placement_defrag *ask, uint32_t root, uint32_t *tries,
+	struct placement_move *ret, uint32_t max)
+{
+	uint32_t dev[PLACEMENT_DEFRAG_ALIKE], most = *tries < PLACEMENT_DEFRAG_ALIKE ? *tries : PLACEMENT_DEFRAG_ALIKE;
+	uint32_t n_dev = some_of(p, root, dev, most), n = 0;
+	for (uint32_t i = 0; i < n_dev && !n; i++, --*tries)
+		n = try_moves(p, ask, dev[i], ret, max);
+	return n;
+}
+
+/* The highest of the slots from low to high in which there is a device; 0: none. */
+static int slot_in(const struct share *s, int low, int high)
+{
+	for (int slot = high; slot >= low && slot > 0; slot--) {
+		uint64_t here = s->bits[slot / 64] << (63 - slot % 64);
+		if (here >> 63)
+			return slot;
+		if (!here)
+			slot -= slot % 64; /* the last of this word */
+	}
+	return 0;
+}
+
+/* Devices of which so many eighths are taken, or begun: thousandths, then instances. */
+static uint32_t defrag_eighth(struct placement *p, const struct placement_defrag *ask, const struct share *s,
+	int eighths, uint32_t *tries, struct placement_move *ret, uint32_t max)
+{
+	int low = SLOT_IDLE - eighths * SLOT_IDLE / 8, slot = SLOT_IDLE - (eighths - 1) * SLOT_IDLE / 8 - 1;
+	uint32_t n = 0;
+	for (; *tries && !n && (slot = slot_in(s, low, slot)); slot--)
+		n = defrag_alike(p, ask, s->root[slot], tries, ret, max);
+	for (int mask = 1; mask < MIG_MASKS && *tries && !n; mask++) {
+		slot = SLOT_MIG + mask;
+		if (__builtin_popcount((unsigned)mask) == eighths && (s->bits[slot / 64] >> (slot % 64) & 1))
+			n = defrag_alike(p, ask, s->root[slot], tries, ret, max);
+	}
+	return n;
+}
+
+uint32_t placement_defrag(
+	struct placement *p, const struct placement_defrag *ask, struct placement_move *ret, uint32_t max)
+{
+	uint32_t tries = PLACEMENT_DEFRAG_TRIES;
+	for (uint32_t f = 0; ask->device_class < DEVICE_CLASS_MAX && f < p->n_facility; f++) {
+		uint32_t pool = p->pool_of[ask->device_class][f];
 		const struct share *s = pool == NONE ? NULL : p->pool[pool]->share;
-		for (int slot = SLOT_IDLE - 1; s && slot > 0 && tries > 0; slot--) {
-			if (!(s->bits[slot / 64] >> (slot % 64) & 1)) {
-				slot = s->bits[slot / 64] & ((UINT64_C(1) << (slot % 64)) - 1) ? slot : slot / 64 * 64;
-				continue;
-			}
-			uint32_t n = try_moves(p, s->root[slot], ret, max);
+		if (ask->facility >= 0 && f != (uint32_t)ask->facility)
+			continue;
+		for (int eighths = 1; s && eighths <= 8; eighths++) {
+			uint32_t n = defrag_eighth(p, ask, s, eighths, &tries, ret, max);
 			if (n)
 				return n;
-			tries--;
 		}
 	}
 	return 0;

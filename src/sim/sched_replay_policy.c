@@ -343,7 +343,8 @@ static uint32_t job_of(const struct id *owner)
 static int defrag(struct replay *r, struct err *err)
 {
 	struct placement_move m[MOVES_MAX];
-	uint32_t n = placement_defrag(r->p, 0, m, MOVES_MAX);
+	const struct placement_defrag ask = { .facility = -1 };
+	uint32_t n = placement_defrag(r->p, &ask, m, MOVES_MAX);
 	for (uint32_t i = 0; i < n; i++)
 		if (r->t->job[job_of(&m[i].owner)].cls == WORKLOAD_P1 ||
 			r->job[job_of(&m[i].owner)].left_ms < r->conf->restart_ms)

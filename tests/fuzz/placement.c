@@ -112,7 +112,8 @@ static void step(struct placement *p, struct bytes *b, placement_handle *live, u
 		if (op & 8)
 			(void)!placement_set_node(p, next(b) % (NODES + 1), next(b) * 100, next(b) * 400, NULL);
 		else
-			(void)placement_defrag(p, (size_t)(op & 16 ? 2 : 0), move, 8);
+			(void)placement_defrag(
+				p, &(struct placement_defrag){ .device_class = op & 16 ? 2 : 0, .facility = -1 }, move, 8);
 		break;
 	}
 }

@@ -249,14 +249,15 @@ static void defragmentation_frees_the_cheapest_device(void **state)
 	struct placement *p = make(1, 4, "H100");
 	struct placement_result a = get(p, want(1, 700)), b = get(p, want(2, 600)), c = get(p, want(3, 500)),
 							small = get(p, want(4, 200)), tiny = get(p, want(5, 200));
+	const struct placement_defrag ask = { .device_class = (size_t)cls("H100"), .facility = -1 };
 	struct placement_move move[8];
 	assert_int_equal(small.first, a.first);
 	assert_int_equal(tiny.first, b.first);
-	assert_int_equal(placement_defrag(p, (size_t)cls("H100"), move, 8), 0); /* 500 goes nowhere */
+	assert_int_equal(placement_defrag(p, &ask, move, 8), 0); /* 500 goes nowhere */
 	assert_int_equal(placement_release(p, b.handle, NULL), 0);
 	/* b's device holds 200 now: the emptiest, and c has room. */
-	assert_int_equal(placement_defrag(p, (size_t)cls("H100"), move, 0), 0);
-	assert_int_equal(placement_defrag(p, (size_t)cls("H100"), move, 8), 1);
+	assert_int_equal(placement_defrag(p, &ask, move, 0), 0);
+	assert_int_equal(placement_defrag(p, &ask, move, 8), 1);
 	assert_int_equal(move[0].from, tiny.first);
 	assert_int_equal(move[0].to, c.first);
 	assert_int_equal(move[0].milli, 200);
@@ -266,6 +267,45 @@ static void defragmentation_frees_the_cheapest_device(void **state)
 	assert_int_equal(placement_state(p, tiny.first), PLACEMENT_SHARED);
 	assert_int_equal(placement_parts(p, c.first, NULL, 0), 1);
 	assert_int_equal(placement_free_count(p, (size_t)cls("H100")), 1);
+	placement_free(p);
+}
+
+/* Those with 200 may not move, or not there. */
+static bool but_200(void *arg, placement_dev from, const struct placement_part *part, struct placement_request *r)
+{
+	r->only_node = *(uint32_t *)arg;
+	return part->milli != 200 && from != PLACEMENT_NONE;
+}
+
+/* Of devices with as much left others are tried where the first may not be cleared. */
+static void defragmentation_asks_who_may_move(void **state)
+{
+	struct placement *p = make(3, 2, "H100");
+	uint32_t node = 0;
+	struct placement_defrag ask = { (size_t)cls("H100"), 0, but_200, &node };
+	struct placement_move move[8];
+	struct placement_result got[6];
+	for (uint32_t i = 0; i < 6; i++)
+		got[i] = get(p, want((int)i + 1, 600));
+	for (uint32_t i = 1; i < 6; i++)
+		assert_int_equal(placement_release(p, got[i].handle, NULL), 0);
+	for (uint32_t i = 1; i < 5; i++) { /* 200 on each of four, and 200 in two parts on one */
+		struct placement_request r = want((int)i + 10, i < 4 ? 200 : 120);
+		const struct placement_part part = { .owner = r.owner, .milli = (uint16_t)r.milli };
+		placement_handle h;
+		assert_int_equal(placement_claim_part(p, got[i].first, &part, &h, NULL), 0);
+	}
+	const struct placement_part last = { .owner = want(20, 80).owner, .milli = 80 };
+	placement_handle h;
+	assert_int_equal(placement_claim_part(p, got[4].first, &last, &h, NULL), 0);
+	assert_int_equal(placement_defrag(p, &ask, move, 8), 2);
+	assert_int_equal(move[0].from, got[4].first);
+	node = 99 + 1; /* nowhere */
+	assert_int_equal(placement_defrag(p, &ask, move, 8), 0);
+	node = 0;
+	ask.facility = 1; /* there is none */
+	assert_int_equal(placement_defrag(p, &ask, move, 8), 0);
+	placement_check(p);
 	placement_free(p);
 }
 
@@ -524,6 +564,7 @@ int main(void)
 		cmocka_unit_test(fragmentation_is_the_papers_sum),
 		cmocka_unit_test(descends_the_fragmentation_gradient),
 		cmocka_unit_test(defragmentation_frees_the_cheapest_device),
+		cmocka_unit_test(defragmentation_asks_who_may_move),
 		cmocka_unit_test(a_claimed_part_must_be_one),
 		cmocka_unit_test(random_loads_agree_with_the_model),
 		cmocka_unit_test(memory_that_ends_changes_nothing),
