@@ -153,13 +153,20 @@ static int check(const struct preempt_job *j, struct err *err)
 	return 0;
 }
 
+int64_t preempt_min_run_ns(enum workload_class cls, uint32_t preemptions)
+{
+	int64_t min_run_s = cls == WORKLOAD_P2 ? PREEMPT_MIN_RUN_P2_S : PREEMPT_MIN_RUN_P3_S;
+	if (cls == WORKLOAD_P1 || cls == WORKLOAD_P4 || preemptions >= PREEMPT_BUDGET)
+		return 0;
+	return (min_run_s * NS_PER_S) << preemptions;
+}
+
 /* Cost per device as key + rate * now, and the time of protection. */
 static void appraise(struct job *n)
 {
 	const struct preempt_job *j = &n->j;
 	double value = device_class_at(j->device_class)->list_usd_h / 3600;
 	double weight = (j->cls == WORKLOAD_P2 ? WEIGHT_P2_USD : WEIGHT_P3_USD) * (11 - j->priority) / 10;
-	int64_t min_run_s = j->cls == WORKLOAD_P2 ? PREEMPT_MIN_RUN_P2_S : PREEMPT_MIN_RUN_P3_S;
 	n->key = P4_DEVICE_USD;
 	n->until_ns = j->started_ns;
 	if (j->cls == WORKLOAD_P4)
@@ -167,8 +174,7 @@ static void appraise(struct job *n)
 	n->key = value * j->restart_s + weight;
 	n->rate = j->checkpointable ? 0 : value;
 	n->key -= n->rate * ((double)j->since_ns / 1e9);
-	if (j->preemptions < PREEMPT_BUDGET)
-		n->until_ns += (min_run_s * NS_PER_S) << j->preemptions;
+	n->until_ns += preempt_min_run_ns(j->cls, j->preemptions);
 }
 
 /* Those whose protection has run out come into their lanes, so many at a time that nobody waits for it. */

@@ -104,6 +104,9 @@ struct preempt_choice {
 
 struct preempt;
 
+/* For how long a run of P2 or P3 work is protected after so many preemptions; 0: it is not, or is never a victim. */
+int64_t preempt_min_run_ns(enum workload_class cls, uint32_t preemptions);
+
 struct preempt *preempt_new(struct err *err);
 void preempt_free(struct preempt *p);
 /* Copies the job. HCP_EEXIST, HCP_ELIMIT, HCP_ENOMEM; HCP_EINVAL/HCP_ERANGE name the field. */

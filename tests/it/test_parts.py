@@ -131,3 +131,37 @@ def test_the_queue_says_what_would_make_a_part_fit(program, platform):
     assert h.call("DELETE", f"/api/v1/workloads/{jobs[0]}").status_code == 200
     running(h, waits)
     cancel(h, waits, fits, *jobs[1:])
+
+
+def test_parts_move_together_when_a_whole_gpu_is_waited_for(program, platform):
+    h = platform
+
+    def part(of):
+        return submit(program, h, JOHN, "--gpu-fraction", of, "--checkpointable")["id"]
+
+    def device(w):
+        d, = get(h, w)["device_ids"]
+        return d
+
+    # A large and a small part each on three devices; then the large ones of two end, and whole jobs take what is free.
+    pairs = [(part("0.7"), part("0.2")) for _ in range(3)]
+    running(h, *sum(pairs, ()))
+    assert all(device(a) == device(b) for a, b in pairs)
+    taken = [submit(program, h, JANE, "--device-count", "1")["id"] for _ in range(GPUS - 3)]
+    running(h, *taken)
+    small = [pairs[0][1], pairs[1][1]]
+    places = {w: device(w) for w in small}
+    for a, _ in pairs[:2]:
+        assert h.call("DELETE", f"/api/v1/workloads/{a}").status_code == 200
+    whole = submit(program, h, JANE, "--device-count", "1")["id"]
+    running(h, whole)
+    # Just one of them moved, beside the other or the third pair; and the job has what it left.
+    wait_for("what moved to run again", lambda: all(get(h, w)["state"] == "running" for w in small), 60)
+    moved, = (w for w in small if device(w) != places[w])
+    assert device(whole) == places[moved]
+    says = f"moved to make {places[moved]} whole for {whole}"
+    steps = h.call("GET", f"/api/v1/workloads/{moved}/history").json()["transitions"]
+    assert [t["reason"] for t in steps if t["from"] == "running"] == [says], steps
+    assert get(h, moved)["preemptions"] == 0 and 0 < get(h, moved)["remaining_ns"] < 3600 * 10**9
+    assert says in hcp(program, h, JOHN, "explain", moved).stdout
+    cancel(h, whole, pairs[2][0], pairs[2][1], *small, *taken)

@@ -16,11 +16,11 @@ static int send_cancel(struct svc_ctx *ctx, const char *id, const char *reason)
 }
 
 /* Queued anew at once, but not for the devices that it has. */
-static int send_away(struct svc_ctx *ctx, const char *id)
+static int send_away(struct svc_ctx *ctx, const char *id, const char *reason)
 {
 	Hcp__JobCancel ev = HCP__JOB_CANCEL__INIT;
 	ev.workload_id = id;
-	ev.reason = "moves elsewhere";
+	ev.reason = reason;
 	ev.elsewhere = true;
 	return svc_publish(ctx, id, &ev.base);
 }
@@ -113,7 +113,21 @@ int orch_on_resume(void *state, struct svc_ctx *ctx, const struct msg *m, struct
 	return rc < 0 ? rc : answer(ctx, &r);
 }
 
-/* By the way of a pause and a resumption, with its place in the queue. */
+/* By the way of a pause and a resumption, with its place in the queue; released says why to whom it leaves. */
+static int move_away(struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const char *reason,
+	const char *released, struct err *err)
+{
+	if (r->ends_ns)
+		r->w->remaining_ns = r->ends_ns > svc_now_ns(ctx) ? r->ends_ns - svc_now_ns(ctx) : 1;
+	r->ends_ns = 0;
+	int rc = set_devices(ctx, r->w, "", 0, NULL);
+	if (rc == 0)
+		rc = orch_workload_move(o, ctx, r, WORKLOAD_EV_REQUEUE, reason, err);
+	if (rc == 0)
+		rc = send_away(ctx, r->w->id, released);
+	return rc < 0 || o->stopped ? rc : orch_workload_enqueue(ctx, r);
+}
+
 int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
@@ -127,19 +141,18 @@ int orch_on_migrate(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 		return err_set(err, HCP_ESTATE, "state", "only what runs can be moved");
 	if (!r.w->checkpointable)
 		return err_set(err, HCP_ESTATE, "checkpointable", "it saves nothing: moving it would lose its work");
-	if (r.ends_ns)
-		r.w->remaining_ns = r.ends_ns > svc_now_ns(ctx) ? r.ends_ns - svc_now_ns(ctx) : 1;
-	r.ends_ns = 0;
 	snprintf(reason, sizeof(reason), "moves elsewhere: asked for by %.100s",
 		m->principal ? m->principal->email : "its owner");
-	rc = set_devices(ctx, r.w, "", 0, NULL);
-	if (rc == 0)
-		rc = orch_workload_move(o, ctx, &r, WORKLOAD_EV_REQUEUE, reason, err);
-	if (rc == 0)
-		rc = send_away(ctx, p->id);
-	if (rc == 0 && !o->stopped)
-		rc = orch_workload_enqueue(ctx, &r);
+	rc = move_away(o, ctx, &r, reason, "moves elsewhere", err);
 	return rc < 0 ? rc : answer(ctx, &r);
+}
+
+/* Router: another needs the whole of its device, and there is room elsewhere. It may have ended meanwhile. */
+static int make_room(
+	struct orchestrator *o, struct svc_ctx *ctx, struct row *r, const Hcp__JobState *j, struct err *err)
+{
+	bool still = r->w->state == HCP__WORKLOAD_STATE__RUNNING && !strcmp(r->w->allocation_id, j->allocation_id);
+	return still && r->w->checkpointable && !o->stopped ? move_away(o, ctx, r, j->reason, j->reason, err) : 0;
 }
 
 /* Resources: its program has saved something new, or is done. News of a former allocation may still be of its work. */
@@ -170,7 +183,7 @@ int orch_on_program(void *state, struct svc_ctx *ctx, const struct msg *m, struc
 	return rc < 0 ? rc : orch_workload_announce(o, ctx, &r, r.w->state, err);
 }
 
-/* Router: it has reserved devices, or tells why it waits. */
+/* Router: it has reserved devices, tells why it waits, or is to move. */
 int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct orchestrator *o = state;
@@ -194,6 +207,8 @@ int orch_on_job_state(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		rc = orch_workload_store(o, ctx, &r, err);
 		return rc < 0 ? rc : orch_workload_announce(o, ctx, &r, r.w->state, err);
 	}
+	if (!strcmp(j->state, "moves"))
+		return make_room(o, ctx, &r, j, err);
 	if (!strcmp(j->state, "gone"))
 		return orch_workload_move(o, ctx, &r, WORKLOAD_EV_FAIL, j->reason[0] ? j->reason : "it cannot be placed", err);
 	return 0;

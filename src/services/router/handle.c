@@ -234,8 +234,9 @@ static int over(struct router *r, struct svc_ctx *ctx, struct job *j, bool refus
 	router_yield_forget(r, j);
 	r->n_yielding -= j->yields;
 	j->yields = false;
-	if (j->moves && rest_devices(r, ctx, j) < 0)
+	if (j->moves && !router_moves_holds(r, j) && rest_devices(r, ctx, j) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	j->moved = j->moves;
 	j->moves = false;
 	int rc = free_devices(r, ctx, j, j->committed && !refused, err);
 	if (rc < 0)
@@ -297,6 +298,7 @@ static int router_timer(void *state, struct svc_ctx *ctx, struct err *err)
 {
 	struct router *r = state;
 	router_inventory_wake(r, svc_now_ns(ctx));
+	router_moves_expire(r, svc_now_ns(ctx));
 	router_yield_expire(r, svc_now_ns(ctx));
 	r->look = true;
 	int rc = router_place_expire(r, ctx, err);
@@ -322,7 +324,9 @@ static int64_t router_due(const void *state, int64_t now_ns)
 		return now_ns;
 	int64_t at_ns = placement_next_expiry(r->place), kept_ns = router_yield_due(r);
 	int64_t scale_ns = router_scale_due(r);
+	int64_t moves_ns = router_moves_due(r);
 	at_ns = kept_ns < at_ns ? kept_ns : at_ns;
+	at_ns = moves_ns < at_ns ? moves_ns : at_ns;
 	at_ns = scale_ns < at_ns ? scale_ns : at_ns;
 	if (queue_len(r->queue) && r->settled_until_ns < at_ns)
 		at_ns = r->settled_until_ns;

@@ -129,7 +129,7 @@ static bool is_usable(const Hcp__Device *d)
 
 bool router_inventory_offered(const struct router *r, const struct rdev *rd)
 {
-	return rd->usable && list_empty(&rd->rests) && router_scale_offers(r, rd);
+	return rd->usable && !rd->clears && list_empty(&rd->rests) && router_scale_offers(r, rd);
 }
 
 int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *err)

@@ -132,6 +132,7 @@ int router_job_new(struct router *r, struct str packed, int64_t now_ns, struct j
 void router_job_free(struct router *r, struct job *j)
 {
 	router_yield_forget(r, j);
+	router_moves_forget(r, j);
 	r->n_yielding -= j->yields;
 	map_del(&r->jobs, str_of(j->id));
 	if (j->allocation_id[0])
@@ -255,6 +256,7 @@ static int load_row(struct router *r, struct db_row *row, struct arena *a, struc
 	r->next_row = j->row + 1;
 	if (j->state == JOB_WAITING)
 		return queue_enqueue(r->queue, &j->q, err);
+	j->moved = true; /* perhaps */
 	Hcp__Place *p = (void *)pb_unpack_arena(&hcp__place__descriptor, db_blob(row, 4), a);
 	rc = p ? reclaim(r, j, p, err) : err_set(err, HCP_ECORRUPT, "job", "the placement of %s cannot be read", j->id);
 	int64_t since_ns = db_i64(row, 6);

@@ -17,6 +17,8 @@ struct attempt {
 	int rc;
 	struct job *ask[ROUTER_ASK_MAX]; /* did not fit: others may have to yield to them */
 	size_t n_ask;
+	struct job *whole[ROUTER_ASK_MAX]; /* did not fit: a device may be made whole for them */
+	size_t n_whole;
 	int64_t again_ns; /* when another look may help one of those that did not fit */
 };
 
@@ -56,6 +58,21 @@ struct placement_request router_request_of(const struct router *r, const struct 
 	return req;
 }
 
+/* Parts fit beside others; who wants whole devices may lack one that parts could leave. */
+static void add_whole(struct attempt *t, struct job *j, const struct placement_request *req)
+{
+	int64_t at_ns = req->milli || req->mig ? INT64_MAX : router_moves_at(t->r, j);
+	if (at_ns > svc_now_ns(t->ctx)) {
+		t->again_ns = at_ns < t->again_ns ? at_ns : t->again_ns;
+		return;
+	}
+	for (size_t i = 0; i < t->n_whole; i++)
+		if (t->whole[i] == j)
+			return;
+	if (t->n_whole < ROUTER_ASK_MAX)
+		t->whole[t->n_whole++] = j;
+}
+
 /* A job is offered twice when its ageing turn comes. */
 static void add_asking(struct attempt *t, struct job *j)
 {
@@ -88,6 +105,9 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 	struct err err = { 0 };
 	bool ask = !j->told_ns; /* the words are told once: most looks are in vain, and words cost more than looking */
 	int rc = placement_reserve(t->r->place, &req, until, &t->got, ask ? &why : NULL, ask ? &err : NULL);
+	bool urgent = j->q.cls == WORKLOAD_P1 && (req.milli || req.mig);
+	if (rc == HCP_EAGAIN && urgent && router_moves_give_way(t->r, svc_now_ns(t->ctx)))
+		rc = placement_reserve(t->r->place, &req, until, &t->got, ask ? &why : NULL, ask ? &err : NULL);
 	const struct job *keeper = rc == 0 ? router_yield_keeper(t->r, j, &t->got) : NULL;
 	if (keeper) {
 		must(placement_release(t->r->place, t->got.handle, NULL) == 0);
@@ -98,8 +118,10 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 		t->reserved = true;
 		return true;
 	}
-	if (rc == HCP_EAGAIN)
+	if (rc == HCP_EAGAIN) {
 		add_asking(t, j);
+		add_whole(t, j, &req);
+	}
 	if (rc == HCP_ENOMEM)
 		t->rc = rc;
 	if (ask)
@@ -279,6 +301,22 @@ static int tell_waiting(struct router *r, struct svc_ctx *ctx)
 	return 0;
 }
 
+/* Those that moved, to where room was held for them. */
+static int place_moved(struct router *r, struct svc_ctx *ctx, struct attempt *t, struct err *err)
+{
+	struct queue_job q;
+	struct job *j;
+	int rc = 0;
+	while (rc == 0 && router_moves_next(r, &j, &t->got)) {
+		if (queue_take(r->queue, &j->uuid, svc_now_ns(ctx), &q) == 0)
+			rc = placed(r, ctx, j, t, err);
+		else /* its customer has come to a limit */
+			router_moves_let_go(r, &t->got);
+	}
+	router_moves_expire(r, svc_now_ns(ctx));
+	return rc;
+}
+
 /* Before all others: those that devices are kept for. */
 static int place_keepers(struct router *r, struct svc_ctx *ctx, struct attempt *t, struct err *err)
 {
@@ -328,10 +366,12 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 {
 	struct attempt t = { .r = r, .ctx = ctx };
 	struct queue_job q;
-	int rc = place_keepers(r, ctx, &t, err), n = 0;
+	int rc = place_moved(r, ctx, &t, err), n = 0;
+	if (rc == 0)
+		rc = place_keepers(r, ctx, &t, err);
 	if (rc < 0)
 		return rc;
-	t.n_ask = 0;
+	t.n_ask = t.n_whole = 0;
 	t.again_ns = INT64_MAX;
 	for (; n < ROUTER_PLACE_BATCH && rc == 0; n++) {
 		t.reserved = false;
@@ -344,7 +384,11 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 	r->settled_until_ns = queue_same_until(r->queue);
 	r->settled = r->stuck && r->settled_until_ns != INT64_MIN; /* else others have their turn at the next look */
 	if (rc == HCP_EAGAIN) {
-		int asked = ask_to_yield(&t, err);
+		int64_t again_ns;
+		int asked = router_moves_look(r, ctx, t.whole, t.n_whole, &again_ns, err); /* it costs less than to yield */
+		t.again_ns = again_ns < t.again_ns ? again_ns : t.again_ns;
+		if (asked == 0)
+			asked = ask_to_yield(&t, err);
 		rc = asked < 0 ? asked : rc;
 		r->settled_until_ns = t.again_ns < r->settled_until_ns ? t.again_ns : r->settled_until_ns;
 	}
@@ -487,12 +531,16 @@ static int32_t whole_devices(int64_t milli)
 	return n < INT32_MAX ? (int32_t)n : INT32_MAX;
 }
 
+int64_t router_job_ends_ns(const struct job *j)
+{
+	bool told = j->since_ns && j->q.duration_ns && j->q.duration_ns < INT64_MAX - j->since_ns;
+	return told ? j->since_ns + j->q.duration_ns : INT64_MAX;
+}
+
 /* Hours from now until a job that runs is expected to end; ROUTER_ENDS_HOURS: later, or not told. */
 static int64_t hours_left(const struct job *j, int64_t now_ns)
 {
-	int64_t left_ns = j->q.duration_ns - (now_ns - j->since_ns);
-	if (!j->since_ns || !j->q.duration_ns)
-		return ROUTER_ENDS_HOURS;
+	int64_t left_ns = router_job_ends_ns(j) - now_ns;
 	left_ns = left_ns > 0 ? left_ns / (3600 * NS_PER_S) : 0;
 	return left_ns < ROUTER_ENDS_HOURS ? left_ns : ROUTER_ENDS_HOURS;
 }

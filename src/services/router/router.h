@@ -34,10 +34,14 @@ enum {
 	ROUTER_DEMAND_MS = 200,      /* demand is published at most so often, … */
 	ROUTER_DEMAND_JOB_NS = 2000, /* … with many jobs less */
 	ROUTER_QUEUE_SHOWN = 200,
-	ROUTER_YIELD_S = 120,   /* what victims give up is kept so long for whom they gave it up */
-	ROUTER_KEPT_MAX = 64,   /* jobs that others yield to at a time */
-	ROUTER_ASK_MAX = 4,     /* jobs of one look that may ask others to yield */
-	ROUTER_ROOMS_MAX = 256, /* kinds of devices and facilities that one of them considers */
+	ROUTER_YIELD_S = 120,      /* what victims give up is kept so long for whom they gave it up */
+	ROUTER_KEPT_MAX = 64,      /* jobs that others yield to at a time */
+	ROUTER_ASK_MAX = 4,        /* jobs of one look that may ask others to yield */
+	ROUTER_ROOMS_MAX = 256,    /* kinds of devices and facilities that one of them considers */
+	ROUTER_MOVES_MAX = 4,      /* parts that move so that a device is whole again */
+	ROUTER_MOVES_WAIT_S = 10,  /* so long a job waits before others move for it; P1 does not wait */
+	ROUTER_MOVES_PAUSE_S = 60, /* between one device that was made whole and the next */
+	ROUTER_MOVES_LOOK_S = 1,   /* after a look in vain */
 };
 
 extern const struct svc_def router_def;

@@ -34,6 +34,7 @@ struct job {
 	int64_t told_ns;           /* when the reason was last published */
 	int64_t since_ns;          /* it runs since then; 0: it does not */
 	bool moves;                /* its devices rest once they are given back, so that it finds others */
+	bool moved;                /* this run came of a move, or may have: it stays for its minimum run time */
 	struct list untold;        /* router.untold: has not heard yet why it waits */
 	struct list kept;          /* router.keepers: others yield to it, devices in `room` are kept for it until … */
 	struct placement_room room;
@@ -56,11 +57,28 @@ struct rdev {
 	placement_dev dev;
 	uint16_t cls, facility;
 	bool usable;            /* as resources last told */
+	bool clears;            /* the parts on it move away: not offered meanwhile */
 	bool fill_saved, usable_saved; /* as the row has it */
 	float health_saved, thermal_saved;
 	struct list rests;      /* router.resting: not offered until … */
 	int64_t rests_until_ns; /* … since resources refused it, for a reason that we cannot see */
 	char id[];
+};
+
+/* A part on its way to where room is held for it. */
+struct move {
+	struct job *j; /* borrowed; NULL: it is there, or gone */
+	struct placement_result to;
+};
+
+/* The device that is made whole for a job that waits; one at a time. A restart forgets it. */
+struct moves {
+	struct rdev *from; /* borrowed; NULL: none */
+	struct job *whom;  /* borrowed; NULL: it waits no more */
+	struct move move[ROUTER_MOVES_MAX];
+	size_t n;
+	int64_t until_ns; /* what has not moved by then stays */
+	int64_t next_ns;  /* none is looked for before then */
 };
 
 struct router_scale;
@@ -90,6 +108,7 @@ struct router {
 	size_t n_kept;
 	uint64_t victims_changed; /* grows whenever a job that found no victims may find some */
 	struct in_vain in_vain;
+	struct moves moves;
 	int64_t preemptions; /* since the start */
 	size_t n_yielding;   /* jobs that give their devices up for another */
 	size_t kinds[DEVICE_KIND_END];
@@ -113,7 +132,7 @@ void router_inventory_release(struct router *r);
 void router_inventory_rest(struct router *r, const char *id, int64_t now_ns);
 /* The queue's shares are of what there is. */
 int router_inventory_capacity(struct router *r, struct err *err) MUST_CHECK;
-/* It can be used, does not rest, and its node is not about to go. */
+/* It can be used, does not rest, is not being cleared, and its node is not about to go. */
 bool router_inventory_offered(const struct router *r, const struct rdev *rd);
 /* Offers those again that have rested. */
 void router_inventory_wake(struct router *r, int64_t now_ns);
@@ -151,6 +170,8 @@ int router_place_waiting(struct router *r, struct svc_ctx *ctx, struct err *err)
 int router_place_expire(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 /* Thousandths of devices that it wants, or holds. */
 int64_t router_job_milli(const struct job *j);
+/* When a running job ends, as far as is known; INT64_MAX. */
+int64_t router_job_ends_ns(const struct job *j);
 /* When there is demand to tell; INT64_MAX: nothing has changed. */
 int64_t router_demand_due(const struct router *r);
 int router_demand_tick(struct router *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
@@ -166,10 +187,18 @@ int router_yield_shared(struct router *r, placement_dev d, struct err *err) MUST
 int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct err *err) MUST_CHECK;
 /* It runs no more, or is gone. */
 void router_yield_forget(struct router *r, struct job *j);
+/* What comes free in that room is kept for it for ROUTER_YIELD_S. */
+void router_yield_keep(struct router *r, struct job *j, const struct placement_room *room, int64_t now_ns);
 /* Nothing is kept for it any more. */
 void router_yield_unkeep(struct router *r, struct job *j);
 /* The job for which these devices are kept, so that j may not have them; NULL: it may. */
 const struct job *router_yield_keeper(const struct router *r, const struct job *j, const struct placement_result *got);
+/* Devices of that room which are kept for jobs. */
+uint32_t router_yield_kept_in(const struct router *r, const struct placement_room *room);
+/* Who has that part; NULL: nobody that is known. */
+struct job *router_yield_owner(const struct router *r, const struct placement_part *p);
+/* Seconds until a device of the class that is taken from one works for another. */
+double router_yield_restart_s(uint16_t cls);
 /* From when on it may ask others to yield, as things are; INT64_MAX: it may not. */
 int64_t router_yield_asks_at(const struct router *r, const struct job *j);
 /* It does not fit: makes others yield, if that helps; then it is kept for. *ret_again_ns: when to ask again. */
@@ -178,6 +207,29 @@ int router_yield_ask(
 void router_yield_expire(struct router *r, int64_t now_ns);
 /* When that next has something to do; INT64_MAX: nothing is kept. */
 int64_t router_yield_due(const struct router *r);
+
+/* moves.c: parts of devices that move together, so that a device is whole again */
+/* From when on a device may be made whole for a job that does not fit, as things are; INT64_MAX: not by itself. */
+int64_t router_moves_at(const struct router *r, const struct job *j);
+/* For the first of them for which that helps parts move; it is kept for then. *ret_again_ns: when to look again. */
+int router_moves_look(struct router *r, struct svc_ctx *ctx, struct job *const *jobs, size_t n, int64_t *ret_again_ns,
+	struct err *err) MUST_CHECK;
+/* Room is held for it elsewhere. */
+bool router_moves_holds(const struct router *r, const struct job *j);
+/* The next part that waits to be placed where room is held for it; false: none. */
+bool router_moves_next(struct router *r, struct job **ret, struct placement_result *ret_to);
+/* Nobody moves there after all. */
+void router_moves_let_go(struct router *r, const struct placement_result *to);
+/* Real-time work needs the room: no more is held for moves, if it was (true). */
+bool router_moves_give_way(struct router *r, int64_t now_ns);
+/* The job waits no more for a device that is being made whole. */
+void router_moves_unkeep(struct router *r, const struct job *j);
+/* The job is gone. */
+void router_moves_forget(struct router *r, const struct job *j);
+/* It is over when all is done, or the time has passed. */
+void router_moves_expire(struct router *r, int64_t now_ns);
+/* When that has something to do; INT64_MAX: nothing moves. */
+int64_t router_moves_due(const struct router *r);
 
 /* scale.c: nodes that are rented */
 int router_scale_open(struct router *r, const struct router_conf *conf, struct db *db, struct err *err) MUST_CHECK;

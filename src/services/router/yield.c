@@ -33,7 +33,7 @@ static bool saves_itself(const struct job *j)
 	return j->w->checkpointable && !j->w->program[0];
 }
 
-static double restart_s(uint16_t cls)
+double router_yield_restart_s(uint16_t cls)
 {
 	const struct device_class *c = device_class_at(cls);
 	return (double)(c->switch_ms[DEVICE_OFF] + c->switch_ms[DEVICE_SERVE]) / 1000;
@@ -50,7 +50,7 @@ static struct id shared_key(placement_dev d)
 	return key;
 }
 
-static struct job *owner_of(const struct router *r, const struct placement_part *p)
+struct job *router_yield_owner(const struct router *r, const struct placement_part *p)
 {
 	char id[ID_TEXT_MAX];
 	return router_job_find(r, id_format(id, ID_WORKLOAD, &p->owner));
@@ -85,14 +85,15 @@ static int shared_changed(struct router *r, const struct rdev *rd, struct err *e
 		.count = 1,
 		.since_ns = INT64_MAX,
 		.checkpointable = true,
-		.restart_s = restart_s(rd->cls),
+		.restart_s = router_yield_restart_s(rd->cls),
 		.tag = (uint64_t)rd->dev << 1 | SHARED };
 	if (preempt_remove(r->preempt, &all.id) == 0)
 		r->victims_changed++;
 	uint32_t n = placement_parts(r->place, rd->dev, part, PLACEMENT_PARTS_MAX);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct job *j = n <= PLACEMENT_PARTS_MAX ? owner_of(r, &part[i]) : NULL;
-		if (!j || j->state != JOB_PLACED || !j->since_ns || j->q.cls == WORKLOAD_P1)
+		const struct job *j = n <= PLACEMENT_PARTS_MAX ? router_yield_owner(r, &part[i]) : NULL;
+		bool runs = j && j->state == JOB_PLACED && j->since_ns && j->hold == part[i].handle; /* not on its way here */
+		if (!runs || j->q.cls == WORKLOAD_P1)
 			return 0;
 		share_out(&all, j, i == 0);
 	}
@@ -135,7 +136,7 @@ int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct 
 		.started_ns = since_ns,
 		.since_ns = saved_ns(j, since_ns),
 		.checkpointable = saves_itself(j),
-		.restart_s = restart_s(rd->cls),
+		.restart_s = router_yield_restart_s(rd->cls),
 		.preemptions = j->w->preemptions > 0 ? (uint32_t)j->w->preemptions : 0,
 		.tag = (uint64_t)(uintptr_t)j,
 	};
@@ -144,10 +145,19 @@ int router_yield_runs(struct router *r, struct job *j, int64_t since_ns, struct 
 	return preempt_add(r->preempt, &p, err);
 }
 
+void router_yield_keep(struct router *r, struct job *j, const struct placement_room *room, int64_t now_ns)
+{
+	j->room = *room;
+	j->kept_until_ns = now_ns + ROUTER_YIELD_S * NS_PER_S;
+	list_add_tail(&r->keepers, &j->kept);
+	r->n_kept++;
+}
+
 void router_yield_unkeep(struct router *r, struct job *j)
 {
 	if (list_empty(&j->kept))
 		return;
+	router_moves_unkeep(r, j);
 	list_del(&j->kept);
 	r->n_kept--;
 	router_look_again(r); /* for others */
@@ -187,6 +197,18 @@ const struct job *router_yield_keeper(const struct router *r, const struct job *
 			return k;
 	}
 	return NULL;
+}
+
+uint32_t router_yield_kept_in(const struct router *r, const struct placement_room *room)
+{
+	uint32_t kept = 0;
+	list_each(it, &r->keepers)
+	{
+		const struct job *k = list_entry(it, struct job, kept);
+		if (k->room.device_class == room->device_class && k->room.facility == room->facility)
+			kept += (uint32_t)(k->w->device_count > 0 ? k->w->device_count : 1);
+	}
+	return kept;
 }
 
 /* Nothing has changed since a job like this one found no victims. Real-time jobs may come by the thousand. */
@@ -253,17 +275,14 @@ static int yield_all(struct router *r, struct svc_ctx *ctx, const struct preempt
 		return send_yield(r, ctx, (struct job *)(uintptr_t)v->tag, j, v->cost_usd, err);
 	uint32_t n = placement_parts(r->place, (placement_dev)(v->tag >> 1), part, PLACEMENT_PARTS_MAX);
 	for (uint32_t i = 0; i < n && rc == 0; i++)
-		rc = send_yield(r, ctx, owner_of(r, &part[i]), j, v->cost_usd, err);
+		rc = send_yield(r, ctx, router_yield_owner(r, &part[i]), j, v->cost_usd, err);
 	return rc;
 }
 
 static void keep_for(
 	struct router *r, struct job *j, const struct preempt_choice *c, const struct placement_room *room, int64_t now_ns)
 {
-	j->room = *room;
-	j->kept_until_ns = now_ns + ROUTER_YIELD_S * NS_PER_S;
-	list_add_tail(&r->keepers, &j->kept);
-	r->n_kept++;
+	router_yield_keep(r, j, room, now_ns);
 	snprintf(j->wait_reason, sizeof(j->wait_reason), "%zu job%s yield%s %u devices to it, for %.2f USD of lost work",
 		c->n, c->n == 1 ? "" : "s", c->n == 1 ? "s" : "", c->freed, c->cost_usd);
 }

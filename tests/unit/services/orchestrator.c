@@ -955,6 +955,54 @@ static void a_move_is_a_release_and_a_new_place(void **state)
 	rig_release(&r);
 }
 
+static void told_to_move(struct rig *r, const char *id, const char *alloc)
+{
+	Hcp__JobState ev = HCP__JOB_STATE__INIT;
+	ev.workload_id = id;
+	ev.allocation_id = alloc;
+	ev.state = "moves";
+	ev.reason = "moved to make n1/gpu0 whole for wl-x";
+	rig_forget(r);
+	rig_event(r, SVC_ROUTER, &ev.base);
+}
+
+/* The router wants its device for another: it moves as its owner would move it, if it still runs there and can. */
+static void the_router_may_move_what_saves_itself(void **state)
+{
+	struct rig r;
+	char id[ID_TEXT_MAX], plain[ID_TEXT_MAX];
+	int n;
+	rig_init(&r, &orchestrator_def, NULL);
+	submit(&r, &acme, plain);
+	place(&r, plain, "al-9");
+	allocation(&r, plain, "al-9", HCP__ALLOCATION_STATE__HELD, "");
+	told_to_move(&r, plain, "al-9"); /* its work would be lost */
+	msg_free(rig_published(&r, MSG_JOB_CANCEL, &n));
+	assert_int_equal(n, 0);
+	submit_program(&r, id, 0);
+	place(&r, id, "al-1");
+	told_to_move(&r, id, "al-1"); /* it does not run yet */
+	allocation(&r, id, "al-1", HCP__ALLOCATION_STATE__HELD, "");
+	told_to_move(&r, id, "al-0"); /* nor there any more */
+	msg_free(rig_published(&r, MSG_JOB_CANCEL, &n));
+	assert_int_equal(n, 0);
+	told_to_move(&r, id, "al-1");
+	struct msg *m = rig_published(&r, MSG_JOB_CANCEL, &n);
+	assert_true(n == 1 && ((Hcp__JobCancel *)m->body)->elsewhere);
+	assert_string_equal(((Hcp__JobCancel *)m->body)->reason, "moved to make n1/gpu0 whole for wl-x");
+	msg_free(m);
+	msg_free(rig_published(&r, MSG_JOB_ENQUEUE, &n));
+	assert_int_equal(n, 1);
+	assert_int_equal(get(&r, &acme, id)->state, HCP__WORKLOAD_STATE__QUEUED);
+	assert_string_equal(get(&r, &acme, id)->reason, "moved to make n1/gpu0 whole for wl-x");
+	assert_int_equal(get(&r, &acme, id)->preemptions, 0);
+	told_to_move(&r, id, "al-1"); /* told twice */
+	msg_free(rig_published(&r, MSG_JOB_CANCEL, &n));
+	assert_int_equal(n, 0);
+	rig_expect_replay(&r);
+	rig_release(&r);
+}
+
 static void a_program_has_one_whole_device_and_a_name(void **state)
 {
 	static const struct {
@@ -1067,6 +1115,7 @@ int main(void)
 		cmocka_unit_test(a_program_that_saves_nothing_fails_after_its_tries),
 		cmocka_unit_test(a_program_says_when_it_is_done),
 		cmocka_unit_test(a_move_is_a_release_and_a_new_place),
+		cmocka_unit_test(the_router_may_move_what_saves_itself),
 		cmocka_unit_test(a_program_has_one_whole_device_and_a_name),
 		cmocka_unit_test(quotas_are_kept_told_and_counted),
 		cmocka_unit_test(a_workload_lives_its_life),
