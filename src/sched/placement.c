@@ -38,6 +38,7 @@ void placement_free(struct placement *p)
 {
 	if (!p)
 		return;
+	tags_release(p);
 	for (uint32_t i = 0; i < p->n_pool; i++) {
 		mem_free(p->pool[i]->nodes);
 		mem_free(p->pool[i]->share);
@@ -156,7 +157,11 @@ void dev_set_state(struct placement *p, uint32_t i, enum placement_dev_state to)
 	if (was_free != is_free) {
 		struct node *n = &p->node[d->node];
 		node_unlist(p, pl, d->node);
+		if (!is_free && n->free == 1)
+			tags_node_out(p, d->node);
 		n->free = is_free ? n->free + 1 : n->free - 1;
+		if (is_free && n->free == 1)
+			tags_node_in(p, d->node);
 		node_list(p, pl, d->node);
 		struct cluster *c = &p->cluster[n->cluster];
 		c->free = is_free ? c->free + 1 : c->free - 1;
@@ -267,6 +272,7 @@ static int node_get(struct placement *p, uint32_t number, uint32_t pool, uint32_
 		struct pool *pl = p->pool[pool];
 		if (grow(&p->node, p->n_node, &p->cap_node, sizeof(*p->node)) < 0 ||
 			grow(&pl->nodes, pl->n_nodes, &pl->cap_nodes, sizeof(*pl->nodes)) < 0 || share_room(p) < 0 ||
+			tags_open(pl, 0) < 0 ||
 			map_put(&p->nodes, map_key_u64(&key), (void *)(uintptr_t)(p->n_node + 1), NULL) < 0)
 			return HCP_ENOMEM;
 		have = p->n_node + 1;
@@ -341,6 +347,7 @@ int placement_add_device(struct placement *p, const struct placement_device *d, 
 	store_quality(n, &d->quality);
 	p->node[node].first = i;
 	p->node[node].count++;
+	tags_count(p, node, 1);
 	p->pool[pool]->total++;
 	p->pool[pool]->out++;
 	if (dev_rest_state(n) != PLACEMENT_OUT)
@@ -544,6 +551,9 @@ static int check_request(const struct placement_request *r, struct err *err)
 		return err_set(err, HCP_EINVAL, "mig", "no such instance, or milli beside it");
 	if (r->count != 1 && (r->mig || (r->milli && r->milli < 1000)))
 		return err_set(err, HCP_EINVAL, "count", "a part is of one device");
+	if (r->tag >= PLACEMENT_TAGS_MAX ||
+		(r->tag && (r->count != 1 || r->mig || (r->milli && r->milli < 1000) || host || r->only_node)))
+		return err_set(err, HCP_EINVAL, "tag", "no such tag, or for anything but one whole device");
 	if (r->cls == WORKLOAD_P4 && r->count > 1 && (host || r->only_node))
 		return err_set(err, HCP_EINVAL, "count", "filler with host needs takes one device at a time");
 	if (r->device_class >= (int)device_class_count())
@@ -804,7 +814,7 @@ uint32_t placement_free_count(const struct placement *p, size_t device_class)
 const char *placement_refusal_name(enum placement_refusal_code c)
 {
 	static const char *const name[PLACEMENT_R_END] = { "none", "no_class", "memory", "region", "latency", "busy",
-		"fragmented", "out_of_service", "host" };
+		"fragmented", "out_of_service", "host", "tag" };
 	return (unsigned)c < PLACEMENT_R_END ? name[c] : NULL;
 }
 
@@ -878,5 +888,6 @@ void placement_check(const struct placement *p)
 	for (uint32_t i = 0; i < p->n_dev; i++)
 		owned += p->dev[i].state == PLACEMENT_RESERVED || p->dev[i].state == PLACEMENT_BUSY;
 	must(held == owned);
+	tags_check(p);
 	share_check(p);
 }

@@ -40,6 +40,8 @@ enum {
 	PLACEMENT_POOLS_MAX = 4096,
 	PLACEMENT_NODES_MAX = 1 << 20,
 	PLACEMENT_CLUSTERS_MAX = 1 << 16,
+	PLACEMENT_TAGS_MAX = 4096,
+	PLACEMENT_NODE_TAGS_MAX = 16,
 };
 
 typedef uint32_t placement_dev; /* dense device number, given by placement_add_device */
@@ -116,6 +118,8 @@ struct placement_request {
 	uint32_t only_node;  /* the caller's number + 1; 0: any. HCP_ENOTFOUND */
 	uint32_t avoid_node; /* the caller's number + 1: not there, where nodes have limits; 0: none */
 	enum placement_fit fit;
+
+	uint16_t tag; /* only nodes that have this, or were never told what they have; one whole device. 0: any node */
 };
 
 /* Parts of a score, each 0..1 times its weight; total 0..100. */
@@ -136,7 +140,8 @@ enum placement_refusal_code {
 	PLACEMENT_R_FRAGMENTED = 6, /* enough free, but not in one cluster (or facility) */
 	PLACEMENT_R_OUT = 7,        /* all that would fit are unhealthy or in maintenance */
 	PLACEMENT_R_HOST = 8,       /* devices would be free, but not with that much CPU and memory beside them */
-	PLACEMENT_R_END = 9,
+	PLACEMENT_R_TAG = 9,        /* such devices exist, but none on a node that has what is asked for */
+	PLACEMENT_R_END = 10,
 };
 
 struct placement_refusal {
@@ -215,6 +220,13 @@ int placement_add_device(struct placement *p, const struct placement_device *d, 
  */
 int placement_set_node(
 	struct placement *p, uint32_t node, uint32_t cpu_milli, uint32_t memory_mib, struct err *err) MUST_CHECK;
+/*
+ * What a node has beside its devices, by the caller's numbers from 1; what it had before is forgotten. Until the first
+ * call it may have anything. HCP_ENOTFOUND, HCP_ELIMIT, HCP_ERANGE, HCP_ENOMEM.
+ */
+int placement_set_tags(struct placement *p, uint32_t node, const uint16_t *tag, uint32_t n, struct err *err) MUST_CHECK;
+/* Does its node have that, or may it, since it was never told? */
+bool placement_may_have(const struct placement *p, placement_dev d, uint16_t tag);
 /* A job arrived (once per job, not per try): what PLACEMENT_FRAG takes for recent demand. */
 void placement_observe(struct placement *p, const struct placement_request *r);
 /* Takes this for the demand instead, until more is observed. */

@@ -83,6 +83,9 @@ static bool shape_of(const struct placement *p, uint32_t pool, const struct plac
 	const struct pool *pl = p->pool[pool];
 	f->waste = 0;
 	f->pool = pool;
+	f->shape = FIND_SINGLE;
+	if (r->tag)
+		return tags_find(p, pl, r, &f->at, ret_score);
 	if (share_wanted(pl, r)) {
 		*ret_score = 0;
 		return share_find(p, pool, r, f);
@@ -90,7 +93,6 @@ static bool shape_of(const struct placement *p, uint32_t pool, const struct plac
 	if (pool_free(pl, r) < r->count)
 		return false;
 	f->at = find_best_device(pl, r, ret_score);
-	f->shape = FIND_SINGLE;
 	if (r->count == 1)
 		return true;
 	f->shape = FIND_LOOSE; /* mining has no neighbours to talk to */
@@ -134,7 +136,7 @@ static uint32_t jump(uint64_t key, uint32_t n)
 static void stick_to_node(const struct placement *p, const struct placement_request *r, struct find *f)
 {
 	const struct pool *pl = p->pool[f->pool];
-	if (f->shape != FIND_SINGLE)
+	if (f->shape != FIND_SINGLE || r->tag)
 		return;
 	uint32_t start = jump(r->hash_key, pl->n_nodes);
 	for (uint32_t i = 0; i < pl->n_nodes; i++) {
@@ -227,6 +229,12 @@ static void count_pool(const struct placement *p, const struct pool *pl, const s
 	struct placement_refusal *w)
 {
 	uint32_t free = pool_free(pl, r);
+	if (r->tag) {
+		/* Free ones would have been found. Those out of service are not told apart from busy ones. */
+		w->total += tags_devices(pl, r->tag);
+		w->busy += tags_devices(pl, r->tag);
+		return;
+	}
 	w->total += pl->total;
 	w->free += free;
 	w->out += pl->out;
@@ -284,6 +292,8 @@ static enum placement_refusal_code narrow(const struct placement *p, const struc
 		return PLACEMENT_R_REGION;
 	if (!any_near)
 		return PLACEMENT_R_LATENCY;
+	if (r->tag && !w->total)
+		return PLACEMENT_R_TAG;
 	if (w->total - w->out < r->count && w->total >= r->count)
 		return PLACEMENT_R_OUT;
 	if ((r->cpu_milli || r->memory_mib) && (w->largest_node >= r->count || (r->milli && w->largest_milli >= r->milli)))
@@ -327,6 +337,9 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 		snprintf(t, cap, "%u of %u such devices are out of service; needs %u repaired.", w.out, w.total,
 			r->count - (w.total - w.out));
 		break;
+	case PLACEMENT_R_TAG:
+		snprintf(t, cap, "No node with such devices has what it asks for.");
+		break;
 	case PLACEMENT_R_HOST:
 		snprintf(t, cap,
 			"Devices are free, but none beside %.1f free cores and %.1f GiB of memory; ask for less of them.",
@@ -359,6 +372,14 @@ void find_explain(const struct placement *p, const struct placement_request *r, 
 	*ret = w;
 }
 
+/* With a tag it is of no use to know more than whether there is one. */
+static uint32_t room_free(const struct placement *p, const struct pool *pl, const struct placement_request *r)
+{
+	uint32_t unused;
+	double score;
+	return r->tag ? tags_find(p, pl, r, &unused, &score) : pool_free(pl, r);
+}
+
 size_t placement_rooms(
 	const struct placement *p, const struct placement_request *r, struct placement_room *ret, size_t max)
 {
@@ -366,7 +387,7 @@ size_t placement_rooms(
 	for (uint32_t i = 0; i < p->n_pool && n < max; i++) {
 		const struct pool *pl = p->pool[i];
 		if (class_allowed(pl->cls, r) && facility_allowed(&p->facility[pl->facility], r))
-			ret[n++] = (struct placement_room){ pl->cls, pl->facility, pool_free(pl, r) };
+			ret[n++] = (struct placement_room){ pl->cls, pl->facility, room_free(p, pl, r) };
 	}
 	return n;
 }

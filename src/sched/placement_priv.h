@@ -40,6 +40,22 @@ struct bucketq {
 	uint32_t head[PLACEMENT_BUCKETS];
 };
 
+/* A node in the list of those of its pool that have something and a free device. */
+struct tag_link {
+	uint32_t prev, next; /* nodes */
+	uint16_t tag;
+};
+
+struct node_tags {
+	uint32_t n;
+	struct tag_link link[];
+};
+
+struct tag_list {
+	uint32_t first;   /* node */
+	uint32_t devices; /* of all nodes that have it, free or not */
+};
+
 struct node {
 	uint32_t number;       /* the caller's */
 	uint32_t pool, cluster;
@@ -47,6 +63,8 @@ struct node {
 	uint32_t free;         /* idle or filling */
 	uint32_t prev, next;   /* in the pool's list of nodes with as many free */
 	uint32_t cluster_next;
+	struct tag_link untold; /* while tags is NULL: it may have anything */
+	struct node_tags *tags; /* owned */
 };
 
 /*
@@ -107,6 +125,8 @@ struct pool {
 	uint32_t *nodes; /* owned; append-only, the order that consistent hashing counts in */
 	uint32_t n_nodes, cap_nodes;
 	struct bucketq idle, fill;
+	struct tag_list *tag; /* owned; 0: of nodes that were not told */
+	uint32_t n_tag;
 	uint64_t count_bits[COUNT_WORDS];
 	uint32_t by_count[PLACEMENT_NODE_DEVICES_MAX + 1];
 };
@@ -209,6 +229,21 @@ int share_may_take(const struct placement *p, uint32_t dev, const struct placeme
 /* Milli of a device of this class that r takes: by compute or by memory, whichever is more. */
 uint32_t share_milli(size_t cls, const struct placement_request *r);
 void share_check(const struct placement *p);
+
+/* placement_tags.c */
+/* A node has free devices from now on, or none any more. */
+void tags_node_in(struct placement *p, uint32_t node);
+void tags_node_out(struct placement *p, uint32_t node);
+/* It has more devices, or fewer. */
+void tags_count(struct placement *p, uint32_t node, int32_t devices);
+/* HCP_ENOMEM. The pool can have nodes with this tag. */
+int tags_open(struct pool *pl, uint16_t tag) MUST_CHECK;
+bool tags_find(const struct placement *p, const struct pool *pl, const struct placement_request *r, uint32_t *ret,
+	double *ret_score);
+/* Of nodes that have it, or may. */
+uint32_t tags_devices(const struct pool *pl, uint16_t tag);
+void tags_release(struct placement *p);
+void tags_check(const struct placement *p);
 
 /* placement_find.c */
 /* The head of the best bucket, idle before mining unless the mining device is better by more than W_IDLE. */

@@ -374,6 +374,8 @@ static void collect(const struct preempt *p, const struct preempt_request *r, co
 			continue;
 		if (n->j.cls == r->cls && !reclaimable(r, ret, n))
 			continue;
+		if (r->helps && !r->helps(r->arg, n->j.tag))
+			continue;
 		ret->cost[ret->n] = cost_of(n, now_ns) * n->j.count;
 		ret->job[ret->n++] = n;
 		ret->devices += n->j.count;

@@ -75,6 +75,9 @@ struct preempt_job {
 /* Is the customer beyond its fair share, even after it gave back `less` devices of this class? */
 typedef bool preempt_over_fn(void *arg, uint64_t customer, uint16_t device_class, uint32_t less);
 
+/* Would what this victim (by its tag) gives up be of use? */
+typedef bool preempt_helps_fn(void *arg, uint64_t tag);
+
 struct preempt_request {
 	struct id id, spared; /* spared: who preempted it last, or nil */
 	uint64_t customer;
@@ -83,6 +86,7 @@ struct preempt_request {
 	const struct placement_room *room; /* borrowed */
 	size_t n_room;
 	preempt_over_fn *over; /* NULL: no reclaim, worse classes only */
+	preempt_helps_fn *helps; /* NULL: all devices of a room are as good */
 	void *arg;
 };
 

@@ -67,6 +67,7 @@ static struct placement_request request(struct bytes *b)
 	r.memory_gib = kind & 32 ? c : 0;
 	r.only_node = c % 7 == 6 ? a % 8 : 0;
 	r.avoid_node = c % 7 == 5 ? a % 8 : 0;
+	r.tag = c % 7 == 4 ? a % 4 : 0;
 	return r;
 }
 
@@ -109,7 +110,10 @@ static void step(struct placement *p, struct bytes *b, placement_handle *live, u
 		(void)!placement_set_in_service(p, next(b) % (NODES * GPUS), op & 8, NULL);
 		break;
 	default:
-		if (op & 8)
+		if ((op & 24) == 24) {
+			const uint16_t tag[] = { (uint16_t)(next(b) % 4), (uint16_t)(next(b) % 4), 2 };
+			(void)!placement_set_tags(p, next(b) % (NODES + 1), tag, op >> 5 & 3, NULL);
+		} else if (op & 8)
 			(void)!placement_set_node(p, next(b) % (NODES + 1), next(b) * 100, next(b) * 400, NULL);
 		else
 			(void)placement_defrag(

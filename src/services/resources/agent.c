@@ -491,6 +491,8 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 		n->n_meters = 0;
 		n->seq = 0;
 	}
+	bool tells = new_boot || !node_has_programs_of(n, h);
+	size_t before = n->n_devices;
 	commands_send_again(r, ctx, n);
 	/* A changed endpoint or model is news, even when up and mode stay. */
 	if (strcmp(n->endpoint, h->endpoint) || n->n_models != h->n_models)
@@ -519,6 +521,8 @@ static int hello_take(struct resources *r, struct svc_ctx *ctx, struct node *n, 
 	if (new_boot && n->n_devices && !device_power(n->devices[0])->up && f->has_levels)
 		log_warn("resources", "node %s hangs at no feeder of %s: only the facility's budget holds for it", n->id,
 			n->facility);
+	if ((tells || n->n_devices != before) && list_empty(&n->tells))
+		list_add_tail(&r->nodes_tell, &n->tells);
 	heard(r, n, now);
 	node_want_work(r, n);
 	r->capacity_dirty = true;

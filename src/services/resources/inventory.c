@@ -150,6 +150,7 @@ struct node *node_new(const char *id)
 	list_init(&n->silent);
 	list_init(&n->work);
 	list_init(&n->unsaved);
+	list_init(&n->tells);
 	list_init(&n->commands);
 	breaker_init(&n->breaker, BREAKER_DEFAULT);
 	return n;
@@ -385,7 +386,7 @@ static int publish_some(struct svc_ctx *ctx, struct device *const *d, size_t n)
 	ev.n_devices = n;
 	ev.node_id = d[0]->node->id;
 	for (size_t i = 0; i < n; i++) {
-		if (device_fill(a, d[i], &rows[i]) < 0)
+		if (device_fill(a, d[i], &rows[i]) < 0 || node_tell_programs(a, d[i]->node, &ev) < 0)
 			return HCP_ENOMEM;
 		ev.devices[i] = &rows[i];
 		if (d[i]->node != d[0]->node)
@@ -483,6 +484,8 @@ int inventory_flush(struct resources *r, struct svc_ctx *ctx, struct err *err)
 	struct list *l;
 	if (rc == 0 && r->n_changed)
 		rc = publish_changed(r, ctx);
+	if (rc == 0)
+		rc = programs_flush(r, ctx);
 	while (rc == 0 && (l = list_pop(&r->nodes_unsaved))) {
 		struct node *n = list_entry(l, struct node, unsaved);
 		rc = node_save(r, ctx, n, err);

@@ -12,6 +12,42 @@ bool node_has_program(const struct node *n, const char *name)
 	return false;
 }
 
+bool node_has_programs_of(const struct node *n, const Hcp__NodeHello *h)
+{
+	bool same = n->n_programs == h->n_programs;
+	for (size_t i = 0; i < h->n_programs && same; i++)
+		same = !strcmp(n->programs[i], h->programs[i]);
+	return same;
+}
+
+int node_tell_programs(struct arena *a, struct node *n, Hcp__DevicesChanged *ev)
+{
+	if (list_empty(&n->tells))
+		return 0;
+	Hcp__NodePrograms *row = arena_alloc(a, sizeof(*row));
+	if (!row)
+		return HCP_ENOMEM;
+	hcp__node_programs__init(row);
+	row->node_id = n->id;
+	row->n_programs = n->n_programs;
+	row->programs = n->programs;
+	list_del(&n->tells);
+	return pb_push(a, &ev->n_programs, &ev->programs, row);
+}
+
+int programs_flush(struct resources *r, struct svc_ctx *ctx)
+{
+	int rc = 0;
+	while (rc == 0 && !list_empty(&r->nodes_tell)) {
+		Hcp__DevicesChanged ev = HCP__DEVICES_CHANGED__INIT;
+		while (rc == 0 && ev.n_programs < RESOURCES_EVENT_DEVICES && !list_empty(&r->nodes_tell))
+			rc = node_tell_programs(svc_arena(ctx), list_entry(r->nodes_tell.next, struct node, tells), &ev);
+		if (rc == 0)
+			rc = svc_publish(ctx, "", &ev.base);
+	}
+	return rc;
+}
+
 /* ---- checkpoints ---- */
 
 /* 1: *ret, in the batch's arena; 0: there is none. */

@@ -57,7 +57,7 @@ enum {
 	RESOURCES_NODE_METERS = 4096,         /* counters of one node since its agent started */
 	RESOURCES_MAX_NODES = 100000,
 	RESOURCES_MAX_DEVICES = 1 << 20,
-	RESOURCES_EVENT_DEVICES = 500, /* devices in one DevicesChanged */
+	RESOURCES_EVENT_DEVICES = 500, /* devices, or nodes, in one DevicesChanged */
 	RESOURCES_KEEP_SWITCHES = 1000,
 	RESOURCES_PRUNE_SWITCHES = 64, /* so many more may be there */
 	RESOURCES_DRAIN_MS = 900000,   /* who works on a device that was found sick may end by himself for so long */

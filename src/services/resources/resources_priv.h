@@ -144,6 +144,7 @@ struct node {
 	struct list silent;   /* r->nodes_seen, least recently heard first, or r->nodes_lost */
 	struct list work;     /* r->nodes_work: may need commands */
 	struct list unsaved;  /* r->nodes_unsaved */
+	struct list tells;    /* r->nodes_tell: what programs it has is told when the batch settles */
 	struct list commands; /* under way */
 	bool said_up;
 	int said_mode;
@@ -287,7 +288,7 @@ struct resources {
 	size_t n_facilities, cap_facilities;
 	struct power **level; /* owned; those below facilities, in order of arrival */
 	size_t n_levels, cap_levels, n_trips;
-	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved;
+	struct list nodes_seen, nodes_lost, nodes_work, nodes_unsaved, nodes_tell;
 	struct list commands, commands_unsaved, allocs, waiting, tickets;
 	struct list ghosts;    /* owned */
 	struct health *health; /* owned */
@@ -541,6 +542,12 @@ int alloc_customer(struct resources *r, struct svc_ctx *ctx, const struct node *
 /* ---- program.c: batch and training programs ---- */
 int on_program_report(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 bool node_has_program(const struct node *n, const char *name);
+/* Those that it announces are those that it had. */
+bool node_has_programs_of(const struct node *n, const Hcp__NodeHello *h);
+/* If its programs are yet to be told, once a node and not once a device, this event does. */
+int node_tell_programs(struct arena *a, struct node *n, Hcp__DevicesChanged *ev) MUST_CHECK;
+/* Tells of the others that have announced themselves anew, or other programs. */
+int programs_flush(struct resources *r, struct svc_ctx *ctx) MUST_CHECK;
 /* What the device shall run, with the newest checkpoint of its workload; *ret NULL: no program. */
 int program_order(struct svc_ctx *ctx, const struct device *d, Hcp__ProgramOrder **ret) MUST_CHECK;
 /* The device itself shows another program than it shall have. Not asked while it is yet to be told. */

@@ -29,6 +29,8 @@ static const char *const schema[] = {
 	"  SELECT n,id,state,again,committed,enqueued_ns,since_ns,body,place FROM job;"
 	"DROP TABLE job;"
 	"ALTER TABLE job_n RENAME TO job;",
+	/* What programs a node has, as it told; no row: it never did. */
+	"CREATE TABLE node_programs(id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -68,6 +70,7 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	map_init(&r->facilities);
 	map_init(&r->nodes);
 	map_init(&r->clusters);
+	map_init(&r->programs);
 	r->place = placement_new(err);
 	r->queue = r->place ? queue_new(&qc, err) : NULL;
 	r->preempt = r->queue ? preempt_new(err) : NULL;

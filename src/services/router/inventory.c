@@ -196,6 +196,83 @@ static bool is_news(struct router *r, const Hcp__Device *d)
 	return true;
 }
 
+/* ---- programs ---- */
+
+enum { NOBODYS_TAG = 1 };
+
+uint16_t router_program_tag(const struct router *r, const char *program)
+{
+	uintptr_t tag = (uintptr_t)map_get(&r->programs, str_of(program));
+	return tag ? (uint16_t)tag : NOBODYS_TAG;
+}
+
+/* HCP_ELIMIT: more names than can be told apart. */
+static int tag_new(struct router *r, const char *program, uint16_t *ret)
+{
+	*ret = router_program_tag(r, program);
+	if (*ret != NOBODYS_TAG)
+		return 0;
+	if (r->programs.n + NOBODYS_TAG + 1 >= PLACEMENT_TAGS_MAX)
+		return HCP_ELIMIT;
+	*ret = (uint16_t)(r->programs.n + NOBODYS_TAG + 1);
+	return map_put(&r->programs, str_of(program), (void *)(uintptr_t)*ret, NULL);
+}
+
+/* A node counts as one per class of its devices. What it never told, or cannot be told apart, it may have. */
+static int set_programs(struct router *r, const Hcp__NodePrograms *np, struct err *err)
+{
+	uint16_t tag[PLACEMENT_NODE_TAGS_MAX];
+	char key[160];
+	int rc = np->n_programs > PLACEMENT_NODE_TAGS_MAX ? HCP_ELIMIT : 0;
+	for (size_t i = 0; i < np->n_programs && rc == 0; i++)
+		rc = tag_new(r, np->programs[i], &tag[i]);
+	if (rc < 0)
+		return rc == HCP_ELIMIT ? 0 : err_set(err, rc, "", "out of memory");
+	for (size_t c = 0; c < device_class_count() && rc == 0; c++) {
+		snprintf(key, sizeof(key), "%.96s/%.32s", np->node_id, device_class_at(c)->name);
+		uintptr_t number = (uintptr_t)map_get(&r->nodes, str_of(key));
+		if (number)
+			rc = placement_set_tags(r->place, (uint32_t)number - 1, tag, (uint32_t)np->n_programs, err);
+	}
+	return rc;
+}
+
+static int on_programs(struct router *r, struct svc_ctx *ctx, const Hcp__NodePrograms *np, struct err *err)
+{
+	struct str body;
+	int rc = set_programs(r, np, err);
+	if (rc < 0)
+		return rc;
+	if (pb_pack_arena(&np->base, svc_arena(ctx), &body) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO node_programs(id,body) VALUES($1,$2) ON CONFLICT(id) DO UPDATE SET body=excluded.body", "zb",
+		np->node_id, body);
+}
+
+static int load_programs(struct router *r, struct db *db, struct err *err)
+{
+	struct db_row *row;
+	struct arena a;
+	int rc;
+	arena_init(&a, 1024, 0);
+	for (rc = db_query(db, &row, err, "SELECT body FROM node_programs ORDER BY id", ""); rc == 1;
+		 rc = db_next(row, err)) {
+		arena_clear(&a);
+		const Hcp__NodePrograms *np = (void *)pb_unpack_arena(&hcp__node_programs__descriptor, db_blob(row, 0), &a);
+		int bad = np ? set_programs(r, np, err) : err_set(err, HCP_ECORRUPT, "node", "a row cannot be read");
+		if (bad < 0) {
+			db_done(row);
+			rc = bad;
+			break;
+		}
+	}
+	arena_release(&a);
+	return rc;
+}
+
+/* ---- news ---- */
+
 int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	struct router *r = state;
@@ -219,8 +296,12 @@ int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, str
 		if (rc < 0)
 			return rc;
 	}
+	int rc = 0;
+	for (size_t i = 0; i < ev->n_programs && rc == 0; i++)
+		rc = on_programs(r, ctx, ev->programs[i], err);
 	r->victims_changed++;
-	int rc = router_inventory_capacity(r, err);
+	if (rc == 0)
+		rc = router_inventory_capacity(r, err);
 	r->look = true;
 	return rc;
 }
@@ -242,6 +323,8 @@ int router_inventory_load(struct router *r, struct db *db, struct err *err)
 		}
 	}
 	arena_release(&a);
+	if (rc == 0)
+		rc = load_programs(r, db, err);
 	return rc < 0 ? rc : router_inventory_capacity(r, err);
 }
 
@@ -255,5 +338,6 @@ void router_inventory_release(struct router *r)
 	map_release(&r->facilities);
 	map_release(&r->nodes);
 	map_release(&r->clusters);
+	map_release(&r->programs);
 	mem_free(r->by_dev);
 }

@@ -14,6 +14,7 @@
 struct search {
 	const struct router *r;
 	int64_t now_ns;
+	uint16_t tag; /* the node must have that */
 	int64_t soonest_ns; /* when the next part may move that may not now */
 };
 
@@ -37,7 +38,7 @@ static bool may_move(void *arg, placement_dev from, const struct placement_part 
 	const struct rdev *rd = s->r->by_dev[from];
 	const struct job *j = router_yield_owner(s->r, part);
 	if (!j || j->state != JOB_PLACED || !j->since_ns || j->hold != part->handle || j->q.cls == WORKLOAD_P1 ||
-		!j->w->checkpointable || !router_inventory_offered(s->r, rd))
+		!j->w->checkpointable || !router_inventory_offered(s->r, rd) || !placement_may_have(s->r->place, from, s->tag))
 		return false;
 	int64_t settled_ns = j->since_ns + (j->moved ? preempt_min_run_ns(j->q.cls, 0) : 0);
 	if (s->now_ns < settled_ns) {
@@ -159,6 +160,7 @@ static int look_for(struct router *r, struct svc_ctx *ctx, struct job *j, struct
 	struct placement_move p[ROUTER_MOVES_MAX];
 	struct placement_request req = router_request_of(r, j);
 	size_t n_room = placement_rooms(r->place, &req, room, ROUTER_ROOMS_MAX);
+	s->tag = req.tag;
 	for (size_t i = 0; i < n_room; i++) {
 		const struct placement_defrag ask = { room[i].device_class, room[i].facility, may_move, s };
 		if (room[i].free + 1 != req.count + router_yield_kept_in(r, &room[i]))

@@ -55,7 +55,18 @@ struct placement_request router_request_of(const struct router *r, const struct 
 		req.kind = DEVICE_ASIC;
 	else
 		req.kind = r->kinds[DEVICE_GPU] ? DEVICE_GPU : DEVICE_CPU;
+	if (w->program[0] && count == 1 && !part.milli)
+		req.tag = router_program_tag(r, w->program);
 	return req;
+}
+
+void router_say_refusal(const struct job *j, const struct placement_refusal *why, char *dst, size_t cap)
+{
+	if (why->code == PLACEMENT_R_TAG)
+		snprintf(dst, cap, "no node%s%.32s has program %.64s", j->w->device_class[0] ? " of class " : "",
+			j->w->device_class, j->w->program);
+	else
+		snprintf(dst, cap, "%.190s", why->text);
 }
 
 /* Parts fit beside others; who wants whole devices may lack one that parts could leave. */
@@ -124,8 +135,10 @@ static bool fits(void *arg, const struct queue_job *job, const struct queue_job 
 	}
 	if (rc == HCP_ENOMEM)
 		t->rc = rc;
-	if (ask)
-		snprintf(j->wait_reason, sizeof(j->wait_reason), "%.190s", rc == HCP_EAGAIN ? why.text : err.text);
+	if (ask && rc == HCP_EAGAIN)
+		router_say_refusal(j, &why, j->wait_reason, sizeof(j->wait_reason));
+	else if (ask)
+		snprintf(j->wait_reason, sizeof(j->wait_reason), "%.190s", err.text);
 	return false;
 }
 
@@ -463,8 +476,9 @@ bool router_place_hopeless(struct router *r, struct svc_ctx *ctx, struct job *j)
 	if (placement_count(r->place) == 0 || why.code == PLACEMENT_R_NONE || why.code == PLACEMENT_R_OUT ||
 		(why.total >= req.count && (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED)))
 		return false;
-	snprintf(
-		j->wait_reason, sizeof(j->wait_reason), "its deadline cannot be met even on an empty cell: %.150s", why.text);
+	char says[200];
+	router_say_refusal(j, &why, says, sizeof(says));
+	snprintf(j->wait_reason, sizeof(j->wait_reason), "its deadline cannot be met even on an empty cell: %.150s", says);
 	return true;
 }
 

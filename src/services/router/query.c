@@ -13,6 +13,7 @@ static const char *reason_of(
 {
 	struct placement_request req = router_request_of(r, j);
 	struct placement_refusal why;
+	char says[200];
 	if (!list_empty(&j->kept))
 		return arena_printf(a, "%s They stop now; what they give up is kept for it.", j->wait_reason);
 	if (x->limited)
@@ -21,19 +22,20 @@ static const char *reason_of(
 	if (why.code == PLACEMENT_R_NONE)
 		return j->wait_reason[0] ? arena_strdup(a, j->wait_reason)
 								 : arena_printf(a, "Fits, but %zu are before it.", x->position);
+	router_say_refusal(j, &why, says, sizeof(says));
 	int64_t at_ns = router_yield_asks_at(r, j), in_ns = at_ns - svc_now_ns(ctx);
 	bool may = (why.code == PLACEMENT_R_BUSY || why.code == PLACEMENT_R_FRAGMENTED) && j->q.cls != WORKLOAD_P4;
 	if (!may || why.total < req.count)
-		return arena_strdup(a, why.text);
+		return arena_strdup(a, says);
 	if (at_ns == INT64_MAX)
-		return arena_strdup(a, why.text);
+		return arena_strdup(a, says);
 	if (in_ns > 0)
 		return arena_printf(
-			a, "%s Others may have to yield to it in %lld s.", why.text, (long long)(in_ns / NS_PER_S + 1));
+			a, "%s Others may have to yield to it in %lld s.", says, (long long)(in_ns / NS_PER_S + 1));
 	return arena_printf(a,
 		"%s Nobody has to yield to it now: all are of its class or a better one, have just begun, or have "
 		"yielded often enough.",
-		why.text);
+		says);
 }
 
 static int add_entry(struct router *r, struct svc_ctx *ctx, struct arena *a, Hcp__Queue *reply, const struct job *j)

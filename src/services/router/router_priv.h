@@ -103,6 +103,7 @@ struct router {
 	struct map facilities;     /* name -> index + 1 */
 	struct map nodes;          /* node id / class -> number + 1 */
 	struct map clusters;       /* node id -> number + 1 */
+	struct map programs;       /* name -> tag of sched/placement */
 	struct preempt *preempt;   /* owned: jobs that run */
 	struct list keepers;       /* jobs that others yield to, in the order in which they asked */
 	size_t n_kept;
@@ -128,6 +129,8 @@ int router_inventory_apply(struct router *r, const Hcp__Device *d, struct err *e
 int router_on_devices(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int router_inventory_load(struct router *r, struct db *db, struct err *err) MUST_CHECK;
 void router_inventory_release(struct router *r);
+/* The tag of nodes that have the program; of one that none has ever told of, a tag that nobody has. */
+uint16_t router_program_tag(const struct router *r, const char *program);
 /* Resources could not give this device: it is not offered for ROUTER_REST_S. */
 void router_inventory_rest(struct router *r, const char *id, int64_t now_ns);
 /* The queue's shares are of what there is. */
@@ -160,6 +163,8 @@ int router_jobs_load(struct router *r, struct db *db, struct err *err) MUST_CHEC
 struct slice router_slice_of(const Hcp__Workload *w);
 /* What the job wants; its texts are borrowed from it. */
 struct placement_request router_request_of(const struct router *r, const struct job *j);
+/* Why it does not fit, in words. */
+void router_say_refusal(const struct job *j, const struct placement_refusal *why, char *dst, size_t cap);
 /* A job came or went, or devices became what they were not: waiting jobs may fit now. */
 void router_look_again(struct router *r);
 /* A job has just been queued: cheap while the queue is stuck and its kind of device is taken. */

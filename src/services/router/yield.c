@@ -233,13 +233,36 @@ int64_t router_yield_asks_at(const struct router *r, const struct job *j)
 	return j->yield_rest_ns > at_ns ? j->yield_rest_ns : at_ns;
 }
 
+struct asking {
+	const struct router *r;
+	uint16_t tag; /* what it gets must be of a node with that */
+};
+
 static bool over(void *arg, uint64_t customer, uint16_t device_class, uint32_t less)
 {
-	const struct router *r = arg;
+	const struct router *r = ((const struct asking *)arg)->r;
 	double more[QUEUE_RESOURCE_END] = { 0 };
 	const struct device_class *c = device_class_at(device_class);
 	more[router_resource_of(c->kind)] = -SLICE_WHOLE * (double)less;
 	return queue_share_with(r->queue, customer, more) > queue_fair_share(r->queue) * (1 + 1e-9);
+}
+
+/* One of the devices that a victim would give up will do. */
+static bool helps(void *arg, uint64_t victim)
+{
+	const struct asking *q = arg;
+	placement_dev dev[64];
+	uint32_t n = 1;
+	if (victim & SHARED) {
+		dev[0] = (placement_dev)(victim >> 1);
+	} else {
+		const struct job *j = (const struct job *)(uintptr_t)victim;
+		n = placement_devices(q->r->place, j->hold, dev, sizeof(dev) / sizeof(dev[0]));
+	}
+	for (uint32_t i = 0; i < n && i < sizeof(dev) / sizeof(dev[0]); i++)
+		if (placement_may_have(q->r->place, dev[i], q->tag))
+			return true;
+	return false;
 }
 
 static int send_yield(
@@ -290,7 +313,7 @@ static void keep_for(
 static void remember_in_vain(struct router *r, const struct placement_request *req, const struct job *j)
 {
 	/* With other wishes another job may fare otherwise. */
-	if (j->q.cls != WORKLOAD_P1 || req->region[0] || req->latency_max_ms > 0 || req->memory_gib > 0)
+	if (j->q.cls != WORKLOAD_P1 || req->tag || req->region[0] || req->latency_max_ms > 0 || req->memory_gib > 0)
 		return;
 	r->in_vain = (struct in_vain){
 		.version = r->victims_changed, .until_ns = preempt_next(r->preempt), .count = j->w->device_count
@@ -303,6 +326,7 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 	struct placement_room room[ROUTER_ROOMS_MAX];
 	struct preempt_choice c;
 	struct placement_request req = router_request_of(r, j);
+	struct asking asking = { r, req.tag };
 	int64_t now_ns = svc_now_ns(ctx);
 	struct preempt_request q = { .id = j->uuid,
 		.customer = j->q.customer,
@@ -310,7 +334,8 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 		.count = req.count,
 		.room = room,
 		.n_room = placement_rooms(r->place, &req, room, ROUTER_ROOMS_MAX),
-		.arg = r };
+		.helps = req.tag ? helps : NULL,
+		.arg = &asking };
 	if (j->w->preempted_by[0] && id_parse(str_of(j->w->preempted_by), ID_WORKLOAD, &q.spared) < 0)
 		q.spared = (struct id){ 0 };
 	if (queue_share_with(r->queue, j->q.customer, j->q.need) <= queue_fair_share(r->queue))

@@ -264,6 +264,58 @@ static void strategies_choose_the_facility(void **state)
 	placement_free(p);
 }
 
+static void a_tag_is_of_nodes_that_have_it(void **state)
+{
+	struct placement *p = make();
+	struct placement_result res;
+	struct placement_refusal why;
+	struct placement_request r = want(1, 1);
+	const uint16_t both[] = { 2, 3, 2 }, bad[] = { 1, 0 };
+	r.tag = 2;
+	reserve(p, r, &res); /* nobody was told: any may have it */
+	assert_int_equal(placement_release(p, res.handle, NULL), 0);
+	for (uint32_t n = 0; n < NODES_A + 3; n++)
+		assert_int_equal(placement_set_tags(p, n, both, n == 4 ? 3 : 0, NULL), 0);
+	refuse(p, (struct placement_request){ .owner = owner(1), .cls = WORKLOAD_P2, .device_class = cls("H100"), .count = 1,
+			.tag = 1 }, PLACEMENT_R_TAG);
+	placement_dev seen[NODE];
+	for (int i = 0; i < NODE; i++) {
+		reserve(p, r, &res);
+		assert_int_equal(res.node, 4);
+		assert_true(placement_may_have(p, res.first, 2) && placement_may_have(p, res.first, 3));
+		assert_false(placement_may_have(p, res.first, 1));
+		seen[i] = res.first;
+	}
+	refuse(p, r, PLACEMENT_R_BUSY);
+	placement_explain(p, &r, &why);
+	assert_int_equal(why.total, NODE);
+	struct placement_room room[4];
+	assert_int_equal(placement_rooms(p, &r, room, 4), 2);
+	assert_int_equal(room[0].free + room[1].free, 0);
+	/* It may be told otherwise, busy or not. */
+	assert_int_equal(placement_set_tags(p, 4, both, 0, NULL), 0);
+	refuse(p, r, PLACEMENT_R_TAG);
+	assert_int_equal(placement_set_tags(p, 6, both, 1, NULL), 0);
+	reserve(p, r, &res);
+	assert_int_equal(res.node, 6);
+	assert_true(placement_state(p, seen[0]) == PLACEMENT_RESERVED);
+	r.strategy = PLACEMENT_CONSISTENT_HASH;
+	for (r.hash_key = 0; r.hash_key < NODE - 1; r.hash_key++) {
+		reserve(p, r, &res);
+		assert_int_equal(res.node, 6);
+	}
+	placement_check(p);
+	struct err err = { 0 };
+	assert_int_equal(placement_set_tags(p, 99, both, 1, NULL), HCP_ENOTFOUND);
+	assert_int_equal(placement_set_tags(p, 0, both, PLACEMENT_NODE_TAGS_MAX + 1, NULL), HCP_ELIMIT);
+	assert_int_equal(placement_set_tags(p, 0, bad, 2, &err), HCP_ERANGE);
+	r.count = 2;
+	assert_int_equal(placement_reserve(p, &r, 100, &res, NULL, &err), HCP_EINVAL);
+	assert_string_equal(err.field, "tag");
+	placement_check(p);
+	placement_free(p);
+}
+
 /* Random work against a model that knows only who owns what. */
 /* tidy: allow function-length: one random step after another reads better in one place */
 static void random_load_keeps_every_promise(void **state)
@@ -287,6 +339,7 @@ static void random_load_keeps_every_promise(void **state)
 				r.hash_key = rng_u64(&rng);
 				r.device_class = rng_below(&rng, 4) ? r.device_class : -1;
 				r.split_clusters = rng_below(&rng, 2);
+				r.tag = r.count == 1 ? (uint16_t)rng_below(&rng, 3) : 0;
 				struct placement_result res = { 0 };
 				int rc = placement_reserve(p, &r, (int64_t)step + 200, &res, NULL, NULL);
 				if (rc == HCP_EAGAIN) {
@@ -296,6 +349,7 @@ static void random_load_keeps_every_promise(void **state)
 				assert_int_equal(rc, 0);
 				placement_dev d[32];
 				assert_int_equal(placement_devices(p, res.handle, d, 32), r.count);
+				assert_true(placement_may_have(p, res.first, r.tag));
 				for (uint32_t i = 0; i < r.count; i++) {
 					assert_int_equal(owned_by[d[i]], 0);
 					owned_by[d[i]] = step;
@@ -322,6 +376,11 @@ static void random_load_keeps_every_promise(void **state)
 				struct placement_quality q = { rng_below(&rng, 8) ? 0.5 + rng_double(&rng) / 2 : 0.3,
 					rng_double(&rng), rng_double(&rng) };
 				assert_int_equal(placement_set_quality(p, any, &q, NULL), 0);
+			} else if (step % 3 == 0) {
+				const uint16_t tag[] = { 1, 2 };
+				uint64_t from = rng_below(&rng, 2), n = rng_below(&rng, 3 - from);
+				assert_int_equal(
+					placement_set_tags(p, (uint32_t)rng_below(&rng, DEVICES / NODE), tag + from, (uint32_t)n, NULL), 0);
 			} else {
 				placement_handle gone[HOLDS];
 				size_t n = placement_expire(p, (int64_t)step, gone, HOLDS);
@@ -356,6 +415,7 @@ int main(void)
 		cmocka_unit_test(gangs_stay_together),
 		cmocka_unit_test(refusals_say_what_would_fit),
 		cmocka_unit_test(strategies_choose_the_facility),
+		cmocka_unit_test(a_tag_is_of_nodes_that_have_it),
 		cmocka_unit_test(random_load_keeps_every_promise),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -191,6 +191,27 @@ static void borrowed_capacity_is_reclaimed(void **state)
 	preempt_free(p);
 }
 
+static bool even(void *arg, uint64_t tag)
+{
+	return tag % 2 == 0;
+}
+
+static void only_victims_that_help_yield(void **state)
+{
+	struct preempt_job j[3] = { job(1, WORKLOAD_P4, 1, T0), job(2, WORKLOAD_P3, 1, T0), job(3, WORKLOAD_P4, 1, T0) };
+	struct preempt_choice c;
+	struct preempt *p = with(j, 3);
+	struct placement_room room = { .device_class = h100() };
+	struct preempt_request r = {
+		.id = id_of(9), .customer = 3, .cls = WORKLOAD_P1, .count = 1, .room = &room, .n_room = 1, .helps = even
+	};
+	assert_int_equal(preempt_choose(p, &r, T0 + HOUR, &c), 0);
+	assert_true(c.n == 1 && c.victim[0].tag == 2);
+	r.count = 2;
+	assert_int_equal(preempt_choose(p, &r, T0 + HOUR, &c), HCP_EAGAIN);
+	preempt_free(p);
+}
+
 static void bad_jobs_name_the_field(void **state)
 {
 	struct preempt *p = preempt_new(NULL);
@@ -454,6 +475,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_cheapest_yields),
 		cmocka_unit_test(the_cost_is_what_is_lost),
+		cmocka_unit_test(only_victims_that_help_yield),
 		cmocka_unit_test(classes_time_and_budget_protect),
 		cmocka_unit_test(who_preempted_it_is_spared),
 		cmocka_unit_test(gangs_yield_whole_and_in_one_place),

@@ -66,6 +66,36 @@ static struct rig *two_nodes(const char *path, struct agent **a, struct agent **
 	return g;
 }
 
+/* What nodes have is told with their devices, once a node; anew when it is another, or the agent has started anew. */
+static void nodes_tell_what_they_have(void **state)
+{
+	struct agent *a, *b;
+	struct rig *g = two_nodes(NULL, &a, &b);
+	size_t n_rows = 0;
+	for (int i = 0; i < g->n_news; i++) {
+		const Hcp__DevicesChanged *ev = (const void *)g->news[i]->body;
+		for (size_t k = 0; g->news[i]->type == MSG_DEVICES_CHANGED && k < ev->n_programs; k++, n_rows++) {
+			assert_true(ev->n_devices >= 1); /* not later than the devices */
+			assert_int_equal(ev->programs[k]->n_programs, 1);
+			assert_string_equal(ev->programs[k]->programs[0], "train");
+		}
+	}
+	assert_int_equal(n_rows, 2);
+	int before = count(g, MSG_DEVICES_CHANGED);
+	hello(g, a);
+	run_s(g, 2);
+	assert_int_equal(count(g, MSG_DEVICES_CHANGED), before); /* as it was */
+	a->program = "other";
+	hello(g, a);
+	run_s(g, 2);
+	const Hcp__DevicesChanged *ev = last(g, MSG_DEVICES_CHANGED);
+	assert_int_equal(count(g, MSG_DEVICES_CHANGED), before + 1);
+	assert_true(ev->n_devices == 0 && ev->n_programs == 1);
+	assert_string_equal(ev->programs[0]->node_id, "n1");
+	assert_string_equal(ev->programs[0]->programs[0], "other");
+	rig_free(g);
+}
+
 static void starts_elsewhere_only_when_it_has_let_go(void **state)
 {
 	char path[] = "/tmp/hcp-program-XXXXXX", side[64];
@@ -245,6 +275,7 @@ static void rubbish_is_refused_with_its_field(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nodes_tell_what_they_have),
 		cmocka_unit_test(starts_elsewhere_only_when_it_has_let_go),
 		cmocka_unit_test(waits_for_the_lease_of_a_lost_node),
 		cmocka_unit_test(what_it_runs_is_read_not_believed),

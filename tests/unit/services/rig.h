@@ -69,8 +69,8 @@ static inline void rig_restart(struct rig *r)
 	rig_open(r);
 }
 
-/* Restarts on the tables as a version before left them: sql undoes its last step. */
-static inline void rig_restart_before(struct rig *r, const char *sql)
+/* Restarts on the tables as a version before left them: sql undoes its last steps. */
+static inline void rig_restart_steps_before(struct rig *r, int steps, const char *sql)
 {
 	struct err err = { 0 };
 	struct db *db;
@@ -78,13 +78,18 @@ static inline void rig_restart_before(struct rig *r, const char *sql)
 	int n = 0;
 	while (r->def->schema[n])
 		n++;
-	snprintf(version, sizeof(version), "PRAGMA user_version=%d", n); /* the journal's own step is the first */
+	snprintf(version, sizeof(version), "PRAGMA user_version=%d", n + 1 - steps); /* the journal's own is the first */
 	svc_close(r->svc);
 	assert_int_equal(db_open(&(struct db_conf){ .path = r->path }, &db, &err), 0);
 	if (db_script(db, sql, &err) < 0 || db_script(db, version, &err) < 0)
 		fail_msg("%s", err.text);
 	db_close(db);
 	rig_open(r);
+}
+
+static inline void rig_restart_before(struct rig *r, const char *sql)
+{
+	rig_restart_steps_before(r, 1, sql);
 }
 
 static inline void rig_reply(void *arg, struct msg *reply)

@@ -1086,9 +1086,15 @@ export interface Device {
   power_target_w: number;
 }
 
+export interface NodePrograms {
+  node_id: string;
+  programs: string[];
+}
+
 export interface DevicesChanged {
   devices: Device[];
   node_id: string;
+  programs: NodePrograms[];
 }
 
 export interface ResourcesList {
@@ -1919,7 +1925,8 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Rental: { token: 's', node: 's', type: 's', state: 's', reason: 's', price_micros_h: '0', cost_micros: '0', asked_at_ns: '0', started_at_ns: '0', up_at_ns: '0', stopping_at_ns: '0', ended_at_ns: '0' },
   Autoscale: { enabled: 'b', held: 's', circuit: 's', rate_micros_h: '0', budget_micros_h: '0', provider_seen_at_ns: '0', types: '[AutoscaleType', nodes: '[Rental', ended: '[Rental' },
   Device: { id: 's', node_id: 's', facility: 's', region: 's', kind: 's', device_class: 's', state: 's', desired: 's', commanded: 's', confirmed: 's', drifted: 'b', allocation_id: 's', workload_id: 's', customer_id: 's', power_w: '0', hash_ths: '0', temperature_c: '0', utilisation: '0', changed_at_ns: '0', reason: 's', memory_gib: '0', health: '0', name: 's', shares: '[DeviceShare', power_mode: 's', power_target_w: '0' },
-  DevicesChanged: { devices: '[Device', node_id: 's' },
+  NodePrograms: { node_id: 's', programs: '[s' },
+  DevicesChanged: { devices: '[Device', node_id: 's', programs: '[NodePrograms' },
   ResourcesList: { limit: '0', cursor: 's', kind: 's', device_class: 's', state: 's', facility: 's', node_id: 's' },
   Resources: { devices: '[Device', next_cursor: 's', total: '0' },
   ResourceGet: { id: 's' },
