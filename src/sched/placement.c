@@ -272,8 +272,7 @@ static int node_get(struct placement *p, uint32_t number, uint32_t pool, uint32_
 		struct pool *pl = p->pool[pool];
 		if (grow(&p->node, p->n_node, &p->cap_node, sizeof(*p->node)) < 0 ||
 			grow(&pl->nodes, pl->n_nodes, &pl->cap_nodes, sizeof(*pl->nodes)) < 0 || share_room(p) < 0 ||
-			tags_open(pl, 0) < 0 ||
-			map_put(&p->nodes, map_key_u64(&key), (void *)(uintptr_t)(p->n_node + 1), NULL) < 0)
+			tags_open(pl, 0) < 0 || map_put(&p->nodes, map_key_u64(&key), (void *)(uintptr_t)(p->n_node + 1), NULL) < 0)
 			return HCP_ENOMEM;
 		have = p->n_node + 1;
 		p->node[p->n_node] = (struct node){ .number = number, .pool = pool, .cluster = cluster, .first = NONE,

@@ -150,8 +150,8 @@ static bool look(const struct placement *p, const struct pool *pl, uint16_t tag,
 	return found;
 }
 
-bool tags_find(
-	const struct placement *p, const struct pool *pl, const struct placement_request *r, uint32_t *ret, double *ret_score)
+bool tags_find(const struct placement *p, const struct pool *pl, const struct placement_request *r, uint32_t *ret,
+	double *ret_score)
 {
 	return look(p, pl, r->tag, r, ret, ret_score) || look(p, pl, 0, r, ret, ret_score);
 }

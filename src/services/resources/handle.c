@@ -106,8 +106,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 		&r->command_by_id };
 	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
 		map_init(maps[i]);
-	struct list *lists[] = { &r->commands_unsaved, &r->nodes_seen, &r->nodes_lost, &r->nodes_work, &r->nodes_unsaved, &r->nodes_tell,
-		&r->commands, &r->allocs, &r->waiting, &r->tickets, &r->ghosts };
+	struct list *lists[] = { &r->commands_unsaved, &r->nodes_seen, &r->nodes_lost, &r->nodes_work, &r->nodes_unsaved,
+		&r->nodes_tell, &r->commands, &r->allocs, &r->waiting, &r->tickets, &r->ghosts };
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++)
 		list_init(lists[i]);
 	buf_init(&r->directive, 1 << 20);

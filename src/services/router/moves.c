@@ -14,7 +14,7 @@
 struct search {
 	const struct router *r;
 	int64_t now_ns;
-	uint16_t tag; /* the node must have that */
+	uint16_t tag;       /* the node must have that */
 	int64_t soonest_ns; /* when the next part may move that may not now */
 };
 
@@ -40,7 +40,7 @@ static bool may_move(void *arg, placement_dev from, const struct placement_part 
 	if (!j || j->state != JOB_PLACED || !j->since_ns || j->hold != part->handle || j->q.cls == WORKLOAD_P1 ||
 		!j->w->checkpointable || !router_inventory_offered(s->r, rd) || !placement_may_have(s->r->place, from, s->tag))
 		return false;
-	int64_t settled_ns = j->since_ns + (j->moved ? preempt_min_run_ns(j->q.cls, 0) : 0);
+	int64_t settled_ns = j->since_ns + (j->moved ? preempt_min_run_ns(s->r->preempt, j->q.cls, 0) : 0);
 	if (s->now_ns < settled_ns) {
 		s->soonest_ns = settled_ns < s->soonest_ns ? settled_ns : s->soonest_ns;
 		return false;

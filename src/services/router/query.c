@@ -30,8 +30,7 @@ static const char *reason_of(
 	if (at_ns == INT64_MAX)
 		return arena_strdup(a, says);
 	if (in_ns > 0)
-		return arena_printf(
-			a, "%s Others may have to yield to it in %lld s.", says, (long long)(in_ns / NS_PER_S + 1));
+		return arena_printf(a, "%s Others may have to yield to it in %lld s.", says, (long long)(in_ns / NS_PER_S + 1));
 	return arena_printf(a,
 		"%s Nobody has to yield to it now: all are of its class or a better one, have just begun, or have "
 		"yielded often enough.",

@@ -276,8 +276,10 @@ static void a_tag_is_of_nodes_that_have_it(void **state)
 	assert_int_equal(placement_release(p, res.handle, NULL), 0);
 	for (uint32_t n = 0; n < NODES_A + 3; n++)
 		assert_int_equal(placement_set_tags(p, n, both, n == 4 ? 3 : 0, NULL), 0);
-	refuse(p, (struct placement_request){ .owner = owner(1), .cls = WORKLOAD_P2, .device_class = cls("H100"), .count = 1,
-			.tag = 1 }, PLACEMENT_R_TAG);
+	refuse(p,
+		(struct placement_request){
+			.owner = owner(1), .cls = WORKLOAD_P2, .device_class = cls("H100"), .count = 1, .tag = 1 },
+		PLACEMENT_R_TAG);
 	placement_dev seen[NODE];
 	for (int i = 0; i < NODE; i++) {
 		reserve(p, r, &res);
