@@ -9,6 +9,7 @@
 #include "base/panic.h"
 #include "sched/heap_priv.h"
 
+#define MIN_RUN_MOST_NS (86400 * NS_PER_S)
 #define WEIGHT_P2_USD 4.0 /* per device at priority 1; a tenth of it at priority 10 */
 #define WEIGHT_P3_USD 1.0
 #define P4_DEVICE_USD 1e-6 /* nothing is lost, but fewer devices are better than more */
@@ -37,6 +38,7 @@ struct preempt {
 	struct map jobs, lanes; /* own their values */
 	struct heap young;
 	uint64_t seq;
+	int64_t min_run_p2_ns, min_run_p3_ns;
 };
 
 static bool cheaper(const void *a, const void *b)
@@ -76,6 +78,7 @@ struct preempt *preempt_new(struct err *err)
 	map_init(&p->jobs);
 	map_init(&p->lanes);
 	heap_init(&p->young, sooner, young_place);
+	preempt_set_min_run(p, PREEMPT_MIN_RUN_P2_S * NS_PER_S, PREEMPT_MIN_RUN_P3_S * NS_PER_S);
 	return p;
 }
 
@@ -153,16 +156,22 @@ static int check(const struct preempt_job *j, struct err *err)
 	return 0;
 }
 
-int64_t preempt_min_run_ns(enum workload_class cls, uint32_t preemptions)
+void preempt_set_min_run(struct preempt *p, int64_t p2_ns, int64_t p3_ns)
 {
-	int64_t min_run_s = cls == WORKLOAD_P2 ? PREEMPT_MIN_RUN_P2_S : PREEMPT_MIN_RUN_P3_S;
+	must(p2_ns >= 0 && p2_ns <= MIN_RUN_MOST_NS && p3_ns >= 0 && p3_ns <= MIN_RUN_MOST_NS);
+	p->min_run_p2_ns = p2_ns;
+	p->min_run_p3_ns = p3_ns;
+}
+
+int64_t preempt_min_run_ns(const struct preempt *p, enum workload_class cls, uint32_t preemptions)
+{
 	if (cls == WORKLOAD_P1 || cls == WORKLOAD_P4 || preemptions >= PREEMPT_BUDGET)
 		return 0;
-	return (min_run_s * NS_PER_S) << preemptions;
+	return (cls == WORKLOAD_P2 ? p->min_run_p2_ns : p->min_run_p3_ns) << preemptions;
 }
 
 /* Cost per device as key + rate * now, and the time of protection. */
-static void appraise(struct job *n)
+static void appraise(const struct preempt *p, struct job *n)
 {
 	const struct preempt_job *j = &n->j;
 	double value = device_class_at(j->device_class)->list_usd_h / 3600;
@@ -174,7 +183,7 @@ static void appraise(struct job *n)
 	n->key = value * j->restart_s + weight;
 	n->rate = j->checkpointable ? 0 : value;
 	n->key -= n->rate * ((double)j->since_ns / 1e9);
-	n->until_ns += preempt_min_run_ns(j->cls, j->preemptions);
+	n->until_ns += preempt_min_run_ns(p, j->cls, j->preemptions);
 }
 
 /* Those whose protection has run out come into their lanes, so many at a time that nobody waits for it. */
@@ -206,7 +215,7 @@ int preempt_add(struct preempt *p, const struct preempt_job *job, struct err *er
 		return err_set(err, HCP_ENOMEM, "", "no memory");
 	*n = (struct job){ .j = *job, .seq = p->seq, .at = HEAP_OUT, .young_at = HEAP_OUT };
 	bool victim = job->cls == WORKLOAD_P4 || (job->cls != WORKLOAD_P1 && job->preemptions < PREEMPT_BUDGET);
-	appraise(n);
+	appraise(p, n);
 	if (victim)
 		rc = lane_get(p, job, &n->lane);
 	if (rc == 0 && victim)

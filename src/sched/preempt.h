@@ -108,11 +108,12 @@ struct preempt_choice {
 
 struct preempt;
 
-/* For how long a run of P2 or P3 work is protected after so many preemptions; 0: it is not, or is never a victim. */
-int64_t preempt_min_run_ns(enum workload_class cls, uint32_t preemptions);
-
 struct preempt *preempt_new(struct err *err);
 void preempt_free(struct preempt *p);
+/* Instead of PREEMPT_MIN_RUN_*; for jobs that are added from now on. Not negative, at most a day. */
+void preempt_set_min_run(struct preempt *p, int64_t p2_ns, int64_t p3_ns);
+/* For how long a run of P2 or P3 work is protected after so many preemptions; 0: it is not, or is never a victim. */
+int64_t preempt_min_run_ns(const struct preempt *p, enum workload_class cls, uint32_t preemptions);
 /* Copies the job. HCP_EEXIST, HCP_ELIMIT, HCP_ENOMEM; HCP_EINVAL/HCP_ERANGE name the field. */
 int preempt_add(struct preempt *p, const struct preempt_job *job, struct err *err) MUST_CHECK;
 /* HCP_ENOTFOUND: never added, or removed. */

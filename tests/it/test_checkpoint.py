@@ -2,6 +2,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from hcpd_process import wait_for
 
+ROOT = Path(__file__).resolve().parents[2]
 COUNT = Path(__file__).parent / "programs" / "count.py"
 JOHN, JANE = "john@acme.com", "jane@globex.com"
 STEPS = 200
@@ -266,3 +268,56 @@ def test_failure_tells_the_end_of_its_log(nodes):
     waiting = wait_for("the failure to be told", lambda: (x := get(h, w))["state"] in ("queued", "failed") and "failed" in x["reason"] and x, 30)
     assert "exit 1: the numbers do not add up" in waiting["reason"], waiting["reason"]
     assert int(waiting["checkpoint"]["step"]) == 20
+
+
+def explain(h, program, w):
+    env = os.environ | {"HCP_URL": h.url, "HCP_TOKEN": h.login(JOHN, "customer123")}
+    out = subprocess.run([program("hcp"), "explain", w], env=env, capture_output=True, text=True, timeout=20)
+    assert out.returncode == 0, out.stderr
+    return out.stdout
+
+
+def test_goes_to_nodes_that_have_it_and_says_when_none_does(nodes, program):
+    h = nodes.h
+    for i in range(3):
+        nodes.start(f"other{i}", rows=("other={} 5 20",))
+    w = submit(h)
+    waiting = wait_for("the reason", lambda: (x := get(h, w))["state"] == "queued" and "program" in x["reason"] and x)
+    assert waiting["reason"] == "no node has program count"
+    assert "no node has program count" in explain(h, program, w)
+    nodes.start("z")  # the last in every order
+    done = wait_state(h, w, "completed")
+    history = h.call("GET", f"/api/v1/workloads/{w}/history", JOHN).json()["transitions"]
+    assert [t["to"] for t in history] == ["queued", "scheduled", "running", "completed"], history  # and was never refused
+    assert int(done["checkpoint"]["step"]) == STEPS
+
+
+def test_yields_to_real_time_work_and_goes_on_from_its_checkpoint(start_hcpd, program, tmp_path):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("scheduling:\n  min_run_p3_s: 1\n")
+    nodes = Nodes(start_hcpd("hcpd", "--settings", settings), program)
+    try:
+        h = nodes.h
+        model = tmp_path / "hcp-generated-tiny"
+        subprocess.run([sys.executable, ROOT / "scripts" / "get-model", "--generate", model], check=True, stdout=subprocess.DEVNULL)
+        nodes.start("a", "--model", model)
+        w = submit(h)
+        wait_step(h, w, 40)
+        reply = h.call("POST", "/api/v1/workloads", JANE,
+                       json={"name": "now", "type": "ai_inference_realtime", "model": "hcp-generated-tiny"})
+        assert reply.status_code == 201, reply.text
+        urgent = reply.json()["id"]
+        wait_for("the real-time work to run", lambda: get(h, urgent, JANE)["state"] == "running", 60)
+        x = get(h, w)
+        assert x["state"] == "queued" and x["preemptions"] == 1 and x["preempted_by"] == urgent and not x["device_ids"], x
+        rows = nodes.trace(w)
+        assert 40 <= rows[-1][0] < STEPS and int(x["checkpoint"]["step"]) == rows[-1][0], "it saved itself when it was told to stop"
+        assert not os.path.exists(f"/proc/{rows[-1][1]}")
+        out = explain(h, program, w)
+        assert f"gave its devices up to others 1 time, the last time to {urgent}; what it had done was saved" in out, out
+        assert h.call("DELETE", f"/api/v1/workloads/{urgent}", JANE).status_code == 200
+        wait_state(h, w, "completed")
+        assert check_trace(nodes.trace(w), repeats=0) == 2
+        assert (nodes.folder(w) / "result").read_text() == str(STEPS * (STEPS + 1) // 2)
+    finally:
+        nodes.close()

@@ -29,6 +29,7 @@ def test_what_is_printed_can_be_read(program, tmp_path):
     ("billing:\n  tokens_usd_million: -1\n", "--settings billing.tokens_usd_million: s.yaml:2: "),
     ("fill_credits:\n  - class: CPU2\n    usd_h: 1\n  - class: CPU9\n    usd_h: 1\n", "--settings fill_credits[1].class: s.yaml:4: "),
     ("fill_credits:\n  - class: CPU2\n    usd_h: 1\n  - class: CPU2\n    usd_h: 1\n", "--settings fill_credits[1].class: s.yaml:4: "),
+    ("scheduling:\n  min_run_p2_s: 0\n", "--settings scheduling.min_run_p2_s: s.yaml:2: "),
     ("decisions:\n  horizon_s: 1\n", "--settings decisions.horizon_s: s.yaml:2: "),
     ("decisions: [\n", "--settings decisions: s.yaml:1: "),
 ])

@@ -8,6 +8,7 @@
 #include "base/money.h"
 #include "econ/risk.h"
 #include "os/file.h"
+#include "sched/preempt.h"
 #include "services/billing/billing.h"
 #include "wire/yamlconf.h"
 
@@ -47,7 +48,12 @@ struct y_autoscaling {
 	uint32_t n_types;
 };
 
+struct y_scheduling {
+	double *min_run_p2_s, *min_run_p3_s;
+};
+
 struct y_file {
+	struct y_scheduling *scheduling;
 	struct y_autoscaling *autoscaling;
 	struct y_other *other_facilities;
 	struct y_decisions *decisions;
@@ -73,6 +79,8 @@ static const cyaml_schema_field_t credit_fields[] = {
 };
 static const cyaml_schema_field_t billing_fields[] = { REAL(struct y_billing, tokens_usd_million),
 	REAL(struct y_billing, requests_usd_million), CYAML_FIELD_END };
+static const cyaml_schema_field_t scheduling_fields[] = { REAL(struct y_scheduling, min_run_p2_s),
+	REAL(struct y_scheduling, min_run_p3_s), CYAML_FIELD_END };
 static const cyaml_schema_value_t credit_entry = { CYAML_VALUE_MAPPING(
 	CYAML_FLAG_DEFAULT, struct y_credit, credit_fields) };
 #define WORD(key, max) CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER, struct y_node_type, key, 1, max)
@@ -110,6 +118,7 @@ static const cyaml_schema_field_t file_fields[] = {
 	CYAML_FIELD_SEQUENCE_COUNT(
 		"fill_credits", MAYBE, struct y_file, fill_credits, n_credits, &credit_entry, 0, SETTINGS_CREDITS_MAX),
 	PART(billing, billing_fields),
+	PART(scheduling, scheduling_fields),
 	CYAML_FIELD_END,
 };
 static const cyaml_schema_value_t file_schema = { CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct y_file, file_fields) };
@@ -131,7 +140,9 @@ void settings_init(struct settings *s)
 		.horizon_ns = OPTIMIZER_HORIZON_S * NS_PER_S,
 		.utilisation = OPTIMIZER_UTILISATION,
 		.drawdown_limit = RISK_DRAWDOWN_LIMIT,
-		.token_micros_million = BILLING_TOKEN_MICROS };
+		.token_micros_million = BILLING_TOKEN_MICROS,
+		.router.min_run_p2_ns = PREEMPT_MIN_RUN_P2_S * NS_PER_S,
+		.router.min_run_p3_ns = PREEMPT_MIN_RUN_P3_S * NS_PER_S };
 	s->site[0] = (struct site){ .name = SITE_OTHER, .pue = OPTIMIZER_PUE, .pool_fee = OPTIMIZER_POOL_FEE };
 	for (s->n_credits = 0; s->n_credits < sizeof(default_credits) / sizeof(default_credits[0]); s->n_credits++)
 		set_credit(s, s->n_credits, default_credits[s->n_credits].device_class,
@@ -218,7 +229,7 @@ static int take_seconds(const double *v, const char *field, int64_t *to_ns, stru
 
 static int take_autoscaling(struct settings *s, const struct y_autoscaling *y, struct err *err)
 {
-	struct router_conf c = { 0 };
+	struct router_conf c = { .min_run_p2_ns = s->router.min_run_p2_ns, .min_run_p3_ns = s->router.min_run_p3_ns };
 	double budget = 0, call_s = 10;
 	int rc = 0;
 	if (!y)
@@ -278,6 +289,10 @@ static int convert(struct settings *s, const struct y_file *y, struct err *err)
 	s->token_micros_million = llround(tokens * (double)MICROS_PER_USD);
 	s->request_micros_million = llround(calls * (double)MICROS_PER_USD);
 	rc = take_credits(s, y, err);
+	if (rc == 0 && y->scheduling)
+		rc = take_seconds(y->scheduling->min_run_p2_s, "scheduling.min_run_p2_s", &s->router.min_run_p2_ns, err);
+	if (rc == 0 && y->scheduling)
+		rc = take_seconds(y->scheduling->min_run_p3_s, "scheduling.min_run_p3_s", &s->router.min_run_p3_ns, err);
 	return rc < 0 ? rc : take_autoscaling(s, y->autoscaling, err);
 }
 
@@ -495,5 +510,12 @@ void settings_print(const struct settings *s, FILE *to)
 		"  requests_usd_million: %g  # USD per million requests, on top; 0: free. Default: 0\n",
 		(double)s->token_micros_million / (double)MICROS_PER_USD, (double)BILLING_TOKEN_MICROS / (double)MICROS_PER_USD,
 		(double)s->request_micros_million / (double)MICROS_PER_USD);
+	fprintf(to,
+		"\n# So long work runs before it may have to yield to a better class; doubled each time that it had to.\n"
+		"scheduling:\n"
+		"  min_run_p2_s: %g  # s, batch inference, 1 to 86400. Default: %d\n"
+		"  min_run_p3_s: %g  # s, training, 1 to 86400. Default: %d\n",
+		(double)s->router.min_run_p2_ns / (double)NS_PER_S, PREEMPT_MIN_RUN_P2_S,
+		(double)s->router.min_run_p3_ns / (double)NS_PER_S, PREEMPT_MIN_RUN_P3_S);
 	print_autoscaling(s, to);
 }

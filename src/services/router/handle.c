@@ -74,7 +74,10 @@ static int router_open(struct svc *svc, struct db *db, const void *conf, void **
 	r->place = placement_new(err);
 	r->queue = r->place ? queue_new(&qc, err) : NULL;
 	r->preempt = r->queue ? preempt_new(err) : NULL;
+	const struct router_conf *given = conf;
 	int rc = r->preempt ? 0 : HCP_ENOMEM;
+	if (rc == 0 && given && given->min_run_p2_ns && given->min_run_p3_ns)
+		preempt_set_min_run(r->preempt, given->min_run_p2_ns, given->min_run_p3_ns);
 	if (rc == 0)
 		rc = classified_model_new(&r->classify, err);
 	if (rc == 0)

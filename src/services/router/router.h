@@ -10,10 +10,11 @@ struct router_place {
 	char device_class[DEVICE_CLASS_NAME_MAX], facility[64], region[64];
 };
 
-/* Settings; all zero: nothing is rented. Borrowed by the service. */
+/* Settings; all zero: nothing is rented, and the rest as by default. Borrowed by the service. */
 struct router_conf {
 	struct scale_conf scale; /* n_types 0: nothing is rented; what stands of before is given back */
 	struct router_place place[SCALE_TYPES_MAX];
+	int64_t min_run_p2_ns, min_run_p3_ns; /* so long nobody has to yield (sched/preempt); 0: as that says */
 };
 
 enum {

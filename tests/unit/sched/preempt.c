@@ -191,6 +191,22 @@ static void borrowed_capacity_is_reclaimed(void **state)
 	preempt_free(p);
 }
 
+static void the_time_that_protects_can_be_set(void **state)
+{
+	struct preempt *p = preempt_new(NULL);
+	struct preempt_job a = job(1, WORKLOAD_P2, 1, T0), b = job(2, WORKLOAD_P3, 1, T0);
+	struct preempt_choice c;
+	preempt_set_min_run(p, 7 * NS_PER_S, 5 * NS_PER_S);
+	b.preemptions = 1;
+	assert_int_equal(preempt_add(p, &a, NULL), 0);
+	assert_int_equal(preempt_add(p, &b, NULL), 0);
+	assert_int_equal(choose(p, WORKLOAD_P1, 1, 0, T0 + 7 * NS_PER_S, &c), 0);
+	assert_int_equal(c.victim[0].tag, 1);
+	assert_int_equal(choose(p, WORKLOAD_P1, 2, 0, T0 + 10 * NS_PER_S - 1, &c), HCP_EAGAIN);
+	assert_int_equal(choose(p, WORKLOAD_P1, 2, 0, T0 + 10 * NS_PER_S, &c), 0);
+	preempt_free(p);
+}
+
 static bool even(void *arg, uint64_t tag)
 {
 	return tag % 2 == 0;
@@ -475,6 +491,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_cheapest_yields),
 		cmocka_unit_test(the_cost_is_what_is_lost),
+		cmocka_unit_test(the_time_that_protects_can_be_set),
 		cmocka_unit_test(only_victims_that_help_yield),
 		cmocka_unit_test(classes_time_and_budget_protect),
 		cmocka_unit_test(who_preempted_it_is_spared),
