@@ -5,12 +5,12 @@
 #include "base/mem.h"
 #include "base/money.h"
 #include "base/panic.h"
-#include "base/timefmt.h"
 #include "econ/backtest_priv.h"
 #include "econ/btc.h"
 #include "econ/clairvoyant.h"
 #include "econ/market.h"
 #include "econ/nets.h"
+#include "model/offer.h"
 
 #define HOUR_NS (INT64_C(3600) * NS_PER_S)
 #define DAY_NS (24 * HOUR_NS)
@@ -76,9 +76,7 @@ static double demand_share(const struct history *h, int64_t t_ns)
 
 static double offer_usd_mw_h(const struct history *h, const struct site_offer *o, int64_t t_ns)
 {
-	int64_t local_s = t_ns / NS_PER_S + timefmt_central_offset_s(t_ns);
-	int hour = (int)(local_s % 86400 / 3600);
-	if (hour < o->from_hour || hour >= o->until_hour)
+	if (!offer_is_open(o, t_ns))
 		return -1;
 	/* The next day's may be known already: of the hour itself and no other. */
 	return o->fixed ? o->price_usd_mw_h : history_at(history_find(h, HISTORY_ANCILLARY, o->service), t_ns);

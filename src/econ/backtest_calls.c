@@ -12,6 +12,7 @@
 #include "econ/backtest_priv.h"
 #include "econ/nets.h"
 #include "model/ancillary.h"
+#include "model/offer.h"
 
 #define YEAR_NS (INT64_C(31557600) * NS_PER_S)
 
@@ -229,19 +230,17 @@ void run_book_offers(struct run *r, size_t i)
 	const struct backtest *b = r->b;
 	struct drop d;
 	double held_mw[SITE_OFFERS_MAX] = { 0 }, hours = hours_of(b->step_ns);
-	double left_mw = b->site.n_offers ? drop_init(r, i, &d) : 0;
+	offer_hold(&b->site, backtest_time(b, i), b->site.n_offers ? drop_init(r, i, &d) : 0, held_mw);
 	for (size_t k = 0; k < b->site.n_offers; k++) {
 		struct backtest_offer *o = &r->books.offer[k];
 		double usd = b->offer_usd_mw_h[k * b->n + i];
-		held_mw[k] = fmin(left_mw, b->site.offer[k].mw);
 		if (usd < 0)
 			continue;
 		if (isnan(usd)) {
 			o->unpriced_h += hours;
 			continue;
 		}
-		int64_t paid = micros(usd * held_mw[k] * hours);
-		left_mw -= held_mw[k];
+		int64_t paid = offer_paid_micros(usd, held_mw[k], hours);
 		o->offered_mw_h += b->site.offer[k].mw * hours;
 		o->held_mw_h += held_mw[k] * hours;
 		o->revenue_micros += paid;

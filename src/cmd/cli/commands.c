@@ -657,8 +657,17 @@ const struct command commands[] = {
 		.views = { { "calls",
 			"id facility service mw:real=MW called_at_ns:time=CALLED over_at_ns:time=OVER confirmed_at_ns:time=HELD "
 			"dropped_mwh:real=DROPPED-MWH due_mwh:real=DUE missed_mwh:real=MISSED usd_mwh:real=USD/MWH "
-			"saved_micros=SAVED paid_micros=PAID penalty_micros=PENALTY" } },
-		.help = "calls that are over: what was dropped and missed, what that saved, paid and cost" },
+			"saved_micros=SAVED penalty_micros=PENALTY" } },
+		.help = "calls that are over: what was dropped and missed, what that saved and cost" },
+	{ .path = "ancillary hours",
+		.method = GET,
+		.route = "/api/v1/ancillary/hours",
+		.shape = SHAPE_LIST,
+		.flags = ancillary_calls_flags,
+		.views = { { "hours",
+			"facility service from_ns:time=FROM to_ns:time=TO offered_mw:real=OFFERED-MW held_mw:real=HELD-MW "
+			"usd_mw_h:real=USD/MW/H priced paid_micros=PAID" } },
+		.help = "load held ready for the grid in each hour, and what that was paid" },
 	{ .path = "models list",
 		.method = GET,
 		.route = "/api/v1/models",

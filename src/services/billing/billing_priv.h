@@ -63,6 +63,17 @@ int billing_on_workload(void *state, struct svc_ctx *ctx, const struct msg *m, s
 /* grid.c */
 int billing_on_call_over(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int billing_on_calls(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+/* What the grid paid or took back, in an hour of UTC. */
+int billing_book_grid(struct svc_ctx *ctx, int64_t hour, int64_t micros, struct err *err) MUST_CHECK;
+
+/* capacity.c */
+int billing_on_held(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+int billing_on_ancillary_hours(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+#define BILLING_CAPACITY_SYMBOL "ancillary"
+/* Of a tick of that symbol: all that arithmetic here relies on. */
+int billing_capacity_check(const Hcp__Tick *t, struct err *err) MUST_CHECK;
+/* Keeps the price of its hour, and pays what was held in it and waits for it. */
+int billing_capacity_price(struct svc_ctx *ctx, const Hcp__Tick *t, int64_t market_ns, struct err *err) MUST_CHECK;
 
 /* query.c */
 int billing_on_usage(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);

@@ -1,7 +1,6 @@
 /*
- * Calls of the grid (model/ancillary.h) become money: what the offer's own price pays for the time of the call, less a
- * penalty for what was missing. The energy that was not bought is kept beside it; revenue has it as energy not paid
- * for.
+ * Calls of the grid (model/ancillary.h) become money: a penalty for what was missing. The energy that was not bought is
+ * kept beside it; revenue has it as energy not paid for. That the load is held is paid by the hour (capacity.c).
  */
 #include <math.h>
 
@@ -50,6 +49,15 @@ static int64_t micros(double usd)
 	return llround(usd * (double)MICROS_PER_USD); /* at most 2.4e6 MWh at 1e6 USD: far below 2^63 */
 }
 
+int billing_book_grid(struct svc_ctx *ctx, int64_t hour, int64_t micros, struct err *err)
+{
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO revenue(hour,ai_micros,mining_micros,energy_cost_micros,energy_j,hashes,expected_btc,"
+		"shares_accepted,shares_rejected,ancillary_micros) VALUES($1,0,0,0,0,0.0,0.0,0,0,$2)"
+		" ON CONFLICT(hour) DO UPDATE SET ancillary_micros=revenue.ancillary_micros+excluded.ancillary_micros",
+		"ii", hour, micros);
+}
+
 int billing_on_call_over(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err)
 {
 	const struct billing *b = state;
@@ -60,32 +68,24 @@ int billing_on_call_over(void *state, struct svc_ctx *ctx, const struct msg *m, 
 		return rc;
 	const struct site_offer *o = offer_of(b, c);
 	double usd_mwh = (double)billing_market_power_micros_mwh(b, c->facility) / (double)MICROS_PER_USD;
-	double hours = (double)(c->over_at_ns - c->called_at_ns) / (double)HOUR_NS;
-	int64_t saved = micros(c->dropped_mwh * usd_mwh),
-			paid = o && o->fixed ? micros(c->mw * hours * o->price_usd_mw_h) : 0;
+	int64_t saved = micros(c->dropped_mwh * usd_mwh);
 	int64_t penalty = o ? micros(c->missed_mwh * o->miss_usd_mwh) : 0;
 	if (pb_pack_arena(&c->base, svc_arena(ctx), &packed) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	rc = db_run(svc_db(ctx), err,
-		"INSERT INTO call(id,facility,usd_mwh,saved_micros,paid_micros,penalty_micros,body)"
-		" VALUES($1,$2,$3,$4,$5,$6,$7)",
-		"zzdiiib", c->id, c->facility, usd_mwh, saved, paid, penalty, packed);
-	return rc < 0 ? rc : db_run(svc_db(ctx), err,
-		"INSERT INTO revenue(hour,ai_micros,mining_micros,energy_cost_micros,energy_j,hashes,expected_btc,"
-		"shares_accepted,shares_rejected,ancillary_micros) VALUES($1,0,0,0,0,0.0,0.0,0,0,$2)"
-		" ON CONFLICT(hour) DO UPDATE SET ancillary_micros=revenue.ancillary_micros+excluded.ancillary_micros",
-		"ii", c->over_at_ns / HOUR_NS, paid - penalty);
+		"INSERT INTO call(id,facility,usd_mwh,saved_micros,penalty_micros,body) VALUES($1,$2,$3,$4,$5,$6)",
+		"zzdiib", c->id, c->facility, usd_mwh, saved, penalty, packed);
+	return rc < 0 ? rc : billing_book_grid(ctx, c->over_at_ns / HOUR_NS, -penalty, err);
 }
 
 static int add_row(struct arena *a, const struct db_row *row, Hcp__AncillaryCalls *reply)
 {
-	Hcp__AncillaryRecord *c = (void *)pb_unpack_arena(&hcp__ancillary_record__descriptor, db_blob(row, 4), a);
+	Hcp__AncillaryRecord *c = (void *)pb_unpack_arena(&hcp__ancillary_record__descriptor, db_blob(row, 3), a);
 	if (!c)
 		return HCP_ENOMEM;
 	c->usd_mwh = db_double(row, 0);
 	c->saved_micros = db_i64(row, 1);
-	c->paid_micros = db_i64(row, 2);
-	c->penalty_micros = db_i64(row, 3);
+	c->penalty_micros = db_i64(row, 2);
 	return pb_push(a, &reply->n_calls, &reply->calls, c);
 }
 
@@ -101,7 +101,7 @@ int billing_on_calls(void *state, struct svc_ctx *ctx, const struct msg *m, stru
 	if (!reply)
 		return HCP_ENOMEM;
 	for (rc = db_query(svc_db(ctx), &row, err,
-			 "SELECT usd_mwh,saved_micros,paid_micros,penalty_micros,body FROM call WHERE $1='' OR facility=$1"
+			 "SELECT usd_mwh,saved_micros,penalty_micros,body FROM call WHERE $1='' OR facility=$1"
 			 " ORDER BY n DESC LIMIT $2",
 			 "zi", q->facility, (int64_t)(q->limit ? q->limit : CALLS_DEFAULT));
 		 rc == 1; rc = db_next(row, err)) {

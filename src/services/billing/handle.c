@@ -41,6 +41,17 @@ static const char *const schema[] = {
 	"  saved_micros INTEGER NOT NULL, paid_micros INTEGER NOT NULL, penalty_micros INTEGER NOT NULL, body BLOB NOT "
 	"NULL);"
 	"ALTER TABLE revenue ADD COLUMN ancillary_micros INTEGER NOT NULL DEFAULT 0;",
+	/*
+	 * held: load held ready for the grid in an hour of UTC, market_hour being the market's; priced 0: not paid yet
+	 * capacity_price: of an hour of the market; ahead_ns: the market's time less ours when it was told
+	 */
+	"CREATE TABLE held(n INTEGER PRIMARY KEY, facility TEXT NOT NULL, service TEXT NOT NULL, from_ns INTEGER NOT NULL,"
+	"  to_ns INTEGER NOT NULL, offered_mw_h REAL NOT NULL, held_mw_h REAL NOT NULL, market_hour INTEGER NOT NULL,"
+	"  priced INTEGER NOT NULL, usd_mw_h REAL NOT NULL, paid_micros INTEGER NOT NULL);"
+	"CREATE INDEX held_unpaid ON held(service, market_hour) WHERE priced = 0;"
+	"CREATE TABLE capacity_price(service TEXT NOT NULL, hour INTEGER NOT NULL, usd_mw_h REAL NOT NULL,"
+	"  ahead_ns INTEGER NOT NULL, PRIMARY KEY(service, hour)) WITHOUT ROWID;"
+	"ALTER TABLE call DROP COLUMN paid_micros;",
 	NULL,
 };
 
@@ -102,6 +113,8 @@ static const struct svc_handler handlers[] = {
 	{ MSG_WORKLOAD_CHANGED, billing_on_workload, false },
 	{ MSG_ANCILLARY_CALL_OVER, billing_on_call_over, false },
 	{ MSG_ANCILLARY_CALLS_LIST, billing_on_calls, true },
+	{ MSG_ANCILLARY_HELD, billing_on_held, false },
+	{ MSG_ANCILLARY_HOURS_LIST, billing_on_ancillary_hours, true },
 	{ MSG_USAGE_GET, billing_on_usage, true },
 	{ MSG_REVENUE_GET, billing_on_revenue, true },
 	{ 0 },

@@ -72,13 +72,21 @@ int billing_on_market_moved(void *state, struct svc_ctx *ctx, const struct msg *
 	struct billing *b = state;
 	const Hcp__MarketMoved *ev = (const Hcp__MarketMoved *)m->body;
 	for (size_t i = 0; i < ev->n_ticks; i++) {
+		bool capacity = strcmp(ev->ticks[i]->symbol, BILLING_CAPACITY_SYMBOL) == 0;
 		int rc = is_wanted(ev->ticks[i]->symbol) ? check_tick(ev->ticks[i], err) : 0;
+		if (capacity)
+			rc = billing_capacity_check(ev->ticks[i], err);
 		if (rc < 0)
 			return rc;
 	}
 	for (size_t i = 0; i < ev->n_ticks; i++) {
 		const Hcp__Tick *t = ev->ticks[i];
 		const char *location = strcmp(t->symbol, "electricity_rt") == 0 ? t->location : "";
+		if (strcmp(t->symbol, BILLING_CAPACITY_SYMBOL) == 0) {
+			int bad = billing_capacity_price(ctx, t, ev->market_time_ns, err);
+			if (bad < 0)
+				return bad;
+		}
 		if (!is_wanted(t->symbol) || !set_value(&b->market, t->symbol, location, t->value))
 			continue;
 		int rc = db_run(svc_db(ctx), err, "INSERT INTO price(symbol,location,value,market_ns) VALUES($1,$2,$3,$4)"

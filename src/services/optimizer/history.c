@@ -20,6 +20,7 @@ static const enum history_kind kind_of[SYMBOL_END] = {
 	[SYMBOL_HEIGHT] = HISTORY_KIND_END, /* not kept */
 	[SYMBOL_GPU_RATE] = HISTORY_GPU_RATE,
 	[SYMBOL_SUBSIDY] = HISTORY_SUBSIDY_BTC,
+	[SYMBOL_ANCILLARY] = HISTORY_ANCILLARY,
 };
 
 /* ---- chunks of a series in the tables ---- */
@@ -125,7 +126,8 @@ int optimizer_history_take(
 	bool quote = !v.step_ns && kind == HISTORY_BTC_USD;
 	if (kind == HISTORY_KIND_END || (!v.step_ns && kind == HISTORY_POWER_RT))
 		return 0;
-	if (!v.step_ns && kind == HISTORY_POWER_DA) {
+	bool ahead = kind == HISTORY_POWER_DA || kind == HISTORY_ANCILLARY;
+	if (!v.step_ns && ahead) {
 		v.step_ns = HOUR_NS;
 	} else if (!v.step_ns) {
 		/* Of quotes the close of an hour is kept; a rate or a state of the network counts from the start of its day. */
@@ -138,7 +140,7 @@ int optimizer_history_take(
 	if (rc < 0)
 		return rc;
 	int64_t now_ns = optimizer_market_now_ns(o, svc_now_ns(ctx));
-	if (history_known_ns(kind, v.start_ns, v.step_ns) > now_ns && kind != HISTORY_POWER_DA &&
+	if (history_known_ns(kind, v.start_ns, v.step_ns) > now_ns && !ahead &&
 		(s->interval_s || quote)) {
 		s->pending = v;
 		return store_pending(ctx, s, err);

@@ -23,6 +23,7 @@ enum symbol {
 	SYMBOL_HEIGHT = MARKET_HEIGHT,
 	SYMBOL_GPU_RATE = MARKET_GPU_RATE,
 	SYMBOL_SUBSIDY = MARKET_QUANTITY_END, /* for people only: the subsidy follows from the height */
+	SYMBOL_ANCILLARY,                     /* what capacity earns: nothing is decided by it, billing pays by it */
 	SYMBOL_END,
 };
 
@@ -42,8 +43,9 @@ struct series {
 	int64_t id;
 	enum symbol symbol;
 	char location[OPTIMIZER_NAME_MAX]; /* settlement point, device class, or "" */
-	struct market_value *value;        /* borrowed: inside a market of the same optimizer */
-	struct market *market;             /* borrowed: the market that its ticks go to; NULL: subsidy */
+	struct market_value *value;        /* borrowed: inside a market of the same optimizer, or `own` */
+	struct market *market;             /* borrowed: the market that its ticks go to; NULL: subsidy, ancillary */
+	struct market_value own;           /* SYMBOL_ANCILLARY: of the hour told last */
 	uint16_t device_class;             /* SYMBOL_GPU_RATE */
 	int64_t received_at_ns;
 	int32_t interval_s;                /* of its newest tick; 0: a value of an instant */

@@ -50,10 +50,16 @@ Hcp__Price *optimizer_price_of(const struct optimizer *o, struct arena *a, enum 
 
 static struct market_reading read_series(const struct optimizer *o, const struct series *s, int64_t market_ns)
 {
-	if (s->symbol == SYMBOL_SUBSIDY)
-		return (struct market_reading){ .value = o->subsidy.value,
-						.origin = o->subsidy.known ? MARKET_FRESH : MARKET_DEFAULT,
-						.age_ns = o->subsidy.known ? market_ns - o->subsidy.observed_at_ns : -1 };
+	if (s->symbol == SYMBOL_ANCILLARY) { /* of this hour, though the next day's is known */
+		double v = history_at(history_find(&o->history, HISTORY_ANCILLARY, s->location), market_ns);
+		return (struct market_reading){ .value = isnan(v) ? 0 : v,
+			.origin = isnan(v) ? MARKET_DEFAULT : MARKET_FRESH,
+			.age_ns = isnan(v) ? -1 : market_ns - s->value->observed_at_ns };
+	}
+	if (!s->market)
+		return (struct market_reading){ .value = s->value->value,
+			.origin = s->value->known ? MARKET_FRESH : MARKET_DEFAULT,
+			.age_ns = s->value->known ? market_ns - s->value->observed_at_ns : -1 };
 	struct market_reading r = market_read(s->market, (enum market_quantity)s->symbol, s->device_class, market_ns);
 	const struct device_class *cls = device_class_at(s->device_class);
 	if (s->symbol == SYMBOL_GPU_RATE && r.origin == MARKET_DEFAULT)
@@ -68,7 +74,7 @@ static int add_price(const struct optimizer *o, struct arena *a, Hcp__Prices *re
 		     const char *location, const struct market_reading *r)
 {
 	/* What nothing is decided by does not make the market unhealthy. */
-	if (r->origin != MARKET_FRESH && symbol != SYMBOL_SUBSIDY && symbol != SYMBOL_POWER_DA && symbol != SYMBOL_HEIGHT)
+	if (r->origin != MARKET_FRESH && symbol < SYMBOL_SUBSIDY && symbol != SYMBOL_POWER_DA && symbol != SYMBOL_HEIGHT)
 		reply->healthy = false;
 	return pb_push(a, &reply->n_prices, &reply->prices, optimizer_price_of(o, a, symbol, location, r));
 }

@@ -8,7 +8,8 @@
 
 #define DAY_NS (86400 * NS_PER_S)
 
-enum { FIRST_POINTS = 64, INTERVAL_MAX_S = 86400 };
+enum { FIRST_POINTS = 64, INTERVAL_MAX_S = 86400, HOUR_S = 3600 };
+#define ANCILLARY_MAX_USD_MW_H 1e5 /* ERCOT's reserves cleared at up to 25,674 in February 2021 */
 
 static const struct {
 	const char *name, *unit;
@@ -21,6 +22,7 @@ static const struct {
 	[SYMBOL_HEIGHT] = { "block_height", "block" },
 	[SYMBOL_GPU_RATE] = { "gpu_rate", "USD/h" },
 	[SYMBOL_SUBSIDY] = { "block_subsidy_btc", "BTC/block" },
+	[SYMBOL_ANCILLARY] = { "ancillary", "USD/MW/h" },
 };
 
 const char *optimizer_symbol_name(enum symbol s)
@@ -100,8 +102,8 @@ int optimizer_series_add(struct optimizer *o, int64_t id, enum symbol symbol, co
 	s->id = id;
 	s->symbol = symbol;
 	snprintf(s->location, sizeof(s->location), "%s", location);
-	s->market = symbol == SYMBOL_SUBSIDY ? NULL : l ? &l->market : &o->market;
-	s->value = symbol == SYMBOL_SUBSIDY ? &o->subsidy : s->market ? &s->market->v[symbol] : NULL;
+	s->market = symbol >= SYMBOL_SUBSIDY ? NULL : l ? &l->market : &o->market;
+	s->value = symbol == SYMBOL_SUBSIDY ? &o->subsidy : s->market ? &s->market->v[symbol] : &s->own;
 	if (symbol == SYMBOL_GPU_RATE) {
 		const struct device_class *cls = device_class_find(str_of(location));
 		if (!cls) {
@@ -163,7 +165,25 @@ static int parse_location(const Hcp__Tick *t, struct parsed *p, struct err *err)
 			return err_set(err, HCP_EINVAL, "location", "there is no device class %.40s", t->location);
 		p->location = cls->name;
 		p->tick.device_class = (uint16_t)device_class_index(cls);
+	} else if (p->symbol == SYMBOL_ANCILLARY) {
+		if (!t->location[0] || strlen(t->location) >= HISTORY_LOCATION_MAX)
+			return err_set(err, HCP_EINVAL, "location", "must name the product (RRS, ECRS, …) in 1 to %d characters",
+				HISTORY_LOCATION_MAX - 1);
+		p->location = t->location;
 	}
+	return 0;
+}
+
+/* As of a day-ahead price: told by the hour, the next day's at once. */
+static int check_ancillary(const Hcp__Tick *t, int64_t at_ns, struct err *err)
+{
+	if (t->value < 0 || t->value > ANCILLARY_MAX_USD_MW_H)
+		return err_set(err, HCP_ERANGE, "value", "a price of capacity is from 0 to %g USD/MW and hour, is %g",
+			ANCILLARY_MAX_USD_MW_H, t->value);
+	if (t->interval_start_ns % (HOUR_S * NS_PER_S) || (t->interval_s && t->interval_s != HOUR_S))
+		return err_set(err, HCP_EINVAL, "interval_start_ns", "a price of capacity is for a whole hour");
+	if (t->interval_start_ns > at_ns + 2 * DAY_NS || t->interval_start_ns < at_ns - DAY_NS)
+		return err_set(err, HCP_ERANGE, "interval_start_ns", "not within a day back and two days ahead");
 	return 0;
 }
 
@@ -187,6 +207,8 @@ static int parse_tick(const Hcp__Tick *t, int64_t now_ns, struct parsed *p, stru
 		return err_set(err, HCP_ERANGE, "sent_at_ns", "lies before 1970");
 	if (p->symbol == SYMBOL_SUBSIDY && (t->value < 0 || t->value > 50))
 		return err_set(err, HCP_ERANGE, "value", "a subsidy is from 0 to 50 BTC, is %g", t->value);
+	if (p->symbol == SYMBOL_ANCILLARY && (rc = check_ancillary(t, t->observed_at_ns, err)) < 0)
+		return rc;
 	if (str_copy(p->tick.source, sizeof(p->tick.source), str_of(t->source)) < 0)
 		return err_set(err, HCP_ERANGE, "source", "longer than %d characters", MARKET_SOURCE_MAX - 1);
 	p->tick.quantity = (enum market_quantity)p->symbol;
@@ -208,9 +230,9 @@ static void rename_field(struct err *err, const Hcp__Tick *t)
 		snprintf(err->field, sizeof(err->field), "%s", name);
 }
 
-static int apply_subsidy(struct optimizer *o, const struct market_tick *t, struct err *err)
+/* Of what no market decides by: subsidy and capacity. */
+static int apply_plain(struct market_value *v, const struct market_tick *t, struct err *err)
 {
-	struct market_value *v = &o->subsidy;
 	if (v->known && t->observed_at_ns < v->observed_at_ns)
 		return err_set(err, HCP_ECONFLICT, "observed_at", "older than the value already known");
 	v->value = t->value;
@@ -227,7 +249,7 @@ static int series_for(struct optimizer *o, const struct parsed *p, int64_t at_ns
 	*ret = optimizer_series_find(o, p->symbol, p->location);
 	if (*ret)
 		return 0;
-	if (p->symbol != SYMBOL_SUBSIDY) {
+	if (p->symbol < SYMBOL_SUBSIDY) {
 		struct market probe;
 		market_init(&probe);
 		int rc = market_apply(&probe, &p->tick, at_ns, err);
@@ -282,7 +304,7 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 		return rc;
 	}
 	struct market_value before = *s->value;
-	rc = s->market ? market_apply(s->market, &p.tick, at, err) : apply_subsidy(o, &p.tick, err);
+	rc = s->market ? market_apply(s->market, &p.tick, at, err) : apply_plain(s->value, &p.tick, err);
 	if (rc < 0) {
 		rename_field(err, t);
 		if (rc != HCP_EAGAIN) /* only a held-back outlier leaves a trace */
@@ -297,7 +319,8 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 	o->clock.accepted_ns = s->received_at_ns = now;
 	s->interval_s = t->interval_s;
 	optimizer_series_cadence(s);
-	*ret_changed = !before.known || before.value != p.tick.value || s->symbol == SYMBOL_POWER_DA;
+	*ret_changed = !before.known || before.value != p.tick.value || s->symbol == SYMBOL_POWER_DA ||
+		s->symbol == SYMBOL_ANCILLARY;
 	if (optimizer_series_push(s, p.tick.valid_from_ns, p.tick.value) < 0)
 		return HCP_ENOMEM;
 	rc = store_point(ctx, s, p.tick.valid_from_ns, p.tick.value, err);
@@ -320,6 +343,8 @@ static int maybe_rewind(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tic
 		return 0;
 	market_init(&o->market);
 	o->subsidy = (struct market_value){ 0 };
+	for (size_t i = 0; i < o->n_series; i++)
+		o->series[i]->own = (struct market_value){ 0 };
 	for (size_t i = 0; i < o->n_loc; i++)
 		market_init(&o->loc[i]->market);
 	o->clock = (struct market_clock){ 0 };

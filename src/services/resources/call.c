@@ -51,15 +51,23 @@ int on_ancillary_call(void *state, struct svc_ctx *ctx, const struct msg *m, str
 	return curtail_order(r, ctx, f, &order, m, err);
 }
 
+int64_t call_dropped_w(const struct resources *r, const struct facility *f)
+{
+	const struct curtailment *c = f->curtailment;
+	if (!c || !c->service[0] || c->step_ns)
+		return 0;
+	int64_t dropped_w = c->measured_w - curtail_measured_w(r, f);
+	return dropped_w < 0 ? 0 : dropped_w > c->asked_w ? c->asked_w : dropped_w;
+}
+
 void call_look(const struct resources *r, const struct facility *f, int64_t now_ns)
 {
 	struct curtailment *c = f->curtailment;
 	int64_t until_ns = now_ns < c->until_ns ? now_ns : c->until_ns;
-	int64_t dropped_w = c->measured_w - curtail_measured_w(r, f);
+	int64_t dropped_w = call_dropped_w(r, f);
 	int64_t due_ns = c->ordered_ns + c->within_ms * NS_PER_MS;
 	if (until_ns <= c->looked_ns)
 		return;
-	dropped_w = dropped_w < 0 ? 0 : dropped_w > c->asked_w ? c->asked_w : dropped_w;
 	due_ns = due_ns < c->looked_ns ? c->looked_ns : due_ns > until_ns ? until_ns : due_ns;
 	int64_t ms = (until_ns - c->looked_ns) / NS_PER_MS, due_ms = (until_ns - due_ns) / NS_PER_MS;
 	c->dropped_wms += dropped_w * ms;

@@ -295,7 +295,10 @@ int on_curtail(void *state, struct svc_ctx *ctx, const struct msg *m, struct err
 
 static int begin_restore(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err)
 {
-	int rc = f->curtailment->service[0] ? call_over(r, ctx, f, err) : 0;
+	bool called = f->curtailment->service[0] != 0;
+	int rc = called ? hold_look(r, ctx, f, err) : 0; /* what it made go was held up to now */
+	if (rc == 0 && called)
+		rc = call_over(r, ctx, f, err);
 	if (rc < 0)
 		return rc;
 	f->curtailment->step_ns = svc_now_ns(ctx);

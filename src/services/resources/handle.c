@@ -43,6 +43,8 @@ static const char *const schema[] = {
 	"ALTER TABLE curtailment ADD COLUMN dropped_wms INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE curtailment ADD COLUMN due_wms INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE curtailment ADD COLUMN missed_wms INTEGER NOT NULL DEFAULT 0;",
+	/* body: AncillaryHeld of the hour that is being counted */
+	"CREATE TABLE hold(facility TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;",
 	NULL,
 };
 
@@ -74,6 +76,7 @@ static void resources_close(void *state)
 	}
 	for (size_t i = 0; i < r->n_facilities; i++) {
 		mem_free(r->facility[i]->curtailment);
+		mem_free(r->facility[i]->hold);
 		mem_free(r->facility[i]);
 	}
 	for (size_t i = 0; i < r->n_levels; i++) {
@@ -119,6 +122,8 @@ static int resources_open(struct svc *svc, struct db *db, const void *conf, void
 	if (rc == 0)
 		rc = curtail_load(r, db, err);
 	if (rc == 0)
+		rc = hold_load(r, db, err);
+	if (rc == 0)
 		rc = trips_load(r, db, err);
 	if (rc < 0) {
 		resources_close(r);
@@ -160,6 +165,8 @@ static int resources_settle(void *state, struct svc_ctx *ctx, struct err *err)
 	struct resources *r = state;
 	int rc = curtail_tend(r, ctx, err);
 	if (rc == 0)
+		rc = hold_tend(r, ctx, err);
+	if (rc == 0)
 		rc = plan_dirty(r, ctx, err);
 	if (rc == 0 && r->poke)
 		rc = allocs_start(r, ctx, err);
@@ -184,7 +191,7 @@ static int64_t resources_due(const void *state, int64_t now_ns)
 		!list_empty(&r->nodes_work) || !list_empty(&r->waiting))
 		return now_ns;
 	int64_t at_ns = earlier(earlier(r->pruned_at_ns + PRUNE_EVERY_NS, agents_due(r)), curtail_due(r));
-	at_ns = earlier(at_ns, r->commands_due_ns);
+	at_ns = earlier(earlier(at_ns, r->commands_due_ns), r->hold_due_ns);
 	for (size_t i = 0; i < r->n_facilities; i++)
 		if (r->facility[i]->dirty)
 			at_ns = earlier(at_ns, r->facility[i]->rest_until_ns);

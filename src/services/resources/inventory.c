@@ -107,6 +107,7 @@ int facility_get(struct resources *r, const char *name, const char *region, stru
 			return HCP_ENOMEM;
 		}
 		r->facility[r->n_facilities++] = f;
+		r->hold_due_ns = 0;
 		snprintf(f->name, sizeof(f->name), "%s", name);
 		int rc = power_open(r, f);
 		if (rc < 0)

@@ -195,6 +195,7 @@ struct facility {
 	struct power power;              /* its own level */
 	bool has_levels;                 /* below it */
 	struct curtailment *curtailment; /* owned; in force, or restored step by step; NULL: none */
+	struct hold *hold;               /* owned; what it holds for the grid (hold.c); NULL: it offers nothing */
 	bool dirty; /* plan again … */
 	int64_t rest_until_ns; /* … but a large facility not in every batch */
 };
@@ -305,6 +306,7 @@ struct resources {
 	bool capacity_dirty;
 	bool poke;            /* something may be commanded: this batch does it when it settles */
 	int64_t commands_due_ns; /* not before then has time anything to say about commands under way */
+	int64_t hold_due_ns; /* when what is held for the grid is looked at next */
 	int64_t started_at_ns; /* first timer since the state was loaded */
 	int64_t lived_ns, lived_at_ns; /* time that we were there to see, see live() */
 	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;
@@ -481,11 +483,20 @@ int on_curtail_restore(void *state, struct svc_ctx *ctx, const struct msg *m, st
 int on_ancillary_call(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 /* What has been dropped and what was missing since the last look at a call that is in force. */
 void call_look(const struct resources *r, const struct facility *f, int64_t now_ns);
+/* Watts at the plugs that a call of the grid has made go; 0: none is in force. */
+int64_t call_dropped_w(const struct resources *r, const struct facility *f);
 /* MWh at the meter of a watt-millisecond at the plugs. */
 double call_mwh(const struct resources *r, const char *facility);
 /* It is over: looked at once more, and told. */
 int call_over(const struct resources *r, struct svc_ctx *ctx, const struct facility *f, struct err *err) MUST_CHECK;
 int on_curtailments(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
+
+/* ---- hold.c ---- */
+int hold_load(struct resources *r, struct db *db, struct err *err) MUST_CHECK;
+/* Counts what is held for the grid, and tells it by the hour; does nothing before hold_due_ns. */
+int hold_tend(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
+/* Of one facility, now. */
+int hold_look(struct resources *r, struct svc_ctx *ctx, struct facility *f, struct err *err) MUST_CHECK;
 
 /* ---- command.c ---- */
 /* items are copied. from is filled in. */

@@ -508,8 +508,7 @@ static void a_long_invoice_is_summed_up(void **state)
 	drive_release(&d);
 }
 
-/* A call of the grid: paid at the offer's price for its time, less what was missing, and in the hour that it was over.
- */
+/* A call of the grid: what was missing costs, in the hour that it was over. */
 static void calls_of_the_grid_are_settled(void **state)
 {
 	static const struct site site = { .name = "hou-1", .point = "HB_HOUSTON", .pue = 1.05, .n_offers = 2,
@@ -546,18 +545,149 @@ static void calls_of_the_grid_are_settled(void **state)
 		assert_string_equal(first->id, "ev-1");
 		assert_true(first->usd_mwh == 900 && first->dropped_mwh == 0.9 && first->due_mwh == 0.67);
 		assert_int_equal(first->saved_micros, 810000000);
-		assert_int_equal(first->paid_micros, 12000000); /* 2 MW for half an hour */
 		assert_int_equal(first->penalty_micros, 50000000);
-		/* Paid by the market's price, which is not known here. */
-		assert_true(second->paid_micros == 0 && second->penalty_micros == 10000000);
+		assert_int_equal(second->penalty_micros, 10000000);
 		Hcp__Revenue *r = revenue(&d, 0);
-		assert_int_equal(r->ancillary_micros, 12000000 - 50000000 - 10000000);
+		assert_int_equal(r->ancillary_micros, -50000000 - 10000000);
 		assert_int_equal(r->net_micros, r->ancillary_micros);
 		assert_int_equal(r->hours[23]->ancillary_micros, r->ancillary_micros);
 		drive_restart(&d);
 	}
 	q.facility = "elsewhere";
 	assert_int_equal(((Hcp__AncillaryCalls *)drive_call(&d, &q.base))->n_calls, 0);
+	drive_release(&d);
+}
+
+#define HOUR (3600 * NS_PER_S)
+
+static void held_seq(struct drive *d, uint64_t seq, int64_t hour, const char *service, double fixed_usd, double held)
+{
+	Hcp__AncillaryHeld ev = HCP__ANCILLARY_HELD__INIT;
+	Hcp__AncillaryHold h = HCP__ANCILLARY_HOLD__INIT, *hs[] = { &h };
+	ev.facility = "hou-1";
+	ev.from_ns = hour * HOUR;
+	ev.to_ns = (hour + 1) * HOUR;
+	ev.holds = hs;
+	ev.n_holds = 1;
+	h.service = (char *)service;
+	h.offered_mw_h = 2;
+	h.held_mw_h = held;
+	h.fixed = fixed_usd >= 0;
+	h.price_usd_mw_h = h.fixed ? fixed_usd : 0;
+	drive_event_seq(d, SVC_RESOURCES, seq, &ev.base);
+}
+
+static void held(struct drive *d, int64_t hour, const char *service, double fixed_usd, double held_mw_h)
+{
+	held_seq(d, ++d->seq[SVC_RESOURCES], hour, service, fixed_usd, held_mw_h);
+	drive_run(d);
+}
+
+static void tell_capacity(struct drive *d, const char *service, int64_t hour, double usd, int64_t ahead_ns)
+{
+	Hcp__MarketMoved ev = HCP__MARKET_MOVED__INIT;
+	Hcp__Tick t = HCP__TICK__INIT, *p[] = { &t };
+	t.symbol = "ancillary";
+	t.location = service;
+	t.value = usd;
+	t.interval_start_ns = hour * HOUR;
+	t.interval_s = 3600;
+	ev.n_ticks = 1;
+	ev.ticks = p;
+	ev.market_time_ns = d->now_ns + ahead_ns;
+	drive_event(d, SVC_OPTIMIZER, &ev.base);
+}
+
+static Hcp__AncillaryHours *capacity(struct drive *d)
+{
+	Hcp__AncillaryHoursList q = HCP__ANCILLARY_HOURS_LIST__INIT;
+	return drive_call(d, &q.base);
+}
+
+/* By the offer's own price, or the market's of that hour; one that is told late is paid once. */
+static void capacity_is_paid_by_the_hour(void **state)
+{
+	struct drive d;
+	drive_init(&d, &billing_def, NULL);
+	int64_t hour = d.now_ns / HOUR - 2;
+	tell_capacity(&d, "RRS", hour, 8, 0);
+	tell_capacity(&d, "RRS", hour + 1, 100, 0);
+	held(&d, hour, "RRS", -1, 1.5);
+	held(&d, hour, "ECRS", 3, 0.5);
+	held(&d, hour + 1, "NSPIN", -1, 2);
+	held(&d, hour + 1, "RRS", -1, 0);
+	held(&d, hour + 1, "RRS", -1, NAN); /* refused as a whole */
+	Hcp__AncillaryHours *all = capacity(&d);
+	assert_int_equal(all->n_hours, 4);
+	assert_true(!all->hours[1]->priced && all->hours[1]->paid_micros == 0 && all->hours[1]->held_mw == 2);
+	assert_int_equal(revenue(&d, 0)->ancillary_micros, 12000000 + 1500000);
+	tell_capacity(&d, "NSPIN", hour, 7, 0); /* another hour's */
+	tell_capacity(&d, "NSPIN", hour + 1, 4, 0);
+	tell_capacity(&d, "NSPIN", hour + 1, 5, 0); /* a correction comes too late */
+	tell_capacity(&d, "NSPIN", hour + 1, NAN, 0);
+	for (int i = 0; i < 2; i++) {
+		all = capacity(&d);
+		assert_int_equal(all->n_hours, 4);
+		assert_true(all->hours[0]->priced && all->hours[0]->held_mw == 0 && all->hours[0]->paid_micros == 0);
+		assert_true(all->hours[1]->priced && all->hours[1]->usd_mw_h == 4 && all->hours[1]->paid_micros == 8000000);
+		assert_true(all->hours[2]->usd_mw_h == 3 && all->hours[2]->paid_micros == 1500000);
+		assert_true(all->hours[3]->usd_mw_h == 8 && all->hours[3]->paid_micros == 12000000);
+		assert_true(all->hours[3]->offered_mw == 2 && all->hours[3]->held_mw == 1.5);
+		Hcp__Revenue *r = revenue(&d, 0);
+		assert_int_equal(r->hours[21]->ancillary_micros, 13500000);
+		assert_int_equal(r->hours[22]->ancillary_micros, 8000000);
+		assert_int_equal(r->net_micros, 21500000);
+		drive_restart(&d);
+	}
+	/* A market that is played back lives in another time. */
+	tell_capacity(&d, "REGUP", hour - 10000, 9, -10000 * HOUR);
+	held(&d, hour, "REGUP", -1, 1);
+	assert_int_equal(capacity(&d)->hours[0]->paid_micros, 9000000);
+	drive_replay(&d);
+	drive_release(&d);
+}
+
+/* Commits fail, the bus repeats, the service starts anew: every hour is paid once. */
+static void no_hour_is_lost_or_paid_twice(void **state)
+{
+	enum { HOURS = 300 };
+	struct drive d;
+	struct rng r, faults;
+	int64_t want = 0;
+	rng_init(&r, 7);
+	rng_init(&faults, 8);
+	drive_init(&d, &billing_def, NULL);
+	svc_close(d.svc);
+	d.before_commit = flaky;
+	d.commit_arg = &faults;
+	drive_open(&d);
+	for (int i = 0; i < HOURS; i++) {
+		int64_t hour = d.now_ns / HOUR;
+		int usd = (int)rng_below(&r, 40), late = (int)rng_below(&r, 2);
+		double mw = (double)rng_below(&r, 2000) / 1000;
+		d.now_ns += HOUR;
+		if (!late)
+			tell_capacity(&d, "RRS", hour, usd, 0);
+		uint64_t seq = ++d.seq[SVC_RESOURCES];
+		held_seq(&d, seq, hour, "RRS", -1, mw);
+		if (rng_below(&r, 2))
+			drive_run(&d);
+		held_seq(&d, seq, hour, "RRS", -1, mw); /* the bus repeats */
+		drive_run(&d);
+		if (late)
+			tell_capacity(&d, "RRS", hour, usd, 0);
+		if (rng_below(&r, 2))
+			tell_capacity(&d, "RRS", hour, usd, 0);
+		drive_run(&d);
+		want += llround(usd * mw * 1e6);
+		if (rng_below(&r, 20) == 0)
+			drive_restart(&d);
+	}
+	assert_true(want > HOURS);
+	assert_int_equal(drive_scalar(&d, "SELECT sum(ancillary_micros) FROM revenue"), want);
+	assert_int_equal(drive_scalar(&d, "SELECT sum(paid_micros) FROM held"), want);
+	assert_int_equal(drive_scalar(&d, "SELECT count(*) FROM held WHERE priced=1"), HOURS);
+	drive_replay(&d);
 	drive_release(&d);
 }
 
@@ -593,6 +723,8 @@ int main(void)
 		cmocka_unit_test(sums_are_exact_when_commits_fail),
 		cmocka_unit_test(a_long_invoice_is_summed_up),
 		cmocka_unit_test(calls_of_the_grid_are_settled),
+		cmocka_unit_test(capacity_is_paid_by_the_hour),
+		cmocka_unit_test(no_hour_is_lost_or_paid_twice),
 		cmocka_unit_test(memory_may_run_out_anywhere),
 	};
 	return cmocka_run_group_tests_name("billing", tests, NULL, NULL);

@@ -310,6 +310,106 @@ static void what_is_missing_of_a_call_is_told(void **state)
 	rig_free(g);
 }
 
+/* ---- what is held for the grid ---- */
+
+static const Hcp__AncillaryHeld *held(const struct rig *g, int back)
+{
+	for (int i = g->n_news; i-- > 0;)
+		if (g->news[i]->type == MSG_ANCILLARY_HELD && back-- == 0)
+			return (const Hcp__AncillaryHeld *)g->news[i]->body;
+	return NULL;
+}
+
+#define NEAR(a, b) (fabs((a) - (b)) < 1e-9)
+
+/* 21 kW of RRS and then ECRS of what 16 S21 (3,500 W) and 16 S19 XP (3,010 W) draw, less 85 and 80 W each, times 1.05. */
+static void what_is_held_is_told_by_the_hour(void **state)
+{
+	struct rig *g = offering_rig();
+	const double all_mw = (104160 - 16 * 85 - 16 * 80) * 1.05 / 1e6, rest_mw = all_mw - 0.021;
+	run_s(g, 2594 - 30);
+	assert_int_equal(count(g, MSG_ANCILLARY_HELD), 0);
+	run_s(g, 35); /* past 3,600 s: the clock began at 1,000 */
+	const Hcp__AncillaryHeld *h = held(g, 0);
+	assert_int_equal(count(g, MSG_ANCILLARY_HELD), 1);
+	assert_string_equal(h->facility, "west");
+	assert_true(h->n_holds == 2 && h->from_ns >= 1000 * S && h->from_ns < 1001 * S && h->to_ns == 3600 * S);
+	double hours = (double)(h->to_ns - h->from_ns) / 3.6e12, start = 20.0 / 3600;
+	assert_true(NEAR(h->holds[0]->offered_mw_h, 0.021 * hours) && NEAR(h->holds[1]->offered_mw_h, 0.21 * hours));
+	/* But for the seconds until they were proved to mine. */
+	assert_in_range((int64_t)(h->holds[0]->held_mw_h * 1e9), (int64_t)(0.021 * (hours - start) * 1e9),
+		(int64_t)(0.021 * hours * 1e9));
+	assert_true(h->holds[1]->held_mw_h > rest_mw * (hours - start) && h->holds[1]->held_mw_h < rest_mw * hours);
+	/* A call leaves what it has made go held; an operator's order does not, and neither does what stands still. */
+	forget(g);
+	assert_true(ask_call(g, "RRS", 0, 1800));
+	deliver(g);
+	run_s(g, 3620);
+	h = held(g, 0);
+	assert_true(h->to_ns - h->from_ns == 3600 * S && NEAR(h->holds[0]->held_mw_h, 0.021));
+	assert_true(h->holds[1]->held_mw_h < rest_mw && h->holds[1]->held_mw_h > rest_mw - 0.021 * 100 / 3600);
+	run_s(g, 60);
+	direct_both(g, 4, 0);
+	deliver(g);
+	run_s(g, 3600);
+	run_s(g, 3600);
+	h = held(g, 0);
+	double left_mw = 4 * (3500 - 85) * 1.05 / 1e6;
+	assert_true(NEAR(h->holds[0]->held_mw_h, left_mw) && h->holds[1]->held_mw_h == 0);
+	assert_true(NEAR(h->holds[0]->offered_mw_h, 0.021) && NEAR(h->holds[1]->offered_mw_h, 0.21));
+	rig_free(g);
+}
+
+/* What was counted of an hour outlives the process; the time that nobody looked is offered and not held. */
+static void a_restart_keeps_what_was_held(void **state)
+{
+	char path[] = "/tmp/hcp-resources-XXXXXX", file[40];
+	static const struct resources_conf conf = { .site = &offering, .n_sites = 1 };
+	close(mkstemp(path));
+	struct rig *g = rig_new(path, &conf);
+	hello(g, agent_add(g, "n1", "S21", 16, "west"));
+	direct_both(g, 16, 0);
+	deliver(g);
+	run_s(g, 2600);
+	forget(g);
+	run_s(g, 1800);
+	svc_close(g->svc);
+	g->now += 900 * S;
+	open_svc(g);
+	hello(g, agent_of(g, "n1"));
+	deliver(g);
+	run_s(g, 1000);
+	const Hcp__AncillaryHeld *h = held(g, 0);
+	assert_int_equal(count(g, MSG_ANCILLARY_HELD), 1);
+	assert_true(h->to_ns - h->from_ns == 3600 * S && NEAR(h->holds[0]->offered_mw_h, 0.021));
+	assert_true(h->holds[0]->held_mw_h < 0.021 * 2700 / 3600 && h->holds[0]->held_mw_h > 0.021 * 2640 / 3600);
+	/* Two days and more that nobody was there are not told hour by hour. */
+	forget(g);
+	svc_close(g->svc);
+	g->now += INT64_C(50) * 3600 * S;
+	open_svc(g);
+	run_s(g, 30);
+	assert_int_equal(count(g, MSG_ANCILLARY_HELD), 1);
+	/* Another offer: what there was is told, and the new one counted from now on. */
+	static struct site other;
+	other = offering;
+	other.n_offers = 1;
+	static const struct resources_conf changed = { .site = &other, .n_sites = 1 };
+	svc_close(g->svc);
+	g->conf.conf = &changed;
+	open_svc(g);
+	run_s(g, 12);
+	assert_int_equal(held(g, 0)->n_holds, 2);
+	run_s(g, 3600);
+	assert_int_equal(held(g, 0)->n_holds, 1);
+	rig_free(g);
+	static const char *const parts[] = { "", "-wal", "-shm" };
+	for (int i = 0; i < 3; i++) {
+		snprintf(file, sizeof(file), "%s%s", path, parts[i]);
+		unlink(file);
+	}
+}
+
 static void bad_calls_change_nothing(void **state)
 {
 	static const struct { const char *service; double mw; int duration; const char *code, *field; } bad[] = {
@@ -346,6 +446,8 @@ int main(void)
 		cmocka_unit_test(a_node_whose_circuit_is_open_is_told_too),
 		cmocka_unit_test(a_call_of_the_grid_is_measured),
 		cmocka_unit_test(what_is_missing_of_a_call_is_told),
+		cmocka_unit_test(what_is_held_is_told_by_the_hour),
+		cmocka_unit_test(a_restart_keeps_what_was_held),
 		cmocka_unit_test(bad_calls_change_nothing),
 	};
 	int rc = cmocka_run_group_tests(tests, NULL, NULL);
