@@ -294,12 +294,13 @@ static const struct {
 	{ "block_height", MARKET_HEIGHT },
 	{ "gpu_rate", MARKET_GPU_RATE },
 	{ "block_subsidy_btc", -1 },
+	{ "ancillary", -1 },
 };
 
 static int take_symbol(
 	const struct place *p, const struct raw_source *r, struct feed_source_conf *c, const struct market_rule **ret_rule)
 {
-	static const struct market_rule subsidy = { .max = 50 };
+	static const struct market_rule subsidy = { .max = 50 }, capacity = { .max = 1e5 };
 	bool unused;
 	const char *first = c->kind->symbols, *symbol = r->symbol ? r->symbol : first;
 	size_t i = 0, n = sizeof(symbols) / sizeof(symbols[0]);
@@ -311,14 +312,14 @@ static int take_symbol(
 		return wrong(p, HCP_EINVAL, "symbol", "%.40s is no symbol that the kind %s can feed", symbol, c->kind->name);
 	snprintf(c->symbol, sizeof(c->symbol), "%s", symbol);
 	bool electricity = symbols[i].quantity == MARKET_POWER_RT || symbols[i].quantity == MARKET_POWER_DA;
-	bool gpu = symbols[i].quantity == MARKET_GPU_RATE;
-	if ((electricity || gpu) != (r->location != NULL))
+	bool gpu = symbols[i].quantity == MARKET_GPU_RATE, ancillary = strcmp(symbol, "ancillary") == 0;
+	if ((electricity || gpu || ancillary) != (r->location != NULL))
 		return wrong(p, HCP_EINVAL, "location", r->location ? "%s has no location" : "%s needs a location: the %s",
-			symbol, gpu ? "device class" : "settlement point");
+			symbol, gpu ? "device class" : ancillary ? "product" : "settlement point");
 	if (gpu && !device_class_find(str_of(r->location)))
 		return wrong(p, HCP_EINVAL, "location", "there is no device class %.40s", r->location);
 	snprintf(c->location, sizeof(c->location), "%s", r->location ? r->location : "");
-	*ret_rule = symbols[i].quantity < 0 ? &subsidy : market_rule_default((enum market_quantity)symbols[i].quantity);
+	*ret_rule = ancillary ? &capacity : symbols[i].quantity < 0 ? &subsidy : market_rule_default((enum market_quantity)symbols[i].quantity);
 	return 0;
 }
 

@@ -5,6 +5,8 @@
  *                                      settlementPointPrice, DSTFlag
  *   np4-190-cd/dam_stlmnt_pnt_prices   day-ahead ones: deliveryDate, hourEnding "01:00", settlementPoint,
  *                                      settlementPointPrice, DSTFlag
+ *   np4-188-cd/dam_clear_price_for_cap day-ahead clearing prices of capacity: deliveryDate, hourEnding "01:00",
+ *                                      ancillaryType (RRS, ECRS, NSPIN, REGUP, REGDN), MCPC, DSTFlag
  * An answer is {"_meta":{"totalPages",…},"fields":[{"name"},…],"data":[[…],…]}; columns are found by name. DSTFlag is
  * a boolean or Y/N. Authorization: the id_token of a B2C resource-owner flow, good for an hour, cannot be refreshed,
  * beside the header Ocp-Apim-Subscription-Key. Terms of use: a report is not asked for more than three times as often
@@ -38,8 +40,9 @@ static int ercot_check(struct feed_source_conf *c, struct err *err)
 			   : err_set(err, HCP_EINVAL, "point", "'%s' is no name of a settlement point, like HB_WEST", c->point);
 }
 
-static int ercot_request(const struct feed_turn *t, struct feed_request *r, const char *report, int64_t from_ns,
-	int64_t to_ns, struct err *err)
+/* by: the column that the source's point, or product, stands in. */
+static int ercot_request(const struct feed_turn *t, struct feed_request *r, const char *report, const char *by,
+	int64_t from_ns, int64_t to_ns, struct err *err)
 {
 	char from[ERCOT_DATE_MAX], to[ERCOT_DATE_MAX];
 	const char *key = feed_creds_get(t->creds, "subscription_key");
@@ -48,8 +51,8 @@ static int ercot_request(const struct feed_turn *t, struct feed_request *r, cons
 		n--;
 	r->method = "GET";
 	int wrote = snprintf(r->url, sizeof(r->url),
-		"%.*s/%s?settlementPoint=%s&deliveryDateFrom=%s&deliveryDateTo=%s&size=%d&page=%d", (int)n, t->conf->url,
-		report, t->conf->point, ercot_date_of(from, from_ns), ercot_date_of(to, to_ns), PAGE_ROWS, t->page);
+		"%.*s/%s?%s=%s&deliveryDateFrom=%s&deliveryDateTo=%s&size=%d&page=%d", (int)n, t->conf->url, report, by,
+		t->conf->point, ercot_date_of(from, from_ns), ercot_date_of(to, to_ns), PAGE_ROWS, t->page);
 	if (wrote < 0 || (size_t)wrote >= sizeof(r->url))
 		return err_set(err, HCP_ERANGE, "url", "is too long");
 	if (!key || !t->token)
@@ -80,6 +83,8 @@ static enum column column_of(const char *name)
 		{ "settlementPoint", COL_POINT },
 		{ "settlementPointType", COL_TYPE },
 		{ "settlementPointPrice", COL_PRICE },
+		{ "ancillaryType", COL_POINT },
+		{ "MCPC", COL_PRICE },
 		{ "DSTFlag", COL_DST },
 	};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -106,8 +111,8 @@ static int read_table(const json_t *doc, bool real_time, struct table *ret, stru
 		if (c != COL_END)
 			ret->at[c] = i;
 	}
-	static const char *const missing[] = { "deliveryDate", "deliveryHour", "deliveryInterval", "settlementPoint", "",
-		"settlementPointPrice", "DSTFlag" };
+	static const char *const missing[] = { "deliveryDate", "deliveryHour", "deliveryInterval",
+		"settlementPoint or ancillaryType", "", "settlementPointPrice or MCPC", "DSTFlag" };
 	for (i = 0; i < COL_END; i++)
 		if (ret->at[i] == SIZE_MAX && i != COL_TYPE && (i != COL_INTERVAL || real_time))
 			return err_set(err, HCP_EINVAL, "fields", "%s is not among them", missing[i]);
@@ -155,7 +160,7 @@ static int read_row(const struct feed_turn *t, const struct table *tab, const js
 	stamp.interval = (int)interval;
 	rc = ercot_interval_start(&stamp, &r.start_ns, err);
 	if (rc == 0)
-		rc = feed_number(json_array_get(row, tab->at[COL_PRICE]), "settlementPointPrice", &r.value, err);
+		rc = feed_number(json_array_get(row, tab->at[COL_PRICE]), "price", &r.value, err);
 	if (rc < 0)
 		return rc;
 	int64_t end_ns = r.start_ns + r.interval_s * NS_PER_S;
@@ -194,7 +199,7 @@ static int ercot_answer(
 static int rt_request(const struct feed_turn *t, struct feed_request *r, struct err *err)
 {
 	/* The last interval of a day is published on the next. */
-	return ercot_request(t, r, "np6-905-cd/spp_node_zone_hub", t->now_ns - HOUR_NS, t->now_ns, err);
+	return ercot_request(t, r, "np6-905-cd/spp_node_zone_hub", "settlementPoint", t->now_ns - HOUR_NS, t->now_ns, err);
 }
 
 static int rt_answer(const struct feed_turn *t, struct str body, struct feed_answer *ret, struct err *err)
@@ -204,7 +209,13 @@ static int rt_answer(const struct feed_turn *t, struct str body, struct feed_ans
 
 static int dam_request(const struct feed_turn *t, struct feed_request *r, struct err *err)
 {
-	return ercot_request(t, r, "np4-190-cd/dam_stlmnt_pnt_prices", t->now_ns, t->now_ns + 24 * HOUR_NS, err);
+	return ercot_request(t, r, "np4-190-cd/dam_stlmnt_pnt_prices", "settlementPoint", t->now_ns, t->now_ns + 24 * HOUR_NS, err);
+}
+
+static int as_request(const struct feed_turn *t, struct feed_request *r, struct err *err)
+{
+	return ercot_request(
+		t, r, "np4-188-cd/dam_clear_price_for_cap", "ancillaryType", t->now_ns, t->now_ns + 24 * HOUR_NS, err);
 }
 
 static int dam_answer(const struct feed_turn *t, struct str body, struct feed_answer *ret, struct err *err)
@@ -237,4 +248,17 @@ const struct feed_kind feed_ercot_dam = {
 	.request = dam_request,
 	.answer = dam_answer,
 	.about = "day-ahead settlement point prices of today and tomorrow, by the hour",
+};
+const struct feed_kind feed_ercot_as = {
+	.name = "ercot-as",
+	.symbols = "ancillary",
+	.url = "https://api.ercot.com/api/public-reports",
+	.takes = "token_url !credentials",
+	.traits = FEED_B2C | FEED_CREDS,
+	.every_ms = 20 * MINUTE_MS,
+	.stale_ms = 180 * MINUTE_MS,
+	.check = ercot_check,
+	.request = as_request,
+	.answer = dam_answer,
+	.about = "day-ahead clearing prices of capacity of today and tomorrow, by the hour; location: the product",
 };

@@ -13,6 +13,7 @@ static const struct feed_kind *const kinds[] = {
 	&feed_aws_spot,
 	&feed_azure_retail,
 	&feed_json_any,
+	&feed_ercot_as,
 };
 
 const struct feed_kind *feed_kind_at(size_t i)

@@ -42,7 +42,7 @@ extern const struct feed_kind feed_coinbase_rest, feed_coinbase_ws, feed_binance
 /* chain.c */
 extern const struct feed_kind feed_mempool_difficulty, feed_mempool_fees, feed_mempool_height;
 /* ercot.c */
-extern const struct feed_kind feed_ercot_rt, feed_ercot_dam;
+extern const struct feed_kind feed_ercot_rt, feed_ercot_dam, feed_ercot_as;
 /* cloud.c */
 extern const struct feed_kind feed_aws_spot, feed_azure_retail;
 /* json.c */

@@ -152,7 +152,7 @@ bool feed_quantity_choose(struct feed_quantity *q, int64_t now_ns)
 
 static bool is_day_ahead(const struct feed_quantity *q)
 {
-	return strcmp(q->symbol, "electricity_da") == 0;
+	return strcmp(q->symbol, "electricity_da") == 0 || strcmp(q->symbol, "ancillary") == 0;
 }
 
 static bool take_hour(struct feed_quantity *q, const struct feed_reading *r, int64_t now_ns)

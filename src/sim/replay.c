@@ -387,7 +387,7 @@ static int compare(const void *pa, const void *pb)
 static bool is_state(const struct replay *r, size_t i, const size_t last[REPLAY_SERIES_MAX])
 {
 	const struct replay_entry *e = &r->entries[i];
-	if (r->series[e->series].symbol == day_ahead_symbol)
+	if (sim_tick_is_ahead(r->series[e->series].symbol))
 		return e->interval_start_ns + e->interval_s * S_NS > r->from_ns;
 	return last[e->series] == i;
 }

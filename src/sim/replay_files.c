@@ -45,19 +45,19 @@ enum kind {
 
 static const struct source {
 	enum kind kind;
-	bool more;          /* for replay_load_all alone */
+	enum { ALWAYS, MARKET, ALL } of; /* who reads it: everybody, replay_load_market, replay_load_all */
 	bool yearly;        /* a year stands between prefix and ".csv" */
 	const char *prefix; /* or the whole name */
 } sources[] = {
-	{ REAL_TIME, false, true, "ercot_rt_spp_15min_" },
-	{ DAY_AHEAD, false, true, "ercot_dam_spp_hourly_" },
-	{ ANCILLARY, true, true, "ercot_as_mcpc_hourly_" },
-	{ LOAD_FORECAST, true, true, "ercot_da_load_forecast_hourly_" },
-	{ FUEL_MIX, true, true, "ercot_fuelmix_hourly_" },
-	{ BTC, false, false, "btc_usdt_hourly.csv" },
-	{ NETWORK, false, false, "btc_network_daily.csv" },
-	{ GPU, false, false, "gpu_list_price_monthly.csv" },
-	{ REQUESTS, true, false, "genai_requests_alibaba_2024.csv" },
+	{ REAL_TIME, ALWAYS, true, "ercot_rt_spp_15min_" },
+	{ DAY_AHEAD, ALWAYS, true, "ercot_dam_spp_hourly_" },
+	{ ANCILLARY, MARKET, true, "ercot_as_mcpc_hourly_" },
+	{ LOAD_FORECAST, ALL, true, "ercot_da_load_forecast_hourly_" },
+	{ FUEL_MIX, ALL, true, "ercot_fuelmix_hourly_" },
+	{ BTC, ALWAYS, false, "btc_usdt_hourly.csv" },
+	{ NETWORK, ALWAYS, false, "btc_network_daily.csv" },
+	{ GPU, ALWAYS, false, "gpu_list_price_monthly.csv" },
+	{ REQUESTS, ALL, false, "genai_requests_alibaba_2024.csv" },
 };
 static const char generation_prefix[] = "ercot_generation_hourly_"; /* the years that follow vary */
 static const char hub_prefix[] = "ercot_dam_";
@@ -206,11 +206,11 @@ static int add_others(void *arg, const char *name)
 	return rc < 0 ? rc : 0;
 }
 
-static int load(struct loading *in, bool more, bool real_time)
+static int load(struct loading *in, int most, bool real_time)
 {
 	for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
 		const struct source *s = &sources[i];
-		if (s->more && !more)
+		if ((int)s->of > most)
 			continue;
 		int rc = s->yearly ? add_years(in, s) : add_file(in, s->prefix, s->kind);
 		if (rc < 0)
@@ -221,7 +221,7 @@ static int load(struct loading *in, bool more, bool real_time)
 			return err_set(
 				in->err, HCP_ENOTFOUND, "data", "%.200s has no ercot_rt_spp_15min_YYYY.csv of these years", in->dir);
 	}
-	if (more) {
+	if (most == ALL) {
 		int rc = file_list(in->dir, ".csv", add_others, in, in->err);
 		if (rc < 0)
 			return rc;
@@ -234,7 +234,14 @@ int replay_load_dir(struct replay *r, const char *dir, const char *locations, st
 {
 	struct loading in = { .r = r, .dir = dir, .err = err };
 	int rc = split_locations(&in.l, locations, err);
-	return rc < 0 ? rc : load(&in, false, true);
+	return rc < 0 ? rc : load(&in, ALWAYS, true);
+}
+
+int replay_load_market(struct replay *r, const char *dir, const char *locations, struct err *err)
+{
+	struct loading in = { .r = r, .dir = dir, .err = err };
+	int rc = split_locations(&in.l, locations, err);
+	return rc < 0 ? rc : load(&in, MARKET, true);
 }
 
 int replay_load_all(struct replay *r, const char *dir, const char *locations, bool real_time,
@@ -242,5 +249,5 @@ int replay_load_all(struct replay *r, const char *dir, const char *locations, bo
 {
 	struct loading in = { .r = r, .dir = dir, .files = files, .err = err };
 	int rc = real_time || *locations ? split_locations(&in.l, locations, err) : 0;
-	return rc < 0 ? rc : load(&in, true, real_time);
+	return rc < 0 ? rc : load(&in, ALL, real_time);
 }

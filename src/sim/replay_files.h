@@ -12,6 +12,8 @@
  * real-time price of any location at all. locations: comma-separated settlement points, at most REPLAY_LOCATIONS_MAX.
  */
 int replay_load_dir(struct replay *r, const char *dir, const char *locations, struct err *err) MUST_CHECK;
+/* All that the platform takes: that, and ercot_as_mcpc_hourly_YYYY.csv. */
+int replay_load_market(struct replay *r, const char *dir, const char *locations, struct err *err) MUST_CHECK;
 
 /* What was found; names of files, each followed by a newline. Release both buffers. */
 struct replay_files {

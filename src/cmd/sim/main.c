@@ -147,7 +147,7 @@ static int load_source(struct market_feed_conf *conf, const char *data, int64_t 
 	}
 	replay_init(replay, conf->from_ns, to_ns);
 	conf->replay = replay;
-	int rc = replay_load_dir(replay, data, location, err);
+	int rc = replay_load_market(replay, data, location, err);
 	if (rc == 0)
 		log_info("market", "%zu values of %zu series, %zu empty fields passed over", replay->n, replay->n_series,
 			replay->skipped);

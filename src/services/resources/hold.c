@@ -4,7 +4,7 @@
  *
  *   every LOOK_MS: droppable = what proven miners that are nobody's draw, less what they draw curtailed
  *                              + what is dropped already, in a call of the grid
- *                  held      = of that what each offer takes (model/offer.h), until the next look
+ *                  held      = of that, now and at the look before, what each offer takes (model/offer.h) in between
  *   end of the hour, or other offers than before ─▶ AncillaryHeld
  *
  * As in a backtest, devices of groups that serve are no load to drop. Time in which nobody looked (the platform stood)
@@ -27,6 +27,7 @@ struct held {
 /* What is counted of an hour, or of its part since the facility or its offers came. */
 struct hold {
 	int64_t from_ns, looked_ns; /* within one hour */
+	double seen_mw;             /* droppable at the last look; in memory only, as readings are */
 	size_t n;
 	struct held held[SITE_OFFERS_MAX]; /* as the site's offers */
 };
@@ -206,14 +207,17 @@ int hold_look(struct resources *r, struct svc_ctx *ctx, struct facility *f, stru
 	/* Other offers than before; or hours that nobody was there are so many that they are not told one by one. */
 	if (f->hold && (!is_of(f->hold, s) || now_ns - f->hold->looked_ns > TOLD_HOURS_MAX * HOUR_NS))
 		rc = drop_hold(ctx, f, err);
-	if (rc == 0 && !f->hold) {
+	if (rc < 0)
+		return rc;
+	if (!f->hold) {
 		f->hold = mem_calloc(1, sizeof(*f->hold));
 		if (!f->hold)
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
 		begin(f->hold, s, now_ns);
 	}
 	struct hold *h = f->hold;
-	double mw = rc == 0 && now_ns - h->looked_ns <= SEEN_MS * NS_PER_MS ? droppable_mw(r, f, s, now_ns) : 0;
+	double now_mw = droppable_mw(r, f, s, now_ns);
+	double mw = now_ns - h->looked_ns > SEEN_MS * NS_PER_MS ? 0 : now_mw < h->seen_mw ? now_mw : h->seen_mw;
 	while (rc == 0 && h->looked_ns < now_ns) {
 		int64_t end_ns = (h->looked_ns / HOUR_NS + 1) * HOUR_NS;
 		count(h, s, now_ns < end_ns ? now_ns : end_ns, mw);
@@ -222,6 +226,7 @@ int hold_look(struct resources *r, struct svc_ctx *ctx, struct facility *f, stru
 			begin(h, s, end_ns);
 		}
 	}
+	h->seen_mw = now_mw;
 	return rc < 0 ? rc : store(ctx, f, err);
 }
 

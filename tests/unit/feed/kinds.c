@@ -130,6 +130,27 @@ static void ercot_refuses(void **state)
 	assert_int_equal(answer.n, 0);
 }
 
+/* Prices of capacity: the product stands where a price of energy has its point; tomorrow's are known now. */
+static void ercot_capacity(void **state)
+{
+	struct feed_source_conf c = { .kind = &feed_ercot_as, .location = "RRS" };
+	int64_t now = at("2024-07-01T19:00Z");
+	assert_int_equal(feed_ercot_as.check(&c, &err), 0);
+#define AS(rows)                                                                                                       \
+	STR("{\"fields\":[{\"name\":\"deliveryDate\"},{\"name\":\"hourEnding\"},{\"name\":\"ancillaryType\"},"              \
+		"{\"name\":\"MCPC\"},{\"name\":\"DSTFlag\"}],\"data\":[" rows "]}")
+	assert_int_equal(read_as(&feed_ercot_as, &c, now,
+						 AS("[\"2024-07-02\",\"01:00\",\"RRS\",4.25,false],[\"2024-07-02\",\"01:00\",\"NSPIN\",1,false],"
+							"[\"2024-07-02\",\"24:00\",\"RRS\",0.5,false]")),
+		0);
+	assert_int_equal(answer.n, 2);
+	assert_true(answer.reading[0].value == 4.25 && answer.reading[1].value == 0.5);
+	assert_int_equal(answer.reading[0].start_ns, at("2024-07-02T05:00Z"));
+	assert_int_equal(answer.reading[1].start_ns, at("2024-07-03T04:00Z"));
+	assert_true(answer.reading[0].interval_s == 3600 && answer.reading[0].observed_at_ns == now);
+	assert_true(read_as(&feed_ercot_as, &c, now, AS("[\"2024-07-02\",\"25:00\",\"RRS\",4.25,false]")) < 0);
+}
+
 static void b2c(void **state)
 {
 	struct feed_bearer b;
@@ -284,6 +305,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ercot_days_of_a_change),
 		cmocka_unit_test(ercot_refuses),
+		cmocka_unit_test(ercot_capacity),
 		cmocka_unit_test(b2c),
 		cmocka_unit_test(times_of_four_units),
 		cmocka_unit_test(messages_without_a_value),

@@ -250,6 +250,50 @@ static void prices_age_in_market_time_and_fall_back(void **state)
 	drive_release(&d);
 }
 
+/* What capacity earns: by the hour, told a day ahead; billing hears of it, nothing is decided by it. */
+static void prices_of_capacity_are_kept_by_the_hour(void **state)
+{
+	struct drive d;
+	Hcp__PricesGet get = HCP__PRICES_GET__INIT;
+	const int64_t hour_ns = 3600 * NS_PER_S, first = MARKET_NS - MARKET_NS % hour_ns;
+	Hcp__Tick t[3], bad[5];
+	drive_init(&d, &optimizer_def, NULL);
+	send_market(&d, 25, MARKET_NS);
+	for (int i = 0; i < 3; i++) {
+		t[i] = tick("ancillary", "RRS", 10 + i, MARKET_NS);
+		t[i].interval_start_ns = first + i * hour_ns;
+		t[i].interval_s = 3600;
+	}
+	assert_int_equal(send_ticks(&d, t, 3)->accepted, 3);
+	struct msg *moved = NULL;
+	drive_published(&d, MSG_MARKET_MOVED, &moved);
+	const Hcp__MarketMoved *ev = (const Hcp__MarketMoved *)moved->body;
+	assert_true(ev->n_ticks == 3 && ev->ticks[2]->value == 12);
+	msg_free(moved);
+	for (int i = 0; i < 2; i++) {
+		const Hcp__Price *p = find_price(drive_call(&d, &get.base), "ancillary", "RRS");
+		assert_true(p->value == 10 && !p->stale);
+		drive_restart(&d);
+	}
+	d.now_ns += hour_ns;
+	assert_true(find_price(drive_call(&d, &get.base), "ancillary", "RRS")->value == 11);
+	for (int i = 0; i < 5; i++)
+		bad[i] = t[2];
+	bad[0].location = "";
+	bad[1].value = -1;
+	bad[2].interval_start_ns += 900 * NS_PER_S;
+	bad[3].interval_start_ns += 72 * hour_ns;
+	bad[4].interval_s = 900;
+	static const char *const field[] = { "location", "value", "interval_start_ns", "interval_start_ns",
+		"interval_start_ns" };
+	Hcp__TicksResult *refused = send_ticks(&d, bad, 5);
+	assert_int_equal(refused->accepted, 0);
+	for (int i = 0; i < 5; i++)
+		assert_non_null(strstr(refused->problems[i]->field, field[i]));
+	drive_replay(&d);
+	drive_release(&d);
+}
+
 /* An hourly price is the newest there is for an hour; a quote of an instant is old after a minute. */
 static Hcp__MarketSource source(const char *name, int priority, const char *state, bool speaking)
 {
@@ -986,6 +1030,7 @@ int main(void)
 		cmocka_unit_test(unchanged_outcome_is_put_down_once_a_minute),
 		cmocka_unit_test(bad_ticks_are_named_and_good_ones_taken),
 		cmocka_unit_test(prices_age_in_market_time_and_fall_back),
+		cmocka_unit_test(prices_of_capacity_are_kept_by_the_hour),
 		cmocka_unit_test(sources_are_shown_and_explain_a_fallback),
 		cmocka_unit_test(interval_prices_stay_fresh_until_the_next_is_due),
 		cmocka_unit_test(history_keeps_the_newest_points),

@@ -1373,7 +1373,6 @@ export interface AncillaryRecord {
   by: string;
   usd_mwh: number;
   saved_micros: number;
-  paid_micros: number;
   penalty_micros: number;
 }
 
@@ -1384,6 +1383,42 @@ export interface AncillaryCallsList {
 
 export interface AncillaryCalls {
   calls: AncillaryRecord[];
+}
+
+export interface AncillaryHeld {
+  facility: string;
+  from_ns: number;
+  to_ns: number;
+  holds: AncillaryHold[];
+}
+
+export interface AncillaryHold {
+  service: string;
+  offered_mw_h: number;
+  held_mw_h: number;
+  fixed: boolean;
+  price_usd_mw_h: number;
+}
+
+export interface AncillaryHoursList {
+  facility: string;
+  limit: number;
+}
+
+export interface AncillaryHour {
+  facility: string;
+  service: string;
+  from_ns: number;
+  to_ns: number;
+  offered_mw: number;
+  held_mw: number;
+  usd_mw_h: number;
+  priced: boolean;
+  paid_micros: number;
+}
+
+export interface AncillaryHours {
+  hours: AncillaryHour[];
 }
 
 export interface PowerGet {
@@ -1959,9 +1994,14 @@ export const SHAPES: Record<string, Record<string, string>> = {
   Curtailments: { curtailments: '[Curtailment' },
   AncillaryCall: { facility: 's', service: 's', mw: '0', duration_s: '0', reason: 's' },
   AncillaryCallOver: { call: '?AncillaryRecord' },
-  AncillaryRecord: { id: 's', facility: 's', service: 's', mw: '0', called_at_ns: '0', over_at_ns: '0', confirmed_at_ns: '0', response_ms: '0', dropped_mwh: '0', due_mwh: '0', missed_mwh: '0', reason: 's', by: 's', usd_mwh: '0', saved_micros: '0', paid_micros: '0', penalty_micros: '0' },
+  AncillaryRecord: { id: 's', facility: 's', service: 's', mw: '0', called_at_ns: '0', over_at_ns: '0', confirmed_at_ns: '0', response_ms: '0', dropped_mwh: '0', due_mwh: '0', missed_mwh: '0', reason: 's', by: 's', usd_mwh: '0', saved_micros: '0', penalty_micros: '0' },
   AncillaryCallsList: { facility: 's', limit: '0' },
   AncillaryCalls: { calls: '[AncillaryRecord' },
+  AncillaryHeld: { facility: 's', from_ns: '0', to_ns: '0', holds: '[AncillaryHold' },
+  AncillaryHold: { service: 's', offered_mw_h: '0', held_mw_h: '0', fixed: 'b', price_usd_mw_h: '0' },
+  AncillaryHoursList: { facility: 's', limit: '0' },
+  AncillaryHour: { facility: 's', service: 's', from_ns: '0', to_ns: '0', offered_mw: '0', held_mw: '0', usd_mw_h: '0', priced: 'b', paid_micros: '0' },
+  AncillaryHours: { hours: '[AncillaryHour' },
   PowerGet: { facility: 's' },
   PowerLevel: { facility: 's', path: 's', state: 's', budget_w: '0', cap_w: '0', reserved_w: '0', measured_w: '0', inrush_w: '0', devices: '0', tripped_at_ns: '0', reason: 's', by: 's' },
   Power: { levels: '[PowerLevel' },

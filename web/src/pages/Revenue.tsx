@@ -39,7 +39,7 @@ export function Revenue() {
                 <Kpi label="Net" value={usdMicros(r.net_micros)} note={`last ${num(hours)} h`} tone={r.net_micros < 0 ? 'bad' : undefined} />
                 <Kpi label="AI work" value={usdMicros(r.ai_micros)} note="metered and billed" tone="serve" />
                 <Kpi label="Mining" value={usdMicros(r.mining_micros)} note={`${num(r.expected_btc, 6)} BTC expected`} tone="mine" />
-                {r.ancillary_micros !== 0 && <Kpi label="Grid calls" value={usdMicros(r.ancillary_micros)} note="paid, less penalties" tone={r.ancillary_micros < 0 ? 'bad' : undefined} />}
+                {r.ancillary_micros !== 0 && <Kpi label="Grid services" value={usdMicros(r.ancillary_micros)} note="load held ready, less penalties" tone={r.ancillary_micros < 0 ? 'bad' : undefined} />}
                 <Kpi label="Energy cost" value={usdMicros(r.energy_cost_micros)} note="at the real-time price" />
                 <Kpi label="Energy" value={e.value} unit={e.unit} note="measured" />
                 <Kpi label="Shares accepted" value={num(r.shares_accepted)} note={shares ? `${percent(r.shares_rejected / shares, 2)} rejected` : 'none yet'} />

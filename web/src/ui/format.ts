@@ -151,6 +151,7 @@ const SYMBOLS: Record<string, [string, string]> = {
   block_fees_btc: ['Block fees', 'BTC/block'],
   block_height: ['Block height', ''],
   gpu_rate: ['GPU rate', 'USD/GPU-h'],
+  ancillary: ['Grid capacity', 'USD/MW-h'],
 };
 
 export const symbolName = (symbol: string): string => SYMBOLS[symbol]?.[0] ?? words(symbol);
