@@ -86,6 +86,7 @@ struct policy_input {
 	int64_t now_ns;
 	int64_t horizon_ns;            /* how long the present rows are expected to hold; > 0 */
 	double electricity_usd_mwh;
+	double risk_usd_mwh;           /* what power counts more for what may go wrong; in the rows of c already */
 	double btc_usd, difficulty;    /* for the record */
 	double hashprice_usd_ths_h;    /* after the pool's fee; 0: not told */
 	int64_t step_ns;               /* until the next decision; 0: not told */
@@ -182,7 +183,7 @@ struct policy_output {
 
 /* Settings that the built-in policies read; policy_conf_default fills them. */
 struct policy_conf {
-	double strike_usd_mwh;  /* strike: curtail above; 0 < strike; default 60 */
+	double strike_usd_mwh;  /* strike: curtail above, risk counted in; 0 < strike; default 60 */
 	double hysteresis;      /* threshold: 0.10 */
 	struct str model;       /* stochastic: a stored model (policy_spike.h), read by policy_init alone; empty: none */
 	struct str ppo;         /* ppo: its weights (ppo_model.h), read by policy_init alone; empty: HCP_ENOTFOUND */

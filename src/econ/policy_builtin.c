@@ -157,7 +157,7 @@ static int serve_decide(struct policy *p, const struct policy_input *in, struct 
 static int strike_decide(struct policy *p, const struct policy_input *in, struct policy_output *ret, struct err *err)
 {
 	(void)err;
-	bool above = in->electricity_usd_mwh > p->conf.strike_usd_mwh;
+	bool above = in->electricity_usd_mwh + in->risk_usd_mwh > p->conf.strike_usd_mwh;
 	decide_fixed(p, in, ret, true, above ? POLICY_IDLE : POLICY_MINE, above ? POLICY_R_STRIKE : POLICY_R_BELOW_STRIKE);
 	return 0;
 }

@@ -493,7 +493,7 @@ void settings_print(const struct settings *s, FILE *to)
 		"  capital_usd: %g  # USD at stake, 0 to 1e12; 0: no drawdown guard. Default: 0\n"
 		"  drawdown_limit: %g  # share, 0.01 to 0.99. Default: %g\n"
 		"  # Power is decided by as if it cost that share of what it rises by in the worst twentieth of the past\n"
-		"  # four weeks' quarter-hours (CVaR 95 %%) more.\n"
+		"  # four weeks' quarter-hours (CVaR 95 %%) more; policy strike adds that to the price, too.\n"
 		"  risk_aversion: %g  # 0 to 1. Default: 0\n\n",
 		(double)s->horizon_ns / (double)NS_PER_S, OPTIMIZER_HORIZON_S, s->utilisation, OPTIMIZER_UTILISATION,
 		s->capital_usd, s->drawdown_limit, RISK_DRAWDOWN_LIMIT, s->risk_aversion);

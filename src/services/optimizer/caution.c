@@ -5,7 +5,8 @@
  *	(1 - aversion) * price + aversion * (price + CVaR)  =  price + aversion * CVaR 95 % of the moves
  *
  * of the point's price from one quarter-hour to the next over the last four weeks, their mean taken as nothing. Every
- * use is that much dearer per MWh, so whatever price a policy reckons with, it is dearer by this.
+ * use is that much dearer per MWh, so whatever price a policy reckons with, it is dearer by this; a policy that looks at
+ * the price alone (strike) adds it.
  */
 #include <math.h>
 
@@ -40,6 +41,7 @@ double optimizer_caution_usd_mwh(const struct optimizer *o, const struct draft_g
 
 void optimizer_caution_apply(double usd_mwh, struct policy_input *in)
 {
+	in->risk_usd_mwh = usd_mwh;
 	for (size_t i = 0; i < in->n; i++) {
 		struct policy_class *c = &in->c[i];
 		for (int u = 0; u < POLICY_USE_END; u++) {

@@ -129,6 +129,9 @@ static void fixed_policies_do_what_they_say(void **state)
 	assert_int_equal(o.c[0].target[POLICY_SERVE], 5);
 	assert_int_equal(o.c[0].reason, POLICY_R_STRIKE);
 	assert_string_equal(o.explain.policy, "strike");
+	in.electricity_usd_mwh = 50;
+	in.risk_usd_mwh = 10.01;
+	assert_int_equal(decide("strike", &in).c[0].reason, POLICY_R_STRIKE);
 	assert_null(policy_find(STR("oracle")));
 }
 

@@ -169,11 +169,40 @@ static void aversion_stops_what_may_lose(void **state)
 	}
 }
 
+/* 20 USD is below the strike of 30; with the 13 that it may rise by it is not. The calm point's 30 is, either way. */
+static void a_strike_heeds_it_too(void **state)
+{
+	for (int i = 0; i < 2; i++) {
+		struct drive d;
+		open_fleet(&d, i);
+		Hcp__PolicySet s = HCP__POLICY_SET__INIT;
+		s.policy = "strike";
+		s.has_strike_usd_mwh_case = HCP__POLICY_SET__HAS_STRIKE_USD_MWH_STRIKE_USD_MWH;
+		s.strike_usd_mwh = 30;
+		drive_call(&d, &s.base);
+		tell(&d, 0, 9);
+		Hcp__Decision *x = latest(&d);
+		assert_string_equal(x->policy, "strike");
+		assert_true(i ? x->forecasts[1]->risk_usd_mwh > 10.01 : x->forecasts[1]->risk_usd_mwh == 0);
+		int seen = 0;
+		for (size_t k = 0; k < x->n_targets; k++) {
+			const Hcp__ClassTarget *t = x->targets[k];
+			bool wild = !strcmp(t->facility, "wild");
+			seen += t->mine + t->idle >= 1000;
+			if (t->mine + t->idle >= 1000)
+				assert_int_equal(t->mine, wild && i ? 0 : 1000);
+		}
+		assert_int_equal(seen, 2);
+		drive_release(&d);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_month_of_the_fleet),
 		cmocka_unit_test(aversion_stops_what_may_lose),
+		cmocka_unit_test(a_strike_heeds_it_too),
 	};
 	return cmocka_run_group_tests_name("optimizer_portfolio", tests, NULL, NULL);
 }
