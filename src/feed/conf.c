@@ -315,11 +315,16 @@ static int take_symbol(
 	bool gpu = symbols[i].quantity == MARKET_GPU_RATE, ancillary = strcmp(symbol, "ancillary") == 0;
 	if ((electricity || gpu || ancillary) != (r->location != NULL))
 		return wrong(p, HCP_EINVAL, "location", r->location ? "%s has no location" : "%s needs a location: the %s",
-			symbol, gpu ? "device class" : ancillary ? "product" : "settlement point");
+			symbol,
+			gpu         ? "device class"
+			: ancillary ? "product"
+						: "settlement point");
 	if (gpu && !device_class_find(str_of(r->location)))
 		return wrong(p, HCP_EINVAL, "location", "there is no device class %.40s", r->location);
 	snprintf(c->location, sizeof(c->location), "%s", r->location ? r->location : "");
-	*ret_rule = ancillary ? &capacity : symbols[i].quantity < 0 ? &subsidy : market_rule_default((enum market_quantity)symbols[i].quantity);
+	*ret_rule = ancillary                 ? &capacity
+				: symbols[i].quantity < 0 ? &subsidy
+										  : market_rule_default((enum market_quantity)symbols[i].quantity);
 	return 0;
 }
 

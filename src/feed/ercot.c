@@ -50,9 +50,9 @@ static int ercot_request(const struct feed_turn *t, struct feed_request *r, cons
 	while (n && t->conf->url[n - 1] == '/')
 		n--;
 	r->method = "GET";
-	int wrote = snprintf(r->url, sizeof(r->url),
-		"%.*s/%s?%s=%s&deliveryDateFrom=%s&deliveryDateTo=%s&size=%d&page=%d", (int)n, t->conf->url, report, by,
-		t->conf->point, ercot_date_of(from, from_ns), ercot_date_of(to, to_ns), PAGE_ROWS, t->page);
+	int wrote = snprintf(r->url, sizeof(r->url), "%.*s/%s?%s=%s&deliveryDateFrom=%s&deliveryDateTo=%s&size=%d&page=%d",
+		(int)n, t->conf->url, report, by, t->conf->point, ercot_date_of(from, from_ns), ercot_date_of(to, to_ns),
+		PAGE_ROWS, t->page);
 	if (wrote < 0 || (size_t)wrote >= sizeof(r->url))
 		return err_set(err, HCP_ERANGE, "url", "is too long");
 	if (!key || !t->token)
@@ -209,7 +209,8 @@ static int rt_answer(const struct feed_turn *t, struct str body, struct feed_ans
 
 static int dam_request(const struct feed_turn *t, struct feed_request *r, struct err *err)
 {
-	return ercot_request(t, r, "np4-190-cd/dam_stlmnt_pnt_prices", "settlementPoint", t->now_ns, t->now_ns + 24 * HOUR_NS, err);
+	return ercot_request(
+		t, r, "np4-190-cd/dam_stlmnt_pnt_prices", "settlementPoint", t->now_ns, t->now_ns + 24 * HOUR_NS, err);
 }
 
 static int as_request(const struct feed_turn *t, struct feed_request *r, struct err *err)

@@ -57,7 +57,7 @@ static void tell_end(struct market_feed *f, int code)
 static bool same_value(const struct sim_tick *a, const struct sim_tick *b)
 {
 	return !strcmp(a->symbol, b->symbol) && !strcmp(a->location, b->location) &&
-		(!sim_tick_is_ahead(a->symbol) || a->interval_start_ns == b->interval_start_ns);
+		   (!sim_tick_is_ahead(a->symbol) || a->interval_start_ns == b->interval_start_ns);
 }
 
 static void remember(struct market_feed *f, const struct sim_tick *t)
@@ -65,8 +65,8 @@ static void remember(struct market_feed *f, const struct sim_tick *t)
 	size_t kept = 0;
 	for (size_t i = 0; i < f->n_latest; i++) {
 		const struct sim_tick *old = &f->latest[i];
-		bool over = sim_tick_is_ahead(old->symbol) &&
-			old->interval_start_ns + old->interval_s * S_NS <= t->observed_at_ns;
+		bool over =
+			sim_tick_is_ahead(old->symbol) && old->interval_start_ns + old->interval_s * S_NS <= t->observed_at_ns;
 		if (over || same_value(old, t))
 			continue;
 		f->latest[kept++] = *old;

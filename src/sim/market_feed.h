@@ -17,11 +17,11 @@ struct market_feed;
  * first. One thread.
  */
 enum {
-	FEED_BATCH_MAX = 512,    /* ticks of one request */
-	FEED_IN_FLIGHT_MAX = 4,  /* requests; the market's clock waits for nobody, its values do */
-	FEED_LATEST_MAX = 512,   /* values sent anew after a break */
+	FEED_BATCH_MAX = 512,   /* ticks of one request */
+	FEED_IN_FLIGHT_MAX = 4, /* requests; the market's clock waits for nobody, its values do */
+	FEED_LATEST_MAX = 512,  /* values sent anew after a break */
 	FEED_RETRY_MS = 1000,
-	FEED_ONCE_MS = 60000,    /* `once` gives up after this */
+	FEED_ONCE_MS = 60000, /* `once` gives up after this */
 };
 
 struct market_feed_conf {

@@ -83,7 +83,8 @@ static int settle(struct svc_ctx *ctx, const Hcp__AncillaryHeld *ev, const Hcp__
 	if (priced)
 		paid = offer_paid_micros(usd, h->held_mw_h, 1);
 	rc = db_run(svc_db(ctx), err,
-		"INSERT INTO held(facility,service,from_ns,to_ns,offered_mw_h,held_mw_h,market_hour,priced,usd_mw_h,paid_micros)"
+		"INSERT INTO "
+		"held(facility,service,from_ns,to_ns,offered_mw_h,held_mw_h,market_hour,priced,usd_mw_h,paid_micros)"
 		" VALUES($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
 		"zziiddiidi", ev->facility, h->service, ev->from_ns, ev->to_ns, h->offered_mw_h, h->held_mw_h, market,
 		(int64_t)priced, priced ? usd : 0.0, paid);
@@ -125,8 +126,8 @@ static int pay_waiting(struct svc_ctx *ctx, const char *service, int64_t hour, d
 		int64_t n = db_i64(row, 0), held_hour = db_i64(row, 1) / HOUR_NS;
 		int64_t paid = offer_paid_micros(usd, db_double(row, 2), 1);
 		db_done(row);
-		rc = db_run(svc_db(ctx), err, "UPDATE held SET priced=1, usd_mw_h=$2, paid_micros=$3 WHERE n=$1", "idi", n, usd,
-			paid);
+		rc = db_run(
+			svc_db(ctx), err, "UPDATE held SET priced=1, usd_mw_h=$2, paid_micros=$3 WHERE n=$1", "idi", n, usd, paid);
 		if (rc == 0 && paid)
 			rc = billing_book_grid(ctx, held_hour, paid, err);
 		if (rc < 0)

@@ -73,8 +73,8 @@ int billing_on_call_over(void *state, struct svc_ctx *ctx, const struct msg *m, 
 	if (pb_pack_arena(&c->base, svc_arena(ctx), &packed) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	rc = db_run(svc_db(ctx), err,
-		"INSERT INTO call(id,facility,usd_mwh,saved_micros,penalty_micros,body) VALUES($1,$2,$3,$4,$5,$6)",
-		"zzdiib", c->id, c->facility, usd_mwh, saved, penalty, packed);
+		"INSERT INTO call(id,facility,usd_mwh,saved_micros,penalty_micros,body) VALUES($1,$2,$3,$4,$5,$6)", "zzdiib",
+		c->id, c->facility, usd_mwh, saved, penalty, packed);
 	return rc < 0 ? rc : billing_book_grid(ctx, c->over_at_ns / HOUR_NS, -penalty, err);
 }
 

@@ -140,8 +140,7 @@ int optimizer_history_take(
 	if (rc < 0)
 		return rc;
 	int64_t now_ns = optimizer_market_now_ns(o, svc_now_ns(ctx));
-	if (history_known_ns(kind, v.start_ns, v.step_ns) > now_ns && !ahead &&
-		(s->interval_s || quote)) {
+	if (history_known_ns(kind, v.start_ns, v.step_ns) > now_ns && !ahead && (s->interval_s || quote)) {
 		s->pending = v;
 		return store_pending(ctx, s, err);
 	}

@@ -319,8 +319,8 @@ static int take_tick(struct optimizer *o, struct svc_ctx *ctx, const Hcp__Tick *
 	o->clock.accepted_ns = s->received_at_ns = now;
 	s->interval_s = t->interval_s;
 	optimizer_series_cadence(s);
-	*ret_changed = !before.known || before.value != p.tick.value || s->symbol == SYMBOL_POWER_DA ||
-		s->symbol == SYMBOL_ANCILLARY;
+	*ret_changed =
+		!before.known || before.value != p.tick.value || s->symbol == SYMBOL_POWER_DA || s->symbol == SYMBOL_ANCILLARY;
 	if (optimizer_series_push(s, p.tick.valid_from_ns, p.tick.value) < 0)
 		return HCP_ENOMEM;
 	rc = store_point(ctx, s, p.tick.valid_from_ns, p.tick.value, err);

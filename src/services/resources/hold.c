@@ -37,7 +37,7 @@ struct hold {
 static bool could_stop(const struct device *d, int64_t now_ns)
 {
 	return d->state == DEVICE_ST_IDLE && !d->alloc && d->ctl.confirmed == DEVICE_FILL && !d->ctl.drifted &&
-		d->gate == DEVICE_FILL && d->hash_ths > 0 && now_ns - d->read_at_ns <= RESOURCES_LEASE_MS * NS_PER_MS;
+		   d->gate == DEVICE_FILL && d->hash_ths > 0 && now_ns - d->read_at_ns <= RESOURCES_LEASE_MS * NS_PER_MS;
 }
 
 /* At the meter. O(devices of the facility). A CPU node's watts are an estimate: nothing is sold on them. */
@@ -89,8 +89,10 @@ static int store(struct svc_ctx *ctx, const struct facility *f, struct err *err)
 	struct str packed;
 	if (pack(ctx, f, &ev) < 0 || pb_pack_arena(&ev.base, svc_arena(ctx), &packed) < 0)
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
-	return db_run(svc_db(ctx), err, "INSERT INTO hold(facility,body) VALUES($1,$2)"
-		" ON CONFLICT(facility) DO UPDATE SET body=excluded.body", "zb", f->name, packed);
+	return db_run(svc_db(ctx), err,
+		"INSERT INTO hold(facility,body) VALUES($1,$2)"
+		" ON CONFLICT(facility) DO UPDATE SET body=excluded.body",
+		"zb", f->name, packed);
 }
 
 /* Of hours in which something was offered. */
@@ -164,7 +166,7 @@ static bool is_of(const struct hold *h, const struct site *s)
 	bool same = h->n == s->n_offers;
 	for (size_t i = 0; same && i < h->n; i++)
 		same = !strcmp(h->held[i].service, s->offer[i].service) && h->held[i].fixed == s->offer[i].fixed &&
-			h->held[i].price_usd_mw_h == s->offer[i].price_usd_mw_h;
+			   h->held[i].price_usd_mw_h == s->offer[i].price_usd_mw_h;
 	return same;
 }
 

@@ -306,7 +306,7 @@ struct resources {
 	bool capacity_dirty;
 	bool poke;            /* something may be commanded: this batch does it when it settles */
 	int64_t commands_due_ns; /* not before then has time anything to say about commands under way */
-	int64_t hold_due_ns; /* when what is held for the grid is looked at next */
+	int64_t hold_due_ns;     /* when what is held for the grid is looked at next */
 	int64_t started_at_ns; /* first timer since the state was loaded */
 	int64_t lived_ns, lived_at_ns; /* time that we were there to see, see live() */
 	int64_t capacity_at_ns, pruned_at_ns, next_switch_no;

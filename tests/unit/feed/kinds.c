@@ -137,11 +137,12 @@ static void ercot_capacity(void **state)
 	int64_t now = at("2024-07-01T19:00Z");
 	assert_int_equal(feed_ercot_as.check(&c, &err), 0);
 #define AS(rows)                                                                                                       \
-	STR("{\"fields\":[{\"name\":\"deliveryDate\"},{\"name\":\"hourEnding\"},{\"name\":\"ancillaryType\"},"              \
+	STR("{\"fields\":[{\"name\":\"deliveryDate\"},{\"name\":\"hourEnding\"},{\"name\":\"ancillaryType\"},"             \
 		"{\"name\":\"MCPC\"},{\"name\":\"DSTFlag\"}],\"data\":[" rows "]}")
-	assert_int_equal(read_as(&feed_ercot_as, &c, now,
-						 AS("[\"2024-07-02\",\"01:00\",\"RRS\",4.25,false],[\"2024-07-02\",\"01:00\",\"NSPIN\",1,false],"
-							"[\"2024-07-02\",\"24:00\",\"RRS\",0.5,false]")),
+	assert_int_equal(
+		read_as(&feed_ercot_as, &c, now,
+			AS("[\"2024-07-02\",\"01:00\",\"RRS\",4.25,false],[\"2024-07-02\",\"01:00\",\"NSPIN\",1,false],"
+			   "[\"2024-07-02\",\"24:00\",\"RRS\",0.5,false]")),
 		0);
 	assert_int_equal(answer.n, 2);
 	assert_true(answer.reading[0].value == 4.25 && answer.reading[1].value == 0.5);

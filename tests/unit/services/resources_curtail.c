@@ -322,7 +322,8 @@ static const Hcp__AncillaryHeld *held(const struct rig *g, int back)
 
 #define NEAR(a, b) (fabs((a) - (b)) < 1e-9)
 
-/* 21 kW of RRS and then ECRS of what 16 S21 (3,500 W) and 16 S19 XP (3,010 W) draw, less 85 and 80 W each, times 1.05. */
+/* 21 kW of RRS and then ECRS of what 16 S21 (3,500 W) and 16 S19 XP (3,010 W) draw, less 85 and 80 W each, times 1.05.
+ */
 static void what_is_held_is_told_by_the_hour(void **state)
 {
 	struct rig *g = offering_rig();
