@@ -27,7 +27,7 @@
  *
  * From `from_ns` on: replay_next first gives what was known then (the newest value of each symbol and location, and
  * the hours of day-ahead and ancillary prices that have not ended), then everything up to and including to_ns. One
- *thread owns it.
+ * thread owns it.
  *
  *	replay_init, replay_add_… (any order), replay_seal, replay_next …, replay_rewind, replay_next …, replay_release
  */

@@ -6,7 +6,7 @@
  *
  * of the point's price from one quarter-hour to the next over the last four weeks, their mean taken as nothing. Every
  * use is that much dearer per MWh, so whatever price a policy reckons with, it is dearer by this; a policy that looks
- *at the price alone (strike) adds it.
+ * at the price alone (strike) adds it.
  */
 #include <math.h>
 
