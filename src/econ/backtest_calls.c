@@ -228,7 +228,7 @@ static void book_calls(struct run *r, size_t i, const double held_mw[SITE_OFFERS
 void run_book_offers(struct run *r, size_t i)
 {
 	const struct backtest *b = r->b;
-	struct drop d;
+	struct drop d = { 0 };
 	double held_mw[SITE_OFFERS_MAX] = { 0 }, hours = hours_of(b->step_ns);
 	offer_hold(&b->site, backtest_time(b, i), b->site.n_offers ? drop_init(r, i, &d) : 0, held_mw);
 	for (size_t k = 0; k < b->site.n_offers; k++) {
