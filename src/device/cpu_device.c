@@ -177,10 +177,11 @@ static void quantum(struct fill_thread *t, struct cursor *c)
 	int64_t begun_ns = d->conf.now_ns();
 	uint32_t n = d->engine->scan(&c->work, (uint32_t)c->nonce, left < c->quantum ? left : c->quantum, &d->gate.closed,
 		hits, HITS, &scanned);
+	/* Before it is told that nobody is in: who then reads the count shall not find these among later ones. */
+	atomic_fetch_add_explicit(&t->hashes, scanned * c->work.nversions, memory_order_relaxed);
 	gate_leave(&d->gate);
 	adapt(c, scanned, d->conf.now_ns() - begun_ns);
 	c->nonce += scanned;
-	atomic_fetch_add_explicit(&t->hashes, scanned * c->work.nversions, memory_order_relaxed);
 	atomic_fetch_add_explicit(&t->quanta, 1, memory_order_relaxed);
 	for (uint32_t i = 0; i < n; i++)
 		give_share(t, c, &hits[i]);
@@ -209,6 +210,11 @@ static void *fill_main(void *arg)
 			break;
 		if (t->index >= atomic_load(&d->limit) || !take_job(&c, t) || !gate_enter(&d->gate)) {
 			gate_wait(&d->gate, ticket);
+			continue;
+		}
+		/* Since it was taken, the gate may have been shut for long, the job withdrawn, and the gate opened again. */
+		if (atomic_load(&d->current) != atomic_load_explicit(&t->hazard, memory_order_relaxed)) {
+			gate_leave(&d->gate);
 			continue;
 		}
 		quantum(t, &c);

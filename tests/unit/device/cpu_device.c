@@ -180,6 +180,29 @@ static void jobs_may_change_at_any_time(void **state)
 	assert_int_equal(mem_live(), before);
 }
 
+/* A job that was withdrawn while the gate was shut is not hashed when it opens, not even by who had taken it before. */
+static void a_withdrawn_job_is_not_hashed(void **state)
+{
+	struct cpu_device *d = device(4, NULL, NULL);
+	struct fill_job job = make_job(1, 1e9);
+	for (int turn = 0; turn < 200; turn++) {
+		uint64_t q = quanta(d);
+		cpu_device_set_job(d, &job);
+		gate_set(cpu_device_gate(d), GATE_FILL);
+		wait_for(quanta(d) > q);
+		gate_set(cpu_device_gate(d), GATE_SERVE);
+		wait_for(!atomic_load(&cpu_device_gate(d)->active));
+		double stands = hashes(d);
+		cpu_device_set_job(d, NULL);
+		gate_set(cpu_device_gate(d), GATE_FILL);
+		clock_sleep_ns(200000);
+		gate_set(cpu_device_gate(d), GATE_SERVE);
+		wait_for(!atomic_load(&cpu_device_gate(d)->active));
+		assert_true(hashes(d) == stands);
+	}
+	cpu_device_free(d);
+}
+
 static void refuses_too_many_threads(void **state)
 {
 	struct cpu_device *d = NULL;
@@ -195,7 +218,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(shares_are_valid_and_never_repeated), cmocka_unit_test(closing_costs_no_quantum),
 		cmocka_unit_test(pauses_without_a_job_and_under_a_limit), cmocka_unit_test(jobs_may_change_at_any_time),
-		cmocka_unit_test(refuses_too_many_threads),
+		cmocka_unit_test(a_withdrawn_job_is_not_hashed), cmocka_unit_test(refuses_too_many_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
