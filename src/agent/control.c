@@ -2,7 +2,9 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "agent/priority.h"
 #include "base/panic.h"
 #include "device/cpu_device.h"
 #include "model/device_class.h"
@@ -57,10 +59,19 @@ static void apply_budget(struct control *c)
 	cpu_device_limit(c->conf.device, threads);
 }
 
+static void keep_awake(struct control *c)
+{
+	bool hold = c->pausing || c->local;
+	if (hold != c->awake)
+		priority_awake(c->awake_fd, hold);
+	c->awake = hold;
+}
+
 /* The one place where the gate is set. */
 static void apply(struct control *c)
 {
 	enum gate_state from = gate_get(c->gate), to = wanted(c);
+	keep_awake(c);
 	if (from == to)
 		return;
 	gate_set(c->gate, to);
@@ -135,6 +146,7 @@ void control_init(struct control *c, const struct control_conf *conf)
 	c->conf = *conf;
 	c->gate = cpu_device_gate(conf->device);
 	c->commanded = GATE_OFF;
+	c->awake_fd = priority_awake_open();
 	cpu_power_init(&c->power, "/sys", conf->row, conf->cores);
 	struct meter_totals t = totals(c);
 	meter_init(&c->meter, &t);
@@ -149,6 +161,8 @@ void control_release(struct control *c)
 	loop_timer_stop(&c->linger);
 	loop_timer_stop(&c->lease_end);
 	loop_timer_stop(&c->tick);
+	if (c->awake_fd >= 0)
+		close(c->awake_fd);
 }
 
 void control_lease_forever(struct control *c)

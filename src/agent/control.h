@@ -22,7 +22,8 @@ struct cpu_device;
  *   commanded FILL ────────────────────────────────────────────▶ FILL, if the lease says may_fill, else OFF
  *   commanded SERVE or OFF ────────────────────────────────────▶ as commanded
  *
- * The meter turns with the gate. One thread.
+ * The meter turns with the gate. While a node that fills serves by itself or is being switched, its processors stay
+ * awake (priority_awake). One thread.
  */
 enum {
 	CONTROL_LINGER_MS = 50,     /* default */
@@ -63,6 +64,8 @@ struct control {
 	bool local;                 /* serving by ourselves while commanded FILL */
 	bool local_pending;         /* that switch is not reported yet: fillers are on their way out */
 	int64_t local_begun_ns;
+	int awake_fd;
+	bool awake;
 	unsigned inflight;
 	uint64_t requests; /* ended */
 	uint64_t failures; /* those of them that were not answered with 200, the client's own errors included */
