@@ -2,7 +2,7 @@
 
 #include "wire/pb_fast.h"
 
-enum { PB_SCRATCH = 16 << 10 }; /* larger messages are sized first */
+enum { PB_SCRATCH = 64 << 10 }; /* larger messages are sized first */
 
 /* protobuf-c does not say why it failed; whether an allocation did is ours to remember. */
 struct unpack_mem {

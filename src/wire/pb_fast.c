@@ -4,50 +4,42 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "fixed-width fields are copied as they are");
 
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5, FIELDS_MAX = 64 };
+enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
-static unsigned wire_of(ProtobufCType t)
-{
-	switch (t) {
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return WIRE_64;
-	case PROTOBUF_C_TYPE_FIXED32:
-	case PROTOBUF_C_TYPE_SFIXED32:
-	case PROTOBUF_C_TYPE_FLOAT:
-		return WIRE_32;
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_BYTES:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return WIRE_BYTES;
-	default:
-		return WIRE_VARINT;
-	}
-}
+enum { TYPES = PROTOBUF_C_TYPE_MESSAGE + 1 };
+
+static const uint8_t WIRE[TYPES] = {
+	[PROTOBUF_C_TYPE_FIXED64] = WIRE_64,
+	[PROTOBUF_C_TYPE_SFIXED64] = WIRE_64,
+	[PROTOBUF_C_TYPE_DOUBLE] = WIRE_64,
+	[PROTOBUF_C_TYPE_FIXED32] = WIRE_32,
+	[PROTOBUF_C_TYPE_SFIXED32] = WIRE_32,
+	[PROTOBUF_C_TYPE_FLOAT] = WIRE_32,
+	[PROTOBUF_C_TYPE_STRING] = WIRE_BYTES,
+	[PROTOBUF_C_TYPE_BYTES] = WIRE_BYTES,
+	[PROTOBUF_C_TYPE_MESSAGE] = WIRE_BYTES,
+};
 
 /* Of one value in a structure or an array. */
-static size_t size_of(ProtobufCType t)
-{
-	switch (t) {
-	case PROTOBUF_C_TYPE_INT64:
-	case PROTOBUF_C_TYPE_SINT64:
-	case PROTOBUF_C_TYPE_UINT64:
-	case PROTOBUF_C_TYPE_FIXED64:
-	case PROTOBUF_C_TYPE_SFIXED64:
-	case PROTOBUF_C_TYPE_DOUBLE:
-		return 8;
-	case PROTOBUF_C_TYPE_BOOL:
-		return sizeof(protobuf_c_boolean);
-	case PROTOBUF_C_TYPE_STRING:
-	case PROTOBUF_C_TYPE_MESSAGE:
-		return sizeof(void *);
-	case PROTOBUF_C_TYPE_BYTES:
-		return sizeof(ProtobufCBinaryData);
-	default:
-		return 4;
-	}
-}
+static const uint8_t SIZE[TYPES] = {
+	[PROTOBUF_C_TYPE_INT32] = 4,
+	[PROTOBUF_C_TYPE_SINT32] = 4,
+	[PROTOBUF_C_TYPE_UINT32] = 4,
+	[PROTOBUF_C_TYPE_FIXED32] = 4,
+	[PROTOBUF_C_TYPE_SFIXED32] = 4,
+	[PROTOBUF_C_TYPE_FLOAT] = 4,
+	[PROTOBUF_C_TYPE_ENUM] = 4,
+	[PROTOBUF_C_TYPE_INT64] = 8,
+	[PROTOBUF_C_TYPE_SINT64] = 8,
+	[PROTOBUF_C_TYPE_UINT64] = 8,
+	[PROTOBUF_C_TYPE_FIXED64] = 8,
+	[PROTOBUF_C_TYPE_SFIXED64] = 8,
+	[PROTOBUF_C_TYPE_DOUBLE] = 8,
+	[PROTOBUF_C_TYPE_BOOL] = sizeof(protobuf_c_boolean),
+	[PROTOBUF_C_TYPE_STRING] = sizeof(void *),
+	[PROTOBUF_C_TYPE_MESSAGE] = sizeof(void *),
+	[PROTOBUF_C_TYPE_BYTES] = sizeof(ProtobufCBinaryData),
+};
 
 /* ---- packing, from the last byte to the first, so that a length is known when it is written ---- */
 
@@ -69,6 +61,10 @@ static void put_bytes(struct writer *w, const void *src, size_t n)
 
 static void put_varint(struct writer *w, uint64_t v)
 {
+	if (v < 128 && w->p > w->begin) {
+		*--w->p = (uint8_t)v;
+		return;
+	}
 	size_t n = (size_t)(64 - __builtin_clzll(v | 1) + 6) / 7;
 	if ((size_t)(w->p - w->begin) < n) {
 		w->failed = true;
@@ -129,7 +125,7 @@ static void put_value(struct writer *w, ProtobufCType t, const void *v)
 		put_varint(w, (uint64_t)(end - w->p));
 		break;
 	default:
-		put_bytes(w, v, size_of(t));
+		put_bytes(w, v, SIZE[t]);
 		break;
 	}
 }
@@ -137,12 +133,12 @@ static void put_value(struct writer *w, ProtobufCType t, const void *v)
 static void put_field(struct writer *w, const ProtobufCFieldDescriptor *f, const void *v)
 {
 	put_value(w, f->type, v);
-	put_varint(w, (uint64_t)f->id << 3 | wire_of(f->type));
+	put_varint(w, (uint64_t)f->id << 3 | WIRE[f->type]);
 }
 
 static void put_repeated(struct writer *w, const ProtobufCFieldDescriptor *f, const char *items, size_t n)
 {
-	size_t size = size_of(f->type);
+	size_t size = SIZE[f->type];
 	const uint8_t *end = w->p;
 	if (n == 0)
 		return;
@@ -179,7 +175,7 @@ static bool is_zero(ProtobufCType t, const void *v)
 	case PROTOBUF_C_TYPE_BOOL:
 		return *(const protobuf_c_boolean *)v == 0;
 	default:
-		return size_of(t) == 8 ? *(const uint64_t *)v == 0 : *(const uint32_t *)v == 0;
+		return SIZE[t] == 8 ? *(const uint64_t *)v == 0 : *(const uint32_t *)v == 0;
 	}
 }
 
@@ -236,6 +232,10 @@ enum { VARINT_BITS = 64, PREFIX_BITS = 35 /* tags and lengths */ };
 static bool get_varint(struct reader *r, unsigned bits, uint64_t *ret)
 {
 	uint64_t v = 0;
+	if (r->p < r->end && *r->p < 128) {
+		*ret = *r->p++;
+		return true;
+	}
 	for (unsigned shift = 0; shift < bits && r->p < r->end; shift += 7) {
 		uint8_t b = *r->p++;
 		v |= (uint64_t)(b & 127) << shift;
@@ -290,12 +290,12 @@ static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor
 
 static bool is_list(const ProtobufCFieldDescriptor *f, unsigned wire)
 {
-	return f->label == PROTOBUF_C_LABEL_REPEATED && wire == WIRE_BYTES && wire_of(f->type) != WIRE_BYTES;
+	return f->label == PROTOBUF_C_LABEL_REPEATED && wire == WIRE_BYTES && WIRE[f->type] != WIRE_BYTES;
 }
 
 static bool count_list(const ProtobufCFieldDescriptor *f, const struct value *v, size_t *n)
 {
-	size_t size = wire_of(f->type) == WIRE_VARINT ? 0 : size_of(f->type);
+	size_t size = WIRE[f->type] == WIRE_VARINT ? 0 : SIZE[f->type];
 	if (size) {
 		*n += v->n / size;
 		return v->n % size == 0;
@@ -303,35 +303,6 @@ static bool count_list(const ProtobufCFieldDescriptor *f, const struct value *v,
 	for (uint64_t i = 0; i < v->n; i++)
 		*n += v->p[i] < 128;
 	return v->n == 0 || v->p[v->n - 1] < 128;
-}
-
-/* Arrays of the repeated fields, as long as they will be. */
-static int make_room(const ProtobufCMessageDescriptor *d, struct reader r, char *m)
-{
-	size_t n[FIELDS_MAX] = { 0 };
-	unsigned hint = 0;
-	uint64_t tag;
-	struct value v;
-	while (r.p < r.end) {
-		const ProtobufCFieldDescriptor *f = get_varint(&r, PREFIX_BITS, &tag) ? field_of(d, tag >> 3, &hint) : NULL;
-		if (!f || !get_value(&r, tag & 7, &v))
-			return 0;
-		size_t *count = &n[f - d->fields];
-		if (!is_list(f, tag & 7))
-			++*count;
-		else if (!count_list(f, &v, count))
-			return 0;
-	}
-	for (unsigned i = 0; i < d->n_fields; i++) {
-		const ProtobufCFieldDescriptor *f = &d->fields[i];
-		if (f->label != PROTOBUF_C_LABEL_REPEATED || !n[i])
-			continue;
-		void *items = arena_alloc(r.arena, n[i] * size_of(f->type));
-		if (!items)
-			return HCP_ENOMEM;
-		*(void **)(void *)(m + f->offset) = items;
-	}
-	return 1;
 }
 
 static int get_message(const ProtobufCMessageDescriptor *d, struct reader r, int depth, ProtobufCMessage **ret);
@@ -363,38 +334,81 @@ static int take(const struct reader *r, const ProtobufCFieldDescriptor *f, const
 	case PROTOBUF_C_TYPE_MESSAGE:
 		return get_message(f->descriptor, (struct reader){ v->p, v->p + v->n, r->arena }, depth - 1, to);
 	default:
-		memcpy(to, &v->n, size_of(f->type));
+		if (SIZE[f->type] == 8)
+			*(uint64_t *)to = v->n;
+		else
+			*(uint32_t *)to = (uint32_t)v->n;
 		return 1;
 	}
 }
 
-static int take_repeated(
-	const struct reader *r, const ProtobufCFieldDescriptor *f, unsigned wire, const struct value *v, char *m, int depth)
+/* How many values follow one after the other under `tag`, the first of which is `v`. False: malformed. */
+static bool count_run(
+	const struct reader *r, const ProtobufCFieldDescriptor *f, uint64_t tag, struct value v, size_t *n)
 {
-	size_t *n = (size_t *)(void *)(m + f->quantifier_offset), size = size_of(f->type);
-	char *items = *(char **)(void *)(m + f->offset);
-	if (!is_list(f, wire))
-		return take(r, f, v, items + size * (*n)++, depth);
+	struct reader ahead = *r;
+	uint64_t next = tag;
+	for (*n = 0; next == tag;) {
+		if (!is_list(f, tag & 7))
+			++*n;
+		else if (!count_list(f, &v, n))
+			return false;
+		if (ahead.p == ahead.end)
+			return true;
+		if (!get_varint(&ahead, PREFIX_BITS, &next) || (next == tag && !get_value(&ahead, tag & 7, &v)))
+			return false;
+	}
+	return true;
+}
+
+static int take_list(const struct reader *r, const ProtobufCFieldDescriptor *f, const struct value *v, char **to)
+{
 	struct reader list = { v->p, v->p + v->n, r->arena };
+	struct value one;
 	while (list.p < list.end) {
-		struct value one;
-		if (!get_value(&list, wire_of(f->type), &one))
-			return 0;
-		int rc = take(r, f, &one, items + size * (*n)++, depth);
+		int rc = get_value(&list, WIRE[f->type], &one) ? take(r, f, &one, *to, 0) : 0;
 		if (rc != 1)
 			return rc;
+		*to += SIZE[f->type];
 	}
 	return 1;
 }
 
-static int take_field(
-	const struct reader *r, const ProtobufCFieldDescriptor *f, unsigned wire, const struct value *v, char *m, int depth)
+/* All values of a repeated field; they stand together, else protobuf-c sees to them. r is behind the first. */
+static int take_repeated(struct reader *r, const ProtobufCFieldDescriptor *f, uint64_t tag, struct value v, char *m,
+	int depth)
+{
+	size_t *n = (size_t *)(void *)(m + f->quantifier_offset);
+	if (*n || !count_run(r, f, tag, v, n))
+		return 0;
+	char *to = *n ? arena_alloc(r->arena, *n * SIZE[f->type]) : NULL;
+	if (!to)
+		return *n ? HCP_ENOMEM : 0;
+	char *end = to + *n * SIZE[f->type];
+	*(void **)(void *)(m + f->offset) = to;
+	for (;;) {
+		int rc;
+		if (is_list(f, tag & 7)) {
+			rc = take_list(r, f, &v, &to);
+		} else {
+			rc = take(r, f, &v, to, depth);
+			to += SIZE[f->type];
+		}
+		if (rc != 1 || to == end)
+			return rc;
+		if (!get_varint(r, PREFIX_BITS, &tag) || !get_value(r, tag & 7, &v))
+			return 0;
+	}
+}
+
+static int take_field(struct reader *r, const ProtobufCFieldDescriptor *f, uint64_t tag, const struct value *v, char *m,
+	int depth)
 {
 	void *to = m + f->offset, *quantifier = m + f->quantifier_offset;
-	if (wire != wire_of(f->type) && !is_list(f, wire))
+	if ((tag & 7) != WIRE[f->type] && !is_list(f, tag & 7))
 		return 0;
 	if (f->label == PROTOBUF_C_LABEL_REPEATED)
-		return take_repeated(r, f, wire, v, m, depth);
+		return take_repeated(r, f, tag, *v, m, depth);
 	if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) {
 		if (*(uint32_t *)quantifier)
 			return 0; /* another of them came before */
@@ -407,18 +421,21 @@ static int take_field(
 	return take(r, f, v, to, depth);
 }
 
-/* 1: something is repeated, 0: nothing is; HCP_EUNSUPPORTED: to be left to protobuf-c. */
-static int look(const ProtobufCMessageDescriptor *d)
+/* Nothing in it is to be left to protobuf-c. Asked for every message, so each thread remembers the last ones. */
+static bool is_plain(const ProtobufCMessageDescriptor *d)
 {
-	int repeated = 0;
-	if (d->n_fields > FIELDS_MAX || !d->message_init)
-		return HCP_EUNSUPPORTED;
-	for (unsigned i = 0; i < d->n_fields; i++) {
+	enum { KNOWN = 64 };
+	static _Thread_local const ProtobufCMessageDescriptor *known[KNOWN];
+	size_t slot = ((uintptr_t)d / sizeof(*d)) % KNOWN;
+	if (known[slot] == d)
+		return true;
+	if (!d->message_init)
+		return false;
+	for (unsigned i = 0; i < d->n_fields; i++)
 		if (d->fields[i].label == PROTOBUF_C_LABEL_REQUIRED)
-			return HCP_EUNSUPPORTED;
-		repeated |= d->fields[i].label == PROTOBUF_C_LABEL_REPEATED;
-	}
-	return repeated;
+			return false;
+	known[slot] = d;
+	return true;
 }
 
 static int get_message(const ProtobufCMessageDescriptor *d, struct reader r, int depth, ProtobufCMessage **ret)
@@ -428,16 +445,18 @@ static int get_message(const ProtobufCMessageDescriptor *d, struct reader r, int
 	struct value v;
 	if (depth < 0)
 		return HCP_ELIMIT;
-	int kind = look(d), rc = kind < 0 ? 0 : 1;
-	char *m = rc == 1 ? arena_alloc(r.arena, d->sizeof_message) : NULL;
+	if (!is_plain(d))
+		return 0;
+	char *m = arena_alloc(r.arena, d->sizeof_message);
 	if (!m)
-		return rc == 1 ? HCP_ENOMEM : 0;
+		return HCP_ENOMEM;
 	d->message_init((ProtobufCMessage *)(void *)m);
-	if (kind == 1)
-		rc = make_room(d, r, m);
+	int rc = 1;
 	while (rc == 1 && r.p < r.end) {
-		const ProtobufCFieldDescriptor *f = get_varint(&r, PREFIX_BITS, &tag) ? field_of(d, tag >> 3, &hint) : NULL;
-		rc = f && get_value(&r, tag & 7, &v) ? take_field(&r, f, tag & 7, &v, m, depth) : 0;
+		const ProtobufCFieldDescriptor *f = NULL;
+		if (get_varint(&r, PREFIX_BITS, &tag))
+			f = field_of(d, tag >> 3, &hint);
+		rc = f && get_value(&r, tag & 7, &v) ? take_field(&r, f, tag, &v, m, depth) : 0;
 	}
 	if (rc == 1)
 		*ret = (ProtobufCMessage *)(void *)m;
