@@ -8,7 +8,6 @@
 #include "agent/endpoint.h"
 #include "agent/link.h"
 #include "agent/miner.h"
-#include "agent/priority.h"
 #include "agent/slot.h"
 #include "agent/wake.h"
 #include "base/hex.h"
@@ -20,6 +19,7 @@
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "os/file.h"
+#include "os/priority.h"
 
 /* ---- what the parts tell ---- */
 

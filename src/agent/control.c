@@ -4,11 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "agent/priority.h"
 #include "base/panic.h"
 #include "device/cpu_device.h"
 #include "model/device_class.h"
 #include "os/clock.h"
+#include "os/priority.h"
 
 static struct meter_totals totals(struct control *c)
 {

@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/priority.h"
 #include "base/num.h"
 #include "http/http_server.h"
 #include "infer/builtin.h"
@@ -18,6 +17,7 @@
 #include "loop/loop.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "os/priority.h"
 
 enum { NOBODY = 65534 };
 

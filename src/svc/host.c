@@ -11,6 +11,7 @@
 #include "os/entropy.h"
 #include "os/file.h"
 #include "os/heap.h"
+#include "os/priority.h"
 #include "svc/bases.h"
 
 enum { HOST_PATH_MAX = 4096, HOST_SYNC_MS = 1000, HOST_IDLE_MS = 1000, HOST_TRIM_S = 10 };
@@ -152,6 +153,7 @@ static void *run_writer(void *arg)
 {
 	struct host *h = arg;
 	struct bases_hook hook = { go_on_writing, h };
+	priority_lower();
 	pthread_mutex_lock(&h->lock);
 	while (!atomic_load(&h->stop)) {
 		if (atomic_load(&h->base_phase) != BASE_QUEUED) {
@@ -176,6 +178,8 @@ static void *run_writer(void *arg)
 static void *run_service(void *arg)
 {
 	struct runner *r = arg;
+	if (svc_def_of(r->svc)->patient)
+		priority_lower();
 	while (!atomic_load_explicit(&r->host->stop, memory_order_acquire)) {
 		int64_t now = clock_wall_ns();
 		int n = svc_step(r->svc, now);

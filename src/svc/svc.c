@@ -634,6 +634,8 @@ int svc_step(struct svc *svc, int64_t now_ns)
 		svc->aborts_in_row = 0;
 		set_health(svc, 0, "");
 	}
+	svc->lull_ns = now_ns - svc->worked_ns;
+	svc->worked_ns = now_ns;
 	pthread_mutex_lock(&svc->stats_lock);
 	svc->stats.batches++;
 	svc->stats.messages += n;

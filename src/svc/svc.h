@@ -36,6 +36,7 @@ enum {
 	SVC_BASES_KEPT = 4,     /* base copies of a service; the journal goes back to the oldest of them */
 	SVC_BASE_AGE_H = 24,    /* a base is taken at the latest that long after the one before, if enough was done */
 	SVC_BASE_SHARE = 4,     /* enough: a journal of that part of the last base; grown tables are not copied every day */
+	SVC_BASE_LULL_MS = 50,  /* nobody waits: there was that much time between two batches */
 	SVC_BASE_RETRY_S = 600, /* after one that failed */
 };
 
@@ -84,6 +85,7 @@ struct svc_def {
 	 * state. It is passed over then: not decoded, in no batch and no journal. NULL: all are wanted.
 	 */
 	bool (*wants)(unsigned type, struct str body);
+	bool patient;    /* nobody waits for what it does: its thread lets the others go first when processors are short */
 	bool no_journal; /* inputs are not kept (bulk telemetry); its events still are */
 };
 

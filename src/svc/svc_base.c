@@ -61,6 +61,13 @@ int64_t svc_base_every(const struct svc *svc)
 	return svc->base_size > svc->base_bytes ? svc->base_size : svc->base_bytes;
 }
 
+/* A queue is empty for a moment under any load; a reload then would keep waiting whoever comes in the next. */
+static bool nobody_waits(struct svc *svc, int64_t now_ns)
+{
+	int64_t idle_ns = now_ns - svc->worked_ns, lull_ns = idle_ns > svc->lull_ns ? idle_ns : svc->lull_ns;
+	return lull_ns >= SVC_BASE_LULL_MS * NS_PER_MS && !svc->n_held && !svc_has_input(svc);
+}
+
 bool svc_base_due(struct svc *svc, int64_t now_ns)
 {
 	const int64_t age_limit_ns = SVC_BASE_AGE_H * 3600 * NS_PER_S;
@@ -74,7 +81,7 @@ bool svc_base_due(struct svc *svc, int64_t now_ns)
 		return false;
 	if (bytes >= 2 * svc_base_every(svc) || age_ns >= 2 * age_limit_ns)
 		return true;
-	return (bytes >= svc_base_every(svc) || age_ns >= age_limit_ns) && !svc->n_held && !svc_has_input(svc);
+	return (bytes >= svc_base_every(svc) || age_ns >= age_limit_ns) && nobody_waits(svc, now_ns);
 }
 
 static void failed(struct svc *svc, int64_t now_ns)

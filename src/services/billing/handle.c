@@ -136,4 +136,5 @@ const struct svc_def billing_def = {
 	.close = mem_free,
 	.settle = billing_settle,
 	.wants = billing_wants,
+	.patient = true,
 };

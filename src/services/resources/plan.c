@@ -338,7 +338,8 @@ static int plan_facility(struct resources *r, struct svc_ctx *ctx, struct facili
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
 		devices += (int64_t)order[i]->n;
 	}
-	f->rest_until_ns = svc_now_ns(ctx) + devices * RESOURCES_PLAN_REST_NS;
+	int64_t rest_ns = devices * RESOURCES_PLAN_REST_NS;
+	f->rest_until_ns = svc_now_ns(ctx) + (rest_ns < RESOURCES_PLAN_REST_MAX_NS ? rest_ns : RESOURCES_PLAN_REST_MAX_NS);
 	bool room = have_room(f, pool, n);
 	for (size_t i = 0; i < n; i++)
 		sort(&pool[i], room);
@@ -507,8 +508,9 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 	if (rc == 0 && r->emergency)
 		rc = allocs_end_all(r, ctx, NULL, "emergency stop", err);
 	r->directed = true;
+	/* A price or an emergency does not wait; that customers ask for more can, in a fleet that takes long to plan. */
 	for (size_t i = 0; i < r->n_facilities; i++)
-		plan_want_now(r, r->facility[i]);
+		(d->signal_at_ns || d->emergency_stop ? plan_want_now : plan_want)(r, r->facility[i]);
 	for (size_t i = 0; i < r->n_nodes && rc == 0; i++)
 		rc = node_say_endpoint(r, ctx, r->node[i], err);
 	return rc;

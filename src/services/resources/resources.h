@@ -49,7 +49,7 @@ enum {
 	RESOURCES_SLACK_MS = 5000,       /* on top of the phases' deadlines: transport and scheduling */
 	RESOURCES_VERIFY_MS = 10000,     /* after an agent's "done": readings must prove it within this time */
 	RESOURCES_GATHER_MS = 3000,      /* proved by readings: how long to wait for the agent's phase times */
-	RESOURCES_PLAN_REST_NS = 1000,   /* a device: between two plans of a facility that allocations come and go in … */
+	RESOURCES_PLAN_REST_NS = 4000,   /* a device: between two plans of a facility that allocations come and go in … */
 	RESOURCES_PLAN_REST_MAX_NS = 1 << 30, /* … at most */
 	RESOURCES_CAPACITY_MS = 500,          /* least time between two CapacityChanged */
 	RESOURCES_RETRY_MAX_MS = 64000,       /* most time between two tries to bring a drifted device back */

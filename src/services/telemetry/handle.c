@@ -137,5 +137,6 @@ const struct svc_def telemetry_def = {
 	.close = telemetry_close,
 	.timer = telemetry_timer,
 	.timer_ms = 60000, /* the timer itself asks to be woken at each step; this starts it */
+	.patient = true,
 	.no_journal = true,
 };

@@ -1,4 +1,4 @@
-#include "agent/priority.h"
+#include "os/priority.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

@@ -291,6 +291,32 @@ static void age_makes_a_base_due(void **state)
 	rig_release(&r);
 }
 
+static int64_t journal_bytes(struct rig *r)
+{
+	return scalar(r, "SELECT sum(length(inputs)+length(events)) FROM hcp_batch");
+}
+
+/* Under load a queue is empty between two batches too; the pause waits for a lull, or for twice the journal. */
+static void a_base_waits_for_a_lull(void **state)
+{
+	struct rig r = rig_make(4096, 4);
+	const int64_t lull = SVC_BASE_LULL_MS * INT64_C(1000000);
+	int waited = 0;
+	work(&r, 1);
+	while (!svc_base_due(r.svc, r.now_ns)) {
+		svc_post(r.svc, job(1));
+		r.now_ns += lull - 1;
+		assert_int_equal(svc_step(r.svc, r.now_ns), 1);
+		assert_int_equal(svc_step(r.svc, r.now_ns), 0);
+		bool enough = journal_bytes(&r) > 4096 + 512;
+		waited += enough;
+		assert_true(!enough || svc_base_due(r.svc, r.now_ns + lull));
+	}
+	assert_true(waited > 3);
+	assert_in_range(journal_bytes(&r), 2 * 4096 - 512, 2 * 4096 + 512);
+	rig_release(&r);
+}
+
 /* A large state of which little changed is not copied every day. */
 static void little_done_makes_none_due(void **state)
 {
@@ -579,6 +605,7 @@ int main(void)
 		cmocka_unit_test(journal_is_bounded_by_the_bases),
 		cmocka_unit_test(age_makes_a_base_due),
 		cmocka_unit_test(little_done_makes_none_due),
+		cmocka_unit_test(a_base_waits_for_a_lull),
 		cmocka_unit_test(damage_is_named_and_the_older_base_used),
 		cmocka_unit_test(a_base_of_another_history_is_not_used),
 		cmocka_unit_test(tampering_is_found_and_named),

@@ -1,5 +1,5 @@
-#ifndef HCP_AGENT_PRIORITY_H
-#define HCP_AGENT_PRIORITY_H
+#ifndef HCP_OS_PRIORITY_H
+#define HCP_OS_PRIORITY_H
 
 #include <stdbool.h>
 
@@ -9,6 +9,8 @@
  * does not allow or know it, nothing happens.
  */
 void priority_raise(void);
+/* Behind what somebody waits for (nice 5): a third of what an equal would get, and all that nobody else wants. */
+void priority_lower(void);
 
 /*
  * Wake-up latency: while held, idle processors poll instead of going to sleep (PM QoS, /dev/cpu_dma_latency). Waking a

@@ -1,4 +1,4 @@
-#include "agent/priority.h"
+#include "os/priority.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -9,6 +9,7 @@
 
 enum {
 	NICE = -10,
+	NICE_LOW = 5,
 	SLICE_NS = 100000,
 	ANY_LATENCY_US = 2000000000, /* the kernel's PM_QOS_CPU_LATENCY_DEFAULT_VALUE: no demand */
 };
@@ -28,6 +29,11 @@ void priority_raise(void)
 	struct attr a = { .size = sizeof(a), .policy = SCHED_OTHER, .nice = NICE, .runtime_ns = SLICE_NS };
 	if (syscall(SYS_sched_setattr, 0, &a, 0) != 0)
 		(void)setpriority(PRIO_PROCESS, 0, NICE);
+}
+
+void priority_lower(void)
+{
+	(void)setpriority(PRIO_PROCESS, 0, NICE_LOW); /* of the calling thread, on Linux */
 }
 
 int priority_awake_open(void)
