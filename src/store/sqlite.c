@@ -23,6 +23,7 @@ struct db {
 	struct map stmts; /* address of the SQL text → struct db_row, owned */
 	int (*before_commit)(void *arg);
 	void *arg;
+	int cache_kib;
 	bool in_tx;
 	bool shared; /* a name in another file system than the system's: a second connection would wait for this one */
 };
@@ -61,10 +62,19 @@ static int configure(struct db *db, const struct db_conf *conf, struct err *err)
 	char sql[256];
 	snprintf(sql, sizeof(sql),
 		 "PRAGMA busy_timeout=%d; PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=-%d;"
-		 "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=1000;",
+		 "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=8000;",
 		 DB_BUSY_MS, conf->path ? (conf->durable ? "FULL" : "NORMAL") : "OFF",
-		 conf->cache_kib ? conf->cache_kib : DB_CACHE_KIB);
+		 db->cache_kib);
 	return db_script(db, sql, err);
+}
+
+void db_cache(struct db *db, int kib)
+{
+	char sql[80];
+	struct err ignored = { 0 };
+	snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%d;%s", kib ? kib : db->cache_kib,
+		kib ? "" : " PRAGMA shrink_memory;");
+	(void)!db_script(db, sql, &ignored); /* with fewer pages everything is only slower */
 }
 
 int db_open(const struct db_conf *conf, struct db **ret, struct err *err)
@@ -75,6 +85,7 @@ int db_open(const struct db_conf *conf, struct db **ret, struct err *err)
 	map_init(&db->stmts);
 	db->before_commit = conf->before_commit;
 	db->arg = conf->arg;
+	db->cache_kib = conf->cache_kib ? conf->cache_kib : DB_CACHE_KIB;
 	db->shared = conf->path && conf->vfs;
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
 	int rc = sqlite3_open_v2(conf->path ? conf->path : ":memory:", &db->handle, flags, conf->path ? conf->vfs : NULL);

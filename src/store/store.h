@@ -34,6 +34,8 @@ struct db_conf {
 
 int db_open(const struct db_conf *conf, struct db **ret, struct err *err) MUST_CHECK;
 void db_close(struct db *db);
+/* Another page cache from now on; kib 0: that of db_open, and what it held beyond that is given back. */
+void db_cache(struct db *db, int kib);
 
 /* Several statements without arguments (schemas). */
 int db_script(struct db *db, const char *sql, struct err *err) MUST_CHECK;

@@ -82,6 +82,7 @@ struct svc {
 	atomic_uint_fast64_t bus_synced;
 	int64_t wake_ns, periodic_ns;
 	int64_t retry_ns;        /* not before, after an abort */
+	int64_t busy_ns;         /* the last large batch; 0: long ago */
 	int64_t worked_ns, lull_ns; /* the last batch, and how long after the one before it came */
 	int64_t step_ns;         /* clock at the last step: it may go back */
 	int64_t log_retry_ns;    /* when the log is tried again; 0: it takes events */

@@ -195,7 +195,7 @@ static int64_t resources_due(const void *state, int64_t now_ns)
 	for (size_t i = 0; i < r->n_facilities; i++)
 		if (r->facility[i]->dirty)
 			at_ns = earlier(at_ns, r->facility[i]->rest_until_ns);
-	return r->capacity_dirty ? earlier(at_ns, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS) : at_ns;
+	return r->capacity_dirty ? earlier(at_ns, capacity_due_ns(r)) : at_ns;
 }
 
 int64_t resources_reserved_w(const void *state, const char *facility)

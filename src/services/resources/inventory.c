@@ -447,9 +447,11 @@ static bool endpoint_up(const struct resources *r, const struct node *n)
 
 int node_say_endpoint(struct resources *r, struct svc_ctx *ctx, struct node *n, struct err *err)
 {
+	if (!n->endpoint[0])
+		return 0;
 	bool up = endpoint_up(r, n);
 	int mode = up ? endpoint_mode(n) : HCP__MODE__OFF;
-	if (!n->endpoint[0] || (up == n->said_up && mode == n->said_mode))
+	if (up == n->said_up && mode == n->said_mode)
 		return 0;
 	Hcp__EndpointChanged ev = HCP__ENDPOINT_CHANGED__INIT;
 	ev.node_id = n->id;
@@ -494,6 +496,6 @@ int inventory_flush(struct resources *r, struct svc_ctx *ctx, struct err *err)
 			rc = node_say_endpoint(r, ctx, n, err);
 	}
 	if (r->capacity_dirty)
-		svc_wake_at(ctx, r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS);
+		svc_wake_at(ctx, capacity_due_ns(r));
 	return rc;
 }

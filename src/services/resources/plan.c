@@ -493,6 +493,7 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 {
 	struct resources *r = state;
 	const Hcp__Directive *d = (const Hcp__Directive *)m->body;
+	bool was_emergency = r->emergency;
 	int rc = check_directive(d, err);
 	if (rc < 0)
 		return rc;
@@ -511,7 +512,7 @@ int on_directive(void *state, struct svc_ctx *ctx, const struct msg *m, struct e
 	/* A price or an emergency does not wait; that customers ask for more can, in a fleet that takes long to plan. */
 	for (size_t i = 0; i < r->n_facilities; i++)
 		(d->signal_at_ns || d->emergency_stop ? plan_want_now : plan_want)(r, r->facility[i]);
-	for (size_t i = 0; i < r->n_nodes && rc == 0; i++)
+	for (size_t i = 0; i < r->n_nodes && rc == 0 && r->emergency != was_emergency; i++)
 		rc = node_say_endpoint(r, ctx, r->node[i], err);
 	return rc;
 }

@@ -165,9 +165,16 @@ int capacity_of(const struct resources *r, const struct group *g, struct arena *
 	return 0;
 }
 
+/* It looks at every device, so a large fleet has it less often. */
+int64_t capacity_due_ns(const struct resources *r)
+{
+	int64_t rest_ns = (int64_t)r->n_devices * RESOURCES_CAPACITY_REST_NS, least_ns = RESOURCES_CAPACITY_MS * NS_PER_MS;
+	return r->capacity_at_ns + (rest_ns > least_ns ? rest_ns : least_ns);
+}
+
 int capacity_publish(struct resources *r, struct svc_ctx *ctx, struct err *err)
 {
-	int64_t due = r->capacity_at_ns + RESOURCES_CAPACITY_MS * NS_PER_MS;
+	int64_t due = capacity_due_ns(r);
 	if (!r->capacity_dirty)
 		return 0;
 	if (svc_now_ns(ctx) < due) {

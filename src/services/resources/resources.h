@@ -51,7 +51,8 @@ enum {
 	RESOURCES_GATHER_MS = 3000,      /* proved by readings: how long to wait for the agent's phase times */
 	RESOURCES_PLAN_REST_NS = 4000,   /* a device: between two plans of a facility that allocations come and go in … */
 	RESOURCES_PLAN_REST_MAX_NS = 1 << 30, /* … at most */
-	RESOURCES_CAPACITY_MS = 500,          /* least time between two CapacityChanged */
+	RESOURCES_CAPACITY_MS = 500,          /* least time between two CapacityChanged … */
+	RESOURCES_CAPACITY_REST_NS = 4000,    /* … and for each device */
 	RESOURCES_RETRY_MAX_MS = 64000,       /* most time between two tries to bring a drifted device back */
 	RESOURCES_NODE_DEVICES = 4096,        /* devices of one node */
 	RESOURCES_NODE_METERS = 4096,         /* counters of one node since its agent started */

@@ -606,6 +606,7 @@ int on_fleet(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *
 int on_nodes(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int on_switches(void *state, struct svc_ctx *ctx, const struct msg *m, struct err *err);
 int capacity_of(const struct resources *r, const struct group *g, struct arena *a, Hcp__ClassCapacity **ret) MUST_CHECK;
+int64_t capacity_due_ns(const struct resources *r);
 int capacity_publish(struct resources *r, struct svc_ctx *ctx, struct err *err) MUST_CHECK;
 
 #endif
