@@ -128,12 +128,39 @@ static void a_restart_keeps_the_mode(void **state)
 	unlink(path);
 }
 
+/* A plan looks at every device: after one the next waits in proportion, unless it is a price that asks for it. */
+static void demand_waits_for_the_rest_of_a_plan(void **state)
+{
+	struct rig *g = rig_new(NULL, NULL);
+	struct agent *a = agent_add(g, "n1", "S21", 100, "west");
+	hello(g, a);
+	direct(g, "west", "S21", 0, 40, 60);
+	run_s(g, 10);
+	int64_t before_w = reserved_w(g);
+	direct(g, "west", "S21", 0, 50, 50);
+	int64_t ten_w = reserved_w(g) - before_w;
+	assert_true(ten_w > 0);
+	direct_for(g, "west", "S21", 0, 60, 0, 40, 0);
+	assert_int_equal(reserved_w(g), before_w + ten_w);
+	g->now += 99 * RESOURCES_PLAN_REST_NS;
+	settle(g);
+	assert_int_equal(reserved_w(g), before_w + ten_w);
+	g->now += RESOURCES_PLAN_REST_NS;
+	settle(g);
+	assert_int_equal(reserved_w(g), before_w + 2 * ten_w);
+	direct(g, "west", "S21", 0, 70, 30);
+	direct(g, "west", "S21", 0, 80, 20);
+	assert_int_equal(reserved_w(g), before_w + 4 * ten_w);
+	rig_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_mode_is_told_and_proved),
 		cmocka_unit_test(a_mode_that_is_not_taken_is_seen),
 		cmocka_unit_test(a_budget_is_kept_in_every_mode),
+		cmocka_unit_test(demand_waits_for_the_rest_of_a_plan),
 		cmocka_unit_test(a_restart_keeps_the_mode),
 	};
 	return cmocka_run_group_tests_name("resources_modes", tests, NULL, NULL);

@@ -560,15 +560,16 @@ static inline int agents_in(const struct rig *g, Hcp__Mode m)
 	return n;
 }
 
-static inline void direct_at(
-	struct rig *g, const char *facility, const char *cls, int serve, int mine, int32_t mine_w, int idle)
+/* signal_ns 0: not because of a price. */
+static inline void direct_for(struct rig *g, const char *facility, const char *cls, int serve, int mine, int32_t mine_w,
+	int idle, int64_t signal_ns)
 {
 	Hcp__Directive d = HCP__DIRECTIVE__INIT;
 	Hcp__ClassTarget t = HCP__CLASS_TARGET__INIT, *ts[] = { &t };
 	d.id = "pl-1";
 	d.decision_id = "dec-1";
 	d.decided_at_ns = g->now;
-	d.signal_at_ns = g->now - 5 * MS;
+	d.signal_at_ns = signal_ns;
 	t.facility = facility;
 	t.device_class = cls;
 	t.serve = serve;
@@ -578,6 +579,12 @@ static inline void direct_at(
 	d.targets = ts;
 	d.n_targets = 1;
 	publish(g, SVC_ORCHESTRATOR, MSG_DIRECTIVE, &d.base, 1);
+}
+
+static inline void direct_at(
+	struct rig *g, const char *facility, const char *cls, int serve, int mine, int32_t mine_w, int idle)
+{
+	direct_for(g, facility, cls, serve, mine, mine_w, idle, g->now - 5 * MS);
 }
 
 static inline void direct(struct rig *g, const char *facility, const char *cls, int serve, int mine, int idle)
