@@ -25,6 +25,7 @@ struct market_feed {
 	int64_t origin_ns;          /* market time */
 	struct sim_tick ahead;      /* next tick, not due yet */
 	bool has_ahead, resend, was_up, told;
+	bool asking, asked;         /* where the platform's market stands; once */
 	unsigned in_flight;
 	struct sim_tick latest[FEED_LATEST_MAX];
 	size_t n_latest;
@@ -209,9 +210,62 @@ static void arm(struct market_feed *f)
 	loop_timer_start(&f->timer, wait_ms <= 0 ? 1 : wait_ms > 86400e3 ? 86400000 : (uint64_t)wait_ms + 1);
 }
 
+/* ---- where the platform's market stands ---- */
+
+/* What was known by then is told anew: the platform may have been away for a while. */
+static void go_on_at(struct market_feed *f, int64_t at_ns)
+{
+	char text[TIMEFMT_MAX];
+	struct sim_tick t;
+	f->origin_ns = at_ns;
+	f->started_mono_ns = clock_mono_ns();
+	while (peek(f, &t) && t.observed_at_ns <= at_ns) {
+		f->has_ahead = false;
+		remember(f, &t);
+	}
+	f->resend = f->n_latest > 0;
+	log_info(component, "the platform's market is at %s and never goes back: on from there",
+		timefmt_format(text, at_ns));
+}
+
+/* A platform without prices tells the wall clock's time as its market's. */
+static int64_t known_ns(const Hcp__Prices *p)
+{
+	int64_t newest_ns = 0;
+	for (size_t i = 0; i < p->n_prices; i++)
+		if (p->prices[i]->observed_at_ns > newest_ns)
+			newest_ns = p->prices[i]->observed_at_ns;
+	return newest_ns > 0 && p->market_time_ns > newest_ns ? p->market_time_ns : newest_ns;
+}
+
+static void on_prices(void *arg, int code, const char *text, unsigned type, struct str body)
+{
+	struct market_feed *f = arg;
+	struct arena arena;
+	ProtobufCMessage *m = NULL;
+	arena_init(&arena, 4096, MESH_LINK_MESSAGE_MAX);
+	f->asking = false;
+	f->asked = code == 0; /* else with the next connection */
+	if (code == 0 && type == MSG_PRICES && pb_unpack(&hcp__prices__descriptor, body, &arena, &m, NULL) == 0) {
+		int64_t at_ns = known_ns((const Hcp__Prices *)m);
+		if (at_ns > market_feed_now_ns(f))
+			go_on_at(f, at_ns);
+	}
+	arena_release(&arena);
+	pump(f);
+}
+
+/* A feed that is started anew, after a crash or with the whole platform, would tell a past that is refused. */
+static void ask(struct market_feed *f)
+{
+	if (f->asked || f->asking || f->conf.once)
+		return;
+	f->asking = mesh_link_call(&f->link, MSG_PRICES_GET, "optimizer", STR(""), on_prices, f, NULL) == 0;
+}
+
 static void pump(struct market_feed *f)
 {
-	if (f->told)
+	if (f->told || f->asking)
 		return;
 	if (f->conf.once && clock_mono_ns() - f->started_mono_ns > FEED_ONCE_MS * INT64_C(1000000)) {
 		tell_end(f, HCP_ETIMEOUT);
@@ -263,6 +317,7 @@ static void on_state(void *arg, bool up, const struct err *err)
 		log_info(component, "connected");
 		f->resend = f->n_latest > 0;
 		f->was_up = true;
+		ask(f);
 		loop_timer_start(&f->timer, 0);
 	} else if (f->was_up || f->stats.failed == 0) {
 		log_warn(component, "hcpd is away: %s", err ? err->text : "");

@@ -14,7 +14,8 @@ struct market_feed;
 /*
  * Sends a market to the optimizer at `speed` market seconds per wall second, never ahead of the wall clock. Values of
  * one instant travel in one request. While hcpd is away the market goes on; when it is back it gets the newest values
- * first. One thread.
+ * first. With the first connection hcpd is asked where its market stands: a market never goes back, so a feed that is
+ * started anew goes on from there. One thread.
  */
 enum {
 	FEED_BATCH_MAX = 512,   /* ticks of one request */

@@ -21,7 +21,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIMIT_S = 60
-TICKS, TICKS_RESULT = 10, 11
+TICKS, TICKS_RESULT, PRICES_GET, PRICES = 10, 11, 13, 14
 TOKEN = "machines-know-this"
 
 
@@ -60,6 +60,7 @@ class Mesh:
         self.envelopes, self.ticks, self.tokens = [], [], set()
         self.nodes, self.reports, self.switches, self.downs = {}, {}, [], {}
         self.lease_ms, self.number, self.open = 15000, 0, True
+        self.market = pb.Prices()  # what it knows of the market
         mesh = self
 
         class Handler(grpc.GenericRpcHandler):
@@ -83,6 +84,8 @@ class Mesh:
 
     def call(self, body, context):
         envelope = self.pb.Envelope.FromString(body)
+        if (envelope.type, envelope.target) == (PRICES_GET, "optimizer"):
+            return self.pb.Envelope(type=PRICES, body=self.market.SerializeToString()).SerializeToString()
         assert (envelope.type, envelope.target) == (TICKS, "optimizer")
         ticks = self.pb.Ticks.FromString(envelope.body).ticks
         with self.lock:
@@ -251,6 +254,28 @@ def test_market_resends_the_newest_values_after_a_break(start, pb, token):
         p.stop()
     finally:
         second.stop()
+
+
+def test_a_new_market_goes_on_where_the_platform_is(start, mesh, pb, token, data):
+    known, now = ns("2021-02-15T03:00:00"), ns("2021-02-15T04:00:00")
+    mesh.market = pb.Prices(market_time_ns=now, prices=[pb.Price(symbol="btc_usd", value=1, observed_at_ns=known)])
+    p = start("market", "--mesh", f"127.0.0.1:{mesh.port}", "--token-file", token, "--data", data, "--speed", 3600,
+              "--from", "2021-02-15T00:00:00Z", "--to", "2021-02-15T06:00:00Z", "--location", "HB_WEST")
+    assert p.process.wait(timeout=LIMIT_S) == 0
+    west = [t for t in mesh.ticks if (t.symbol, t.location) == ("electricity_rt", "HB_WEST")]
+    # What was known by then comes once more, the eight quarter-hours after it in time.
+    assert [t.interval_start_ns for t in west] == [now - 900 * 10**9 + i * 900 * 10**9 for i in range(9)]
+    assert {"btc_usd", "difficulty"} <= {t.symbol for t in mesh.envelopes[0][1]}
+    assert p.said("the platform's market is at 2021-02-15T04:00:00Z")
+
+
+def test_a_simulated_market_started_anew_is_taken(start, mesh, pb, token):
+    ahead = time.time_ns() - 200 * 86400 * 10**9  # of where it would begin
+    mesh.market = pb.Prices(market_time_ns=ahead, prices=[pb.Price(symbol="btc_usd", value=1, observed_at_ns=ahead)])
+    p = start("market", "--mesh", f"127.0.0.1:{mesh.port}", "--token-file", token, "--seed", 3, "--speed", 3600)
+    wait_for(lambda: len(mesh.envelopes) > 2, "ticks")
+    assert all(t.observed_at_ns > ahead for _, ticks in mesh.envelopes[1:] for t in ticks)
+    assert p.stop()
 
 
 def rss_mib(pid):
