@@ -4,7 +4,8 @@ SHELL := /bin/bash
 BUILD ?= build
 TEST_FLAGS ?=
 
-# Knobs of single targets: bench BENCH=PERF-4 · sim SEED=1 HOURS=24 · fuzz TARGET=json SECONDS=60 · lint ALL=1
+# Knobs of single targets: run UP="--port 9000" · bench BENCH=PERF-4 · sim SEED=1 HOURS=24 · fuzz TARGET=json SECONDS=60 · lint ALL=1
+UP ?=
 BENCH ?=
 SEED ?= 1
 HOURS ?= 24
@@ -30,8 +31,8 @@ build: ## compile everything, portal included
 web: ## compile the portal only
 	@scripts/build-web
 
-run: build ## build and start the whole platform; Ctrl-C stops it
-	@exec $(BUILD)/src/cmd/hcp up
+run: build ## build and start the whole platform; Ctrl-C stops it (UP="--port 9000": flags of `hcp up`)
+	@exec $(BUILD)/src/cmd/hcp up $(UP)
 
 check: ## every test; the last line is "N passed, N failed"
 	@scripts/setup --check

@@ -316,6 +316,13 @@ static void on_connection(uv_stream_t *h, int status)
 		stream_start(s, l->conf.handshake_timeout_ms);
 }
 
+static int port_error(const struct listener *l, struct err *err, int uv_code)
+{
+	struct err why;
+	int rc = loop_uv_err(&why, "port", uv_code);
+	return err_set(err, rc, "port", "%u: %s", l->conf.port, why.text);
+}
+
 static int bind_tcp(struct listener *l, struct err *err)
 {
 	struct sockaddr_storage a;
@@ -329,9 +336,7 @@ static int bind_tcp(struct listener *l, struct err *err)
 		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0))
 		return err_set(err, HCP_EIO, "reuse_port", "the system refuses SO_REUSEPORT");
 	int rc = uv_tcp_bind(&l->u.tcp, (const struct sockaddr *)&a, 0);
-	if (rc < 0)
-		return loop_uv_err(err, "port", rc);
-	return 0;
+	return rc < 0 ? port_error(l, err, rc) : 0;
 }
 
 static void find_port(struct listener *l)
@@ -374,7 +379,7 @@ int listener_new(struct loop *loop, const struct listener_conf *conf, struct lis
 		rc = bind_tcp(l, err);
 	}
 	if (rc == 0 && (rc = uv_listen(&l->u.stream, conf->backlog ? conf->backlog : 1024, on_connection)) < 0)
-		rc = loop_uv_err(err, "port", rc);
+		rc = l->is_pipe ? loop_uv_err(err, "host", rc) : port_error(l, err, rc);
 	if (rc < 0) {
 		listener_free(l);
 		return rc;

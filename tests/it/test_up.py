@@ -81,16 +81,18 @@ class Platform:
             (self.bin / name).write_text(text)
             (self.bin / name).chmod(0o755)
         (self.bin / "ready").touch()
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        with socket.socket() as a, socket.socket() as b, socket.socket() as c:
+            for s in (a, b, c):
+                s.bind(("127.0.0.1", 0))
+            self.port, self.mesh, self.pool = (s.getsockname()[1] for s in (a, b, c))
         self.processes = []
 
     def up(self, *flags):
         env = {k: v for k, v in os.environ.items() if not k.startswith("HCP_")} | {"HCP_BIN_DIR": str(self.bin)}
         out = open(self.bin / f"out{len(self.processes)}", "w")
         err = open(self.bin / f"err{len(self.processes)}", "w")
-        p = subprocess.Popen([HCP, "up", "--state", str(self.state), "--port", str(self.port), "--devices", "small", *flags],
+        p = subprocess.Popen([HCP, "up", "--state", str(self.state), "--port", str(self.port), "--mesh-port", str(self.mesh),
+                              "--pool-port", str(self.pool), "--devices", "small", *flags],
                              env=env, stdout=out, stderr=err, cwd=self.bin.parent)
         self.processes.append(p)
         return p
@@ -153,11 +155,12 @@ def test_starts_in_order_tells_and_stops_in_reverse(platform):
     started = {line.split(" ", 2)[0] + " " + line.split(" ", 2)[2].split()[0]: line.split(" ", 2)[2]
                for line in platform.lines("started")}
     state = str(platform.state)
-    assert started["hcpd --state"].startswith(f"--state {state} --port {platform.port} --mesh-port 8443 --web /")
-    assert started["hcp-sim market"] == (f"market --mesh 127.0.0.1:8443 --token-file {state}/machine.token --data {platform.bin} "
+    assert started["hcpd --state"].startswith(f"--state {state} --port {platform.port} --mesh-port {platform.mesh} --web /")
+    assert started["hcp-sim market"] == (f"market --mesh 127.0.0.1:{platform.mesh} --token-file {state}/machine.token --data {platform.bin} "
                                          "--from 2024-08-01 --speed 5")
     assert started["hcp-sim fleet"].endswith("--seed 1 --small")
-    assert "--pool 127.0.0.1:3333 --model /" in started["hcp-agent --mesh"]
+    assert started["hcp-sim pool"] == f"pool --port {platform.pool}"
+    assert f"--pool 127.0.0.1:{platform.pool} --model /" in started["hcp-agent --mesh"]
     assert started["hcp-agent --mesh"].endswith(f" --state {state}/agent")
     assert f"--email jane@globex.com --password-file {state}/demand.password" in started["hcp-sim demand"]
     out = platform.out()
@@ -249,6 +252,16 @@ def test_second_up_is_refused(platform):
     wait_for(lambda: "HCP is up" in platform.out(2), "the third")
     third.terminate()
     assert third.wait(LIMIT_S) == 0
+
+
+@pytest.mark.parametrize("which,flag", (("port", "--port"), ("mesh", "--mesh-port"), ("pool", "--pool-port")))
+def test_a_taken_port_is_named_and_nothing_starts(platform, which, flag):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", getattr(platform, which)))
+        s.listen()
+        assert platform.up().wait(LIMIT_S) == 1
+    assert f"port {getattr(platform, which)} is in use" in platform.err() and flag in platform.err()
+    assert not platform.started()
 
 
 def test_logs_are_turned_over_at_start(platform):

@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,7 +50,7 @@ static const struct plan {
 	const char *args;
 } plans[] = {
 	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web} {site} {models}" },
-	{ "pool", "hcp-sim", WITH_SIM, "pool --port 3333" },
+	{ "pool", "hcp-sim", WITH_SIM, "pool --port {pool_port}" },
 	{ "market", "hcp-sim", WITH_RECORDED,
 		"market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
 	{ "market", "hcp-sim", WITH_SEEDED, "market --mesh {mesh} --token-file {token} --seed 1 --speed {speed}" },
@@ -284,7 +286,8 @@ static int settle(struct up *u, struct err *err)
 	set_var(u, "from", or_else(u, "from", "2024-08-01"));
 	set_var(u, "speed", or_else(u, "speed", "60"));
 	set_var(u, "small", strcmp(or_else(u, "devices", "full"), "small") ? "" : "--small");
-	set_var(u, "pool", or_else(u, "pool", "127.0.0.1:3333"));
+	set_var(u, "pool_port", or_else(u, "pool-port", "3333"));
+	set_var(u, "pool", or_else(u, "pool", arena_printf(arena, "127.0.0.1:%s", or_else(u, "pool-port", "3333"))));
 	set_var(u, "model", model ? absolute(u, model) : found_model(u, root));
 	set_var(u, "customers", strcmp(or_else(u, "devices", "full"), "small") ? "20" : "4");
 	set_var(u, "demand_password", arena_printf(arena, "%s/demand.password", u->state));
@@ -293,6 +296,31 @@ static int settle(struct up *u, struct err *err)
 			return err_set(err, HCP_ENOMEM, "", "out of memory");
 	}
 	return 0;
+}
+
+/* Said before anything is started: a child that cannot listen would be started again and again. */
+static int check_port(const struct up *u, const char *flag, int64_t usual, struct err *err)
+{
+	int port = (int)args_int(&u->cli->args, flag, usual), on = 1;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+		.sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return err_set(err, HCP_EIO, flag, "cannot make a socket: %s", strerror(errno));
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	bool taken = bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 && errno == EADDRINUSE;
+	close(fd);
+	return taken ? err_set(err, HCP_EEXIST, "", "port %d is in use by another program; take another one with --%s", port,
+			       flag)
+		     : 0;
+}
+
+static int check_ports(const struct up *u, struct err *err)
+{
+	int rc = check_port(u, "port", 8000, err);
+	if (rc == 0)
+		rc = check_port(u, "mesh-port", 8443, err);
+	return rc == 0 && u->sim ? check_port(u, "pool-port", 3333, err) : rc;
 }
 
 static int open_signals(struct up *u, struct err *err)
@@ -486,6 +514,8 @@ int ops_up(struct cli *cli, struct err *err)
 	int rc = settle(&u, err);
 	if (rc == 0)
 		rc = lock_state(&u, err);
+	if (rc == 0)
+		rc = check_ports(&u, err);
 	if (rc == 0 && u.sim && !file_exists(var(&u, STR("demand_password"))))
 		rc = file_write_atomic(var(&u, STR("demand_password")), STR(DEMAND_PASSWORD), 0600, err);
 	for (size_t i = 0; rc == 0 && i < PLANS; i++) {
