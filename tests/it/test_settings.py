@@ -68,3 +68,13 @@ def test_settings_reach_the_services_and_their_replay(start_hcpd, program, tmp_p
     assert (h.state / "conf/site-00.yaml").read_text() == NORTH.read_text()
     done = hcpd(program, "--replay", h.state, "--service", "optimizer")
     assert done.returncode == 0 and '"identical":true' in done.stdout.replace(" ", ""), done.stdout + done.stderr
+
+
+def test_state_is_for_its_owner_alone(start_hcpd, tmp_path):
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    h = start_hcpd("hcpd", state=state)
+    assert h.stop() == 0
+    made = [p for p in state.rglob("*") if p.is_file() and p.name != "hcpd.log"]  # that is the test's
+    assert {"identity.db", "machine.token"} <= {p.name for p in made}
+    assert [str(p) for p in made if p.stat().st_mode & 0o077] == []

@@ -310,9 +310,9 @@ static int check_port(const struct up *u, const char *flag, int64_t usual, struc
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	bool taken = bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 && errno == EADDRINUSE;
 	close(fd);
-	return taken ? err_set(err, HCP_EEXIST, "", "port %d is in use by another program; take another one with --%s", port,
-			       flag)
-		     : 0;
+	if (taken)
+		return err_set(err, HCP_EEXIST, "", "port %d is in use by another program; take another with --%s", port, flag);
+	return 0;
 }
 
 static int check_ports(const struct up *u, struct err *err)

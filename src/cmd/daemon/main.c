@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hex.h"
@@ -425,6 +426,7 @@ int main(int argc, char **argv)
 	static struct settings settings; /* large */
 	struct err err = { 0 };
 	heap_setup();
+	(void)umask(0077); /* databases hold password hashes and what customers do, whoever made the state folder */
 	jsonv_setup();
 	log_setup(LOG_INFO, to_stderr, NULL, clock_wall_ns);
 	signal(SIGPIPE, SIG_IGN);
