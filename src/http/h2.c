@@ -482,13 +482,18 @@ static void h2_drain(struct http_conn *c)
 
 static void h2_timeout(struct http_conn *c)
 {
-	/* Requests whose bodies do not come are reset; the others go on. */
+	int64_t now = loop_turn_ms(c->server->loop);
+	/* Requests whose bodies do not come are reset; the others go on, and the oldest of them is looked at next. */
+	c->since_ms = now;
 	list_each_safe(it, tmp, &c->reqs) {
 		struct req *r = list_entry(it, struct req, node);
-		if (r->state == REQ_READING)
+		if (r->state != REQ_READING)
+			continue;
+		if (now - r->since_ms > c->server->conf.body_timeout_ms)
 			reset(c, r->stream_id, NGHTTP2_CANCEL);
+		else if (r->since_ms < c->since_ms)
+			c->since_ms = r->since_ms;
 	}
-	c->since_ms = loop_turn_ms(c->server->loop);
 }
 
 static int new_session(struct http_conn *c, nghttp2_session_callbacks *cb, nghttp2_option *opt)

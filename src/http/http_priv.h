@@ -52,6 +52,7 @@ struct req {
 	bool chunked, no_body;     /* of the answer */
 	bool out_end, paused;      /* HTTP/2: nothing more comes; the data provider waits */
 	int32_t stream_id;         /* HTTP/2 */
+	int64_t since_ms;          /* when it began to come */
 	size_t unconsumed, n_trailers;
 	struct http_header trailers[8];
 	struct http_header headers[HTTP_MAX_HEADERS];

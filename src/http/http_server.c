@@ -44,6 +44,7 @@ struct req *req_get(struct http_conn *c)
 	r->chunked = r->no_body = r->out_end = r->paused = false;
 	r->keep_alive = true;
 	r->stream_id = 0;
+	r->since_ms = loop_turn_ms(s->loop);
 	list_add_tail(&c->reqs, &r->node);
 	c->n_reqs++;
 	return r;

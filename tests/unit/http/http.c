@@ -273,6 +273,53 @@ static void slow_clients_are_timed_out(void **state)
 	stop();
 }
 
+/* An HTTP/2 frame; the body of HEADERS is POST http://x/ in HPACK's static table. */
+static void send_frame(struct raw *r, uint8_t type, uint8_t flags, uint8_t id, struct str body)
+{
+	uint8_t head[9] = { 0, 0, (uint8_t)body.n, type, flags, 0, 0, 0, id };
+	assert_int_equal(stream_write(r->s, head, sizeof(head)), 0);
+	assert_int_equal(stream_write(r->s, body.p, body.n), 0);
+}
+
+static size_t count_frames(const struct raw *r, uint8_t type)
+{
+	size_t n = 0;
+	for (size_t at = 0; at + 9 <= r->in.n;) {
+		const uint8_t *p = (const uint8_t *)r->in.data + at;
+		n += p[3] == type;
+		at += 9 + ((size_t)p[0] << 16 | (size_t)p[1] << 8 | p[2]);
+	}
+	return n;
+}
+
+/* Of uploads that overlap for longer than the timeout, only one that itself takes too long is reset. */
+static void uploads_of_one_connection_are_timed_one_by_one(void **state)
+{
+	enum { HEADERS = 1, DATA = 0, RST = 3, END_STREAM = 1, END_HEADERS = 4, LIMIT_MS = 2000 };
+	static const struct str post = { "\x83\x86\x84\x41\x01x", 6 };
+	start((struct http_server_conf){ .body_timeout_ms = LIMIT_MS });
+	struct raw r;
+	raw_connect(site.loop, &r, site.port);
+	raw_send(&r, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+	send_frame(&r, 4, 0, 0, STR(""));
+	send_frame(&r, HEADERS, END_HEADERS, 1, post);
+	int served = site.served;
+	uint8_t id = 1;
+	for (int64_t begin_ns = loop_now_ns(site.loop), ms = 0; ms < 3 * LIMIT_MS / 2;) {
+		id += 2;
+		send_frame(&r, HEADERS, END_HEADERS, id, post);
+		send_frame(&r, DATA, END_STREAM, id - 2, STR("x"));
+		for (int64_t next_ms = ms + LIMIT_MS / 40; ms < next_ms; ms = (loop_now_ns(site.loop) - begin_ns) / 1000000)
+			loop_turn(site.loop, 10);
+	}
+	assert_true(wait_for(site.loop, site.served - served == id / 2));
+	assert_int_equal(count_frames(&r, RST), 0);
+	assert_true(wait_for(site.loop, count_frames(&r, RST) == 1));
+	assert_false(r.eof);
+	raw_end(site.loop, &r);
+	stop();
+}
+
 static void clients_that_leave_are_noticed(void **state)
 {
 	start((struct http_server_conf){ .max_queue_bytes = 1 << 20 });
@@ -616,6 +663,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_have_the_right_form), cmocka_unit_test(malformed_input_is_named),
 		cmocka_unit_test(pipelined_answers_keep_their_order), cmocka_unit_test(slow_clients_are_timed_out),
+		cmocka_unit_test(uploads_of_one_connection_are_timed_one_by_one),
 		cmocka_unit_test(clients_that_leave_are_noticed), cmocka_unit_test(draining_lets_requests_end),
 		cmocka_unit_test(client_calls),
 		cmocka_unit_test(ten_thousand_calls_leak_nothing), cmocka_unit_test(every_allocation_may_fail),
