@@ -14,6 +14,7 @@ enum {
 	BUS_MAX_SEGMENTS = 1024,
 	BUS_MAX_WATCHERS = 64,
 	BUS_INDEX_EVERY = 64,
+	INDEX_STEP = 256, /* blocks by which an index grows */
 	BUS_PATH_MAX = 4096,
 	TAIL_BLOCKS = BUS_TAIL / BUS_INDEX_EVERY,
 	OUT_KEPT = 256 << 10,  /* bytes kept for the next append */
@@ -37,7 +38,7 @@ struct segment {
 	uint64_t bytes;
 	struct seg_file *file; /* owned */
 	struct block *index; /* owned: every BUS_INDEX_EVERY records; NULL until read */
-	size_t index_n;
+	size_t index_n, index_cap;
 };
 
 struct watcher {
@@ -59,6 +60,8 @@ struct bus {
 	struct segment seg[BUS_MAX_SEGMENTS];
 	int n_seg;
 	uint64_t next, synced, recovered;
+	bool unsure;                       /* a sync failed: what the disk holds is not known until it is read again */
+	bool torn;                         /* bytes of a failed append are still at the end of the file */
 	struct shared_rec *tail[BUS_TAIL]; /* slot offset % BUS_TAIL */
 	struct block tail_block[TAIL_BLOCKS];
 	uint64_t tail_known;               /* first offset that these have heard of */
@@ -176,20 +179,28 @@ static int decode_at(
 	return 0;
 }
 
-static int index_add(struct segment *seg, uint64_t nth, uint64_t pos, unsigned topic)
+/* Room for the index of `records` records of the segment. */
+static int index_reserve(struct segment *seg, uint64_t records)
 {
-	if (nth % BUS_INDEX_EVERY) {
-		seg->index[seg->index_n - 1].topics |= UINT64_C(1) << topic;
+	size_t need = (size_t)((records + BUS_INDEX_EVERY - 1) / BUS_INDEX_EVERY);
+	if (need <= seg->index_cap)
 		return 0;
-	}
-	if (seg->index_n % 256 == 0) {
-		struct block *more = mem_realloc(seg->index, (seg->index_n + 256) * sizeof(*more));
-		if (!more)
-			return HCP_ENOMEM;
-		seg->index = more;
-	}
-	seg->index[seg->index_n++] = (struct block){ pos, UINT64_C(1) << topic };
+	need = (need + INDEX_STEP - 1) / INDEX_STEP * INDEX_STEP;
+	struct block *more = mem_realloc(seg->index, need * sizeof(*more));
+	if (!more)
+		return HCP_ENOMEM;
+	seg->index = more;
+	seg->index_cap = need;
 	return 0;
+}
+
+/* Its room has been reserved. */
+static void index_add(struct segment *seg, uint64_t nth, uint64_t pos, unsigned topic)
+{
+	if (nth % BUS_INDEX_EVERY)
+		seg->index[seg->index_n - 1].topics |= UINT64_C(1) << topic;
+	else
+		seg->index[seg->index_n++] = (struct block){ pos, UINT64_C(1) << topic };
 }
 
 static void tail_drop(struct bus *bus, struct shared_rec **slot)
@@ -219,8 +230,9 @@ static void tail_put(struct bus *bus, struct shared_rec *s)
 		tail_drop(bus, &bus->tail[bus->tail_first++ % BUS_TAIL]);
 }
 
-/* Reads a segment through, builds its index, keeps the newest records; sets *ret_end to the offset after its last. */
-static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, uint64_t *ret_end, struct err *err)
+/* Reads a segment through; *ret_end: the offset after its last record, *ret_whole: nothing else follows it. */
+static int read_through(
+	struct bus *bus, struct segment *seg, bool into_tail, uint64_t *ret_end, bool *ret_whole, struct err *err)
 {
 	uint64_t pos = 0, want = seg->first;
 	for (;;) {
@@ -232,22 +244,42 @@ static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, ui
 				mem_free(s);
 			seg->bytes = pos;
 			*ret_end = want;
-			return rc == HCP_EAGAIN ? 0 : file_truncate(seg->file->fd, pos, bus->dir, err);
+			*ret_whole = rc == HCP_EAGAIN;
+			return 0;
+		}
+		if (rc == 0 && index_reserve(seg, want - seg->first + 1) < 0) {
+			mem_free(s);
+			rc = err_set(err, HCP_ENOMEM, "", "out of memory");
 		}
 		if (rc < 0)
 			return rc;
-		if (index_add(seg, want - seg->first, pos, s->rec.topic & 63) < 0) {
-			mem_free(s);
-			return HCP_ENOMEM;
-		}
-		if (into_tail) {
+		index_add(seg, want - seg->first, pos, s->rec.topic & 63);
+		if (into_tail)
 			tail_put(bus, s);
-		} else {
+		else
 			mem_free(s);
-		}
 		pos = next;
 		want++;
 	}
+}
+
+/*
+ * Builds a segment's index and, of the newest, the tail. Only the newest (into_tail) is cut where it is torn, for
+ * others will follow; an older one that is damaged stays as it is.
+ */
+static int scan_segment(struct bus *bus, struct segment *seg, bool into_tail, uint64_t *ret_end, struct err *err)
+{
+	bool whole = true;
+	int rc = read_through(bus, seg, into_tail, ret_end, &whole, err);
+	if (rc == 0 && !whole && into_tail)
+		rc = file_truncate(seg->file->fd, seg->bytes, bus->dir, err);
+	if (rc < 0) {
+		/* Half an index would look like a whole one. */
+		mem_free(seg->index);
+		seg->index = NULL;
+		seg->index_n = seg->index_cap = 0;
+	}
+	return rc;
 }
 
 static int open_segment(struct bus *bus, uint64_t first, struct err *err)
@@ -264,20 +296,28 @@ static int open_segment(struct bus *bus, uint64_t first, struct err *err)
 	*seg = (struct segment){ .first = first, .file = file };
 	atomic_init(&file->refs, 1);
 	int rc = file_open_append(path, &file->fd, &seg->bytes, err);
-	if (rc == 0)
-		bus->n_seg++;
-	else
+	if (rc < 0) {
 		mem_free(file);
-	return rc;
+		return rc;
+	}
+	bus->n_seg++;
+	if (seg->bytes == 0)
+		file_sync_dir(path); /* a new one is in its directory before anything in it counts as synced */
+	return 0;
 }
+
+struct finding {
+	struct bus *bus;
+	struct err *err;
+};
 
 static int found_segment(void *arg, const char *name)
 {
-	struct bus *bus = arg;
+	struct finding *f = arg;
 	uint64_t first;
 	if (num_parse_u64((struct str){ name, strlen(name) - 4 }, &first) < 0 || first == 0)
 		return 0;
-	return open_segment(bus, first, NULL);
+	return open_segment(f->bus, first, f->err);
 }
 
 static int open_dir(struct bus *bus, struct err *err)
@@ -285,9 +325,10 @@ static int open_dir(struct bus *bus, struct err *err)
 	int rc = file_mkdirs(bus->dir, err);
 	if (rc < 0)
 		return rc;
-	rc = file_list(bus->dir, ".log", found_segment, bus, err);
+	struct finding finding = { bus, err };
+	rc = file_list(bus->dir, ".log", found_segment, &finding, err);
 	if (rc < 0)
-		return err && err->code ? rc : err_set(err, rc, bus->dir, "cannot open the log's segments");
+		return rc;
 	if (bus->n_seg == 0)
 		return open_segment(bus, 1, err);
 	bus->tail_known = bus->seg[bus->n_seg - 1].first;
@@ -356,11 +397,24 @@ static void drop_oldest(struct bus *bus)
 	}
 }
 
+/*
+ * After a failed fsync Linux takes the pages for clean: the next one succeeds though they never reached the disk. So
+ * none is believed from then on. The senders publish what was not synced again when the log has been opened anew.
+ */
+static int refuse_sync(const struct bus *bus, struct err *err)
+{
+	return err_set(err, HCP_EIO, bus->dir, "an earlier sync failed, so what is on the disk is not known; start again");
+}
+
 static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struct err *err)
 {
 	struct segment *seg = &bus->seg[bus->n_seg - 1];
+	if (bus->torn && file_truncate(seg->file->fd, seg->bytes, bus->dir, err) < 0)
+		return HCP_EIO;
+	bus->torn = false;
 	if (seg->bytes >= bus->segment_bytes) {
-		int rc = file_sync(seg->file->fd, bus->dir, err);
+		int rc = bus->unsure ? refuse_sync(bus, err) : file_sync(seg->file->fd, bus->dir, err);
+		bus->unsure = rc < 0;
 		if (rc == 0)
 			rc = open_segment(bus, bus->next, err);
 		if (rc < 0)
@@ -373,15 +427,17 @@ static int write_out(struct bus *bus, const struct bus_entry *e, size_t n, struc
 		encode(&bus->out, bus->next + i, &e[i]);
 	if (buf_failed(&bus->out))
 		return err_set(err, HCP_ENOMEM, "", "out of memory");
+	/* Before the write: nothing may fail once the records are in the file. */
+	if (index_reserve(seg, bus->next + n - seg->first) < 0)
+		return err_set(err, HCP_ENOMEM, "", "out of memory");
 	int rc = file_append(seg->file->fd, buf_str(&bus->out), bus->dir, err);
 	if (rc < 0) {
-		(void)!file_truncate(seg->file->fd, seg->bytes, bus->dir, NULL);
+		bus->torn = file_truncate(seg->file->fd, seg->bytes, bus->dir, NULL) < 0;
 		return rc;
 	}
 	uint64_t pos = seg->bytes;
 	for (size_t i = 0; i < n; i++) {
-		if (index_add(seg, bus->next + i - seg->first, pos, e[i].topic & 63) < 0)
-			return err_set(err, HCP_ENOMEM, "", "out of memory");
+		index_add(seg, bus->next + i - seg->first, pos, e[i].topic & 63);
 		pos += BUS_HEADER + e[i].payload.n;
 	}
 	seg->bytes = pos;
@@ -450,12 +506,16 @@ int bus_sync(struct bus *bus, uint64_t *ret, struct err *err)
 	/* Outside the lock: appenders go on. A segment that was closed meanwhile was synced when it was. */
 	int rc = file ? file_sync(file->fd, bus->dir, err) : 0;
 	seg_file_unref(file);
-	if (rc < 0)
-		return rc;
 	pthread_mutex_lock(&bus->lock);
-	if (upto > bus->synced)
+	if (rc < 0)
+		bus->unsure = true;
+	else if (bus->unsure)
+		rc = refuse_sync(bus, err);
+	else if (upto > bus->synced)
 		bus->synced = upto;
 	pthread_mutex_unlock(&bus->lock);
+	if (rc < 0)
+		return rc;
 	if (ret)
 		*ret = upto - 1;
 	return 0;

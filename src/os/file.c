@@ -71,7 +71,7 @@ static int write_all(int fd, struct str data)
 	return 0;
 }
 
-static void sync_parent(const char *path)
+void file_sync_dir(const char *path)
 {
 	char dir[FILE_PATH_MAX];
 	if (str_copy(dir, sizeof(dir), str_of(path)) < 0)
@@ -104,7 +104,7 @@ int file_write_atomic(const char *path, struct str data, unsigned mode, struct e
 	if (rc < 0)
 		unlink(tmp);
 	else
-		sync_parent(path);
+		file_sync_dir(path);
 	return rc;
 }
 
@@ -118,15 +118,15 @@ int file_replace(const char *tmp, const char *path, struct err *err)
 	if (rc == 0 && rename(tmp, path) < 0)
 		rc = file_error(err, path, "rename");
 	if (rc == 0)
-		sync_parent(path);
+		file_sync_dir(path);
 	return rc;
 }
 
 int file_mkdirs(const char *path, struct err *err)
 {
 	char part[FILE_PATH_MAX];
-	if (str_copy(part, sizeof(part), str_of(path)) < 0)
-		return err_set(err, HCP_ERANGE, path, "path too long");
+	if (!path[0] || str_copy(part, sizeof(part), str_of(path)) < 0)
+		return err_set(err, HCP_ERANGE, path, "path empty or too long");
 	for (char *p = part + 1; *p; p++) {
 		if (*p != '/')
 			continue;

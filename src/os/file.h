@@ -17,6 +17,8 @@ int file_read(const char *path, size_t max, struct buf *ret, struct err *err) MU
 int file_write_atomic(const char *path, struct str data, unsigned mode, struct err *err) MUST_CHECK;
 /* Syncs what tmp holds, then puts it at path with the directory synced: the old file or the new, never half. */
 int file_replace(const char *tmp, const char *path, struct err *err) MUST_CHECK;
+/* Syncs the directory that path is in: the name is on the disk then. */
+void file_sync_dir(const char *path);
 /* mkdir -p, mode 0700 for what it makes. */
 int file_mkdirs(const char *path, struct err *err) MUST_CHECK;
 /* Bytes that this process may still write to the disk that holds path. */

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "bus/bus.h"
 #include "os/file.h"
 
@@ -104,6 +105,122 @@ static void torn_tail_is_cut(void **state)
 	assert_int_equal(read_all(bus, 1, 7), 9);
 	append(bus, 10, 1);
 	assert_int_equal(read_all(bus, 1, 7), 10);
+	bus_close(bus);
+}
+
+static uint64_t size_of(const char *path)
+{
+	int fd;
+	uint64_t size;
+	assert_int_equal(file_open_append(path, &fd, &size, NULL), 0);
+	file_close(fd);
+	return size;
+}
+
+/* A reader of the past names what is damaged, and changes nothing: neither the file nor what stands elsewhere. */
+static void damage_of_an_old_segment_is_named_and_left(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	struct bus_conf conf = { .dir = dir, .segment_bytes = 4000 };
+	struct bus_rec *rec[100];
+	char path[128];
+	uint64_t next;
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	append(bus, 1, 900);
+	bus_close(bus);
+	snprintf(path, sizeof(path), "%s/%020d.log", dir, 1);
+	uint64_t size = size_of(path);
+	FILE *f = fopen(path, "r+");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, (long)size / 2, SEEK_SET), 0);
+	assert_int_equal(fputs("damage", f) >= 0 && fclose(f) == 0, 1);
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	int n = bus_read(bus, 1, 7, 100, rec, &next, &err);
+	assert_true(n > 10 && n < 99);
+	for (int i = 0; i < n; i++)
+		bus_rec_unref(rec[i]);
+	assert_int_equal(bus_read(bus, next, 7, 100, rec, &next, &err), HCP_ECORRUPT);
+	assert_true(strstr(err.text, "missing") || strstr(err.text, "cannot be read"));
+	assert_int_equal(read_all(bus, 500, 7), 401);
+	bus_close(bus);
+	assert_int_equal(size_of(path), size);
+}
+
+/* The descriptor of the log's newest file. */
+static int fd_of_log(void)
+{
+	char link[64], target[400];
+	for (int fd = 3; fd < 1000; fd++) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		ssize_t n = readlink(link, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = 0;
+		if (strstr(target, dir) && strstr(target, ".log"))
+			return fd;
+	}
+	fail_msg("the log is not open");
+	return -1;
+}
+
+/* A sync that fails has lost what it was to save, though the next one would succeed: none is believed after it. */
+static void after_a_failed_sync_none_is_believed(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	struct bus_conf conf = { .dir = dir };
+	uint64_t synced = 0;
+	int ends[2];
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	append(bus, 1, 3);
+	assert_int_equal(bus_sync(bus, &synced, &err), 0);
+	assert_int_equal(synced, 3);
+	append(bus, 4, 3);
+	int fd = fd_of_log(), kept = dup(fd);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(dup2(ends[1], fd), fd); /* a pipe cannot be synced */
+	assert_int_equal(bus_sync(bus, &synced, &err), HCP_EIO);
+	assert_int_equal(dup2(kept, fd), fd);
+	assert_int_equal(bus_sync(bus, &synced, &err), HCP_EIO);
+	assert_non_null(strstr(err.text, "an earlier sync failed"));
+	assert_int_equal(synced, 3);
+	append(bus, 7, 3); /* readers in this process are served on */
+	assert_int_equal(read_all(bus, 1, 7), 9);
+	bus_close(bus);
+	close(kept);
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	assert_int_equal(bus_sync(bus, &synced, &err), 0);
+	bus_close(bus);
+}
+
+/* An append that memory was too short for is not there afterwards either, and nothing after it is lost. */
+static void a_failed_append_leaves_no_trace(void **state)
+{
+	struct bus *bus;
+	struct err err = { 0 };
+	struct bus_conf conf = { .dir = dir };
+	struct bus_entry e = { .topic = 1, .sender = 1, .payload = STR("event 0") };
+	int n = 0, failed = 0;
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	for (int i = 1; i <= 400; i++) {
+		char text[32];
+		snprintf(text, sizeof(text), "event %d", i);
+		e.seq = (uint64_t)i;
+		e.payload = str_of(text);
+		mem_fail_after((uint64_t)(i % 5), 0);
+		int rc = bus_append(bus, &e, 1, &err);
+		mem_fail_after(0, 0);
+		assert_true(rc == 0 || rc == HCP_ENOMEM);
+		n += rc == 0;
+		failed += rc < 0;
+	}
+	assert_true(n > 100 && failed > 100);
+	assert_int_equal(read_all(bus, 1, 7), n);
+	bus_close(bus);
+	assert_int_equal(bus_open(&conf, &bus, &err), 0);
+	assert_int_equal(bus_end(bus), n + 1);
+	assert_int_equal(read_all(bus, 1, 7), n);
 	bus_close(bus);
 }
 
@@ -260,6 +377,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(survives_reopening_and_filters, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(torn_tail_is_cut, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(damage_of_an_old_segment_is_named_and_left, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(after_a_failed_sync_none_is_believed, fresh_dir, remove_dir),
+		cmocka_unit_test_setup_teardown(a_failed_append_leaves_no_trace, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(old_segments_go, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(rare_topics_are_found_in_memory_and_in_files, fresh_dir, remove_dir),
 		cmocka_unit_test_setup_teardown(a_reader_behind_the_tail_gets_all, fresh_dir, remove_dir),
