@@ -135,6 +135,7 @@ struct said {
 };
 
 /* libcyaml says what is wrong in one call and where, innermost first, in those that follow. */
+static void hear(cyaml_log_t level, void *ctx, const char *fmt, va_list args) PRINTF_LIKE(3, 0);
 static void hear(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
 {
 	struct said *s = ctx;

@@ -81,7 +81,7 @@ static bool place_by_policy(struct replay *r, uint32_t j)
 	case SCHED_FGD:
 		return place_fgd(r, j);
 	default:
-		return replay_place(r, j, (struct replay_where){ PLACEMENT_TIGHT });
+		return replay_place(r, j, (struct replay_where){ .fit = PLACEMENT_TIGHT });
 	}
 }
 

@@ -287,7 +287,7 @@ static int unknown_field(const ProtobufCMessageDescriptor *d, struct str name, s
 	snprintf(text, sizeof(text), "%.*s", (int)(name.n < 47 ? name.n : 47), name.p);
 	for (unsigned i = 0; i < d->n_fields && n < sizeof(known); i++)
 		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", d->fields[i].name);
-	return err_set(err, HCP_EINVAL, text, "unknown field; %s has %s%s", d->short_name, known,
+	return err_set(err, HCP_EINVAL, text, "unknown field; %s has %s%s", d->short_name, known[0] ? known : "none",
 		n >= sizeof(known) ? "..." : "");
 }
 

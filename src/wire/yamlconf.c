@@ -28,6 +28,7 @@ static void take_line(struct said *s, const char *text)
 	snprintf(s->field, sizeof(s->field), "%.*s", (int)strcspn(at, "'"), at);
 }
 
+static void listen(cyaml_log_t level, void *ctx, const char *fmt, va_list ap) PRINTF_LIKE(3, 0);
 static void listen(cyaml_log_t level, void *ctx, const char *fmt, va_list ap)
 {
 	struct said *s = ctx;

@@ -402,6 +402,7 @@ def test_errors_name_the_field(hcpd):
     problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "priority": "high"}), 400, "invalid", "priority")
     problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "colour": 1}), 400, "invalid", "colour")
     problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "device_count": 2**40}), 400, "out_of_range", "device_count")
+    problem(hcpd.call("GET", "/api/v1/workloads?cursor=zzz", JOHN), 400, "invalid", "cursor")
     problem(hcpd.call("POST", "/api/v1/workloads", JOHN, json={**JOB, "type": "poetry"}), 400, "invalid", "type")
     problem(hcpd.call("POST", "/api/v1/workloads", JOHN, data='{"type":', headers={"content-type": "application/json"}), 400,
             "parse_error")

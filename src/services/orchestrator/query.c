@@ -35,6 +35,7 @@ static int parse_filter(const struct msg *m, const Hcp__WorkloadList *l, struct 
 {
 	enum workload_state s;
 	enum workload_type t;
+	struct id id;
 	if (l->limit < 0 || l->limit > LIST_MAX)
 		return err_set(err, HCP_ERANGE, "limit", "must be 1 to %d, was %d", LIST_MAX, l->limit);
 	if (l->state[0] && workload_state_parse(str_of(l->state), &s) < 0)
@@ -42,6 +43,8 @@ static int parse_filter(const struct msg *m, const Hcp__WorkloadList *l, struct 
 							 "failed, cancelled", l->state);
 	if (l->type[0] && workload_type_parse(str_of(l->type), &t) < 0)
 		return err_set(err, HCP_EINVAL, "type", "%.32s is no workload type", l->type);
+	if (l->cursor[0] && id_parse(str_of(l->cursor), ID_WORKLOAD, &id) < 0)
+		return err_set(err, HCP_EINVAL, "cursor", "%.40s is no cursor: take next_cursor of the page before", l->cursor);
 	f->state = l->state[0] ? (int64_t)s + 1 : 0;
 	f->type = l->type[0] ? (int64_t)t : 0;
 	f->customer =

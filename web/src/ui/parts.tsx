@@ -166,7 +166,7 @@ export function Kpi({ label, value, unit, note, tone, children, loading, id }: K
 /** Tiles that share hairlines instead of standing apart. */
 export function KpiStrip({ children }: { children: ReactNode }) {
   const { tones } = useTheme();
-  const count = Children.count(children);
+  const count = Children.toArray(children).length; // without those that are not shown
   // Whole rows where they can be had, so that no cell of the grid stays empty.
   const some = count % 4 === 0 ? 4 : count % 3 === 0 ? 3 : count;
   return (
