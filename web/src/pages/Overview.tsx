@@ -67,7 +67,8 @@ function Kpis() {
   const allGpus = gpus.reduce((s, c) => s + c.total, 0);
   const share = f && f.power_budget_w > 0 ? f.power_w / f.power_budget_w : 0;
   const done = switches.data?.switches ?? [];
-  const times = done.map((s) => s.total_ns).sort((a, b) => a - b);
+  // A miner's boot takes a minute and is no measure of what a request waits for.
+  const times = done.filter((s) => s.to === 'serve').map((s) => s.total_ns).sort((a, b) => a - b);
   const last = done[0];
   const [lastValue, lastUnit] = last ? span(last.total_ns).split(/ (.*)/) : ['–', ''];
   const d = decision.data?.id ? decision.data : undefined;
@@ -99,7 +100,7 @@ function Kpis() {
       <Kpi id="net" label="Net, decision in force" value={usd(d?.net_usd_h)} unit="/h" loading={decision.isLoading} note={d ? `${usdSigned(d.gain_usd_h)}/h against holding` : 'no decision yet'} tone={d && d.net_usd_h < 0 ? 'bad' : undefined}>
         <Spark values={past.map((x) => x.net_usd_h)} tone="good" />
       </Kpi>
-      <Kpi id="switch" label="Last switch" value={lastValue} unit={lastUnit} loading={switches.isLoading} tone={last && !last.ok ? 'bad' : undefined} note={times.length ? `p99 of last ${times.length}: ${span(quantile(times, 0.99))}` : 'none yet'}>
+      <Kpi id="switch" label="Last switch" value={lastValue} unit={lastUnit} loading={switches.isLoading} tone={last && !last.ok ? 'bad' : undefined} note={times.length ? `to serve, p99 of ${times.length}: ${span(quantile(times, 0.99))}` : 'none to serve yet'}>
         <Spark values={done.map((s) => s.total_ns).reverse()} tone="serve" />
       </Kpi>
     </KpiStrip>

@@ -36,8 +36,12 @@ function Phases({ phases, total }: { phases: T.PhaseTime[]; total: number }) {
 
 const at = (sorted: number[], q: number) => (sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] : undefined);
 
+const timesOf = (switches: T.SwitchDone[]) => switches.map((s) => s.total_ns).sort((a, b) => a - b);
+
 function Summary({ switches }: { switches: T.SwitchDone[] }) {
-  const times = switches.map((s) => s.total_ns).sort((a, b) => a - b);
+  // The contract is about what a request waits for; a miner that boots hashes after a minute.
+  const serve = timesOf(switches.filter((s) => s.to === 'serve'));
+  const mine = timesOf(switches.filter((s) => s.to === 'fill'));
   const ok = switches.filter((s) => s.ok).length;
   const rolled = switches.filter((s) => s.rolled_back).length;
   const parts = (ns?: number): [string, string] => {
@@ -45,10 +49,10 @@ function Summary({ switches }: { switches: T.SwitchDone[] }) {
     return [value, unit.join(' ')];
   };
   const tiles: [string, [string, string], string][] = [
-    ['Median', parts(at(times, 0.5)), 'command to verified'],
-    ['p95', parts(at(times, 0.95)), 'command to verified'],
-    ['p99', parts(at(times, 0.99)), 'contract: below 100 ms'],
-    ['Slowest', parts(times[times.length - 1]), `of the last ${num(times.length)}`],
+    ['To serve, median', parts(at(serve, 0.5)), 'command to served request'],
+    ['To serve, p95', parts(at(serve, 0.95)), `of ${num(serve.length)}`],
+    ['To serve, p99', parts(at(serve, 0.99)), 'contract: below 100 ms'],
+    ['To mine, median', parts(at(mine, 0.5)), `of ${num(mine.length)}, miners boot`],
     ['Succeeded', [num(ok), `of ${num(switches.length)}`], rolled ? `${num(rolled)} rolled back` : 'none rolled back'],
   ];
   return (
