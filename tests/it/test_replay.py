@@ -141,6 +141,6 @@ def test_options(program, tmp_path):
     for args, word in ((("--from", "2026-01-01"), "--replay"), (("--replay", tmp_path, "--from", "soon"), "--from"),
                        (("--replay", tmp_path, "--from", "2026-01-02", "--to", "2026-01-01"), "--to"), (("--bases", 65), "--bases"),
                        (("--base-kib", 0), "--base-kib"), (("--replay", tmp_path, "--service", "router"), "--replay"),
-                       (("--replay", tmp_path), "--replay")):
+                       (("--replay", tmp_path), "--replay"), (("--replay", tmp_path / "nowhere"), "there is no")):
         done = subprocess.run([program("hcpd"), *map(str, args)], capture_output=True, text=True, timeout=20)
         assert done.returncode == 2 and word in done.stderr, (args, done)

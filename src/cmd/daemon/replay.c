@@ -110,6 +110,10 @@ int replay_run(const struct options *o, const struct settings *settings)
 	struct run r = { .o = o };
 	struct err err = { 0 };
 	const char *tmp = getenv("TMPDIR");
+	if (!file_exists(o->replay_dir)) {
+		fprintf(stderr, "hcpd: --replay: there is no %s: name the state folder\n", o->replay_dir);
+		return 2;
+	}
 	snprintf(r.dir, sizeof(r.dir), "%s/hcp-replay-XXXXXX", tmp && tmp[0] ? tmp : "/tmp");
 	if (services_conf_new(o->replay_dir, 0, settings, &r.conf, &err) < 0 ||
 		(!mkdtemp(r.dir) && file_error(&err, r.dir, "make directory") < 0)) {
