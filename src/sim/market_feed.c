@@ -224,8 +224,8 @@ static void go_on_at(struct market_feed *f, int64_t at_ns)
 		remember(f, &t);
 	}
 	f->resend = f->n_latest > 0;
-	log_info(component, "the platform's market is at %s and never goes back: on from there",
-		timefmt_format(text, at_ns));
+	log_info(
+		component, "the platform's market is at %s and never goes back: on from there", timefmt_format(text, at_ns));
 }
 
 /* A platform without prices tells the wall clock's time as its market's. */

@@ -302,8 +302,9 @@ static int settle(struct up *u, struct err *err)
 static int check_port(const struct up *u, const char *flag, int64_t usual, struct err *err)
 {
 	int port = (int)args_int(&u->cli->args, flag, usual), on = 1;
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
-		.sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = { htonl(INADDR_LOOPBACK) }
+	};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return err_set(err, HCP_EIO, flag, "cannot make a socket: %s", strerror(errno));
