@@ -20,6 +20,7 @@
 #include "os/entropy.h"
 #include "os/file.h"
 #include "os/priority.h"
+#include "pki/identity.h"
 
 /* ---- what the parts tell ---- */
 
@@ -370,29 +371,54 @@ static double jitter(void *arg)
 
 /* ---- making the parts ---- */
 
-static int load_node_id(struct agent *a, struct err *err)
+/* The stored id, "" where there is none. */
+static int stored_node_id(struct agent *a, const char *path, struct err *err)
+{
+	struct buf b;
+	int rc = file_read(path, 256, &b, err);
+	if (rc == HCP_ENOTFOUND)
+		return 0;
+	if (rc < 0)
+		return rc;
+	struct str id = str_trim(buf_str(&b));
+	rc = id.n == 0 || str_copy(a->node_id, sizeof(a->node_id), id) < 0 ?
+		err_set(err, HCP_EPARSE, path, "holds no node id") : 0;
+	buf_release(&b);
+	return rc;
+}
+
+static int find_node_id(struct agent *a, const struct identity *cert, struct err *err)
 {
 	char path[256], text[ID_TEXT_MAX];
-	struct buf b;
 	if (a->conf.node_id)
 		return str_copy(a->node_id, sizeof(a->node_id), str_of(a->conf.node_id)) < 0 || !a->node_id[0] ?
 			err_set(err, HCP_EINVAL, "node-id", "must be 1 to %d bytes", METER_ALLOCATION_MAX - 1) : 0;
 	if (file_join(path, sizeof(path), a->conf.state_dir, "node-id") < 0)
 		return err_set(err, HCP_ERANGE, "state", "the path is too long");
-	int rc = file_read(path, 256, &b, err);
-	if (rc == 0) {
-		struct str id = str_trim(buf_str(&b));
-		rc = id.n == 0 || str_copy(a->node_id, sizeof(a->node_id), id) < 0 ?
-			err_set(err, HCP_EPARSE, path, "holds no node id") : 0;
-		buf_release(&b);
+	int rc = stored_node_id(a, path, err);
+	if (rc < 0 || a->node_id[0])
 		return rc;
-	}
-	if (rc != HCP_ENOTFOUND)
-		return rc;
+	bool by_cert = cert && cert->n_nodes == 1 && !strchr(cert->node[0], '*');
 	struct id id = id_new(clock_wall_ns(), &a->rng);
-	id_format(text, ID_NODE, &id);
-	snprintf(a->node_id, sizeof(a->node_id), "%s", text);
-	return file_write_atomic(path, str_of(text), 0600, err);
+	if (str_copy(a->node_id, sizeof(a->node_id), str_of(by_cert ? cert->node[0] : id_format(text, ID_NODE, &id))) < 0)
+		return err_set(err, HCP_EINVAL, "tls-cert", "its node id has more than %d bytes", METER_ALLOCATION_MAX - 1);
+	if (cert && !identity_is_node(cert, a->node_id))
+		return 0; /* refused by the caller, so it is not kept */
+	return file_write_atomic(path, str_of(a->node_id), 0600, err);
+}
+
+/* Told here and at once what the control plane would refuse. */
+static int load_node_id(struct agent *a, struct err *err)
+{
+	struct identity cert;
+	char whose[160];
+	int rc = a->conf.cert_file ? identity_read(a->conf.cert_file, &cert, err) : 0;
+	if (rc == 0)
+		rc = find_node_id(a, a->conf.cert_file ? &cert : NULL, err);
+	if (rc < 0 || !a->conf.cert_file || identity_is_node(&cert, a->node_id))
+		return rc;
+	identity_text(&cert, whose, sizeof(whose));
+	return err_set(err, HCP_EINVAL, "tls-cert", "is for %s, and this is node %s", whose, a->node_id);
 }
 
 static int make_names(struct agent *a, struct err *err)
@@ -519,7 +545,8 @@ static int make_connections(struct agent *a, struct err *err)
 		return 0;
 	}
 	struct link_conf lc = { .loop = a->loop, .host = a->conf.mesh_host, .port = a->conf.mesh_port,
-		.token = a->conf.token, .on_up = on_up, .on_down = on_down, .on_message = on_message, .arg = a,
+		.token = a->conf.token, .ca_file = a->conf.ca_file, .cert_file = a->conf.cert_file,
+		.key_file = a->conf.key_file, .on_up = on_up, .on_down = on_down, .on_message = on_message, .arg = a,
 		.jitter = jitter };
 	return link_new(&lc, &a->link, err);
 }

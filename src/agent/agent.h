@@ -31,7 +31,9 @@ struct agent_conf {
 	const char *advertise;   /* endpoint URL for the platform; NULL: http://listen_host:port */
 	const char *facility, *region;
 	const char *feed;        /* where it hangs in the facility's power tree: "north/p3"; NULL: the site's file says */
-	const char *node_id;     /* NULL: the stored one, else a new one */
+	/* PEM, of the control plane's connection; all or none. The node's id must be one that the certificate is for. */
+	const char *ca_file, *cert_file, *key_file;
+	const char *node_id;     /* NULL: the stored one, else the certificate's if it is for one only, else a new one */
 	unsigned threads;        /* 0: one a CPU */
 	const char *engine;      /* NULL: the best */
 	uint32_t linger_ms;      /* 0: CONTROL_LINGER_MS */

@@ -4,8 +4,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/money.h"
 #include "http/grpc.h"
 #include "loop/loop.h"
+#include "loop/tls.h"
+#include "os/clock.h"
 #include "wire/pb.h"
 
 struct link {
@@ -13,16 +16,17 @@ struct link {
 	struct grpc_client *client; /* owned */
 	struct grpc_rpc *rpc;       /* NULL: not up */
 	struct loop_timer reopen;
+	struct tls_ctx *tls;        /* owned; NULL: plain */
 	char *authorization;        /* owned; NULL: none */
 	char host[256];
-	bool told;                  /* that we are down: once */
+	char told[160];             /* why we are down, as told last: once for each reason */
 };
 
 static void down(struct link *l, const char *why)
 {
-	if (!l->told)
+	if (strncmp(l->told, why, sizeof(l->told) - 1) != 0)
 		log_warn("link", "no control plane: %s", why);
-	l->told = true;
+	snprintf(l->told, sizeof(l->told), "%s", why);
 	l->conf.on_down(l->conf.arg, why);
 }
 
@@ -66,13 +70,34 @@ static void open_stream(struct loop *loop, void *arg)
 		loop_timer_start(&l->reopen, LINK_REOPEN_MS);
 		return;
 	}
-	l->told = false;
+	l->told[0] = '\0';
 	l->conf.on_up(l->conf.arg);
+}
+
+/* A node whose certificate runs out is told so while there is time. */
+static void tell_end(struct link *l)
+{
+	struct identity id;
+	int64_t now_s = clock_wall_ns() / NS_PER_S;
+	if (!l->tls || !tls_identity(l->tls, &id) || id.not_after_s - now_s >= LINK_CERT_WARN_DAYS * INT64_C(86400))
+		return;
+	log_warn("link", "the certificate of this node ends in %lld days: renew it",
+		(long long)((id.not_after_s - now_s) / 86400));
+}
+
+static void on_reload(void *arg, const struct err *err)
+{
+	if (err)
+		log_error("link", "changed certificate files are not taken, %s: %s", err->field, err->text);
+	else
+		log_info("link", "changed certificate files are taken");
 }
 
 static void on_state(void *arg, bool up, const struct err *err)
 {
 	struct link *l = arg;
+	if (up)
+		tell_end(l);
 	if (up)
 		loop_timer_start(&l->reopen, 0);
 	else
@@ -94,13 +119,16 @@ int link_new(const struct link_conf *conf, struct link **ret, struct err *err)
 		rc = l->authorization ? 0 : HCP_ENOMEM;
 	}
 	loop_timer_init(&l->reopen, conf->loop, open_stream, l);
-	struct grpc_client_conf gc = { .host = l->host, .port = conf->port, .on_state = on_state, .arg = l,
+	if (rc == 0 && conf->ca_file)
+		rc = tls_client_new(&(struct tls_conf){ .ca_file = conf->ca_file, .cert_file = conf->cert_file,
+			.key_file = conf->key_file, .alpn = "h2", .on_reload = on_reload, .arg = l }, &l->tls, err);
+	else if (rc < 0)
+		err_set(err, rc, "mesh", "host or token is too long");
+	struct grpc_client_conf gc = { .host = l->host, .port = conf->port, .tls = l->tls, .on_state = on_state, .arg = l,
 		.jitter = conf->jitter, .jitter_arg = conf->arg, .backoff_max_ms = 5000, .keepalive_ms = 5000,
 		.keepalive_timeout_ms = 5000 };
 	if (rc == 0)
 		rc = grpc_client_new(conf->loop, &gc, &l->client, err);
-	else
-		rc = err_set(err, rc, "mesh", "host or token is too long");
 	if (rc < 0) {
 		link_free(l);
 		return rc;
@@ -117,6 +145,7 @@ void link_free(struct link *l)
 	if (l->rpc)
 		grpc_rpc_cancel(l->rpc);
 	grpc_client_free(l->client);
+	tls_unref(l->tls);
 	if (l->authorization)
 		mem_free_secret(l->authorization, strlen(l->authorization));
 	mem_free(l);

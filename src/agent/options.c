@@ -16,6 +16,9 @@ const char options_usage[] =
 	"  --mesh HOST:PORT      control plane to obey\n"
 	"  --no-mesh             stand-alone: mines, and serves whoever asks\n"
 	"  --token-file FILE     what the agent shows the control plane\n"
+	"  --tls-ca FILE         who has signed the control plane's certificate, PEM; all three or none, see hcp certs\n"
+	"  --tls-cert FILE       this node's certificate, which is for its id\n"
+	"  --tls-key FILE        its key\n"
 	"  --pool HOST:PORT[,…]  Stratum pools in order of preference; none: the node cannot mine\n"
 	"  --worker NAME         at the pool (default: hcp)\n"
 	"  --model DIR           model folder, further versions in DIR/versions; none: the node cannot serve\n"
@@ -29,7 +32,7 @@ const char options_usage[] =
 	"  --facility NAME       (default: local)\n"
 	"  --region NAME         (default: local)\n"
 	"  --feed PATH           feeder, PDU and rack that it hangs at: north/p3/r1 (default: as the site's file says)\n"
-	"  --node-id ID          (default: the one in the state folder)\n"
+	"  --node-id ID          (default: the one in the state folder, else the certificate's)\n"
 	"  --threads N           that mine (default: one for each processor)\n"
 	"  --engine NAME         avx512, sha-ni, avx2 or portable (default: the fastest)\n"
 	"  --linger-ms N         serving goes on for so long after the last request (default: 50)\n";
@@ -89,6 +92,9 @@ enum {
 	MESH = 1,
 	NO_MESH,
 	TOKEN,
+	TLS_CA,
+	TLS_CERT,
+	TLS_KEY,
 	POOL,
 	WORKER,
 	MODEL,
@@ -113,6 +119,9 @@ static const struct option longs[] = {
 	{ "mesh", 1, NULL, MESH },
 	{ "no-mesh", 0, NULL, NO_MESH },
 	{ "token-file", 1, NULL, TOKEN },
+	{ "tls-ca", 1, NULL, TLS_CA },
+	{ "tls-cert", 1, NULL, TLS_CERT },
+	{ "tls-key", 1, NULL, TLS_KEY },
 	{ "pool", 1, NULL, POOL },
 	{ "worker", 1, NULL, WORKER },
 	{ "model", 1, NULL, MODEL },
@@ -153,6 +162,9 @@ static int take(struct options *o, int option, const char *arg, const char **ret
 		break;
 	case NO_MESH: o->no_mesh = true; break;
 	case TOKEN: rc = read_token(o, arg, err); break;
+	case TLS_CA: o->conf.ca_file = arg; break;
+	case TLS_CERT: o->conf.cert_file = arg; break;
+	case TLS_KEY: o->conf.key_file = arg; break;
 	case POOL: rc = parse_pools(o, str_of(arg), err); break;
 	case WORKER: *ret_worker = arg; break;
 	case MODEL: o->conf.model_dir = arg; break;
@@ -218,6 +230,10 @@ int options_parse(struct options *o, int argc, char **argv, struct err *err)
 		return err_set(err, HCP_EINVAL, "state", "is needed");
 	if (o->no_mesh == (o->conf.mesh_host != NULL))
 		return err_set(err, HCP_EINVAL, "mesh", "give either --mesh or --no-mesh");
+	int tls_files = !!o->conf.ca_file + !!o->conf.cert_file + !!o->conf.key_file;
+	if (tls_files != 0 && (tls_files != 3 || o->no_mesh))
+		return err_set(err, HCP_EINVAL, !o->conf.ca_file ? "tls-ca" : !o->conf.cert_file ? "tls-cert" : "tls-key",
+			"--tls-ca, --tls-cert and --tls-key go together, and with --mesh");
 	o->conf.programs = &o->programs;
 	if (!o->programs.n == (o->conf.checkpoints != NULL))
 		return err_set(err, HCP_EINVAL, "checkpoints", "give --program and --checkpoints, or neither");

@@ -22,7 +22,7 @@ struct grpc_client {
 	struct loop_defer work;
 	int64_t heard_ms;
 	uint32_t attempts;         /* failed ones since it was last up */
-	bool up, pinged, going_away, busy, freed;
+	bool up, greeted, pinged, going_away, busy, freed;
 	struct err why;
 };
 
@@ -245,6 +245,8 @@ static int on_frame(nghttp2_session *h2, const nghttp2_frame *f, void *arg)
 	struct grpc_client *c = arg;
 	if (f->hd.type == NGHTTP2_GOAWAY)
 		c->going_away = true;
+	if (f->hd.type == NGHTTP2_SETTINGS)
+		c->greeted = true;
 	/* The server has ended a stream on which we could still send: it is over, our half included. */
 	bool data = f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS;
 	struct grpc_rpc *r = data && f->hd.flags & NGHTTP2_FLAG_END_STREAM ? rpc_of(h2, f->hd.stream_id) : NULL;
@@ -342,10 +344,20 @@ static void on_open(struct stream *s, void *arg)
 		stream_abort(s, HCP_ENOMEM, "no memory for a session");
 		return;
 	}
-	c->up = true;
-	c->going_away = c->pinged = false;
-	c->attempts = 0;
+	c->going_away = c->pinged = c->greeted = false;
 	c->heard_ms = loop_turn_ms(c->loop);
+	loop_timer_start(&c->alive, c->conf.connect_timeout_ms);
+	more(c);
+}
+
+/*
+ * The server's settings have come. Only now is it one: in TLS 1.3 a client's handshake is over before the server has
+ * looked at its certificate, and one that is refused would be told "up" at every attempt.
+ */
+static void greet(struct grpc_client *c)
+{
+	c->up = true;
+	c->attempts = 0;
 	loop_timer_start(&c->alive, c->conf.keepalive_ms);
 	c->busy = true;
 	if (c->conf.on_state)
@@ -355,7 +367,6 @@ static void on_open(struct stream *s, void *arg)
 		submit(c, r);
 	}
 	c->busy = false;
-	more(c);
 }
 
 static void on_data(struct stream *s, void *arg, const uint8_t *p, size_t n)
@@ -363,6 +374,11 @@ static void on_data(struct stream *s, void *arg, const uint8_t *p, size_t n)
 	struct grpc_client *c = arg;
 	if (c->freed)
 		return;
+	/* A TLS alert where the frame of settings should be. */
+	if (!c->up && !stream_is_tls(s) && p[0] == 0x15) {
+		stream_abort(s, HCP_EPROTO, "the server speaks TLS, and we do not");
+		return;
+	}
 	c->heard_ms = loop_turn_ms(c->loop);
 	c->pinged = false;
 	c->busy = true;
@@ -370,6 +386,8 @@ static void on_data(struct stream *s, void *arg, const uint8_t *p, size_t n)
 	c->busy = false;
 	if (took < 0 && !c->freed)
 		stream_abort(s, HCP_EPROTO, nghttp2_strerror((int)took));
+	else if (c->greeted && !c->up && !c->freed)
+		greet(c);
 	more(c);
 }
 
@@ -452,8 +470,9 @@ static void on_alive(struct loop *loop, void *arg)
 {
 	struct grpc_client *c = arg;
 	int64_t silent = loop_turn_ms(loop) - c->heard_ms;
-	if (c->pinged) {
-		stream_abort(c->stream, HCP_ETIMEOUT, "the server does not answer pings");
+	if (c->pinged || !c->up) {
+		stream_abort(c->stream, HCP_ETIMEOUT,
+			c->up ? "the server does not answer pings" : "the server is connected to, and says nothing");
 		return;
 	}
 	if (silent >= c->conf.keepalive_ms) {

@@ -33,7 +33,7 @@ struct req *req_get(struct http_conn *c)
 	}
 	/* Field by field: the headers array is large and needs no clearing. */
 	r->pub = (struct http_req){ .loop = s->loop, .arena = &r->arena, .headers = r->headers, .body = STR(""),
-		.peer = stream_peer(c->stream), .peer_name = stream_peer_name(c->stream), .tls = stream_is_tls(c->stream),
+		.peer = stream_peer(c->stream), .identity = stream_peer_identity(c->stream), .tls = stream_is_tls(c->stream),
 		.query = STR(""), .path = STR("") };
 	r->conn = c;
 	r->state = REQ_READING;
@@ -499,6 +499,13 @@ static void on_sweep(struct loop *loop, void *arg)
 
 /* ---- the server ---- */
 
+static void on_failed(void *arg, const char *peer, int code, const char *why)
+{
+	struct http_server *s = arg;
+	if (s->conf.on_failed)
+		s->conf.on_failed(s->arg, peer, code, why);
+}
+
 static void fill_defaults(struct http_server_conf *f)
 {
 #define DEFAULT(field, value) do { if (!f->field) f->field = (value); } while (0)
@@ -530,17 +537,16 @@ int http_server_new(struct loop *loop, const struct http_server_conf *conf, http
 	list_init(&s->conns);
 	list_init(&s->free_reqs);
 	loop_timer_init(&s->sweep, loop, on_sweep, s);
-	struct tls_ctx *tls = NULL;
+	struct tls_ctx *tls = tls_ref(conf->tls);
 	struct listener_conf lc = { .host = conf->host, .port = conf->port, .reuse_port = conf->reuse_port,
 		.max_streams = s->conf.max_connections, .handshake_timeout_ms = s->conf.header_timeout_ms,
-		.max_queue = s->conf.max_queue_bytes, .on_stream = on_stream, .arg = s };
+		.max_queue = s->conf.max_queue_bytes, .on_stream = on_stream, .on_failed = on_failed, .arg = s };
 	int rc = 0;
-	if (conf->cert_file) {
-		struct tls_conf tc = { .cert_file = conf->cert_file, .key_file = conf->key_file,
-			.ca_file = conf->client_ca_file, .alpn = "h2,http/1.1" };
+	if (!tls && conf->cert_file) {
+		struct tls_conf tc = { .cert_file = conf->cert_file, .key_file = conf->key_file, .alpn = "h2,http/1.1" };
 		rc = tls_server_new(&tc, &tls, err);
-		lc.tls = tls;
 	}
+	lc.tls = tls;
 	if (rc == 0)
 		rc = listener_new(loop, &lc, &s->listener, err);
 	tls_unref(tls);
@@ -549,7 +555,7 @@ int http_server_new(struct loop *loop, const struct http_server_conf *conf, http
 		return rc;
 	}
 	/* The strings were borrowed only until here. */
-	s->conf.host = s->conf.cert_file = s->conf.key_file = s->conf.client_ca_file = NULL;
+	s->conf.host = s->conf.cert_file = s->conf.key_file = NULL;
 	refresh_date(s);
 	loop_timer_start(&s->sweep, HTTP_SWEEP_MS);
 	*ret_server = s;

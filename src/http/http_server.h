@@ -9,9 +9,11 @@
 #include "base/err.h"
 #include "base/str.h"
 
+struct identity;
 struct loop;
 struct stream;
 struct http_server;
+struct tls_ctx;
 
 enum http_verb {
 	HTTP_M_GET, HTTP_M_HEAD, HTTP_M_POST, HTTP_M_PUT, HTTP_M_PATCH, HTTP_M_DELETE, HTTP_M_OPTIONS, HTTP_M_OTHER,
@@ -41,7 +43,7 @@ struct http_req {
 	struct str body;  /* complete */
 	struct str authority; /* Host or :authority */
 	const char *peer; /* "address:port" */
-	const char *peer_name; /* common name of the verified client certificate, or "" */
+	const struct identity *identity; /* of the verified client certificate; NULL: none */
 	uint8_t version_major, version_minor;
 	bool tls;
 	bool gone;        /* the client is away: stop working for it */
@@ -80,7 +82,9 @@ struct http_server_conf {
 	bool reuse_port;
 	const char *cert_file; /* PEM; NULL: plain */
 	const char *key_file;
-	const char *client_ca_file; /* when set, clients must show a certificate signed by it */
+	struct tls_ctx *tls;   /* instead of the files, made with alpn "h2,http/1.1"; referenced */
+	/* A client that got no further than the TLS handshake: HCP_E… and a sentence. May be NULL. */
+	void (*on_failed)(void *arg, const char *peer, int code, const char *why);
 	size_t max_connections;/* 0: 10000 */
 	size_t max_head_bytes; /* 0: 16 KiB */
 	size_t max_body_bytes; /* 0: 1 MiB */

@@ -41,7 +41,8 @@ void stream_discard(struct stream *s)
 	loop_timer_stop(&s->timer);
 	loop_defer_cancel(&s->work);
 	list_del(&s->all);
-	SSL_free(s->ssl);
+	tls_session_free(s->ssl);
+	mem_free(s->peer_identity);
 	tls_unref(s->tls);
 	buf_release(&s->plain);
 	buf_release(&s->cipher);
@@ -57,6 +58,8 @@ static void on_closed(uv_handle_t *h)
 	struct listener *l = s->listener;
 	if (s->opened || !l)
 		s->ops->on_close(s, s->arg, s->code, s->why);
+	else if (l->conf.on_failed && s->code && !l->closed)
+		l->conf.on_failed(l->conf.arg, s->peer, s->code, s->why);
 	stream_discard(s);
 	if (l)
 		listener_stream_closed(l);
@@ -461,9 +464,9 @@ bool stream_is_tls(const struct stream *s)
 	return s->ssl != NULL;
 }
 
-const char *stream_peer_name(const struct stream *s)
+const struct identity *stream_peer_identity(const struct stream *s)
 {
-	return s->peer_name;
+	return s->peer_identity;
 }
 
 bool stream_is_closing(const struct stream *s)

@@ -9,6 +9,7 @@
 #include "base/str.h"
 
 struct loop;
+struct identity;
 struct tls_ctx;
 struct stream;
 struct listener;
@@ -82,8 +83,8 @@ const char *stream_peer(const struct stream *s);
 /* Protocol chosen by ALPN; "" where none. */
 const char *stream_alpn(const struct stream *s);
 bool stream_is_tls(const struct stream *s);
-/* Common name of the verified client or server certificate; "" where none. */
-const char *stream_peer_name(const struct stream *s);
+/* Whom the peer's verified certificate is for; NULL where none. Borrowed, as long as the stream. */
+const struct identity *stream_peer_identity(const struct stream *s);
 bool stream_is_closing(const struct stream *s);
 
 struct listener_conf {
@@ -97,6 +98,8 @@ struct listener_conf {
 	size_t max_queue;      /* of each stream; 0: STREAM_QUEUE_BYTES */
 	/* A new stream (after the TLS handshake). Sets the stream's owner with stream_set_ops. */
 	void (*on_stream)(struct listener *l, void *arg, struct stream *s);
+	/* A connection ended before it was one, its TLS handshake failed: HCP_E… and a sentence. May be NULL. */
+	void (*on_failed)(void *arg, const char *peer, int code, const char *why);
 	void *arg;
 };
 

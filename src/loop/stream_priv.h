@@ -55,9 +55,9 @@ struct stream {
 	SSL *ssl;                   /* owned */
 	size_t max_queue;
 	int code;                   /* for on_close */
-	char why[128];
+	char why[240];
 	char peer[64];
-	char peer_name[64];
+	struct identity *peer_identity; /* owned; NULL: none was shown, or it was not verified */
 	char alpn[16];
 	bool writing, blocked, paused, reading, eof, open_told, is_pipe, tls_dirty, fin_sent, opened;
 };

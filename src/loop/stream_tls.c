@@ -3,16 +3,21 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "loop/stream_priv.h"
 
 static int fail(struct stream *s, int code, const char *what)
 {
 	char why[96];
 	long verify = SSL_get_verify_result(s->ssl);
-	if (verify != X509_V_OK && s->state == STREAM_HANDSHAKE)
-		snprintf(s->why, sizeof(s->why), "%s: %s", what, X509_verify_cert_error_string(verify));
-	else
+	if (verify != X509_V_OK && s->state == STREAM_HANDSHAKE) {
+		char name[IDENTITY_NAME_MAX + 1];
+		tls_refused_name(s->ssl, name, sizeof(name));
+		snprintf(s->why, sizeof(s->why), "%s: the certificate of '%s' is not taken: %s", what, name,
+			X509_verify_cert_error_string(verify));
+	} else {
 		snprintf(s->why, sizeof(s->why), "%s: %s", what, tls_reason(why, sizeof(why)));
+	}
 	ERR_clear_error();
 	return code;
 }
@@ -65,10 +70,15 @@ int stream_tls_handshake(struct stream *s, bool *ret_done)
 		memcpy(s->alpn, n ? (const char *)alpn : "", n);
 		s->alpn[n] = 0;
 	}
-	X509 *cert = SSL_get_peer_certificate(s->ssl);
-	if (cert && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE)
-		X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, s->peer_name, sizeof(s->peer_name));
-	X509_free(cert);
+	X509 *cert = SSL_get0_peer_certificate(s->ssl);
+	if (cert && SSL_get_verify_mode(s->ssl) != SSL_VERIFY_NONE) {
+		s->peer_identity = mem_alloc(sizeof(*s->peer_identity));
+		if (!s->peer_identity) {
+			snprintf(s->why, sizeof(s->why), "no memory for the peer's certificate");
+			return HCP_ENOMEM;
+		}
+		identity_of_x509(cert, s->peer_identity);
+	}
 	*ret_done = true;
 	return 0;
 }

@@ -47,16 +47,6 @@ static void agent_drop(struct agent *a, enum grpc_status status, const char *tex
 
 /* ---- hello ---- */
 
-static bool is_node_id(const char *s)
-{
-	size_t n = strlen(s);
-	for (size_t i = 0; i < n; i++)
-		if (!(s[i] >= 'a' && s[i] <= 'z') && !(s[i] >= 'A' && s[i] <= 'Z') && !(s[i] >= '0' && s[i] <= '9') &&
-		    !strchr("._-", s[i]))
-			return false;
-	return n >= 1 && n <= MESH_NODE_ID_MAX;
-}
-
 /* The answer to a hello: a refusal ends the stream, so that the agent learns why and tries again later. */
 struct hello_answer {
 	struct handoff handoff;
@@ -106,9 +96,17 @@ static int enlist(struct agent *a, const char *node_id)
 static enum grpc_status take_hello(struct agent *a, struct msg *q, const char **ret_text)
 {
 	Hcp__NodeHello *hello = (Hcp__NodeHello *)q->body;
-	if (!is_node_id(hello->node_id)) {
+	if (!identity_node_ok(hello->node_id, false)) {
 		*ret_text = "node_id must be 1 to 64 letters, digits, dots, dashes";
 		return GRPC_INVALID_ARGUMENT;
+	}
+	if (a->mesh->tls && !identity_is_node(mesh_identity(a->call), hello->node_id)) {
+		char whose[160];
+		identity_text(mesh_identity(a->call), whose, sizeof(whose));
+		log_warn("mesh", "%s calls itself node %s, and its certificate is for %s: refused",
+			grpc_call_req(a->call)->peer, hello->node_id, whose);
+		*ret_text = "the certificate is not for the node of this hello";
+		return GRPC_PERMISSION_DENIED;
 	}
 	if (a->node_id[0] && strcmp(a->node_id, hello->node_id) != 0) {
 		*ret_text = "a stream belongs to one node";
@@ -122,6 +120,7 @@ static enum grpc_status take_hello(struct agent *a, struct msg *q, const char **
 	}
 	*ha = (struct hello_answer){ .handoff = { .fn = take_hello_answer }, .mesh = a->mesh, .number = a->number };
 	memcpy(ha->node_id, a->node_id, sizeof(ha->node_id));
+	mesh_tls_soon(a->mesh, a->call, a->node_id);
 	hello->stream = a->number;
 	q->reply_fn = on_hello_answer;
 	q->reply_arg = ha;
@@ -230,8 +229,10 @@ static void on_message(struct grpc_call *call, void *arg, struct str bytes)
 static void on_open(struct grpc_call *call, void *arg)
 {
 	struct mesh *m = arg;
-	if (!mesh_authorised(m, call)) {
-		grpc_stream_finish(call, GRPC_UNAUTHENTICATED, "the machine token is missing or wrong");
+	enum grpc_status status;
+	const char *unwelcome = mesh_unwelcome(m, call, 1U << IDENTITY_NODE, &status);
+	if (unwelcome) {
+		grpc_stream_finish(call, status, unwelcome);
 		return;
 	}
 	if (atomic_load(&m->stopping) || !m->host || !host_service(m->host, SVC_RESOURCES)) {

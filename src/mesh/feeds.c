@@ -84,8 +84,10 @@ static void feed_drop(struct feed *f, enum grpc_status status, const char *text)
 static void on_open(struct grpc_call *call, void *arg)
 {
 	struct mesh *m = arg;
-	if (!mesh_authorised(m, call)) {
-		grpc_stream_finish(call, GRPC_UNAUTHENTICATED, "the machine token is missing or wrong");
+	enum grpc_status status;
+	const char *unwelcome = mesh_unwelcome(m, call, 1U << IDENTITY_SERVICE, &status);
+	if (unwelcome) {
+		grpc_stream_finish(call, status, unwelcome);
 		return;
 	}
 	struct feed *f = m->n_feeds < MESH_FEEDS_MAX && !atomic_load(&m->stopping) ? mem_calloc(1, sizeof(*f)) : NULL;

@@ -62,7 +62,7 @@ static bool same_secret(struct str a, struct str b)
 	return diff == 0;
 }
 
-bool mesh_authorised(struct mesh *m, const struct grpc_call *call)
+static bool knows_secret(struct mesh *m, const struct grpc_call *call)
 {
 	struct str token = grpc_call_metadata(call, "x-hcp-token");
 	if (!token.p) {
@@ -72,6 +72,16 @@ bool mesh_authorised(struct mesh *m, const struct grpc_call *call)
 		token = (struct str){ token.p + 7, token.n - 7 };
 	}
 	return m->token[0] && same_secret(token, str_of(m->token));
+}
+
+const char *mesh_unwelcome(struct mesh *m, const struct grpc_call *call, unsigned roles, enum grpc_status *ret_status)
+{
+	const struct identity *id = mesh_identity(call);
+	*ret_status = GRPC_UNAUTHENTICATED;
+	if (!knows_secret(m, call))
+		return "the machine token is missing or wrong";
+	*ret_status = GRPC_PERMISSION_DENIED;
+	return m->tls && !(id && id->roles & roles) ? "the certificate is not for this: see `hcp certs`" : NULL;
 }
 
 /* ---- Call ---- */
@@ -127,8 +137,10 @@ static void on_call(struct grpc_call *call, struct str bytes, void *arg)
 	struct mesh *m = arg;
 	struct msg *q;
 	struct err err = { 0 };
-	if (!mesh_authorised(m, call)) {
-		grpc_reply(call, GRPC_UNAUTHENTICATED, "the machine token is missing or wrong", STR(""));
+	enum grpc_status status;
+	const char *unwelcome = mesh_unwelcome(m, call, 1U << IDENTITY_SERVICE | 1U << IDENTITY_FEED, &status);
+	if (unwelcome) {
+		grpc_reply(call, status, unwelcome, STR(""));
 		return;
 	}
 	if (atomic_load(&m->stopping) || m->n_calls >= MESH_CALLS_MAX) {
@@ -136,6 +148,10 @@ static void on_call(struct grpc_call *call, struct str bytes, void *arg)
 		return;
 	}
 	int rc = read_call(m, bytes, &q, &err);
+	if (rc == 0 && q->type != MSG_TICKS && m->tls && !identity_is(mesh_identity(call), IDENTITY_SERVICE)) {
+		rc = err_set(&err, HCP_EPERM, "type", "a feed's certificate is for ticks");
+		msg_free(q);
+	}
 	if (rc < 0) {
 		grpc_reply(call, grpc_status_of_err(rc), err.text, STR(""));
 		return;
@@ -192,8 +208,8 @@ static int open_server(struct mesh *m, const struct mesh_conf *conf, struct err 
 {
 	static const struct grpc_server_conf grpc_conf = { .max_message_bytes = MESH_MESSAGE_MAX };
 	const struct http_server_conf http_conf = {
-		.host = conf->bind, .port = conf->port, .cert_file = conf->cert_file, .key_file = conf->key_file,
-		.max_body_bytes = MESH_MESSAGE_MAX + 1024, .idle_timeout_ms = 120000, .max_connections = MESH_AGENTS_MAX,
+		.host = conf->bind, .port = conf->port, .tls = m->tls, .on_failed = mesh_tls_failed,
+		.max_body_bytes = MESH_MESSAGE_MAX + 1024, .header_timeout_ms = MESH_HANDSHAKE_MS, .idle_timeout_ms = 120000, .max_connections = MESH_AGENTS_MAX,
 	};
 	const struct grpc_method table[] = {
 		{ "/hcp.v1.Mesh/Call", on_call, NULL, m },
@@ -215,9 +231,9 @@ static int open_all(struct mesh *m, const struct mesh_conf *conf, struct err *er
 		return err_set(err, HCP_ELIMIT, "peer", "too many peers or too long a token");
 	rc = loop_new(NULL, &m->loop, err);
 	if (rc == 0)
+		rc = mesh_tls_open(m, conf, err);
+	if (rc == 0)
 		rc = open_server(m, conf, err);
-	if (rc == 0 && conf->cert_file && conf->n_peers)
-		rc = tls_client_new(&(struct tls_conf){ .ca_file = conf->ca_file, .alpn = "h2" }, &m->tls, err);
 	for (int i = 0; i < conf->n_peers && rc == 0; i++) {
 		rc = mesh_peer_init(m, &m->peers[i], &conf->peers[i], conf->state_dir, err);
 		m->n_peers++;
@@ -243,6 +259,7 @@ int mesh_new(const struct mesh_conf *conf, struct mesh **ret, struct err *err)
 		return rc;
 	}
 	loop_timer_init(&m->save, m->loop, on_save, m);
+	loop_timer_init(&m->certs, m->loop, mesh_tls_watch, m);
 	*ret = m;
 	return 0;
 }
@@ -264,6 +281,7 @@ int mesh_start(struct mesh *m, struct host *host, struct err *err)
 	if (rc < 0)
 		return rc;
 	m->watching = true;
+	loop_timer_start(&m->certs, 0);
 	loop_timer_start(&m->save, SAVE_MS);
 	if (pthread_create(&m->thread, NULL, mesh_main, m) != 0)
 		return err_set(err, HCP_EIO, "mesh", "cannot start a thread");
@@ -288,6 +306,7 @@ static void stop_now(struct mesh *m, struct handoff *h)
 {
 	struct stopper *s = (struct stopper *)(void *)h;
 	loop_timer_stop(&m->save);
+	loop_timer_stop(&m->certs);
 	http_server_drain(m->http);
 	mesh_agents_stop(m);
 	mesh_feeds_stop(m);
@@ -342,6 +361,7 @@ void mesh_free(struct mesh *m)
 	if (m->grpc)
 		grpc_server_free(m->grpc);
 	tls_unref(m->tls);
+	tls_unref(m->peer_tls);
 	map_release(&m->by_node);
 	mem_free(m->methods);
 	pthread_mutex_destroy(&m->lock);

@@ -17,7 +17,9 @@ struct mesh;
  *   /hcp.v1.Mesh/Events    packed MeshSubscribe → stream of packed Envelopes with bus_offset, of local services only
  *   /hcp.v1.Agent/Connect  AgentUp … ⇄ AgentDown …; the first message is NodeHello
  *
- * Every call carries the machines' secret, as `x-hcp-token: <token>` or `authorization: Bearer <token>`.
+ * Every call carries the machines' secret, as `x-hcp-token: <token>` or `authorization: Bearer <token>`. With TLS it also
+ * comes from a certificate: Call from a service's, or a feed's for ticks; Events from a service's; Connect from a node's,
+ * whose hello must be of a node that the certificate is for.
  */
 enum {
 	MESH_PEERS_MAX = 16,
@@ -29,6 +31,8 @@ enum {
 	MESH_AGENT_PER_S = 200,       /* messages a second of one agent, twice that at once */
 	MESH_NODE_ID_MAX = 64,
 	MESH_CALL_MS = 30000,
+	MESH_HANDSHAKE_MS = 5000,     /* of TLS, and from the first byte of a request to the end of its head */
+	MESH_CERT_WARN_DAYS = 14,     /* a certificate that ends so soon is told once a day, in log and health */
 	MESH_REWIND = 8192,           /* events asked for again at a reconnect; those we have are dropped by number */
 };
 
@@ -41,8 +45,12 @@ struct mesh_peer_conf {
 struct mesh_conf {
 	const char *bind;      /* NULL: 127.0.0.1 */
 	uint16_t port;         /* 0: any free one */
-	const char *cert_file, *key_file; /* PEM; NULL: plain. Peers are then called with TLS, too */
-	const char *ca_file;   /* whom we trust as a peer; NULL: the system's store */
+	/*
+	 * PEM, all three or none (plain). Who connects must show a certificate that the authority has signed and that is
+	 * for what it wants (pki/identity.h); ours is shown to peers, whose names are verified. Changed files are taken for
+	 * the next connection.
+	 */
+	const char *cert_file, *key_file, *ca_file;
 	const char *token;     /* the machines' secret */
 	const char *state_dir; /* cursors of mirrored events go there */
 	const struct mesh_peer_conf *peers;
@@ -65,6 +73,8 @@ void mesh_free(struct mesh *m);
 /* For host_conf, from any thread. */
 void mesh_remote(void *mesh, int target, struct msg *m);
 void mesh_send_agent(void *mesh, const char *node_id, struct str bytes);
+/* Unix seconds at which our certificate ends; 0 without TLS. Any thread. */
+int64_t mesh_cert_end_s(void *mesh);
 /* "ok" or "down" for a service that a peer has, NULL for others. Any thread. */
 const char *mesh_service_state(void *mesh, int service);
 

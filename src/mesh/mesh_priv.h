@@ -10,6 +10,7 @@
 #include "http/grpc.h"
 #include "loop/loop.h"
 #include "mesh/mesh.h"
+#include "pki/identity.h"
 #include "svc/host.h"
 
 /* Something a service's thread hands to the mesh's thread. */
@@ -59,6 +60,7 @@ struct peer {
 	uint64_t seq[SVC_COUNT];    /* newest number by sender */
 	bool dirty;                 /* moved since it was written */
 	struct list requests;       /* struct remote, in flight */
+	char why[256];              /* it is away, as told last */
 	bool tried;                 /* the first attempt to connect has ended */
 	struct list early;          /* struct remote, from before that */
 };
@@ -75,7 +77,10 @@ struct mesh {
 	struct http_server *http;   /* owned */
 	struct grpc_server *grpc;   /* owned */
 	struct grpc_method *methods; /* owned */
-	struct tls_ctx *tls;        /* owned, of peers; NULL: plain */
+	struct tls_ctx *tls, *peer_tls; /* owned; who connects to us, whom we connect to; NULL: plain */
+	struct loop_timer certs;    /* looks how long ours is valid */
+	int64_t failed_ms;          /* when a failed handshake was told last */
+	uint64_t failed_more;       /* so many since */
 	struct host *host;          /* borrowed */
 	char token[512];
 	pthread_t thread;
@@ -101,7 +106,16 @@ struct mesh {
 
 /* False if the queue is full. force: answers, which are bounded elsewhere. */
 bool mesh_hand(struct mesh *m, struct handoff *h, bool force);
-bool mesh_authorised(struct mesh *m, const struct grpc_call *call);
+/* NULL if the caller may do what this role does (0-bits: none is needed beyond the token), else why not. */
+const char *mesh_unwelcome(struct mesh *m, const struct grpc_call *call, unsigned roles, enum grpc_status *ret_status);
+/* cert.c: whom TLS lets in, and how long our own certificate is good. */
+int mesh_tls_open(struct mesh *m, const struct mesh_conf *conf, struct err *err) MUST_CHECK;
+void mesh_tls_failed(void *mesh, const char *peer, int code, const char *why);
+/* Of the caller; NULL without TLS. Borrowed as long as the call is not gone. */
+const struct identity *mesh_identity(const struct grpc_call *call);
+void mesh_tls_watch(struct loop *loop, void *mesh);
+/* A caller whose certificate ends soon. */
+void mesh_tls_soon(struct mesh *m, const struct grpc_call *call, const char *who);
 
 extern const struct grpc_stream_ops mesh_agent_ops, mesh_feed_ops;
 void mesh_agents_stop(struct mesh *m);

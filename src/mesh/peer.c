@@ -231,8 +231,12 @@ static void on_state(void *arg, bool up, const struct err *err)
 {
 	struct peer *p = arg;
 	struct list *it;
-	if (atomic_exchange(&p->up, up) != up)
-		log_info("mesh", "peer %s:%u is %s", p->host, p->port, up ? "connected" : "away");
+	bool changed = atomic_exchange(&p->up, up) != up;
+	if (up && changed)
+		log_info("mesh", "peer %s:%u is connected", p->host, p->port);
+	else if (!up && (changed || strcmp(p->why, err->text) != 0)) /* once for each reason */
+		log_warn("mesh", "peer %s:%u is away: %s", p->host, p->port, err->text);
+	snprintf(p->why, sizeof(p->why), "%s", up ? "" : err->text);
 	p->tried = true;
 	while ((it = list_pop(&p->early))) {
 		struct remote *r = list_entry(it, struct remote, node);
@@ -298,7 +302,7 @@ int mesh_peer_init(struct mesh *m, struct peer *p, const struct mesh_peer_conf *
 int mesh_peer_start(struct peer *p, struct err *err)
 {
 	const struct grpc_client_conf conf = {
-		.host = p->host, .port = p->port, .tls = p->mesh->tls, .backoff_min_ms = 100, .backoff_max_ms = 3000,
+		.host = p->host, .port = p->port, .tls = p->mesh->peer_tls, .backoff_min_ms = 100, .backoff_max_ms = 3000,
 		.keepalive_ms = 5000, .keepalive_timeout_ms = 5000, .max_message_bytes = MESH_MESSAGE_MAX,
 		.max_calls = MESH_CALLS_MAX, .jitter = jitter, .jitter_arg = p->mesh, .on_state = on_state, .arg = p,
 	};

@@ -157,6 +157,14 @@ bool file_exists(const char *path)
 	return access(path, F_OK) == 0;
 }
 
+struct file_stamp file_stamp(const char *path)
+{
+	struct stat st;
+	if (stat(path, &st) < 0)
+		return (struct file_stamp){ 0 };
+	return (struct file_stamp){ st.st_ino, st.st_size, st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec };
+}
+
 int file_remove(const char *path, struct err *err)
 {
 	return unlink(path) < 0 && errno != ENOENT ? file_error(err, path, "remove") : 0;

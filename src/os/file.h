@@ -24,6 +24,12 @@ int file_mkdirs(const char *path, struct err *err) MUST_CHECK;
 /* Bytes that this process may still write to the disk that holds path. */
 int file_room(const char *path, int64_t *ret_bytes, struct err *err) MUST_CHECK;
 bool file_exists(const char *path);
+/* Tells that what lies at a path is not what lay there before, without reading it. All zero: nothing does. */
+struct file_stamp {
+	uint64_t inode;
+	int64_t size, changed_ns;
+};
+struct file_stamp file_stamp(const char *path);
 int file_remove(const char *path, struct err *err);
 /* "dir/name"; HCP_ERANGE if it does not fit. */
 int file_join(char *dst, size_t cap, const char *dir, const char *name) MUST_CHECK;

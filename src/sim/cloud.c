@@ -64,9 +64,18 @@ static void run_node(struct cloud_node *n)
 	struct err err = { 0 };
 	char spec[2 * CLOUD_TEXT_MAX];
 	snprintf(spec, sizeof(spec), "%s:%lld", n->cls, (long long)n->devices);
-	const char *const argv[] = { c->self, "fleet", "--mesh", c->conf.mesh, "--spec", spec, "--node", n->node,
-		"--facility", n->facility, "--region", n->region, c->conf.token_file ? "--token-file" : NULL,
-		c->conf.token_file, NULL };
+	const struct { const char *name, *value; } given[] = {
+		{ "--token-file", c->conf.token_file }, { "--tls-ca", c->conf.ca_file }, { "--tls-cert", c->conf.cert_file },
+		{ "--tls-key", c->conf.key_file },
+	};
+	const char *argv[24] = { c->self, "fleet", "--mesh", c->conf.mesh, "--spec", spec, "--node", n->node, "--facility",
+		n->facility, "--region", n->region };
+	size_t n_argv = 12;
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
+		if (given[i].value) {
+			argv[n_argv++] = given[i].name;
+			argv[n_argv++] = given[i].value;
+		}
 	const struct child_conf conf = { .argv = argv, .log_fd = -1, .stdin_fd = -1, .on_exit = on_exit_of, .arg = n };
 	n->state = RUNNING;
 	n->starts++;

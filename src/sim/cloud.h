@@ -22,6 +22,7 @@ struct cloud_conf {
 	uint16_t port;          /* 0: any free one */
 	const char *mesh;       /* borrowed, as token_file; where nodes connect to */
 	const char *token_file; /* NULL: none */
+	const char *ca_file, *cert_file, *key_file; /* borrowed; of the nodes' TLS; all or none */
 	double usd_device_h;
 	uint32_t boot_ms; /* a started node runs after that */
 	uint32_t fail;    /* so many calls are answered 500 first */

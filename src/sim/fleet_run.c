@@ -233,7 +233,8 @@ static int make_connections(struct fleet_run *r, struct err *err)
 		c->run = r;
 		c->first = i * FLEET_RUN_STREAMS;
 		c->n = left < FLEET_RUN_STREAMS ? left : FLEET_RUN_STREAMS;
-		int rc = mesh_link_init(&c->link, r->loop, r->conf.host, r->conf.port, r->conf.token, on_state, c, err);
+		int rc = mesh_link_init(&c->link, r->loop, r->conf.host, r->conf.port, r->conf.token, r->conf.tls,
+			on_state, c, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -9,6 +9,7 @@
 #include "sim/fleet.h"
 
 struct loop;
+struct tls_ctx;
 struct fleet_run;
 
 /*
@@ -34,6 +35,7 @@ struct fleet_run_conf {
 	const char *host;            /* borrowed until return, as are the names */
 	uint16_t port;
 	const char *token;
+	struct tls_ctx *tls;     /* of mesh_link_tls, referenced; NULL: plain */
 	const char *facility, *region;
 	const char *node; /* id of the only node; NULL: made from facility, class and number */
 	struct fleet_run_group groups[FLEET_RUN_CLASSES_MAX];

@@ -338,7 +338,7 @@ int market_feed_new(struct loop *loop, const struct market_feed_conf *conf, stru
 	f->origin_ns = conf->from_ns;
 	f->started_mono_ns = clock_mono_ns();
 	loop_timer_init(&f->timer, loop, on_timer, f);
-	int rc = mesh_link_init(&f->link, loop, conf->host, conf->port, conf->token, on_state, f, err);
+	int rc = mesh_link_init(&f->link, loop, conf->host, conf->port, conf->token, conf->tls, on_state, f, err);
 	if (rc < 0) {
 		mem_free(f);
 		return rc;

@@ -9,6 +9,7 @@
 #include "sim/synth.h"
 
 struct loop;
+struct tls_ctx;
 struct market_feed;
 
 /*
@@ -31,6 +32,7 @@ struct market_feed_conf {
 	const char *host;        /* of hcpd's mesh port, borrowed until return */
 	uint16_t port;
 	const char *token;       /* borrowed until return; "" for none */
+	struct tls_ctx *tls;     /* of mesh_link_tls, referenced; NULL: plain */
 	int64_t from_ns;         /* market time at the start */
 	double speed;            /* > 0 */
 	bool once;               /* the state at from_ns, then the end */

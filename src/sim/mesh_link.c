@@ -2,8 +2,10 @@
 
 #include <stdio.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "hcp.pb-c.h"
+#include "loop/tls.h"
 #include "os/clock.h"
 #include "os/entropy.h"
 #include "os/file.h"
@@ -43,11 +45,33 @@ static double jitter(void *arg)
 	return (double)((z ^ (z >> 31)) >> 11) * 0x1p-53;
 }
 
+static void on_reload(void *arg, const struct err *err)
+{
+	if (err)
+		log_error("mesh", "changed certificate files are not taken, %s: %s", err->field, err->text);
+	else
+		log_info("mesh", "changed certificate files are taken");
+}
+
+int mesh_link_tls(const struct mesh_link_files *files, struct tls_ctx **ret, struct err *err)
+{
+	const struct tls_conf conf = { .ca_file = files->ca, .cert_file = files->cert, .key_file = files->key, .alpn = "h2",
+		.on_reload = on_reload };
+	*ret = NULL;
+	if (!files->ca && !files->cert && !files->key)
+		return 0;
+	if (!files->ca || !files->cert || !files->key)
+		return err_set(err, HCP_EINVAL, !files->ca ? "tls-ca" : !files->cert ? "tls-cert" : "tls-key",
+			"--tls-ca, --tls-cert and --tls-key go together");
+	return tls_client_new(&conf, ret, err);
+}
+
 int mesh_link_init(struct mesh_link *l, struct loop *loop, const char *host, uint16_t port, const char *token,
-	void (*on_state)(void *arg, bool up, const struct err *err), void *arg, struct err *err)
+	struct tls_ctx *tls, void (*on_state)(void *arg, bool up, const struct err *err), void *arg, struct err *err)
 {
 	struct grpc_client_conf conf = { .host = host,
 		.port = port,
+		.tls = tls,
 		.backoff_min_ms = 200,
 		.backoff_max_ms = 5000,
 		.max_message_bytes = MESH_LINK_MESSAGE_MAX,

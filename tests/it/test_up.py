@@ -1,5 +1,6 @@
 """`hcp up` with small scripts in place of the programs: order, restart, stop, lock, and nothing left behind."""
 
+import json
 import os
 import pathlib
 import re
@@ -156,8 +157,13 @@ def test_starts_in_order_tells_and_stops_in_reverse(platform):
                for line in platform.lines("started")}
     state = str(platform.state)
     assert started["hcpd --state"].startswith(f"--state {state} --port {platform.port} --mesh-port {platform.mesh} --web /")
-    assert started["hcp-sim market"] == (f"market --mesh 127.0.0.1:{platform.mesh} --token-file {state}/machine.token --data {platform.bin} "
-                                         "--from 2024-08-01 --speed 5")
+    def tls(name):
+        certs = f"{state}/certs"
+        return f"--tls-ca {certs}/ca.crt --tls-cert {certs}/{name}.crt --tls-key {certs}/{name}.key"
+    assert tls("hcpd").replace("--tls", "--mesh") in started["hcpd --state"]
+    assert started["hcp-sim market"] == (f"market --mesh 127.0.0.1:{platform.mesh} --token-file {state}/machine.token {tls('market')} "
+                                         f"--data {platform.bin} --from 2024-08-01 --speed 5")
+    assert tls("fleet") in started["hcp-sim fleet"] and tls("agent") in started["hcp-agent --mesh"]
     assert started["hcp-sim fleet"].endswith("--seed 1 --small")
     assert started["hcp-sim pool"] == f"pool --port {platform.pool}"
     assert f"--pool 127.0.0.1:{platform.pool} --model /" in started["hcp-agent --mesh"]
@@ -312,3 +318,38 @@ def test_a_log_that_grew_too_large_is_turned_over(platform):
     assert (platform.state / "log" / "hcpd.log.1").stat().st_size == 65 << 20
     p.terminate()
     assert p.wait(LIMIT_S) == 0
+
+
+def listed(platform):
+    run = subprocess.run([HCP, "certs", "list", "--dir", platform.state / "certs", "-o", "json"], capture_output=True, text=True,
+                         timeout=LIMIT_S)
+    return {c["name"]: c for c in json.loads(run.stdout)}
+
+
+def up_and_down(platform):
+    p = platform.up("--no-sim")
+    i = len(platform.processes) - 1
+    wait_for(lambda: "HCP is up" in platform.out(i) or p.poll() is not None, "the summary")
+    p.terminate()
+    return p.wait(LIMIT_S), platform.err(i)
+
+
+def test_certificates_are_made_kept_and_renewed(platform):
+    assert up_and_down(platform)[0] == 0
+    first, folder = listed(platform), platform.state / "certs"
+    assert {n: c["for"] for n, c in first.items()} == {"ca": "authority", "hcpd": "service", "market": "feed",
+                                                       "fleet": "node texas-north-*", "agent": "node local-agent"}
+    assert all((folder / f"{n}.key").stat().st_mode & 0o777 == 0o600 for n in first)
+    # The next start takes them as they are, but for the agent's, whose id has become another.
+    (platform.state / "agent").mkdir()
+    (platform.state / "agent" / "node-id").write_text("node-of-old\n")
+    before = {n: (folder / f"{n}.crt").read_bytes() for n in first}
+    assert up_and_down(platform)[0] == 0
+    changed = {n for n in first if (folder / f"{n}.crt").read_bytes() != before[n]}
+    assert changed == {"agent"} and listed(platform)["agent"]["for"] == "node node-of-old"
+    # Without the authority's key what is there is used, and what is not there is named.
+    (folder / "ca.key").unlink()
+    assert up_and_down(platform)[0] == 0
+    (folder / "fleet.key").unlink()
+    status, said = up_and_down(platform)
+    assert status == 1 and "fleet.crt is missing, and so is ca.key" in said

@@ -1,6 +1,7 @@
 #include "cmd/cli/command.h"
 
 #include "cmd/cli/capacity.h"
+#include "cmd/cli/certs.h"
 #include "cmd/cli/classify.h"
 #include "cmd/cli/flags.h"
 #include "cmd/cli/forecast.h"
@@ -410,6 +411,8 @@ static const struct flag help_flags[] = {
 	{ "changes", "at_ns:time=TIME what from to by reason" }
 #define PUT "PUT"
 #define DELETE "DELETE"
+
+#define CERT_VIEWS { "certificates", "name for ends_at_ns=ENDS days_left:n=DAYS state file" }
 
 const struct command commands[] = {
 	{ .path = "login",
@@ -1072,6 +1075,40 @@ const struct command commands[] = {
 							   "false_alarms=FALSE delay_p50_min:real=P50_MIN delay_p90_min:real=P90_MIN "
 							   "by_forest:ratio by_autoencoder:ratio=BY_AE" } },
 		.help = "how well injected faults are found on simulated devices, and how often it is wrong" },
+	{ .path = "certs init",
+		.shape = SHAPE_LIST,
+		.traits = CMD_LOCAL,
+		.flags = certs_init_flags,
+		.run = certs_command_init,
+		.views = { CERT_VIEWS },
+		.help = "make the authority that signs the certificates of the mesh",
+		.more = "Its key, ca.key, is needed to issue and nowhere else: keep the folder where nobody else reads." },
+	{ .path = "certs issue",
+		.operands = "name",
+		.shape = SHAPE_LIST,
+		.traits = CMD_LOCAL,
+		.flags = certs_issue_flags,
+		.run = certs_command_issue,
+		.views = { CERT_VIEWS },
+		.help = "make NAME.crt and NAME.key for an agent, a service or a feed",
+		.more = "They go to --tls-cert and --tls-key of hcp-agent and hcp-sim, --mesh-cert and --mesh-key of hcpd;\n"
+				"ca.crt goes to --tls-ca and --mesh-ca." },
+	{ .path = "certs list",
+		.shape = SHAPE_LIST,
+		.traits = CMD_LOCAL,
+		.flags = certs_list_flags,
+		.run = certs_command_list,
+		.views = { CERT_VIEWS },
+		.help = "whom certificates are for, and until when" },
+	{ .path = "certs renew",
+		.operands = "[name]",
+		.shape = SHAPE_LIST,
+		.traits = CMD_LOCAL,
+		.flags = certs_renew_flags,
+		.run = certs_command_renew,
+		.views = { CERT_VIEWS },
+		.help = "new key and certificate for NAME, or for all with less than a third of their life left",
+		.more = "Programs take them for their next connection; nothing is restarted." },
 	{ .path = "up",
 		.traits = CMD_LOCAL,
 		.flags = up_flags,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/money.h"
+#include "cmd/cli/certs.h"
 #include "cmd/cli/cli.h"
 #include "cmd/cli/grid.h"
 #include "cmd/cli/model_file.h"
@@ -23,12 +24,14 @@
 #include "cmd/cli/up_child.h"
 #include "os/clock.h"
 #include "os/file.h"
+#include "pki/identity.h"
 
 enum {
 	READY_TIMEOUT_MS = 60000,
 	PROBE_MS = 1000,
 	PROBE_EVERY_MS = 200,
 	TRIM_EVERY_MS = 10000,
+	CERTS_EVERY_MS = 3600000,
 	LOGIN_TEXT_MAX = 4096,
 	TAIL_BYTES = 2048,
 };
@@ -38,6 +41,9 @@ enum need { ALWAYS, WITH_SIM, WITH_RECORDED, WITH_SEEDED, WITH_POOL };
 /* The simulated customers log in as one of the first start's accounts. */
 #define DEMAND_EMAIL "jane@globex.com"
 #define DEMAND_PASSWORD "customer123"
+
+/* Every program shows a certificate of its own (certs_of_up). */
+#define TLS(name) "--tls-ca {certs}/ca.crt --tls-cert {certs}/" name ".crt --tls-key {certs}/" name ".key "
 
 /*
  * What `hcp up` runs, in this order; it stops in the reverse order. {names} are the variables below; a word that
@@ -49,19 +55,22 @@ static const struct plan {
 	enum need need;
 	const char *args;
 } plans[] = {
-	{ "hcpd", "hcpd", ALWAYS, "--state {state} --port {port} --mesh-port {mesh_port} --web {web} {site} {models}" },
+	{ "hcpd", "hcpd", ALWAYS,
+		"--state {state} --port {port} --mesh-port {mesh_port} --web {web} --mesh-ca {certs}/ca.crt "
+		"--mesh-cert {certs}/hcpd.crt --mesh-key {certs}/hcpd.key {site} {models}" },
 	{ "pool", "hcp-sim", WITH_SIM, "pool --port {pool_port}" },
 	{ "market", "hcp-sim", WITH_RECORDED,
-		"market --mesh {mesh} --token-file {token} --data {data} --from {from} --speed {speed}" },
-	{ "market", "hcp-sim", WITH_SEEDED, "market --mesh {mesh} --token-file {token} --seed 1 --speed {speed}" },
-	{ "fleet", "hcp-sim", WITH_SIM, "fleet --mesh {mesh} --token-file {token} --seed 1 {small}" },
+		"market --mesh {mesh} --token-file {token} " TLS("market") "--data {data} --from {from} --speed {speed}" },
+	{ "market", "hcp-sim", WITH_SEEDED,
+		"market --mesh {mesh} --token-file {token} " TLS("market") "--seed 1 --speed {speed}" },
+	{ "fleet", "hcp-sim", WITH_SIM, "fleet --mesh {mesh} --token-file {token} " TLS("fleet") "--seed 1 {small}" },
 	{ "demand", "hcp-sim", WITH_SIM,
 		"demand --url http://127.0.0.1:{port} --email " DEMAND_EMAIL
 		" --password-file {demand_password} --target {customers}" },
 	{ "agent", "hcp-agent", WITH_POOL,
-		"--mesh {mesh} --token-file {token} --pool {pool} --model {model} --state {state}/agent" },
+		"--mesh {mesh} --token-file {token} " TLS("agent") "--pool {pool} --model {model} --state {state}/agent" },
 };
-enum { PLANS = sizeof(plans) / sizeof(plans[0]), VARS_MAX = 20 };
+enum { PLANS = sizeof(plans) / sizeof(plans[0]), VARS_MAX = 24 };
 
 struct up {
 	struct cli *cli;
@@ -75,6 +84,7 @@ struct up {
 	int lock_fd, signal_fd;
 	struct child children[PLANS];
 	size_t nchildren;
+	int64_t certs_at_ms; /* certificates are looked at again */
 	bool stopping; /* a signal asked for the end */
 };
 
@@ -270,6 +280,8 @@ static int settle(struct up *u, struct err *err)
 	set_var(u, "mesh_port", or_else(u, "mesh-port", "8443"));
 	set_var(u, "mesh", arena_printf(arena, "127.0.0.1:%s", or_else(u, "mesh-port", "8443")));
 	set_var(u, "web", absolute(u, or_else(u, "web", arena_printf(arena, "%s/web/dist", root))));
+	set_var(u, "certs", arena_printf(arena, "%s/certs", u->state));
+	set_var(u, "node_id", arena_printf(arena, "%s/agent/node-id", u->state));
 	set_var(u, "token", arena_printf(arena, "%s/machine.token", u->state));
 	/* The simulated fleet stands at this site; an installation without its file takes the defaults. */
 	const char *site = NULL;
@@ -324,6 +336,21 @@ static int check_ports(const struct up *u, struct err *err)
 	return rc == 0 && u->sim ? check_port(u, "pool-port", 3333, err) : rc;
 }
 
+/* Made where they are missing, renewed before they end; the programs take new ones by themselves. */
+static int keep_certs(struct up *u, struct err *err)
+{
+	struct buf b;
+	char id[IDENTITY_NODE_MAX + 1] = "local-agent"; /* the agent's id becomes the certificate's, or is what it was */
+	u->certs_at_ms = now_ms() + CERTS_EVERY_MS;
+	if (file_read(var(u, STR("node_id")), IDENTITY_NODE_MAX * 4, &b, NULL) == 0) {
+		int rc = str_copy(id, sizeof(id), str_trim(buf_str(&b)));
+		buf_release(&b);
+		if (rc < 0)
+			return err_set(err, HCP_EINVAL, var(u, STR("node_id")), "holds more than a node's id");
+	}
+	return certs_of_up(var(u, STR("certs")), id, cli_now_ns() / NS_PER_S, err);
+}
+
 static int open_signals(struct up *u, struct err *err)
 {
 	sigset_t set;
@@ -374,6 +401,9 @@ static void show_tail(const struct child *c)
 static int64_t tend(struct up *u)
 {
 	int64_t now = now_ms(), sleep_ms = TRIM_EVERY_MS;
+	struct err bad = { 0 };
+	if (now >= u->certs_at_ms && keep_certs(u, &bad) < 0)
+		say("certificates: %s", bad.text);
 	for (size_t i = 0; i < u->nchildren; i++) {
 		struct child *c = &u->children[i];
 		struct err err = { 0 };
@@ -517,6 +547,8 @@ int ops_up(struct cli *cli, struct err *err)
 		rc = lock_state(&u, err);
 	if (rc == 0)
 		rc = check_ports(&u, err);
+	if (rc == 0)
+		rc = keep_certs(&u, err);
 	if (rc == 0 && u.sim && !file_exists(var(&u, STR("demand_password"))))
 		rc = file_write_atomic(var(&u, STR("demand_password")), STR(DEMAND_PASSWORD), 0600, err);
 	for (size_t i = 0; rc == 0 && i < PLANS; i++) {

@@ -173,6 +173,18 @@ static const char *text_or_null(const char *s)
 	return s[0] ? s : NULL;
 }
 
+/* The mesh's words for its files, as options. */
+static int name_mesh_option(struct err *err)
+{
+	static const char *const names[][2] = {
+		{ "cert_file", "--mesh-cert" }, { "key_file", "--mesh-key" }, { "ca_file", "--mesh-ca" },
+	};
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(err->field, names[i][0]) == 0)
+			snprintf(err->field, sizeof(err->field), "%s", names[i][1]);
+	return err->code;
+}
+
 static int open_mesh(struct hcpd *d, struct err *err)
 {
 	const struct options *o = d->o;
@@ -180,11 +192,14 @@ static int open_mesh(struct hcpd *d, struct err *err)
 	for (int i = 0; i < o->n_peers; i++)
 		peers[i] = (struct mesh_peer_conf){ o->peers[i].services, o->peers[i].host, o->peers[i].port };
 	const struct mesh_conf conf = {
-		.bind = o->bind, .port = o->mesh_port, .cert_file = text_or_null(o->cert_file),
-		.key_file = text_or_null(o->key_file), .ca_file = text_or_null(o->ca_file), .token = d->token,
+		.bind = o->bind, .port = o->mesh_port, .cert_file = text_or_null(o->mesh_cert_file),
+		.key_file = text_or_null(o->mesh_key_file), .ca_file = text_or_null(o->mesh_ca_file), .token = d->token,
 		.state_dir = o->state_dir, .peers = peers, .n_peers = o->n_peers,
 	};
-	return mesh_new(&conf, &d->mesh, err);
+	if (!o->mesh_cert_file[0] && strcmp(o->bind, "127.0.0.1") != 0 && strcmp(o->bind, "::1") != 0)
+		log_warn("hcpd", "the mesh speaks without TLS on %s: see --mesh-cert", o->bind);
+	int rc = mesh_new(&conf, &d->mesh, err);
+	return rc == HCP_EINVAL && o->mesh_cert_file[0] ? name_mesh_option(err) : rc;
 }
 
 static int start_one(struct hcpd *d, int service, uint16_t port, struct err *err)
@@ -204,6 +219,8 @@ static int start_one(struct hcpd *d, int service, uint16_t port, struct err *err
 		.version = HCP_VERSION,
 		.remote_state = mesh_service_state,
 		.remote_arg = d->mesh,
+		.cert_end_s = mesh_cert_end_s,
+		.cert_warn_days = MESH_CERT_WARN_DAYS,
 	};
 	return gateway_new(&conf, &d->gateways[service], err);
 }

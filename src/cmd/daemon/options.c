@@ -62,9 +62,12 @@ static const struct option_row {
 	{ "--token-file", "FILE", "the machines' shared secret (default: STATE/machine.token, made at first start)",
 		TEXT(token_file) },
 	{ "--cors", "ORIGINS", "comma-separated origins whose pages may call (default: none)", TEXT(cors) },
-	{ "--tls-cert", "FILE", "PEM chain; the mesh and REST speak TLS", TEXT(cert_file) },
+	{ "--tls-cert", "FILE", "PEM chain; REST, WebSocket and portal speak TLS", TEXT(cert_file) },
 	{ "--tls-key", "FILE", "PEM key", TEXT(key_file) },
-	{ "--tls-ca", "FILE", "whom to trust as a peer (default: the system's store)", TEXT(ca_file) },
+	{ "--mesh-cert", "FILE", "PEM chain; the mesh speaks TLS, and all who connect show a certificate: see hcp certs",
+		TEXT(mesh_cert_file) },
+	{ "--mesh-key", "FILE", "PEM key", TEXT(mesh_key_file) },
+	{ "--mesh-ca", "FILE", "who signs the certificates of the mesh", TEXT(mesh_ca_file) },
 	{ "--callback-private", NULL, "callbacks may go to private and loopback addresses, too", OTHER(KIND_PRIVATE) },
 	{ "--callback-timeout-ms", "N", "how long one callback may take (default: 10000)", OTHER(KIND_TIMEOUT) },
 	{ "--no-durable", NULL, "do not wait for the disk; for tests", OTHER(KIND_NO_DURABLE) },
@@ -239,6 +242,11 @@ static int check(struct options *o, struct err *err)
 	if (!o->cert_file[0] != !o->key_file[0])
 		return err_set(
 			err, HCP_EINVAL, o->cert_file[0] ? "--tls-key" : "--tls-cert", "certificate and key go together");
+	int mesh_files = !!o->mesh_cert_file[0] + !!o->mesh_key_file[0] + !!o->mesh_ca_file[0];
+	if (mesh_files != 0 && mesh_files != 3)
+		return err_set(err, HCP_EINVAL,
+			!o->mesh_cert_file[0] ? "--mesh-cert" : !o->mesh_key_file[0] ? "--mesh-key" : "--mesh-ca",
+			"certificate, key and authority of the mesh go together");
 	for (int i = 0; i < o->n_peers; i++)
 		if (o->peers[i].services & o->services)
 			return err_set(err, HCP_ECONFLICT, "--peer", "a service cannot run here and there; use --services");

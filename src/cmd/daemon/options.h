@@ -21,7 +21,8 @@ struct options {
 	enum option_action action;
 	char state_dir[OPTIONS_TEXT_MAX];
 	char bind[256];
-	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX], ca_file[OPTIONS_TEXT_MAX];
+	char web_dir[OPTIONS_TEXT_MAX], cert_file[OPTIONS_TEXT_MAX], key_file[OPTIONS_TEXT_MAX];
+	char mesh_cert_file[OPTIONS_TEXT_MAX], mesh_key_file[OPTIONS_TEXT_MAX], mesh_ca_file[OPTIONS_TEXT_MAX];
 	char token_file[OPTIONS_TEXT_MAX], cors[OPTIONS_TEXT_MAX], market_file[OPTIONS_TEXT_MAX];
 	char settings_file[OPTIONS_TEXT_MAX];
 	char models_dir[OPTIONS_TEXT_MAX];

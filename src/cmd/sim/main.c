@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/timefmt.h"
 #include "loop/loop.h"
+#include "loop/tls.h"
 #include "os/clock.h"
 #include "os/file.h"
 #include "sim/cloud.h"
@@ -20,6 +21,12 @@
 #include "sim/replay_files.h"
 
 enum { EXIT_USAGE = 2, HOST_MAX = 256 };
+
+/* Rows of all that connect to the mesh. */
+#define TLS_OPTIONS(files) \
+	{ "tls-ca", OPT_TEXT, &(files).ca, 0, 0, "FILE", "who signed hcpd's certificate (none: plain; all three or none)" }, \
+		{ "tls-cert", OPT_TEXT, &(files).cert, 0, 0, "FILE", "certificate to show, see hcp certs" }, \
+		{ "tls-key", OPT_TEXT, &(files).key, 0, 0, "FILE", "its key" }
 
 struct subcommand {
 	const char *name, *about;
@@ -161,9 +168,11 @@ static int run_market(int argc, char **argv)
 	uint64_t seed = 1;
 	double speed = 60;
 	bool once = false, again = false;
+	struct mesh_link_files files = { 0 };
 	const struct opt table[] = {
 		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port (127.0.0.1:8443)" },
 		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines" },
+		TLS_OPTIONS(files),
 		{ "data", OPT_TEXT, &data, 0, 0, "DIR", "replay the recorded market in this folder" },
 		{ "seed", OPT_U64, &seed, 0, 0, "N", "of the simulated market, where no data is given (1)" },
 		{ "from", OPT_TIME, &from_ns, 0, 0, "TIME", "market time at the start (2021-02-10; simulated: now,\n"
@@ -191,11 +200,12 @@ static int run_market(int argc, char **argv)
 	if (program_init(&run.program, level, &err) < 0)
 		return fail("market", &err);
 	if (opts_host_port(mesh, host, sizeof(host), &conf.port, &err) < 0 ||
-		mesh_link_token(token_file, token, &err) < 0 ||
+		mesh_link_token(token_file, token, &err) < 0 || mesh_link_tls(&files, &conf.tls, &err) < 0 ||
 		load_source(&conf, data, to_ns, seed, location, &replay, &synth, &err) < 0)
 		fail("market", &err);
 	else
 		run_feed(&run, &conf);
+	tls_unref(conf.tls);
 	replay_release(&replay);
 	program_release(&run.program);
 	return run.code < 0;
@@ -273,11 +283,13 @@ static int run_fleet(int argc, char **argv)
 	const char *mesh = "127.0.0.1:8443", *token_file = NULL, *spec = NULL, *orders = NULL, *level = "info";
 	char host[HOST_MAX], token[MESH_LINK_TOKEN_MAX];
 	bool small = false;
+	struct mesh_link_files files = { 0 };
 	struct fleet_run_conf conf = { .host = host, .token = token, .facility = "texas-north", .region = "us-tx",
 		.seed = 1, .rules.repair_ns = FLEET_REPAIR_S * INT64_C(1000000000), .clock = fleet_clock };
 	const struct opt table[] = {
 		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port (127.0.0.1:8443)" },
 		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines" },
+		TLS_OPTIONS(files),
 		{ "spec", OPT_TEXT, &spec, 0, 0, "LIST", "devices by class, as H100:512,S21:10000" },
 		{ "small", OPT_SWITCH, &small, 0, 0, NULL, "H100:8,S21:20 instead of 15,896 devices" },
 		{ "facility", OPT_TEXT, &conf.facility, 0, 0, "NAME", "where the nodes stand (texas-north)" },
@@ -311,11 +323,14 @@ static int run_fleet(int argc, char **argv)
 	if (rc == 0)
 		rc = mesh_link_token(token_file, token, &err);
 	if (rc == 0)
+		rc = mesh_link_tls(&files, &conf.tls, &err);
+	if (rc == 0)
 		rc = run_fleet_program(&f, &conf, &err);
 	if (rc < 0)
 		fail("fleet", &err);
 	if (f.orders)
 		fclose(f.orders);
+	tls_unref(conf.tls);
 	program_release(&f.program);
 	return rc < 0;
 }
@@ -328,10 +343,12 @@ static int run_cloud(int argc, char **argv)
 	int64_t port = 9000, failing = 0, boot_ms = 0;
 	double price = 2.5;
 	struct cloud_conf conf = { 0 };
+	struct mesh_link_files files = { 0 };
 	const struct opt table[] = {
 		{ "port", OPT_I64, &port, 0, 65535, "N", "HTTP port on loopback; 0: any free one (9000)" },
 		{ "mesh", OPT_TEXT, &mesh, 0, 0, "HOST:PORT", "hcpd's mesh port, which nodes connect to (127.0.0.1:8443)" },
 		{ "token-file", OPT_TEXT, &token_file, 0, 0, "FILE", "token of machines, for the nodes" },
+		TLS_OPTIONS(files),
 		{ "price", OPT_DOUBLE, &price, 0, 10000, "USD", "per device and hour (2.5)" },
 		{ "boot-ms", OPT_I64, &boot_ms, 0, 3600000, "MS", "before a started node runs (0)" },
 		{ "fail", OPT_I64, &failing, 0, 1000000, "N", "so many calls are answered 500 first (0)" },
@@ -351,6 +368,9 @@ static int run_cloud(int argc, char **argv)
 	conf.port = (uint16_t)port;
 	conf.mesh = mesh;
 	conf.token_file = token_file;
+	conf.ca_file = files.ca;
+	conf.cert_file = files.cert;
+	conf.key_file = files.key;
 	conf.usd_device_h = price;
 	conf.boot_ms = (uint32_t)boot_ms;
 	conf.fail = (uint32_t)failing;

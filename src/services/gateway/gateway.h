@@ -23,6 +23,9 @@ struct gateway_conf {
 	const char *version;
 	/* State of a service that is not in this process: "ok", "down", or NULL if it is nowhere. NULL: none is. */
 	const char *(*remote_state)(void *arg, int service);
+	/* Unix seconds at which the certificate of the mesh ends, 0: none; of remote_arg. NULL: as 0. */
+	int64_t (*cert_end_s)(void *arg);
+	int cert_warn_days; /* with fewer left health is "degraded", with none "down" */
 	void *remote_arg;
 };
 

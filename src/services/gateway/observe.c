@@ -1,6 +1,7 @@
 /* /health and /metrics: what this process can say about itself without asking anybody. */
 #include "base/mem.h"
 #include "base/money.h"
+#include "base/timefmt.h"
 #include "os/clock.h"
 #include "services/gateway/gateway_priv.h"
 
@@ -29,6 +30,23 @@ static const char *state_of(struct gateway *gw, int id, struct svc_stats *st)
 	return names[st->state >= 0 && st->state <= 2 ? st->state : 2];
 }
 
+/* The mesh's certificate in words of health; how bad it is: 0, 1 (ends soon), 2 (has ended). */
+static int add_mesh(struct gateway *gw, struct buf *b)
+{
+	int64_t end_s = gw->conf.cert_end_s ? gw->conf.cert_end_s(gw->conf.remote_arg) : 0;
+	int64_t left_s = end_s - clock_wall_ns() / NS_PER_S;
+	char at[TIMEFMT_MAX];
+	if (!end_s) {
+		buf_addz(b, ",\"mesh\":{\"tls\":false}");
+		return 0;
+	}
+	int bad = left_s <= 0 ? 2 : left_s < (int64_t)gw->conf.cert_warn_days * 86400 ? 1 : 0;
+	static const char *const states[] = { "ok", "expiring", "expired" };
+	buf_printf(b, ",\"mesh\":{\"tls\":true,\"certificate\":\"%s\",\"certificate_ends_at\":\"%s\"}", states[bad],
+		timefmt_format(at, end_s * NS_PER_S));
+	return bad;
+}
+
 void observe_health(struct call *c)
 {
 	struct gateway *gw = c->gl->gw;
@@ -46,7 +64,10 @@ void observe_health(struct call *c)
 		buf_add_json(&b, str_of(st.detail));
 		buf_addc(&b, '}');
 	}
-	buf_printf(&b, "],\"version\":");
+	buf_addc(&b, ']');
+	int cert = add_mesh(gw, &b);
+	worst = cert && worst == 0 ? 1 : worst; /* what is connected stays so: even an ended one takes nothing down */
+	buf_addz(&b, ",\"version\":");
 	buf_add_json(&b, str_of(gw->conf.version));
 	struct buf out;
 	buf_init(&out, 64 << 10);
