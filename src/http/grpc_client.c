@@ -374,11 +374,6 @@ static void on_data(struct stream *s, void *arg, const uint8_t *p, size_t n)
 	struct grpc_client *c = arg;
 	if (c->freed)
 		return;
-	/* A TLS alert where the frame of settings should be. */
-	if (!c->up && !stream_is_tls(s) && p[0] == 0x15) {
-		stream_abort(s, HCP_EPROTO, "the server speaks TLS, and we do not");
-		return;
-	}
 	c->heard_ms = loop_turn_ms(c->loop);
 	c->pinged = false;
 	c->busy = true;
@@ -407,6 +402,8 @@ static void plan_retry(struct grpc_client *c)
 static void on_close(struct stream *s, void *arg, int code, const char *why)
 {
 	struct grpc_client *c = arg;
+	/* What a server with TLS does to one without. */
+	bool mute = c->h2 && !c->up && !c->conf.tls && (code == 0 || code == HCP_ECLOSED);
 	c->stream = NULL;
 	loop_timer_stop(&c->alive);
 	session_end(c);
@@ -414,7 +411,9 @@ static void on_close(struct stream *s, void *arg, int code, const char *why)
 		client_unref_maybe(c);
 		return;
 	}
-	err_set(&c->why, code ? code : HCP_ECLOSED, "grpc", "%s", code ? why : "the server closed the connection");
+	err_set(&c->why, code ? code : HCP_ECLOSED, "grpc", "%s",
+		mute ? "the server closed the connection before it said a word: does it want TLS?"
+			 : code ? why : "the server closed the connection");
 	c->attempts++;
 	c->busy = true;
 	struct list lost;

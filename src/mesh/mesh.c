@@ -209,7 +209,8 @@ static int open_server(struct mesh *m, const struct mesh_conf *conf, struct err 
 	static const struct grpc_server_conf grpc_conf = { .max_message_bytes = MESH_MESSAGE_MAX };
 	const struct http_server_conf http_conf = {
 		.host = conf->bind, .port = conf->port, .tls = m->tls, .on_failed = mesh_tls_failed,
-		.max_body_bytes = MESH_MESSAGE_MAX + 1024, .header_timeout_ms = MESH_HANDSHAKE_MS, .idle_timeout_ms = 120000, .max_connections = MESH_AGENTS_MAX,
+		.max_body_bytes = MESH_MESSAGE_MAX + 1024, .header_timeout_ms = MESH_HANDSHAKE_MS,
+		.idle_timeout_ms = 120000, .max_connections = MESH_AGENTS_MAX,
 	};
 	const struct grpc_method table[] = {
 		{ "/hcp.v1.Mesh/Call", on_call, NULL, m },
