@@ -62,6 +62,21 @@ class Platform:
         name, args = self.commands.pop(child.pid)
         return self.hcpd() if name == "hcpd" else self.start(name, *args)
 
+    def certs(self):
+        """Makes what `hcp up` makes; to be called first. tls(name) are then the options of a program."""
+        def make(*args):
+            subprocess.run([str(BIN / "hcp"), "certs", *args, "--dir", self.state / "certs"], check=True, capture_output=True,
+                           timeout=START_S)
+        make("init")
+        make("issue", "hcpd", "--role", "service")
+        make("issue", "market", "--role", "feed")
+        make("issue", "fleet", "--nodes", "texas-north-*")
+        make("issue", "agent", "--nodes", "local-agent")
+
+    def tls(self, name, kind="--tls"):
+        c = self.state / "certs"
+        return [f"{kind}-ca", c / "ca.crt", f"{kind}-cert", c / f"{name}.crt", f"{kind}-key", c / f"{name}.key"]
+
     def hcpd(self, *args):
         """Ports are chosen at the first start and kept, so that everyone finds it again."""
         child = self.start("hcpd", "--state", self.state, "--port", self.port, "--mesh-port", self.mesh, *args)

@@ -691,12 +691,13 @@ def test_restart_keeps_users_sessions_and_work(start_hcpd):
     assert h.call("GET", "/api/v1/auth/me", None, headers={"x-api-key": secret}).status_code == 200
 
 
-def test_tls_on_both_ports_and_several_threads(start_hcpd, tmp_path):
+def test_tls_on_both_ports_and_several_threads(start_hcpd, program, tmp_path):
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", key,
                     "-out", cert, "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
                    check=True, capture_output=True)
-    h = start_hcpd("tls", "--threads", "3", "--tls-cert", cert, "--tls-key", key)
+    [mesh] = mesh_certs(program, tmp_path / "certs", "hcpd")
+    h = start_hcpd("tls", "--threads", "3", "--tls-cert", cert, "--tls-key", key, *mesh)
     assert h.url.startswith("https://")
     token = requests.post(h.url + "/api/v1/auth/login", json={"email": JOHN, "password": "customer123"}, verify=str(cert),
                           timeout=10).json()["access_token"]
@@ -711,7 +712,8 @@ def test_tls_on_both_ports_and_several_threads(start_hcpd, tmp_path):
     with pytest.raises(requests.exceptions.SSLError):
         requests.get(h.url + "/health", timeout=10)
     grpc = pytest.importorskip("grpc")
-    with grpc.secure_channel(h.mesh, grpc.ssl_channel_credentials(cert.read_bytes())) as channel:
+    ca, cert, key = (p.read_bytes() for p in mesh[1::2])
+    with grpc.secure_channel(h.mesh, grpc.ssl_channel_credentials(ca, key, cert)) as channel:
         reply = channel.unary_unary("/hcp.v1.Mesh/Call")(b"\x08\x32", metadata=(("x-hcp-token", h.machine_token),), timeout=10)
         assert reply[:2] == b"\x08\x33"
     assert h.stop() == 0
@@ -828,12 +830,23 @@ def test_options_are_checked(program):
 REST = "orchestrator,optimizer,router,resources,billing,telemetry"
 
 
-@pytest.fixture
-def apart(start_hcpd, tmp_path):
+def mesh_certs(program, folder, *names):
+    """By name the options of an hcpd whose mesh speaks mutual TLS."""
+    def certs(*args):
+        subprocess.run([program("hcp"), "certs", *args, "--dir", folder], check=True, capture_output=True, timeout=20)
+    certs("init")
+    for name in names:
+        certs("issue", name, "--role", "service")
+    return [["--mesh-ca", folder / "ca.crt", "--mesh-cert", folder / f"{n}.crt", "--mesh-key", folder / f"{n}.key"] for n in names]
+
+
+@pytest.fixture(params=["plain", "tls"])
+def apart(start_hcpd, tmp_path, program, request):
     """gateway and identity in one process, everything else in another."""
-    back = start_hcpd("back", "--services", REST)
+    back_tls, front_tls = mesh_certs(program, tmp_path / "certs", "back", "front") if request.param == "tls" else ([], [])
+    back = start_hcpd("back", "--services", REST, *back_tls)
     front_args = ["--services", "gateway,realtime,identity", "--peer", f"{REST}={back.mesh}", "--token-file",
-                  back.state / "machine.token"]
+                  back.state / "machine.token", *front_tls]
     front = start_hcpd("front", *front_args)
     front.machine = back.machine_token
     wait_for("the peer", lambda: all(s["state"] == "ok" for s in requests.get(front.url + "/health", timeout=10).json()["services"]))
@@ -926,11 +939,13 @@ DOCUMENTED = {"orchestrator": 8080, "optimizer": 8081, "router": 8082, "resource
               "realtime": 8086}
 
 
-def test_services_answer_on_their_own_ports(start_hcpd):
+@pytest.mark.parametrize("mesh", ["plain", "tls"])
+def test_services_answer_on_their_own_ports(start_hcpd, program, tmp_path, mesh):
     others = "orchestrator,router,resources,billing,telemetry,identity"
-    back = start_hcpd("back", "--services", others)
+    back_tls, apart_tls = mesh_certs(program, tmp_path / "certs", "back", "apart") if mesh == "tls" else ([], [])
+    back = start_hcpd("back", "--services", others, *back_tls)
     token = ["--token-file", back.state / "machine.token"]
-    apart = start_hcpd("apart", "--services", "optimizer,realtime", "--peer", f"{others}={back.mesh}", *token)
+    apart = start_hcpd("apart", "--services", "optimizer,realtime", "--peer", f"{others}={back.mesh}", *token, *apart_tls)
     assert set(back.own) == set(others.split(",")) and set(apart.own) == {"optimizer", "realtime"} and not apart.url
     own = back.own | apart.own
     login = requests.post(own["identity"] + "/api/v1/auth/login", json={"email": "admin@mara.com", "password": "admin123"}, timeout=20)

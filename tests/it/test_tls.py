@@ -240,6 +240,22 @@ def test_hcpd_must_be_who_it_is_called(site, start_hcpd):
     assert plain.call("GET", "/health", None).json()["mesh"] == {"tls": False}
 
 
+def test_services_apart_let_in_services_only(site, start_hcpd):
+    site.certs("issue", "front", "--role", "service")
+    back = start_hcpd("back", "--services", "orchestrator,router,resources,optimizer,billing,telemetry", *site.of_hcpd())
+    peer = ["--services", "gateway,realtime,identity", "--peer", f"optimizer,resources={back.mesh}", "--token-file",
+            back.state / "machine.token"]
+    front = start_hcpd("front", *peer, *site.of_hcpd("front"))
+    wait_for("the peer", lambda: front.call("GET", "/api/v1/nodes").status_code == 200, LIMIT_S)
+    # Another's event log and services are no business of a node, whose certificate is as good as theirs.
+    node = start_hcpd("node", *peer, *site.of_hcpd("gpu-01"))
+    wait_for("a refusal", lambda: node.call("GET", "/api/v1/nodes").status_code == 503, LIMIT_S)
+    wait_for("why", lambda: "status 7 the certificate is not for this" in node.log(), LIMIT_S)
+    # One without certificates learns why it is alone.
+    plain = start_hcpd("plain", *peer)
+    wait_for("why", lambda: re.search(r"peer \S+ is away: .*does it want TLS", plain.log()), LIMIT_S)
+
+
 def test_silence_hangs_nobody(site, secure):
     with socket.socket() as mute, connect(secure) as silent:
         mute.bind(("127.0.0.1", 0))
@@ -282,12 +298,12 @@ def test_an_end_that_is_near_is_told(site, start_hcpd):
     site.certs("issue", "soon", "--role", "service", "--days", "5")
     site.certs("issue", "gpu-05", "--days", "3")
     h = start_hcpd("hcpd", *site.of_hcpd("soon"))
-    wait_for("the log", lambda: re.search(r"the certificate of this process ends at \S+, in 4 days: renew it", h.log()))
+    wait_for("the log", lambda: re.search(r"the certificate of this process ends at \S+, in [45] days: renew it", h.log()))
     health = h.call("GET", "/health", None)
     assert health.status_code == 200 and health.json()["status"] == "degraded"
     assert health.json()["mesh"]["certificate"] == "expiring"
     site.fleet(h, "--node", "gpu-05", *site.of_client("gpu-05"))
-    wait_for("the node's", lambda: re.search(r"the certificate of gpu-05 ends at \S+, in 2 days: renew it", h.log()), LIMIT_S)
+    wait_for("the node's", lambda: re.search(r"the certificate of gpu-05 ends at \S+, in [23] days: renew it", h.log()), LIMIT_S)
     site.certs("renew", "soon", "--days", "90")
     site.server_cert(h)
     wait_for("health", lambda: h.call("GET", "/health", None).json()["status"] == "ok")

@@ -105,6 +105,7 @@ struct echo {
 	struct listener *l;
 	int open, closed, last_code;
 	bool sink; /* reads nothing */
+	struct told *told; /* of failed handshakes */
 };
 
 static void echo_data(struct stream *s, void *arg, const uint8_t *p, size_t n)
@@ -257,6 +258,89 @@ static void tls_verifies_both_ways_and_carries_bytes(void **state)
 	loop_free(l);
 }
 
+struct told {
+	int reloads, refused, failures;
+	struct err err;
+	char why[240];
+};
+
+static void on_reload(void *arg, const struct err *err)
+{
+	struct told *t = arg;
+	t->reloads += !err;
+	t->refused += err != NULL;
+	if (err)
+		t->err = *err;
+}
+
+static void on_failed(void *arg, const char *peer, int code, const char *why)
+{
+	struct told *t = ((struct echo *)arg)->told;
+	t->failures++;
+	assert_true(strncmp(peer, "127.0.0.1:", 10) == 0 && code == HCP_EPROTO);
+	snprintf(t->why, sizeof(t->why), "%s", why);
+}
+
+/* Does one who trusts only `ca` get through? */
+static bool gets_in(struct loop *l, struct echo *e, const char *ca)
+{
+	struct tls_ctx *ctx;
+	struct raw r = { 0 };
+	buf_init(&r.in, 0);
+	assert_int_equal(tls_client_new(&(struct tls_conf){ .ca_file = ca }, &ctx, NULL), 0);
+	struct stream_conf cc = { .ops = &raw_ops, .arg = &r, .tls = ctx };
+	assert_int_equal(stream_connect(l, "127.0.0.1", listener_port(e->l), &cc, &r.s, NULL), 0);
+	tls_unref(ctx);
+	assert_true(wait_for(l, r.open || r.closed));
+	bool in = r.open;
+	if (r.s)
+		stream_abort(r.s, HCP_ECANCELED, "");
+	assert_true(wait_for(l, r.closed));
+	buf_release(&r.in);
+	return in;
+}
+
+static void tls_takes_changed_files(void **state)
+{
+	struct loop *l = new_loop();
+	char cert[64], key[64], second[64], second_key[64];
+	make_cert(cert, key);
+	make_cert(second, second_key);
+	struct told t = { 0 };
+	struct tls_ctx *st;
+	struct echo e = { .told = &t };
+	struct tls_conf sc = { .cert_file = cert, .key_file = key, .on_reload = on_reload, .arg = &t };
+	assert_int_equal(tls_server_new(&sc, &st, NULL), 0);
+	echo_start(l, &e, (struct listener_conf){ .tls = st, .on_failed = on_failed });
+	char trust[80], unused[80]; /* the first one's certificate, kept for its client */
+	snprintf(trust, sizeof(trust), "%s.old", cert);
+	snprintf(unused, sizeof(unused), "%s.new", cert);
+	assert_int_equal(link(cert, trust), 0);
+	assert_true(gets_in(l, &e, trust) && !gets_in(l, &e, second));
+	assert_true(wait_for(l, t.failures == 1)); /* who distrusts us says so */
+	assert_string_equal(t.why, "TLS handshake: the peer refuses our certificate: an authority that it does not trust has signed it");
+	assert_int_equal(t.reloads + t.refused, 0);
+	/* The key first, as who renews writes it: told once, and the pair before serves on. */
+	assert_int_equal(rename(second_key, key), 0);
+	assert_true(gets_in(l, &e, trust) && gets_in(l, &e, trust));
+	assert_true(t.refused == 1 && t.reloads == 0);
+	assert_string_equal(t.err.field, "key_file");
+	assert_int_equal(link(second, unused), 0);
+	assert_int_equal(rename(unused, cert), 0);
+	assert_true(gets_in(l, &e, second) && !gets_in(l, &e, trust));
+	assert_true(t.refused == 1 && t.reloads == 1);
+	/* Gone altogether. */
+	unlink(cert);
+	assert_true(gets_in(l, &e, second) && gets_in(l, &e, second));
+	assert_true(t.refused == 2 && t.reloads == 1);
+	listener_free(e.l);
+	tls_unref(st);
+	unlink(key);
+	unlink(second);
+	unlink(trust);
+	loop_free(l);
+}
+
 static void limits_hold(void **state)
 {
 	struct loop *l = new_loop();
@@ -348,6 +432,7 @@ int main(void)
 		cmocka_unit_test(posts_from_a_thread_come_in_order_and_are_bounded),
 		cmocka_unit_test(tcp_and_unix_echo_and_close_gracefully),
 		cmocka_unit_test(tls_verifies_both_ways_and_carries_bytes),
+		cmocka_unit_test(tls_takes_changed_files),
 		cmocka_unit_test(limits_hold),
 		cmocka_unit_test(refused_and_unknown_hosts_are_told),
 		cmocka_unit_test(children_run_end_and_are_killed),
