@@ -16,15 +16,20 @@ struct link;
  * cumulative and commands are repeated until they are answered. One thread.
  */
 #define LINK_METHOD "/hcp.v1.Agent/Connect"
-enum { LINK_REOPEN_MS = 500, LINK_CERT_WARN_DAYS = 14 /* an end so near is told at every connection */ };
+enum {
+	LINK_REOPEN_MS = 500,
+	LINK_CERT_WARN_DAYS = 14, /* an end so near is told at every connection */
+};
 
 struct link_conf {
 	struct loop *loop;
 	const char *host;      /* borrowed, as token */
 	uint16_t port;
 	const char *token;     /* NULL: none */
-	/* PEM; ca_file NULL: plain. The control plane must be of ca_file and of host's name, and is shown cert_file. Changed
-	 * files are taken for the next connection. Borrowed until return. */
+	/*
+	 * PEM; ca_file NULL: plain. The control plane must be of ca_file and of host's name, and is shown cert_file.
+	 * Changed files are taken for the next connection. Borrowed until return.
+	 */
 	const char *ca_file, *cert_file, *key_file;
 	/* The stream is open: send the hello. */
 	void (*on_up)(void *arg);

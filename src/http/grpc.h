@@ -104,7 +104,7 @@ struct grpc_client_conf {
 	size_t max_queue_bytes;       /* unsent bytes of one stream; 0: 4 MiB */
 	double (*jitter)(void *arg);  /* uniform in [0, 1); NULL: none */
 	void *jitter_arg;
-	/* up: connected, and the server has spoken. Not up: err tells why; the client tries again by itself. May be NULL. */
+	/* up: connected, and the server has spoken. Not up: err tells why; the client tries again. May be NULL. */
 	void (*on_state)(void *arg, bool up, const struct err *err);
 	void *arg;
 };

@@ -21,13 +21,23 @@ static void on_reload(void *arg, const struct err *err)
 
 int mesh_tls_open(struct mesh *m, const struct mesh_conf *conf, struct err *err)
 {
-	struct tls_conf tc = { .cert_file = conf->cert_file, .key_file = conf->key_file, .ca_file = conf->ca_file,
-		.on_reload = on_reload, .arg = m, .alpn = "h2" };
+	struct tls_conf tc = { .cert_file = conf->cert_file,
+		.key_file = conf->key_file,
+		.ca_file = conf->ca_file,
+		.on_reload = on_reload,
+		.arg = m,
+		.alpn = "h2" };
 	if (!conf->cert_file && !conf->key_file && !conf->ca_file)
 		return 0;
 	if (!conf->cert_file || !conf->key_file || !conf->ca_file)
 		return err_set(err, HCP_EINVAL, "mesh", "certificate, key and authority go together");
 	int rc = tls_server_new(&tc, &m->tls, err);
+	struct identity id;
+	if (rc == 0 && tls_identity(m->tls, &id) && !identity_is(&id, IDENTITY_SERVICE)) {
+		char whose[160];
+		identity_text(&id, whose, sizeof(whose));
+		return err_set(err, HCP_EINVAL, "cert_file", "is for %s; a service's is needed", whose);
+	}
 	return rc == 0 && conf->n_peers ? tls_client_new(&tc, &m->peer_tls, err) : rc;
 }
 
@@ -62,8 +72,8 @@ static void tell(const char *whose, int64_t end_s)
 		return;
 	timefmt_format(at, end_s * NS_PER_S);
 	if (left_s > 0)
-		log_warn("mesh", "the certificate of %s ends at %s, in %lld days: renew it", whose, at,
-			(long long)(left_s / DAY_S));
+		log_warn(
+			"mesh", "the certificate of %s ends at %s, in %lld days: renew it", whose, at, (long long)(left_s / DAY_S));
 	else
 		log_error("mesh", "the certificate of %s ended at %s: new connections will fail", whose, at);
 }

@@ -17,9 +17,9 @@ struct mesh;
  *   /hcp.v1.Mesh/Events    packed MeshSubscribe → stream of packed Envelopes with bus_offset, of local services only
  *   /hcp.v1.Agent/Connect  AgentUp … ⇄ AgentDown …; the first message is NodeHello
  *
- * Every call carries the machines' secret, as `x-hcp-token: <token>` or `authorization: Bearer <token>`. With TLS it also
- * comes from a certificate: Call from a service's, or a feed's for ticks; Events from a service's; Connect from a node's,
- * whose hello must be of a node that the certificate is for.
+ * Every call carries the machines' secret, as `x-hcp-token: <token>` or `authorization: Bearer <token>`. With TLS it
+ * also comes from a certificate: Call from a service's, or a feed's for ticks; Events from a service's; Connect from a
+ * node's, whose hello must be of a node that the certificate is for.
  */
 enum {
 	MESH_PEERS_MAX = 16,
@@ -47,8 +47,8 @@ struct mesh_conf {
 	uint16_t port;         /* 0: any free one */
 	/*
 	 * PEM, all three or none (plain). Who connects must show a certificate that the authority has signed and that is
-	 * for what it wants (pki/identity.h); ours is shown to peers, whose names are verified. Changed files are taken for
-	 * the next connection.
+	 * for what it wants (pki/identity.h); ours must be a service's, and is shown to peers, whose names are verified.
+	 * Changed files are taken for the next connection.
 	 */
 	const char *cert_file, *key_file, *ca_file;
 	const char *token;     /* the machines' secret */

@@ -14,7 +14,7 @@
 enum { PATH_BYTES = 1024, FILE_BYTES = 1 << 20, SERIAL_BYTES = 16, DAY_S = 86400 };
 
 struct authority {
-	X509 *cert;     /* owned, as key */
+	X509 *cert; /* owned, as key */
 	EVP_PKEY *key;
 	int64_t not_after_s;
 	char dir[PATH_BYTES];
@@ -158,8 +158,8 @@ static X509 *blank(const char *name, EVP_PKEY *key, int64_t from_s, int64_t to_s
 	X509 *x = X509_new();
 	if (x && X509_set_version(x, 2) == 1 && set_serial(x) && ASN1_TIME_set(X509_getm_notBefore(x), from_s) &&
 		ASN1_TIME_set(X509_getm_notAfter(x), to_s) && X509_set_pubkey(x, key) == 1 &&
-		X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1,
-			0) == 1)
+		X509_NAME_add_entry_by_txt(
+			X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)name, -1, -1, 0) == 1)
 		return x;
 	X509_free(x);
 	return NULL;
@@ -179,9 +179,9 @@ int authority_init(const char *dir, const char *name, int days, int64_t now_s, b
 	EVP_PKEY *key = EVP_EC_gen("P-256");
 	X509 *x = key ? blank(name, key, now_s - AUTHORITY_SKEW_S, now_s + (int64_t)days * DAY_S) : NULL;
 	bool ok = x && X509_set_issuer_name(x, X509_get_subject_name(x)) == 1 &&
-		add_ext(x, x, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
-		add_ext(x, x, NID_key_usage, "critical,keyCertSign,cRLSign") &&
-		add_ext(x, x, NID_subject_key_identifier, "hash") && X509_sign(x, key, EVP_sha256()) > 0;
+			  add_ext(x, x, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
+			  add_ext(x, x, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+			  add_ext(x, x, NID_subject_key_identifier, "hash") && X509_sign(x, key, EVP_sha256()) > 0;
 	rc = ok ? write_pair(dir, "ca", x, key, err) : failed(err, "make the authority");
 	X509_free(x);
 	EVP_PKEY_free(key);
@@ -245,8 +245,8 @@ static bool host_ok(const char *host)
 {
 	size_t n = strlen(host);
 	return is_address(host) ||
-		(n >= 1 && n <= AUTHORITY_HOST_MAX &&
-			strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == n);
+		   (n >= 1 && n <= AUTHORITY_HOST_MAX &&
+			   strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") == n);
 }
 
 static int check_request(const struct authority *a, const struct authority_request *q, int64_t until_s, struct err *err)
@@ -269,8 +269,8 @@ static int check_request(const struct authority *a, const struct authority_reque
 		if (!host_ok(q->hosts[i]))
 			return err_set(err, HCP_EINVAL, "hosts", "'%.80s' is no host name or address", q->hosts[i]);
 	if (q->days < 0 || q->days > AUTHORITY_DAYS_MAX || until_s > a->not_after_s)
-		return err_set(err, HCP_ERANGE, "days", "must be 1 to %d, and end before the authority does",
-			AUTHORITY_DAYS_MAX);
+		return err_set(
+			err, HCP_ERANGE, "days", "must be 1 to %d, and end before the authority does", AUTHORITY_DAYS_MAX);
 	return 0;
 }
 
@@ -293,15 +293,16 @@ static bool add_names(X509 *x, const struct authority_request *q)
 static int finish(const struct authority *a, const char *name, X509 *x, EVP_PKEY *key, struct err *err)
 {
 	bool ok = X509_set_issuer_name(x, X509_get_subject_name(a->cert)) == 1 &&
-		add_ext(x, a->cert, NID_basic_constraints, "critical,CA:FALSE") &&
-		add_ext(x, a->cert, NID_key_usage, "critical,digitalSignature") &&
-		add_ext(x, a->cert, NID_subject_key_identifier, "hash") &&
-		add_ext(x, a->cert, NID_authority_key_identifier, "keyid:always") && X509_sign(x, a->key, EVP_sha256()) > 0;
+			  add_ext(x, a->cert, NID_basic_constraints, "critical,CA:FALSE") &&
+			  add_ext(x, a->cert, NID_key_usage, "critical,digitalSignature") &&
+			  add_ext(x, a->cert, NID_subject_key_identifier, "hash") &&
+			  add_ext(x, a->cert, NID_authority_key_identifier, "keyid:always") &&
+			  X509_sign(x, a->key, EVP_sha256()) > 0;
 	return ok ? write_pair(a->dir, name, x, key, err) : failed(err, "make the certificate");
 }
 
-int authority_issue(const struct authority *a, const struct authority_request *q, int64_t now_s, bool replace,
-	struct err *err)
+int authority_issue(
+	const struct authority *a, const struct authority_request *q, int64_t now_s, bool replace, struct err *err)
 {
 	int64_t until_s = now_s + (int64_t)(q->days ? q->days : AUTHORITY_CERT_DAYS) * DAY_S;
 	int rc = check_request(a, q, until_s, err);
@@ -313,7 +314,7 @@ int authority_issue(const struct authority *a, const struct authority_request *q
 	X509 *x = key ? blank(q->name, key, now_s - AUTHORITY_SKEW_S, until_s) : NULL;
 	/* Only a service answers as a server: a node's certificate cannot stand in for hcpd. */
 	bool ok = x && add_names(x, q) &&
-		add_ext(x, x, NID_ext_key_usage, q->role == IDENTITY_SERVICE ? "serverAuth,clientAuth" : "clientAuth");
+			  add_ext(x, x, NID_ext_key_usage, q->role == IDENTITY_SERVICE ? "serverAuth,clientAuth" : "clientAuth");
 	rc = ok ? finish(a, q->name, x, key, err) : failed(err, "make the certificate");
 	X509_free(x);
 	EVP_PKEY_free(key);

@@ -20,8 +20,8 @@ bool identity_node_ok(const char *node_id, bool wildcard)
 	size_t n = strlen(node_id);
 	for (size_t i = 0; i < n; i++) {
 		char c = node_id[i];
-		bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-			(c && strchr("._-", c));
+		bool plain =
+			(c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("._-", c));
 		if (!plain && !(wildcard && c == '*' && i + 1 == n))
 			return false;
 	}
@@ -65,7 +65,7 @@ void identity_of_x509(struct x509_st *x, struct identity *ret)
 		const GENERAL_NAME *g = sk_GENERAL_NAME_value(names, i);
 		if (g->type == GEN_URI)
 			take_uri(&id, (struct str){ (const char *)ASN1_STRING_get0_data(g->d.uniformResourceIdentifier),
-				(size_t)ASN1_STRING_length(g->d.uniformResourceIdentifier) });
+							  (size_t)ASN1_STRING_length(g->d.uniformResourceIdentifier) });
 	}
 	GENERAL_NAMES_free(names);
 	id.not_before_s = seconds_of(X509_get0_notBefore(x));
@@ -97,8 +97,7 @@ bool identity_is_node(const struct identity *id, const char *node_id)
 {
 	for (size_t i = 0; id && i < id->n_nodes; i++) {
 		const char *star = strchr(id->node[i], '*');
-		if (star ? strncmp(id->node[i], node_id, (size_t)(star - id->node[i])) == 0
-				 : strcmp(id->node[i], node_id) == 0)
+		if (star ? strncmp(id->node[i], node_id, (size_t)(star - id->node[i])) == 0 : strcmp(id->node[i], node_id) == 0)
 			return true;
 	}
 	return false;

@@ -33,7 +33,7 @@ struct identity {
 	unsigned roles;                   /* bit per enum identity_role */
 	size_t n_nodes;
 	char node[IDENTITY_NODES_MAX][IDENTITY_NODE_MAX + 2]; /* ids; a last '*' stands for any further bytes */
-	int64_t not_before_s, not_after_s; /* Unix */
+	int64_t not_before_s, not_after_s;                    /* Unix */
 };
 
 /* Reads only; whether to believe it is the verifier's matter. */

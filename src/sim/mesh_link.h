@@ -35,13 +35,17 @@ struct mesh_link {
 struct mesh_link_files {
 	const char *ca, *cert, *key;
 };
-/* What connections are made with; changed files are taken for the next. *ret NULL: plain. HCP_EINVAL names the option. */
+/* What connections are made with; changed files are taken for the next. *ret NULL: plain. HCP_EINVAL names it. */
 int mesh_link_tls(const struct mesh_link_files *files, struct tls_ctx **ret, struct err *err) MUST_CHECK;
 /* Reads the token's file, blanks at the ends dropped. token_file NULL: none is sent. */
 int mesh_link_token(const char *token_file, char ret[MESH_LINK_TOKEN_MAX], struct err *err) MUST_CHECK;
-/* Starts connecting; on_state as in grpc.h. host: borrowed until return. token: "" for none. tls: referenced; NULL: plain. */
+/*
+ * Starts connecting; on_state as in grpc.h. host: borrowed until return. token: "" for none. tls: referenced; NULL:
+ * plain.
+ */
 int mesh_link_init(struct mesh_link *l, struct loop *loop, const char *host, uint16_t port, const char *token,
-	struct tls_ctx *tls, void (*on_state)(void *arg, bool up, const struct err *err), void *arg, struct err *err) MUST_CHECK;
+	struct tls_ctx *tls, void (*on_state)(void *arg, bool up, const struct err *err), void *arg, struct err *err)
+	MUST_CHECK;
 void mesh_link_release(struct mesh_link *l);
 bool mesh_link_up(const struct mesh_link *l);
 

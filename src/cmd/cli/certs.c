@@ -14,21 +14,32 @@
 
 enum { PATH_BYTES = 1024, DAY_S = 86400, HOST_BYTES = 256 };
 
-#define DIR_FLAG { .name = "dir", .help = "folder of the authority (default var/certs)" }
-#define DAYS_FLAG(text) { .name = "days", .kind = FLAG_INT, .min = 1, .max = AUTHORITY_DAYS_MAX, .help = text }
+#define DIR_FLAG                                                                                                       \
+	{                                                                                                                  \
+		.name = "dir", .help = "folder of the authority (default var/certs)"                                           \
+	}
+#define DAYS_FLAG(text)                                                                                                \
+	{                                                                                                                  \
+		.name = "days", .kind = FLAG_INT, .min = 1, .max = AUTHORITY_DAYS_MAX, .help = text                            \
+	}
 
 const struct flag certs_init_flags[] = {
 	DIR_FLAG,
 	{ .name = "name", .help = "of the authority, for people (default: HCP site authority)" },
 	DAYS_FLAG("it is valid (default 3650)"),
-	{ .name = "force", .kind = FLAG_SWITCH, .help = "replace an authority that is there: all it has signed is worth nothing" },
+	{ .name = "force",
+		.kind = FLAG_SWITCH,
+		.help = "replace an authority that is there: all it has signed is worth nothing" },
 	END,
 };
 const struct flag certs_issue_flags[] = {
 	DIR_FLAG,
-	{ .name = "role", .kind = FLAG_CHOICE, .choices = "node service feed",
-	  .help = "an agent, a process of the platform, or a market feed (default node)" },
-	{ .name = "nodes", .help = "node ids it is for, with commas between; a last * is all that begin so (default: NAME)" },
+	{ .name = "role",
+		.kind = FLAG_CHOICE,
+		.choices = "node service feed",
+		.help = "an agent, a process of the platform, or a market feed (default node)" },
+	{ .name = "nodes",
+		.help = "node ids it is for, with commas between; a last * is all that begin so (default: NAME)" },
 	{ .name = "hosts", .help = "names and addresses a service is connected to by (default: those of this machine)" },
 	DAYS_FLAG("it is valid (default 90)"),
 	{ .name = "force", .kind = FLAG_SWITCH, .help = "replace one that is there" },
@@ -61,8 +72,9 @@ static int path_of(const char *dir, const char *name, const char *end, char ret[
 static int open_authority(const char *dir, struct authority **ret, struct err *err)
 {
 	int rc = authority_open(dir, now_s(), ret, err);
-	return rc == HCP_ENOTFOUND ? err_set(err, rc, "dir", "there is no authority in %.150s: hcp certs init makes one", dir)
-							   : rc;
+	return rc == HCP_ENOTFOUND
+			   ? err_set(err, rc, "dir", "there is no authority in %.150s: hcp certs init makes one", dir)
+			   : rc;
 }
 
 /* ---- list ---- */
@@ -84,7 +96,10 @@ static json_t *row_of(const char *dir, const char *name, const struct identity *
 		return NULL;
 	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "name", name, "for", whose, "ends_at_ns",
 		(json_int_t)(id->not_after_s * NS_PER_S), "days_left", (json_int_t)(left_s / DAY_S), "state",
-		left_s <= 0 ? "expired" : left_s < (int64_t)CERTS_WARN_DAYS * DAY_S ? "expiring" : "ok", "file", path);
+		left_s <= 0                                 ? "expired"
+		: left_s < (int64_t)CERTS_WARN_DAYS * DAY_S ? "expiring"
+													: "ok",
+		"file", path);
 }
 
 static int add_row(void *arg, const char *file)
@@ -131,8 +146,8 @@ int certs_command_init(struct cli *cli, struct err *err)
 }
 
 /* Splits at commas into texts of the run's arena. */
-static int split(struct cli *cli, const char *flag, const char *text, const char *ret[], size_t max, size_t *ret_n,
-	struct err *err)
+static int split(
+	struct cli *cli, const char *flag, const char *text, const char *ret[], size_t max, size_t *ret_n, struct err *err)
 {
 	struct str rest = str_of(text);
 	*ret_n = 0;
@@ -163,8 +178,9 @@ int certs_command_issue(struct cli *cli, struct err *err)
 	const char *role = args_text(a, "role"), *nodes = args_text(a, "nodes"), *hosts = args_text(a, "hosts");
 	const char *node[IDENTITY_NODES_MAX], *host[AUTHORITY_HOSTS_MAX];
 	char own[HOST_BYTES + 40];
-	struct authority_request q = { .name = a->operands[0], .role = IDENTITY_NODE, .nodes = node, .hosts = host,
-		.days = (int)args_int(a, "days", 0) };
+	struct authority_request q = {
+		.name = a->operands[0], .role = IDENTITY_NODE, .nodes = node, .hosts = host, .days = (int)args_int(a, "days", 0)
+	};
 	for (int r = 0; role && r < IDENTITY_ROLES; r++)
 		if (!strcmp(role, identity_role_name(r)))
 			q.role = r;
@@ -204,8 +220,8 @@ static int renew_due(void *arg, const char *file)
 	char path[PATH_BYTES], name[HOST_BYTES];
 	struct identity id;
 	snprintf(name, sizeof(name), "%.*s", (int)strlen(file) - 4, file);
-	if (!strcmp(name, "ca") || path_of(r->made.dir, name, ".crt", path, NULL) < 0 || identity_read(path, &id, NULL) < 0 ||
-		!id.roles || !is_due(&id, now_s()))
+	if (!strcmp(name, "ca") || path_of(r->made.dir, name, ".crt", path, NULL) < 0 ||
+		identity_read(path, &id, NULL) < 0 || !id.roles || !is_due(&id, now_s()))
 		return 0;
 	int rc = authority_renew(r->ca, name, r->days, now_s(), r->err);
 	return rc < 0 ? rc : add_row(&r->made, file);
@@ -234,7 +250,8 @@ int certs_command_renew(struct cli *cli, struct err *err)
 
 /* ---- hcp up ---- */
 
-static int ensure(const char *dir, struct authority *ca, const struct authority_request *q, int64_t at_s, struct err *err)
+static int ensure(
+	const char *dir, struct authority *ca, const struct authority_request *q, int64_t at_s, struct err *err)
 {
 	char cert[PATH_BYTES], key[PATH_BYTES];
 	struct identity id;
@@ -244,7 +261,7 @@ static int ensure(const char *dir, struct authority *ca, const struct authority_
 	if (rc < 0)
 		return rc;
 	bool there = file_exists(key) && identity_read(cert, &id, NULL) == 0 && identity_is(&id, q->role) &&
-		(!q->n_nodes || identity_is_node(&id, q->nodes[0]));
+				 (!q->n_nodes || identity_is_node(&id, q->nodes[0]));
 	if (!ca)
 		return there ? 0 : err_set(err, HCP_ENOTFOUND, "certs", "%.150s is missing, and so is ca.key to make it", cert);
 	if (there && !is_due(&id, at_s))

@@ -5,8 +5,8 @@
 #include "cmd/cli/command.h"
 
 /*
- * `hcp certs`: the site's own authority and what it issues (pki/authority.h), in a folder (default var/certs). No server is
- * asked. Single thread.
+ * `hcp certs`: the site's own authority and what it issues (pki/authority.h), in a folder (default var/certs). No
+ * server is asked. Single thread.
  */
 enum { CERTS_WARN_DAYS = 14 }; /* a certificate with fewer left is "expiring" */
 

@@ -24,7 +24,7 @@ enum { EXIT_USAGE = 2, HOST_MAX = 256 };
 
 /* Rows of all that connect to the mesh. */
 #define TLS_OPTIONS(files) \
-	{ "tls-ca", OPT_TEXT, &(files).ca, 0, 0, "FILE", "who signed hcpd's certificate (none: plain; all three or none)" }, \
+	{ "tls-ca", OPT_TEXT, &(files).ca, 0, 0, "FILE", "who signed hcpd's certificate (all three or none: plain)" }, \
 		{ "tls-cert", OPT_TEXT, &(files).cert, 0, 0, "FILE", "certificate to show, see hcp certs" }, \
 		{ "tls-key", OPT_TEXT, &(files).key, 0, 0, "FILE", "its key" }
 

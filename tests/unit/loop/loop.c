@@ -318,7 +318,7 @@ static void tls_takes_changed_files(void **state)
 	assert_int_equal(link(cert, trust), 0);
 	assert_true(gets_in(l, &e, trust) && !gets_in(l, &e, second));
 	assert_true(wait_for(l, t.failures == 1)); /* who distrusts us says so */
-	assert_string_equal(t.why, "TLS handshake: the peer refuses our certificate: an authority that it does not trust has signed it");
+	assert_non_null(strstr(t.why, "the peer refuses our certificate: an authority that it does not trust"));
 	assert_int_equal(t.reloads + t.refused, 0);
 	/* The key first, as who renews writes it: told once, and the pair before serves on. */
 	assert_int_equal(rename(second_key, key), 0);

@@ -88,21 +88,26 @@ static struct authority *authority(void)
 
 static void issues_for_each_role(void **state)
 {
-	static const char *const nodes[] = { "gpu-01", "rack-7.*" }, *const hosts[] = { "hcp.example.com", "10.0.0.5", "fd00::1" };
+	static const char *const nodes[] = { "gpu-01", "rack-7.*" }, *const hosts[] = { "hcp.example.com", "10.0.0.5",
+		"fd00::1" };
 	struct authority *a = authority();
 	struct err err = { 0 };
 	struct identity id;
 	struct stat st;
 	char text[128];
-	struct authority_request node = { .name = "gpu-01", .role = IDENTITY_NODE, .nodes = nodes, .n_nodes = 2, .days = 30 };
+	struct authority_request node = {
+		.name = "gpu-01", .role = IDENTITY_NODE, .nodes = nodes, .n_nodes = 2, .days = 30
+	};
 	assert_int_equal(authority_issue(a, &node, NOW, false, &err), 0);
 	assert_int_equal(identity_read(at("gpu-01.crt"), &id, &err), 0);
 	assert_string_equal(id.name, "gpu-01");
-	assert_true(identity_is(&id, IDENTITY_NODE) && !identity_is(&id, IDENTITY_SERVICE) && !identity_is(&id, IDENTITY_FEED));
+	assert_true(
+		identity_is(&id, IDENTITY_NODE) && !identity_is(&id, IDENTITY_SERVICE) && !identity_is(&id, IDENTITY_FEED));
 	assert_true(id.not_before_s == NOW - AUTHORITY_SKEW_S && id.not_after_s == NOW + 30 * DAY_S);
-	assert_true(identity_is_node(&id, "gpu-01") && identity_is_node(&id, "rack-7.x") && identity_is_node(&id, "rack-7."));
-	assert_false(identity_is_node(&id, "gpu-011") || identity_is_node(&id, "gpu-0") || identity_is_node(&id, "rack-7") ||
-		identity_is_node(&id, "") || identity_is_node(NULL, "gpu-01"));
+	assert_true(
+		identity_is_node(&id, "gpu-01") && identity_is_node(&id, "rack-7.x") && identity_is_node(&id, "rack-7."));
+	assert_false(identity_is_node(&id, "gpu-011") || identity_is_node(&id, "gpu-0") ||
+				 identity_is_node(&id, "rack-7") || identity_is_node(&id, "") || identity_is_node(NULL, "gpu-01"));
 	identity_text(&id, text, sizeof(text));
 	assert_string_equal(text, "node gpu-01, node rack-7.*");
 	assert_true(stat(at("gpu-01.key"), &st) == 0 && (st.st_mode & 0777) == 0600);
@@ -119,7 +124,7 @@ static void issues_for_each_role(void **state)
 	X509 *x = load("hcpd.crt");
 	assert_true(X509_check_host(x, "hcp.example.com", 0, 0, NULL) == 1 && X509_check_host(x, "hcpd", 0, 0, NULL) == 0);
 	assert_true(X509_check_ip_asc(x, "10.0.0.5", 0) == 1 && X509_check_ip_asc(x, "fd00::1", 0) == 1 &&
-		X509_check_ip_asc(x, "10.0.0.6", 0) == 0);
+				X509_check_ip_asc(x, "10.0.0.6", 0) == 0);
 	X509_free(x);
 	struct authority_request feed = { .name = "market", .role = IDENTITY_FEED };
 	assert_int_equal(authority_issue(a, &feed, NOW, false, &err), 0);
@@ -132,7 +137,7 @@ static void issues_for_each_role(void **state)
 static void refuses_what_makes_no_sense(void **state)
 {
 	static const char *const one[] = { "n" }, *const inner[] = { "a*b" }, *const comma[] = { "a,URI:hcp:service" },
-		*const uri[] = { "a", "b,URI:hcp:node/x" };
+							 *const uri[] = { "a", "b,URI:hcp:node/x" };
 	struct authority *a = authority();
 	struct err err;
 	const struct {
@@ -249,7 +254,8 @@ static struct identity identity_of(const char *san)
 	X509_EXTENSION *e = san ? X509V3_EXT_conf_nid(NULL, &ctx, NID_subject_alt_name, san) : NULL;
 	if (e)
 		X509_add_ext(x, e, -1);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)"a\n\x1b[2Jb", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(
+		X509_get_subject_name(x), "CN", MBSTRING_UTF8, (const unsigned char *)"a\n\x1b[2Jb", -1, -1, 0);
 	X509_set_pubkey(x, key);
 	identity_of_x509(x, &id);
 	X509_EXTENSION_free(e);
@@ -263,8 +269,8 @@ static void reads_foreign_certificates(void **state)
 	struct identity id = identity_of("URI:spiffe://a/b,DNS:hcp.example.com,URI:hcp:service,URI:hcp:feed");
 	assert_int_equal(id.roles, 1U << IDENTITY_SERVICE | 1U << IDENTITY_FEED);
 	assert_string_equal(id.name, "a??[2Jb"); /* as it goes to logs */
-	static const char *const nobody[] = { NULL, "DNS:hcp:service", "URI:hcp:services", "URI:hcp:node/", "URI:hcp:node/a*b",
-		"URI:hcp:node/a b", "URI:hcp:node/**", "URI:HCP:service",
+	static const char *const nobody[] = { NULL, "DNS:hcp:service", "URI:hcp:services", "URI:hcp:node/",
+		"URI:hcp:node/a*b", "URI:hcp:node/a b", "URI:hcp:node/**", "URI:HCP:service",
 		"URI:hcp:node/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
 	for (size_t i = 0; i < sizeof(nobody) / sizeof(nobody[0]); i++) {
 		id = identity_of(nobody[i]);
