@@ -318,6 +318,8 @@ def test_an_end_that_is_near_is_told(site, start_hcpd):
     health = h.call("GET", "/health", None)
     assert health.status_code == 200 and health.json()["status"] == "degraded"
     assert health.json()["mesh"]["certificate"] == "expiring"
+    left_s = int(re.search(r"^hcp_mesh_certificate_end_seconds (\d+)$", h.call("GET", "/metrics", None).text, re.M)[1]) - time.time()
+    assert 4 * 86400 < left_s <= 5 * 86400
     site.fleet(h, "--node", "gpu-05", *site.of_client("gpu-05"))
     wait_for("the node's", lambda: re.search(r"the certificate of gpu-05 ends at \S+, in [23] days: renew it", h.log()), LIMIT_S)
     site.certs("renew", "soon", "--days", "90")

@@ -30,10 +30,15 @@ static const char *state_of(struct gateway *gw, int id, struct svc_stats *st)
 	return names[st->state >= 0 && st->state <= 2 ? st->state : 2];
 }
 
+static int64_t cert_end_s(struct gateway *gw)
+{
+	return gw->conf.cert_end_s ? gw->conf.cert_end_s(gw->conf.remote_arg) : 0;
+}
+
 /* The mesh's certificate in words of health; how bad it is: 0, 1 (ends soon), 2 (has ended). */
 static int add_mesh(struct gateway *gw, struct buf *b)
 {
-	int64_t end_s = gw->conf.cert_end_s ? gw->conf.cert_end_s(gw->conf.remote_arg) : 0;
+	int64_t end_s = cert_end_s(gw);
 	int64_t left_s = end_s - clock_wall_ns() / NS_PER_S;
 	char at[TIMEFMT_MAX];
 	if (!end_s) {
@@ -199,6 +204,9 @@ void observe_metrics(struct call *c)
 	loop_metrics(gw, &b);
 	buf_printf(&b, "hcp_uptime_seconds %.3f\nhcp_bus_end %llu\n", (double)(clock_wall_ns() - gw->started_ns) / 1e9,
 		   (unsigned long long)bus_end(host_bus(gw->host)));
+	if (cert_end_s(gw))
+		buf_printf(&b, "# TYPE hcp_mesh_certificate_end_seconds gauge\nhcp_mesh_certificate_end_seconds %lld\n",
+			(long long)cert_end_s(gw));
 	struct str body = buf_str(&b);
 	size_t n = 1 + body_pack(c, &body, h + 1);
 	gw_answer(c, 200, h, n, body);
