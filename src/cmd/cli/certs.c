@@ -20,7 +20,7 @@ enum { PATH_BYTES = 1024, DAY_S = 86400, HOST_BYTES = 256 };
 	}
 #define DAYS_FLAG(text)                                                                                                \
 	{                                                                                                                  \
-		.name = "days", .kind = FLAG_INT, .min = 1, .max = AUTHORITY_DAYS_MAX, .help = text                            \
+		.name = "days", .kind = FLAG_INT, .min = 1, .max = AUTHORITY_DAYS_MAX, .help = (text)                          \
 	}
 
 const struct flag certs_init_flags[] = {
@@ -95,7 +95,7 @@ static json_t *row_of(const char *dir, const char *name, const struct identity *
 	if (path_of(dir, name, ".crt", path, NULL) < 0)
 		return NULL;
 	return json_pack("{s:s, s:s, s:I, s:I, s:s, s:s}", "name", name, "for", whose, "ends_at_ns",
-		(json_int_t)(id->not_after_s * NS_PER_S), "days_left", (json_int_t)(left_s / DAY_S), "state",
+		(json_int_t)id->not_after_s * NS_PER_S, "days_left", (json_int_t)(left_s / DAY_S), "state",
 		left_s <= 0                                 ? "expired"
 		: left_s < (int64_t)CERTS_WARN_DAYS * DAY_S ? "expiring"
 													: "ok",

@@ -26,19 +26,19 @@ enum option_kind {
 
 static const struct option_row {
 	const char *name, *value, *help;
-	enum option_kind kind;
 	size_t offset, size; /* size: of a text; of a count the most */
+	enum option_kind kind;
 	enum option_action action;
 } rows[] = {
-#define TEXT(field) KIND_TEXT, offsetof(struct options, field), sizeof(((struct options *)0)->field), ACTION_RUN
-#define COUNT(field, most) KIND_COUNT, offsetof(struct options, field), most, ACTION_RUN
-#define OTHER(kind) kind, 0, 0, ACTION_RUN
+#define TEXT(field) offsetof(struct options, field), sizeof(((struct options *)0)->field), KIND_TEXT, ACTION_RUN
+#define COUNT(field, most) offsetof(struct options, field), most, KIND_COUNT, ACTION_RUN
+#define OTHER(kind) 0, 0, kind, ACTION_RUN
 	{ "--state", "DIR", "where databases, log and secrets live (default: ./state)", TEXT(state_dir) },
 	{ "--bind", "ADDR", "address to listen on (default: 127.0.0.1)", TEXT(bind) },
-	{ "--port", "N", "REST, WebSocket and portal (default: 8000; 0: any free port)", KIND_PORT,
-		offsetof(struct options, port), 0, ACTION_RUN },
-	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)", KIND_PORT,
-		offsetof(struct options, mesh_port), 0, ACTION_RUN },
+	{ "--port", "N", "REST, WebSocket and portal (default: 8000; 0: any free port)", offsetof(struct options, port), 0,
+		KIND_PORT, ACTION_RUN },
+	{ "--mesh-port", "N", "agents, feeds and peers over gRPC (default: 8443; 0: any free port)",
+		offsetof(struct options, mesh_port), 0, KIND_PORT, ACTION_RUN },
 	{ "--threads", "N", "threads of the gateway (default: 1)", COUNT(threads, 64) },
 	{ "--token-life", "SECONDS", "until a bearer token must be renewed (default: 900)", COUNT(token_s, 86400) },
 	{ "--web", "DIR", "the built portal", TEXT(web_dir) },
@@ -77,14 +77,14 @@ static const struct option_row {
 	{ "--replay", "DIR", "feed what the services in DIR recorded to their handlers again and compare",
 		TEXT(replay_dir) },
 	{ "--service", "NAME", "the service to replay (default: all)", OTHER(KIND_SERVICE) },
-	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z", KIND_TIME,
-		offsetof(struct options, replay_from_ns), 0, ACTION_RUN },
-	{ "--to", "TIME", "replay up to this time", KIND_TIME, offsetof(struct options, replay_to_ns), 0, ACTION_RUN },
-	{ "--print-settings", NULL, "print every setting with its unit, default and value in force, and leave", KIND_ACTION,
-		0, 0, ACTION_SETTINGS },
-	{ "--check-config", NULL, "check the options and the files they name, and leave", KIND_ACTION, 0, 0, ACTION_CHECK },
-	{ "--version", NULL, "print the version", KIND_ACTION, 0, 0, ACTION_VERSION },
-	{ "--help", NULL, "print this", KIND_ACTION, 0, 0, ACTION_HELP },
+	{ "--from", "TIME", "replay from this time on, e.g. 2026-11-20T18:00:00Z",
+		offsetof(struct options, replay_from_ns), 0, KIND_TIME, ACTION_RUN },
+	{ "--to", "TIME", "replay up to this time", offsetof(struct options, replay_to_ns), 0, KIND_TIME, ACTION_RUN },
+	{ "--print-settings", NULL, "print every setting with its unit, default and value in force, and leave", 0, 0,
+		KIND_ACTION, ACTION_SETTINGS },
+	{ "--check-config", NULL, "check the options and the files they name, and leave", 0, 0, KIND_ACTION, ACTION_CHECK },
+	{ "--version", NULL, "print the version", 0, 0, KIND_ACTION, ACTION_VERSION },
+	{ "--help", NULL, "print this", 0, 0, KIND_ACTION, ACTION_HELP },
 };
 
 void options_usage(void)
