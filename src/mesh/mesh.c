@@ -148,8 +148,9 @@ static void on_call(struct grpc_call *call, struct str bytes, void *arg)
 		return;
 	}
 	int rc = read_call(m, bytes, &q, &err);
-	if (rc == 0 && q->type != MSG_TICKS && m->tls && !identity_is(mesh_identity(call), IDENTITY_SERVICE)) {
-		rc = err_set(&err, HCP_EPERM, "type", "a feed's certificate is for ticks");
+	bool of_feed = rc == 0 && (q->type == MSG_TICKS || q->type == MSG_PRICES_GET);
+	if (rc == 0 && !of_feed && m->tls && !identity_is(mesh_identity(call), IDENTITY_SERVICE)) {
+		rc = err_set(&err, HCP_EPERM, "type", "a feed's certificate is for ticks and known prices");
 		msg_free(q);
 	}
 	if (rc < 0) {

@@ -18,8 +18,8 @@ struct mesh;
  *   /hcp.v1.Agent/Connect  AgentUp … ⇄ AgentDown …; the first message is NodeHello
  *
  * Every call carries the machines' secret, as `x-hcp-token: <token>` or `authorization: Bearer <token>`. With TLS it
- * also comes from a certificate: Call from a service's, or a feed's for ticks; Events from a service's; Connect from a
- * node's, whose hello must be of a node that the certificate is for.
+ * also comes from a certificate: Call from a service's, or a feed's for ticks and prices; Events from a service's;
+ * Connect from a node's, whose hello must be of a node that the certificate is for.
  */
 enum {
 	MESH_PEERS_MAX = 16,

@@ -14,7 +14,7 @@ struct x509_st; /* OpenSSL's X509 */
  * Who a certificate of the mesh is for. Its URIs (subjectAltName) say so, whoever has made it:
  *
  *	hcp:service     a process of the platform: its port is connected to, it may call and read events
- *	hcp:feed        a market feed: may send ticks
+ *	hcp:feed        a market feed: may send ticks and ask for prices
  *	hcp:node/ID     the agent of node ID; an ID that ends in * is every node whose id begins so: one program that
  *	                is many nodes (hcp-sim fleet), or one certificate for a rack
  *

@@ -12,7 +12,13 @@ import pytest
 from hcpd_process import Hcpd, wait_for
 
 LIMIT_S = 20
-PRICES_GET = bytes([1 << 3, 13, 15 << 3 | 2, 9]) + b"optimizer"  # an Envelope: type and target
+
+
+def envelope(number):
+    return bytes([1 << 3, number, 15 << 3 | 2, 9]) + b"optimizer"  # type and target
+
+
+PRICES_GET, POLICY_GET = envelope(13), envelope(26)
 
 
 class Site:
@@ -172,10 +178,13 @@ def test_calls_and_events_by_role(site, secure):
         assert ask(name, "/hcp.v1.Mesh/Events", stream=True)[0] == denied
     for name in ("hcpd", "market"):
         assert ask(name, "/hcp.v1.Agent/Connect", stream=True)[0] == denied
-    # A feed's certificate is let in, and then only for ticks.
+    # A feed's certificate is let in, and then only for ticks and prices.
     assert ask("market", "/hcp.v1.Mesh/Call", b"\xff")[0] == grpc.StatusCode.INVALID_ARGUMENT
-    code, text = ask("market", "/hcp.v1.Mesh/Call", PRICES_GET)
+    code, text = ask("market", "/hcp.v1.Mesh/Call", POLICY_GET)
     assert code == denied and "ticks" in text
+    ca, cert, key = (p.read_bytes() for p in site.files("market"))
+    with grpc.secure_channel(secure.mesh, grpc.ssl_channel_credentials(ca, key, cert)) as channel:
+        assert channel.unary_unary("/hcp.v1.Mesh/Call")(PRICES_GET, metadata=token, timeout=5)[:2] == b"\x08\x0e"
 
 
 def expired(site, name):
