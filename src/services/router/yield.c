@@ -235,7 +235,8 @@ int64_t router_yield_asks_at(const struct router *r, const struct job *j)
 
 struct asking {
 	const struct router *r;
-	uint16_t tag; /* what it gets must be of a node with that */
+	uint16_t tag;             /* what it gets must be of a node with that; 0: any */
+	const struct id *spared;  /* has preempted it: never the way back */
 };
 
 static bool over(void *arg, uint64_t customer, uint16_t device_class, uint32_t less)
@@ -247,12 +248,26 @@ static bool over(void *arg, uint64_t customer, uint16_t device_class, uint32_t l
 	return queue_share_with(r->queue, customer, more) > queue_fair_share(r->queue) * (1 + 1e-9);
 }
 
-/* One of the devices that a victim would give up will do. */
+static bool is_spared(const struct asking *q, placement_dev dev)
+{
+	struct placement_part part[PLACEMENT_PARTS_MAX];
+	uint32_t n = placement_parts(q->r->place, dev, part, PLACEMENT_PARTS_MAX);
+	for (uint32_t i = 0; i < n; i++)
+		if (!memcmp(&part[i].owner, q->spared, sizeof(*q->spared)))
+			return true;
+	return false;
+}
+
+/* One of the devices that a victim would give up will do, and none who must not yield to it is among the victims. */
 static bool helps(void *arg, uint64_t victim)
 {
 	const struct asking *q = arg;
 	placement_dev dev[64];
 	uint32_t n = 1;
+	if (victim & SHARED && is_spared(q, (placement_dev)(victim >> 1)))
+		return false;
+	if (!q->tag)
+		return true;
 	if (victim & SHARED) {
 		dev[0] = (placement_dev)(victim >> 1);
 	} else {
@@ -326,7 +341,7 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 	struct placement_room room[ROUTER_ROOMS_MAX];
 	struct preempt_choice c;
 	struct placement_request req = router_request_of(r, j);
-	struct asking asking = { r, req.tag };
+	struct asking asking = { .r = r, .tag = req.tag };
 	int64_t now_ns = svc_now_ns(ctx);
 	struct preempt_request q = { .id = j->uuid,
 		.customer = j->q.customer,
@@ -334,10 +349,11 @@ int router_yield_ask(struct router *r, struct svc_ctx *ctx, struct job *j, int64
 		.count = req.count,
 		.room = room,
 		.n_room = placement_rooms(r->place, &req, room, ROUTER_ROOMS_MAX),
-		.helps = req.tag ? helps : NULL,
+		.helps = helps,
 		.arg = &asking };
 	if (j->w->preempted_by[0] && id_parse(str_of(j->w->preempted_by), ID_WORKLOAD, &q.spared) < 0)
 		q.spared = (struct id){ 0 };
+	asking.spared = &q.spared;
 	if (queue_share_with(r->queue, j->q.customer, j->q.need) <= queue_fair_share(r->queue))
 		q.over = over;
 	int rc = preempt_choose(r->preempt, &q, now_ns, &c);

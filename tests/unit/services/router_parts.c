@@ -331,9 +331,36 @@ static void a_shared_device_with_real_time_work_yields_to_nobody(void **state)
 	rig_release(&r);
 }
 
+/* Who was preempted never takes the way back, also when the other shares a device by now. */
+static void a_shared_device_spares_whom_it_must(void **state)
+{
+	struct rig r;
+	struct part a, b, c;
+	char id[ID_TEXT_MAX];
+	Hcp__Workload training = fraction(0.5, 0), yielded = whole(1);
+	rig_init(&r, &router_def, NULL);
+	devices(&r, 1, false);
+	training.type = HCP__WORKLOAD_TYPE__MODEL_TRAINING;
+	assert_int_equal(ask(&r, 1, "cus-a", training, &a), 1);
+	assert_int_equal(ask(&r, 2, "cus-b", training, &b), 1);
+	news(&r, a.allocation, HCP__ALLOCATION_STATE__HELD);
+	news(&r, b.allocation, HCP__ALLOCATION_STATE__HELD);
+	yielded.preempted_by = wl_id(2, id);
+	assert_int_equal(ask(&r, 8, "cus-c", yielded, &c), 0);
+	for (int i = 0; i < 60; i++) {
+		rig_pass(&r, 60 * NS_PER_S);
+		assert_int_equal(yields(&r), 0);
+	}
+	assert_int_equal(ask(&r, 9, "cus-c", whole(1), &c), 0);
+	rig_pass(&r, 160 * NS_PER_S);
+	assert_int_equal(yields(&r), 2);
+	rig_release(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_shared_device_spares_whom_it_must),
 		cmocka_unit_test(a_shared_device_yields_as_a_whole),
 		cmocka_unit_test(a_shared_device_with_real_time_work_yields_to_nobody),
 		cmocka_unit_test(fractions_share_and_whole_jobs_do_not),
