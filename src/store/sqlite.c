@@ -9,7 +9,15 @@
 #include "base/num.h"
 #include "base/panic.h"
 
-enum { DB_BUSY_MS = 5000, DB_CACHE_KIB = 512, DB_MAX_ARGS = 40, DB_COPY_ASK = 256 };
+enum {
+	DB_BUSY_MS = 5000,
+	DB_CACHE_KIB = 512,
+	DB_WAL_PAGES = 1000,
+	DB_BUSY_CACHE_KIB = 8192,
+	DB_BUSY_WAL_PAGES = 8000,
+	DB_MAX_ARGS = 40,
+	DB_COPY_ASK = 256,
+};
 
 struct db_row {
 	struct db *db; /* borrowed */
@@ -62,19 +70,20 @@ static int configure(struct db *db, const struct db_conf *conf, struct err *err)
 	char sql[256];
 	snprintf(sql, sizeof(sql),
 		 "PRAGMA busy_timeout=%d; PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=-%d;"
-		 "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=8000;",
+		 "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA wal_autocheckpoint=%d;",
 		 DB_BUSY_MS, conf->path ? (conf->durable ? "FULL" : "NORMAL") : "OFF",
-		 db->cache_kib);
+		 db->cache_kib, DB_WAL_PAGES);
 	return db_script(db, sql, err);
 }
 
-void db_cache(struct db *db, int kib)
+void db_busy(struct db *db, bool busy)
 {
-	char sql[80];
+	char sql[120];
 	struct err ignored = { 0 };
-	snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%d;%s", kib ? kib : db->cache_kib,
-		kib ? "" : " PRAGMA shrink_memory;");
-	(void)!db_script(db, sql, &ignored); /* with fewer pages everything is only slower */
+	snprintf(sql, sizeof(sql), "PRAGMA cache_size=-%d; PRAGMA wal_autocheckpoint=%d;%s",
+		busy ? DB_BUSY_CACHE_KIB : db->cache_kib, busy ? DB_BUSY_WAL_PAGES : DB_WAL_PAGES,
+		busy ? "" : " PRAGMA shrink_memory;");
+	(void)!db_script(db, sql, &ignored); /* without it everything is only slower */
 }
 
 int db_open(const struct db_conf *conf, struct db **ret, struct err *err)

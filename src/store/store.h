@@ -34,8 +34,11 @@ struct db_conf {
 
 int db_open(const struct db_conf *conf, struct db **ret, struct err *err) MUST_CHECK;
 void db_close(struct db *db);
-/* Another page cache from now on; kib 0: that of db_open, and what it held beyond that is given back. */
-void db_cache(struct db *db, int kib);
+/*
+ * Under load: 8 MiB of pages in memory, and the WAL goes back into the file after 8,000 pages. Else, as after db_open:
+ * cache_kib, 1,000 pages, and memory beyond that is given back.
+ */
+void db_busy(struct db *db, bool busy);
 
 /* Several statements without arguments (schemas). */
 int db_script(struct db *db, const char *sql, struct err *err) MUST_CHECK;

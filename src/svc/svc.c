@@ -584,17 +584,16 @@ static size_t answer_questions(struct svc *svc, struct msg **in, size_t n, int64
 	return asked;
 }
 
-/* Pages that do not fit are read again and again under load; of a service at rest they are memory for nothing. */
-static void fit_cache(struct svc *svc, size_t n, int64_t now_ns)
+static void fit_load(struct svc *svc, size_t n, int64_t now_ns)
 {
 	if (n >= SVC_BUSY_BATCH && !svc->busy_ns)
-		db_cache(svc->db, SVC_BUSY_CACHE_KIB);
+		db_busy(svc->db, true);
 	if (n >= SVC_BUSY_BATCH)
 		svc->busy_ns = now_ns;
 	if (!svc->busy_ns || (now_ns - svc->busy_ns < SVC_BUSY_S * NS_PER_S && now_ns >= svc->busy_ns))
 		return;
 	svc->busy_ns = 0;
-	db_cache(svc->db, 0);
+	db_busy(svc->db, false);
 }
 
 int svc_step(struct svc *svc, int64_t now_ns)
@@ -628,10 +627,11 @@ int svc_step(struct svc *svc, int64_t now_ns)
 		n = gather(svc, in, now_ns, &err);
 	}
 	if (n == 0) {
-		fit_cache(svc, 0, now_ns);
+		fit_load(svc, 0, now_ns);
 		return 0;
 	}
 	uint64_t seq_before = svc->seq;
+	int64_t batch_before = svc->batch_no;
 	size_t asked = answer_questions(svc, in, n, now_ns);
 	int rc = svc_run_batch(svc, in + asked, n - asked, now_ns, &err);
 	if (rc < 0) {
@@ -645,11 +645,12 @@ int svc_step(struct svc *svc, int64_t now_ns)
 	}
 	svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
 	release_batch(svc);
-	if (svc->aborts_in_row) {
+	/* That questions can be answered does not say that anything can be stored. */
+	if (svc->aborts_in_row && svc->batch_no != batch_before) {
 		svc->aborts_in_row = 0;
 		set_health(svc, 0, "");
 	}
-	fit_cache(svc, n, now_ns);
+	fit_load(svc, n, now_ns);
 	svc->lull_ns = now_ns - svc->worked_ns;
 	svc->worked_ns = now_ns;
 	pthread_mutex_lock(&svc->stats_lock);

@@ -32,8 +32,7 @@ enum {
 	SVC_MAX_BATCH = 512, /* messages a transaction */
 	SVC_MAILBOX = 8192,  /* requests waiting; more are refused with limit_reached */
 	SVC_RETRY_MS = 1000, /* after a failed commit */
-	SVC_BUSY_BATCH = 64, /* messages of a batch that tells load: tables get more pages in memory, … */
-	SVC_BUSY_CACHE_KIB = 8192,
+	SVC_BUSY_BATCH = 64, /* messages of a batch that tells load: db_busy, … */
 	SVC_BUSY_S = 10,     /* … until there was none for so long */
 	SVC_MAX_HANDLERS = 40,
 	SVC_BASES_KEPT = 4,     /* base copies of a service; the journal goes back to the oldest of them */

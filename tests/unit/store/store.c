@@ -111,26 +111,28 @@ static void full_disk_is_named_and_harmless(void **state)
 	unlink(path);
 }
 
-static int64_t cache_of(struct db *db)
+static void is_set(struct db *db, int64_t cache_kib, int64_t wal_pages)
 {
 	struct db_row *row;
 	struct err err = { 0 };
 	assert_int_equal(db_query(db, &row, &err, "PRAGMA cache_size", ""), 1);
-	int64_t kib = -db_i64(row, 0);
+	assert_int_equal(db_i64(row, 0), -cache_kib);
 	db_done(row);
-	return kib;
+	assert_int_equal(db_query(db, &row, &err, "PRAGMA wal_autocheckpoint", ""), 1);
+	assert_int_equal(db_i64(row, 0), wal_pages);
+	db_done(row);
 }
 
-static void a_cache_grows_and_goes_back(void **state)
+static void load_is_told_and_over(void **state)
 {
 	struct db *db;
 	struct err err = { 0 };
 	assert_int_equal(db_open(&(struct db_conf){ .cache_kib = 256 }, &db, &err), 0);
-	assert_int_equal(cache_of(db), 256);
-	db_cache(db, 8192);
-	assert_int_equal(cache_of(db), 8192);
-	db_cache(db, 0);
-	assert_int_equal(cache_of(db), 256);
+	is_set(db, 256, 1000);
+	db_busy(db, true);
+	is_set(db, 8192, 8000);
+	db_busy(db, false);
+	is_set(db, 256, 1000);
 	db_close(db);
 }
 
@@ -260,7 +262,7 @@ int main(void)
 		cmocka_unit_test(failed_commit_keeps_nothing),
 		cmocka_unit_test(newer_schema_is_refused),
 		cmocka_unit_test(full_disk_is_named_and_harmless),
-		cmocka_unit_test(a_cache_grows_and_goes_back),
+		cmocka_unit_test(load_is_told_and_over),
 		cmocka_unit_test(unopenable_path_is_an_error),
 		cmocka_unit_test(a_snapshot_is_copied_as_it_was),
 		cmocka_unit_test(a_copy_to_nowhere_fails),
