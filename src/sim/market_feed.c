@@ -25,6 +25,7 @@ struct market_feed {
 	int64_t origin_ns;          /* market time */
 	struct sim_tick ahead;      /* next tick, not due yet */
 	bool has_ahead, resend, was_up, told;
+	bool begun;                 /* hcpd has been there: the market's clock runs, whether it stays or not */
 	bool asking, asked;         /* where the platform's market stands; once */
 	unsigned in_flight;
 	struct sim_tick latest[FEED_LATEST_MAX];
@@ -271,6 +272,10 @@ static void pump(struct market_feed *f)
 		tell_end(f, HCP_ETIMEOUT);
 		return;
 	}
+	if (!f->begun) {
+		loop_timer_start(&f->timer, FEED_RETRY_MS / 4);
+		return;
+	}
 	if (!mesh_link_up(&f->link)) {
 		/* The market goes on: the newest values are kept for when hcpd is back. */
 		struct sim_tick t;
@@ -315,6 +320,10 @@ static void on_state(void *arg, bool up, const struct err *err)
 	struct market_feed *f = arg;
 	if (up) {
 		log_info(component, "connected");
+		/* A market that nobody has heard of yet begins now, however long the first connection took. */
+		if (!f->begun)
+			f->started_mono_ns = clock_mono_ns();
+		f->begun = true;
 		f->resend = f->n_latest > 0;
 		f->was_up = true;
 		ask(f);
