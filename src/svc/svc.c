@@ -645,11 +645,10 @@ int svc_step(struct svc *svc, int64_t now_ns)
 	}
 	svc->bus_next = svc->bus_read_next > svc->bus_next ? svc->bus_read_next : svc->bus_next;
 	release_batch(svc);
+	svc->aborts_in_row = 0;
 	/* That questions can be answered does not say that anything can be stored. */
-	if (svc->aborts_in_row && svc->batch_no != batch_before) {
-		svc->aborts_in_row = 0;
+	if (svc->stats.state && svc->batch_no != batch_before)
 		set_health(svc, 0, "");
-	}
 	fit_load(svc, n, now_ns);
 	svc->lull_ns = now_ns - svc->worked_ns;
 	svc->worked_ns = now_ns;
